@@ -1,0 +1,96 @@
+"""Settings of the kernel and the eligibility trace."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..conventions import Convention
+from .validation import Serializable, require_number, require_range, require_word
+
+TRACES = ("accumulating", "replacing", "dutch")
+KERNELS = ("rate", "stdp_pair", "stdp_symmetric", "stdp_triplet")
+
+
+@dataclass(frozen=True)
+class EligibilityConfig(Serializable):
+    """How a synapse remembers what it did: the correlation of pre and post, and the trace of it.
+
+    Args:
+        trace_type: "accumulating", "replacing" or "dutch".
+        tau_e: time constant of the eligibility, in the unit of `dt`.
+        kernel: "rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", or any object with `init` and `step`.
+        stdp_tau_plus, stdp_tau_minus: time constants of the pre and the post spike trace.
+        a_plus, a_minus: amplitudes of potentiation and depression.
+        stdp_tau_x, stdp_tau_y, a3_plus, a3_minus: the slow traces and triplet amplitudes of "stdp_triplet".
+        dutch_alpha: share of the old trace that a Dutch trace gives up.
+        dutch_scope: "all" synapses give it up at every step, or only the "active" ones (f != 0).
+        clamp_range: bounds of the trace, or None.
+        dt: step length. With 1.0, time constants are counted in steps.
+        carry: whether traces go on from one sequence to the next until `reset`.
+        diagonal: one trace per neuron pair (i, i) instead of a full matrix.
+        convention: what simulators leave silent.
+
+    Raises:
+        ValueError: a field out of range, naming field, value and range.
+
+    >>> EligibilityConfig(kernel="stdp_pair", tau_e=200.0).trace_type
+    'accumulating'
+    """
+
+    trace_type: str = "accumulating"
+    tau_e: float = 20.0
+    kernel: Any = "rate"
+    stdp_tau_plus: float = 20.0
+    stdp_tau_minus: float = 20.0
+    a_plus: float = 1.0
+    a_minus: float = 1.0
+    dutch_alpha: float = 0.1
+    clamp_range: tuple[float, float] | None = (-5.0, 5.0)
+    dt: float = 1.0
+    carry: bool = False
+    diagonal: bool = False
+    convention: Convention = field(default_factory=Convention)
+    dutch_scope: str = "all"
+    stdp_tau_x: float = 101.0
+    stdp_tau_y: float = 114.0
+    a3_plus: float = 1.0
+    a3_minus: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_word(self, "trace_type", TRACES)
+        require_word(self, "kernel", KERNELS, or_object="a kernel object")
+        if not isinstance(self.kernel, str) and not (hasattr(self.kernel, "init") and hasattr(self.kernel, "step")):
+            raise ValueError(
+                f"EligibilityConfig.kernel = {self.kernel!r}; expected one of {', '.join(map(repr, KERNELS))} or an "
+                "object with init(pre, post) -> state and step(pre, post, state, dt) -> (Coincidence, state)."
+            )
+        require_word(self, "dutch_scope", ("all", "active"))
+        if not isinstance(self.convention, Convention):
+            raise ValueError(
+                f"EligibilityConfig.convention = {self.convention!r}; expected a Convention, "
+                "for instance Convention.preset('spikingjelly')."
+            )
+        require_number(self, "dt", 0.0, open_low=True)
+        for name in ("tau_e", "stdp_tau_plus", "stdp_tau_minus", "stdp_tau_x", "stdp_tau_y"):
+            self._require_tau(name)
+        for name in ("a_plus", "a_minus", "a3_plus", "a3_minus"):
+            require_number(self, name)
+        require_number(self, "dutch_alpha", 0.0, 1.0)
+        require_range(self, "clamp_range")
+
+    def _require_tau(self, name: str) -> None:
+        require_number(self, name, 0.0, open_low=True)
+        tau, convention = getattr(self, name), self.convention
+        mode = convention.eligibility_decay if name == "tau_e" else convention.spike_trace_decay
+        if tau >= self.dt:
+            return
+        story = f"EligibilityConfig.{name} = {tau:g} is shorter than one step, dt = {self.dt:g}"
+        if mode == "euler":
+            raise ValueError(f"{story}, so that 1 - dt/tau is negative; give both in the same unit, or decay 'exponential'.")
+        warnings.warn(f"{story}; hardly anything outlives a step. Are both in the same unit?", stacklevel=5)
+
+    @classmethod
+    def _restore(cls, name: str, value: Any) -> Any:
+        return Convention(**value) if name == "convention" else super()._restore(name, value)

@@ -1,0 +1,87 @@
+"""Settings of the neuromodulators and of the gate they open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .validation import Serializable, require_number, require_word
+
+MODULATORS = ("da", "ach", "ne", "sht")
+
+
+@dataclass(frozen=True)
+class NeuromodConfig(Serializable):
+    """How observable signals become dopamine, acetylcholine, norepinephrine, serotonin, and these one gate.
+
+    Args:
+        da_source, ach_source, ne_source, sht_source: the signal that drives each modulator.
+        combination_fn: "weighted_sum", "gated_product", "mlp", or a callable from the modulators to (B,).
+        modulator_hidden_dim: hidden units of "mlp".
+        da_weight, ach_weight, ne_weight, sht_weight: weights of the combination.
+        da_scale, ach_scale, ne_scale, sht_scale: what a signal is multiplied by before it is squashed.
+        da_tau, ach_tau, ne_tau, sht_tau: own time constant of each modulator; 0 is phasic only.
+        da_baseline, ach_baseline, ne_baseline, sht_baseline: tonic level that is always there.
+        reward_baseline: dopamine is reward minus "none", a "running" average, or one per "context".
+        reward_baseline_tau: time constant of that average. n_contexts: number of contexts.
+        baseline_scope: every "sample" of the batch has its own average, or the "batch" shares one.
+        dt: step length. seed: initialisation of "mlp".
+
+    Raises:
+        ValueError: a field out of range, naming field, value and range.
+
+    >>> NeuromodConfig(da_tau=200.0).ach_source
+    'novelty'
+    """
+
+    da_source: str = "reward"
+    ach_source: str = "novelty"
+    ne_source: str = "urgency"
+    sht_source: str = "patience"
+    combination_fn: Any = "weighted_sum"
+    modulator_hidden_dim: int = 64
+    da_weight: float = 1.0
+    ach_weight: float = 0.5
+    ne_weight: float = 0.25
+    sht_weight: float = 0.25
+    da_scale: float = 1.0
+    ach_scale: float = 1.0
+    ne_scale: float = 1.0
+    sht_scale: float = 1.0
+    da_tau: float = 0.0
+    ach_tau: float = 0.0
+    ne_tau: float = 0.0
+    sht_tau: float = 0.0
+    da_baseline: float = 0.0
+    ach_baseline: float = 0.0
+    ne_baseline: float = 0.0
+    sht_baseline: float = 0.0
+    reward_baseline: str = "none"
+    reward_baseline_tau: float = 100.0
+    n_contexts: int = 1
+    baseline_scope: str = "sample"
+    dt: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_word(self, "da_source", ("reward", "td_error"))
+        require_word(self, "ach_source", ("novelty", "uncertainty", "entropy"))
+        require_word(self, "ne_source", ("urgency", "surprise"))
+        require_word(self, "sht_source", ("patience", "long_horizon_value"))
+        require_word(
+            self, "combination_fn", ("weighted_sum", "gated_product", "mlp"), or_object="a callable(modulators) -> (B,)"
+        )
+        if not isinstance(self.combination_fn, str) and not callable(self.combination_fn):
+            raise ValueError(f"NeuromodConfig.combination_fn = {self.combination_fn!r}; expected a name or a callable.")
+        require_word(self, "reward_baseline", ("none", "running", "context"))
+        require_word(self, "baseline_scope", ("sample", "batch"))
+        for name in MODULATORS:
+            require_number(self, f"{name}_weight")
+            require_number(self, f"{name}_scale", 0.0)
+            require_number(self, f"{name}_tau", 0.0)
+            require_number(self, f"{name}_baseline", -1.0 if name == "da" else 0.0, 1.0)
+        require_number(self, "dt", 0.0, open_low=True)
+        require_number(self, "reward_baseline_tau", 1.0)
+        for name in ("modulator_hidden_dim", "n_contexts"):
+            require_number(self, name, 1, integer=True)
+        require_number(self, "seed", 0, integer=True)

@@ -1,0 +1,85 @@
+"""What simulators leave silent, said aloud.
+
+The same spikes, the same rule and the same parameters give a different number in every simulator, because each
+decides in silence: how traces decay, whether a pre and a post spike in one step are a pair, whether reward meets this
+step's eligibility or the last one's, whether the trace is divided by its time constant, and how a batch is reduced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from .checks import require_choice
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "eligibility_decay": ("euler", "exponential"),
+    "spike_trace_decay": ("exponential", "euler"),
+    "coincidence": ("causal", "both", "none"),
+    "lag": (0, 1),
+    "normalize_trace": (False, True),
+    "pairing": ("all", "nearest"),
+    "reduction": ("mean", "sum"),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """The choices that make one rule give different numbers in different simulators.
+
+    Args:
+        eligibility_decay: "euler" (1 - dt/tau_e) or "exponential" (exp(-dt/tau_e)).
+        spike_trace_decay: the same choice for the pre and post spike traces.
+        coincidence: a pre and a post spike in the same step. "causal": the pre spike came first and the pair
+            potentiates; "both": it potentiates and depresses; "none": it is no pair.
+        lag: 0: a modulator at step t meets e(t); 1: it meets e(t-1).
+        normalize_trace: divide the correlation by tau_e.
+        pairing: "all" spike pairs, or each spike with its "nearest" earlier partner only.
+        reduction: "mean" or "sum" over the batch.
+
+    Raises:
+        ValueError: a field holds none of its choices.
+
+    >>> Convention.preset("inferno").normalize_trace
+    True
+    """
+
+    eligibility_decay: str = "euler"
+    spike_trace_decay: str = "exponential"
+    coincidence: str = "causal"
+    lag: int = 0
+    normalize_trace: bool = False
+    pairing: str = "all"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            allowed, value = _CHOICES[field.name], getattr(self, field.name)
+            if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
+                raise ValueError(
+                    f"Convention.{field.name} = {value!r}; expected one of {', '.join(map(repr, allowed))}."
+                )
+
+    @classmethod
+    def preset(cls, name: str) -> Convention:
+        """The convention of a simulator or a paper, by name.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        require_choice("Convention preset", name, PRESETS)
+        return PRESETS[name]
+
+
+_EXACT = {"eligibility_decay": "exponential", "spike_trace_decay": "exponential"}
+_EULER = {"eligibility_decay": "euler", "spike_trace_decay": "euler"}
+
+PRESETS: dict[str, Convention] = {
+    "izhikevich2007": Convention(**_EULER, coincidence="causal", pairing="nearest"),
+    "florian2007": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True),
+    "nest": Convention(**_EXACT, coincidence="none"),
+    "spikingjelly": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True, reduction="sum"),
+    "bindsnet": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True, reduction="sum"),
+    "inferno": Convention(**_EXACT, coincidence="both", normalize_trace=True, reduction="sum"),
+    "snntorch": Convention(**_EXACT, coincidence="both", reduction="sum"),
+    "norse": Convention(**_EULER, coincidence="both", reduction="sum"),
+}

@@ -1,0 +1,70 @@
+"""e-prop: the three-factor rule whose correlation is a pseudo-derivative times filtered input.
+
+    LIF     f = ψ ⊗ x                           x ← α·x + pre,  α = exp(−dt/τ_m)
+    ALIF    f = ψ · (x − β·ε)                   ε ← ψ·x + (ρ − ψ·β)·ε,  ρ = exp(−dt/τ_a)
+
+ψ = ∂z/∂v is the pseudo-derivative of the post neuron, x the filtered input, ε how its adaptation depends on the weight.
+With a learning signal per neuron, L = ∂E/∂z (B, N_post), as the modulator, Σ_t L·f is the gradient of a network without
+recurrent weights and a good part of it in one with them; the rule descends with lr < 0 or modulator −L.
+
+Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..conventions import Convention
+from .kernels import Coincidence, Number, Pair, advance_trace
+
+
+@dataclass(frozen=True)
+class EProp:
+    """Kernel of LIF neurons: `post` is the pseudo-derivative ψ (B, N_post), `pre` the spikes (B, N_pre).
+
+    Args:
+        tau_m: time constant of the post membrane, in the unit of dt; a tensor keeps its gradient.
+        convention: only `spike_trace_decay` matters.
+
+    >>> kernel = EProp(tau_m=20.0)
+    """
+
+    tau_m: Number = 20.0
+    convention: Convention = field(default_factory=Convention)
+
+    def init(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Silent input."""
+        return torch.zeros_like(pre)
+
+    def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
+        """One step: ψ meets the filtered input, this step's included."""
+        _, filtered = advance_trace(state, pre, self.tau_m, dt, self.convention)
+        return Coincidence((Pair(post, filtered),)), filtered
+
+
+def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:
+    """Correlation of adaptive neurons: the adaptation makes it a matter of each synapse, no longer a product.
+
+    Args:
+        psi: pseudo-derivative (B, N_post). x: filtered input (B, N_pre).
+        epsilon: (B, N_post, N_pre), zeros at the start.
+        beta: how far a unit of adaptation raises the threshold. rho: decay of the adaptation per step.
+
+    Returns:
+        f (B, N_post, N_pre), and ε for the next step.
+
+    Raises:
+        ValueError: `epsilon` is not (B, N_post, N_pre).
+
+    >>> f, epsilon = alif_step(torch.ones(1, 1), torch.ones(1, 2), torch.zeros(1, 1, 2), beta=0.5, rho=0.9)
+    >>> f
+    tensor([[[1., 1.]]])
+    """
+    expected = (*psi.shape, x.shape[-1])
+    if tuple(epsilon.shape) != expected:
+        raise ValueError(f"epsilon has shape {tuple(epsilon.shape)}; expected {expected}, one per sample and synapse.")
+    psi, x = psi.unsqueeze(-1), x.unsqueeze(-2)
+    return psi * (x - beta * epsilon), psi * x + (rho - psi * beta) * epsilon

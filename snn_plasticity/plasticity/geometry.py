@@ -1,0 +1,59 @@
+"""The Hebbian product of a layer: which synapse sees which pre and which post.
+
+    product(post, pre) = ∂⟨post, layer(pre; W)⟩ / ∂W        one per sample, shaped like the weight
+
+For a matrix this is the outer product; for a convolution it sums over the positions that share a weight. A geometry
+only stores and multiplies: it knows neither kernels nor traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from .kernels import Coincidence
+
+
+class Geometry(Protocol):
+    """How the synapses of a layer are laid out."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight."""
+        ...
+
+    def check(self, pre: Tensor, post: Tensor) -> None:
+        """Refuse spikes that do not fit, naming both shapes."""
+        ...
+
+    def product(self, post: Tensor, pre: Tensor) -> Tensor:
+        """Hebbian product (B, *shape): pure and differentiable."""
+        ...
+
+    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
+        """In place: e ← beta·e + scale·f."""
+        ...
+
+    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Views of e with the scale·f that belongs to them, a cacheful at a time."""
+        ...
+
+
+def correlation(geometry: Geometry, coincidence: Coincidence) -> Tensor:
+    """f (B, *shape): all products of a coincidence, potentiation minus depression."""
+    ltp = [geometry.product(*pair) for pair in coincidence.ltp]
+    ltd = [geometry.product(*pair) for pair in coincidence.ltd]
+    if not ltp and not ltd:
+        raise ValueError("The coincidence has no products; a kernel must return at least one (it may be zero).")
+    total = sum(ltp[1:], ltp[0]) if ltp else -ltd.pop(0)
+    return sum((-product for product in ltd), total)
+
+
+def add_products_(e: Tensor, geometry: Geometry, coincidence: Coincidence, beta: float, scale: float) -> None:
+    """In place, for geometries whose product is small: decay, then add one product after the other."""
+    e.mul_(beta)
+    for sign, pairs in ((scale, coincidence.ltp), (-scale, coincidence.ltd)):
+        for pair in pairs:
+            e.add_(geometry.product(*pair), alpha=sign)

@@ -1,0 +1,149 @@
+"""Kernels: the correlation of pre and post, as a few products of neuron-sized vectors.
+
+    f = Σ post_k ⊗ pre_k  (potentiation)  −  Σ post_k ⊗ pre_k  (depression)
+
+    rate            f = post ⊗ pre
+    stdp_pair       f = A₊ post ⊗ x  −  A₋ y ⊗ pre
+    stdp_symmetric  f = A₊ post ⊗ x  +  A₋ y ⊗ pre
+
+    x, y     spike traces of pre and post, time constants τ₊ and τ₋
+
+A kernel never sees weights: what a synapse stores is the business of `synapses` and `eligibility`. Every kernel has
+`init(pre, post) -> state` and `step(pre, post, state, dt) -> (Coincidence, state)`, pure and differentiable, and works
+element by element, so that `pre` and `post` may have any shape that begins with the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..conventions import Convention
+from ..decay import decay_factor
+
+Number = float | Tensor
+
+
+class Pair(NamedTuple):
+    """One product of the correlation: `post` (B, *post shape) times `pre` (B, *pre shape)."""
+
+    post: Tensor
+    pre: Tensor
+
+
+class Coincidence(NamedTuple):
+    """What one step says about every synapse: products that potentiate, products that depress."""
+
+    ltp: tuple[Pair, ...]
+    ltd: tuple[Pair, ...] = ()
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """Anything with `init` and `step`; a kernel of your own needs no edit here."""
+
+    def init(self, pre: Tensor, post: Tensor) -> Any:
+        """State before the first step, shaped like one step's spikes."""
+        ...
+
+    def step(self, pre: Tensor, post: Tensor, state: Any, dt: float = 1.0) -> tuple[Coincidence, Any]:
+        """One step: the products of this step, and the state after it."""
+        ...
+
+
+class SpikeTraces(NamedTuple):
+    """Traces of the spikes so far: pre and post, (B, ...)."""
+
+    x: Tensor
+    y: Tensor
+
+
+def advance_trace(trace: Tensor, spike: Tensor, tau: Number, dt: float, convention: Convention) -> tuple[Tensor, Tensor]:
+    """The trace just before this step's spike, and just after it."""
+    before = trace * decay_factor(tau, dt, convention.spike_trace_decay)
+    if convention.pairing == "nearest":
+        return before, torch.where(spike != 0, spike, before)
+    return before, before + spike
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Hebbian product of activities: f = post ⊗ pre.
+
+    >>> import torch
+    >>> Rate().step(torch.ones(1, 2), torch.ones(1, 3), None)[0].ltp[0].post.shape
+    torch.Size([1, 3])
+    """
+
+    def init(self, pre: Tensor, post: Tensor) -> None:
+        """No memory."""
+        return
+
+    def step(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[Coincidence, None]:
+        """One step; `dt` does not matter."""
+        return Coincidence((Pair(post, pre),)), None
+
+
+@dataclass(frozen=True)
+class PairSTDP:
+    """Pair STDP: two spikes change a synapse by how far apart they are.
+
+        W(Δt) = A₊ exp(−Δt/τ₊)  for post after pre,  −A₋ exp(Δt/τ₋)  for pre after post
+
+    Args:
+        tau_plus, tau_minus: time constants, in the unit of dt; tensors keep their gradient.
+        a_plus, a_minus: amplitudes.
+        convention: decay, same-step pairs, and all or nearest pairs.
+
+    >>> kernel = PairSTDP(tau_plus=20.0)
+
+    Song, Miller & Abbott 2000; Morrison, Diesmann & Gerstner 2008.
+    """
+
+    tau_plus: Number = 20.0
+    tau_minus: Number = 20.0
+    a_plus: Number = 1.0
+    a_minus: Number = 1.0
+    convention: Convention = field(default_factory=Convention)
+
+    def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
+        """Silent traces."""
+        return SpikeTraces(torch.zeros_like(pre), torch.zeros_like(post))
+
+    def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
+        """One step: post meets the pre trace, pre meets the post trace."""
+        x_before, x = advance_trace(state.x, pre, self.tau_plus, dt, self.convention)
+        y_before, y = advance_trace(state.y, post, self.tau_minus, dt, self.convention)
+        x_seen = x_before if self.convention.coincidence == "none" else x
+        y_seen = y if self.convention.coincidence == "both" else y_before
+        ltp, ltd = Pair(self.a_plus * post, x_seen), Pair(self.a_minus * y_seen, pre)
+        return Coincidence((ltp,), (ltd,)), SpikeTraces(x, y)
+
+
+@dataclass(frozen=True)
+class SymmetricSTDP:
+    """Pair STDP in which both orders potentiate: W(Δt) = A₊ exp(−Δt/τ₊) or A₋ exp(Δt/τ₋).
+
+    Arguments as in `PairSTDP`.
+
+    >>> kernel = SymmetricSTDP(a_minus=0.5)
+    """
+
+    tau_plus: Number = 20.0
+    tau_minus: Number = 20.0
+    a_plus: Number = 1.0
+    a_minus: Number = 1.0
+    convention: Convention = field(default_factory=Convention)
+
+    def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
+        """Silent traces."""
+        return SpikeTraces(torch.zeros_like(pre), torch.zeros_like(post))
+
+    def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
+        """One step: as `PairSTDP`, with the depressing product potentiating."""
+        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
+        coincidence, state = pair.step(pre, post, state, dt)
+        return Coincidence(coincidence.ltp + coincidence.ltd), state

@@ -1,0 +1,21 @@
+"""The kernels that a config can name."""
+
+from __future__ import annotations
+
+from ..config import EligibilityConfig
+from .kernels import Kernel, PairSTDP, Rate, SymmetricSTDP
+from .triplet import TripletSTDP
+
+
+def kernel_of(config: EligibilityConfig) -> Kernel:
+    """The kernel that a config names, or the kernel object that it holds."""
+    if not isinstance(config.kernel, str):
+        return config.kernel
+    taus_and_amplitudes = (config.stdp_tau_plus, config.stdp_tau_minus, config.a_plus, config.a_minus)
+    slow = (config.stdp_tau_x, config.stdp_tau_y, config.a3_plus, config.a3_minus)
+    return {
+        "rate": lambda: Rate(),
+        "stdp_pair": lambda: PairSTDP(*taus_and_amplitudes, config.convention),
+        "stdp_symmetric": lambda: SymmetricSTDP(*taus_and_amplitudes, config.convention),
+        "stdp_triplet": lambda: TripletSTDP(*taus_and_amplitudes, *slow, config.convention),
+    }[config.kernel]()

@@ -1,0 +1,75 @@
+"""The rule of eligibility: kernel, Hebbian product and trace in one pure step.
+
+    spikes ─► kernel ─► coincidence ─► Hebbian product ─► trace ─► e
+
+With `Convention(lag=1)` this step's coincidence waits one step, so that `e` is what a modulator of this step meets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..config import EligibilityConfig
+from . import traces
+from .geometry import Geometry, correlation
+from .kernels import Coincidence, Kernel
+from .named_kernels import kernel_of
+from .traces import Trace, trace_of
+
+
+class EligibilityState(NamedTuple):
+    """Kernel state, eligibility e (B, *weight shape), and the coincidence that waits (lag 1)."""
+
+    kernel: Any
+    e: Tensor
+    waiting: Coincidence | None = None
+
+
+@dataclass(frozen=True)
+class EligibilityRule:
+    """Kernel, geometry and trace together, pure and differentiable.
+
+    >>> import torch
+    >>> from snn_plasticity.plasticity.dense import Dense
+    >>> rule = EligibilityRule.of(Dense(2, 1), EligibilityConfig(tau_e=20.0))
+    >>> pre, post = torch.ones(1, 2), torch.ones(1, 1)
+    >>> e, state = rule.step(pre, post, rule.init(pre, post))
+    >>> e
+    tensor([[[1., 1.]]])
+    """
+
+    geometry: Geometry
+    kernel: Kernel
+    trace: Trace
+
+    @classmethod
+    def of(cls, geometry: Geometry, config: EligibilityConfig) -> EligibilityRule:
+        """The rule that a config describes."""
+        return cls(geometry, kernel_of(config), trace_of(config))
+
+    def init(self, pre: Tensor, post: Tensor) -> EligibilityState:
+        """State before the first step; `pre` and `post` only lend their shape, device and dtype."""
+        e = post.new_zeros(len(post), *self.geometry.shape)
+        return EligibilityState(self.kernel.init(pre, post), e)
+
+    def step(
+        self, pre: Tensor, post: Tensor, state: EligibilityState, dt: float = 1.0
+    ) -> tuple[Tensor, EligibilityState]:
+        """One step: the eligibility that a modulator of this step meets, and the new state."""
+        coincidence, kernel = self.kernel.step(pre, post, state.kernel, dt)
+        due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
+        e = state.e
+        if due is not None:
+            e = traces.step(self.trace, e, correlation(self.geometry, due), dt)
+        return e, EligibilityState(kernel, e, waiting)
+
+    def step_(self, pre: Tensor, post: Tensor, state: EligibilityState, dt: float = 1.0) -> EligibilityState:
+        """The same step with `state.e` changed in place."""
+        coincidence, kernel = self.kernel.step(pre, post, state.kernel, dt)
+        due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
+        if due is not None:
+            traces.step_(self.trace, self.geometry, state.e, due, dt)
+        return EligibilityState(kernel, state.e, waiting)

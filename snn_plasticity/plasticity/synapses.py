@@ -1,0 +1,82 @@
+"""From a layer to its geometry: a closed form where there is one, else the layer's own vector-Jacobian product.
+
+Closed forms are looked up by the exact type, since a subclass may compute something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .conv import Conv
+from .dense import Dense
+from .geometry import Geometry, add_products_, correlation
+from .kernels import Coincidence
+
+
+class LayerVJP:
+    """Any layer with a weight: the Hebbian product as a vector-Jacobian product of its own forward map."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer, self.shape = layer, tuple(layer.weight.shape)  # type: ignore[union-attr]
+
+    def check(self, pre: Tensor, post: Tensor) -> None:
+        """Refuse a post that is not shaped like the layer's output."""
+        with torch.no_grad():
+            expected = tuple(self._layer(pre).shape)
+        if tuple(post.shape) != expected:
+            raise ValueError(
+                f"post has shape {tuple(post.shape)} for pre {tuple(pre.shape)}; "
+                f"expected {expected}, the output of {type(self._layer).__name__}."
+            )
+
+    def product(self, post: Tensor, pre: Tensor) -> Tensor:
+        """∂⟨post, layer(pre)⟩/∂W per sample, (B, *shape)."""
+
+        def one(post: Tensor, pre: Tensor) -> Tensor:
+            def forward(weight: Tensor) -> Tensor:
+                return torch.func.functional_call(self._layer, {"weight": weight}, (pre.unsqueeze(0),))
+
+            weight = self._layer.weight.detach().to(pre.dtype)  # type: ignore[union-attr]
+            return torch.func.vjp(forward, weight)[1](post.unsqueeze(0))[0]
+
+        return torch.func.vmap(one)(post, pre)
+
+    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
+        """In place: e ← beta·e + scale·f."""
+        add_products_(e, self, coincidence, beta, scale)
+
+    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """All at once."""
+        yield e, correlation(self, coincidence).to(e) * scale
+
+
+_BY_TYPE: dict[type[nn.Module], Callable[..., Geometry]] = {
+    nn.Linear: lambda layer: Dense(layer.in_features, layer.out_features),
+    nn.Conv1d: Conv.of,
+    nn.Conv2d: Conv.of,
+    nn.Conv3d: Conv.of,
+}
+
+
+def geometry_of(layer: nn.Module) -> Geometry:
+    """The geometry of a layer's weight: closed form where there is one, else its own vector-Jacobian product.
+
+    Raises:
+        TypeError: the layer has no weight of its own (none, not initialised, or recomputed from others).
+
+    >>> geometry_of(nn.Linear(4, 3)).shape
+    (3, 4)
+    """
+    weight = layer._parameters.get("weight")
+    if weight is None or is_lazy(weight):
+        why = "is not initialised yet" if weight is not None else "is missing or recomputed from other tensors"
+        raise TypeError(
+            f"{type(layer).__name__} cannot be plastic: its parameter `weight` {why}. Expected a Linear, Conv1d, Conv2d, "
+            "Conv3d or another layer that owns a weight. Run lazy layers once, and remove parametrizations, "
+            "weight norm or pruning first, since a change of a recomputed weight would be lost."
+        )
+    return _BY_TYPE.get(type(layer), LayerVJP)(layer)

@@ -1,0 +1,148 @@
+"""Eligibility traces: how long, and in what manner, a synapse remembers a coincidence f.
+
+    ē = d·e,   d = 1 − dt/τ_e  or  exp(−dt/τ_e)
+
+    accumulating   e ← ē + f
+    replacing      e ← f where |f| ≥ |ē|, else ē        (max(ē, f) where neither is negative)
+    dutch          e ← (1 − α)·ē + f                    (scope "active": only where f ≠ 0, else ē)
+
+    then e is clamped. With `normalize_trace`, f is divided by τ_e first.
+
+On a convolution the trace lives on the shared weight, so that replacing and Dutch traces act per weight.
+Sutton & Barto 2018, ch. 12; Izhikevich 2007.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ..config import EligibilityConfig
+from ..conventions import Convention
+from ..decay import decay_factor
+from .kernels import Coincidence
+from .geometry import Geometry
+
+Number = float | Tensor
+
+
+class Trace(Protocol):
+    """A trace: what is kept of e in a step (`retained`), and how e and f are joined (`join`)."""
+
+    tau_e: Number
+    clamp_range: tuple[float, float] | None
+    convention: Convention
+
+    @property
+    def linear(self) -> bool:
+        """Whether e ← retained·e + f says it all (apart from the clamp)."""
+        ...
+
+    def retained(self, dt: float) -> Number:
+        """Factor of e before it is joined with f."""
+        ...
+
+    def join(self, kept: Tensor, f: Tensor) -> Tensor:
+        """What was kept and what came."""
+        ...
+
+
+@dataclass(frozen=True)
+class Accumulating:
+    """e ← d·e + f."""
+
+    tau_e: Number = 20.0
+    clamp_range: tuple[float, float] | None = (-5.0, 5.0)
+    convention: Convention = field(default_factory=Convention)
+    linear: ClassVar[bool] = True
+
+    def retained(self, dt: float) -> Number:
+        """The decay d."""
+        return decay_factor(self.tau_e, dt, self.convention.eligibility_decay)
+
+    def join(self, kept: Tensor, f: Tensor) -> Tensor:
+        """Their sum."""
+        return kept + f
+
+
+@dataclass(frozen=True)
+class Replacing:
+    """e ← the larger in magnitude of d·e and f; at equal magnitude the new one."""
+
+    tau_e: Number = 20.0
+    clamp_range: tuple[float, float] | None = (-5.0, 5.0)
+    convention: Convention = field(default_factory=Convention)
+    linear: ClassVar[bool] = False
+
+    def retained(self, dt: float) -> Number:
+        """The decay d."""
+        return decay_factor(self.tau_e, dt, self.convention.eligibility_decay)
+
+    def join(self, kept: Tensor, f: Tensor) -> Tensor:
+        """The larger in magnitude."""
+        return torch.where(f.abs() >= kept.abs(), f, kept)
+
+
+@dataclass(frozen=True)
+class Dutch:
+    """e ← (1 − α)·d·e + f, in all synapses or only in those with f ≠ 0."""
+
+    tau_e: Number = 20.0
+    alpha: Number = 0.1
+    scope: str = "all"
+    clamp_range: tuple[float, float] | None = (-5.0, 5.0)
+    convention: Convention = field(default_factory=Convention)
+
+    @property
+    def linear(self) -> bool:
+        """With scope "all" the trace is a linear filter."""
+        return self.scope == "all"
+
+    def retained(self, dt: float) -> Number:
+        """(1 − α)·d, or d where only active synapses give up α."""
+        decay = decay_factor(self.tau_e, dt, self.convention.eligibility_decay)
+        return (1.0 - self.alpha) * decay if self.linear else decay
+
+    def join(self, kept: Tensor, f: Tensor) -> Tensor:
+        """Their sum; what an active synapse kept shrinks by α first."""
+        return kept + f if self.linear else torch.where(f != 0, (1.0 - self.alpha) * kept, kept) + f
+
+
+def trace_of(config: EligibilityConfig) -> Trace:
+    """The trace that a config names."""
+    common = {"tau_e": config.tau_e, "clamp_range": config.clamp_range, "convention": config.convention}
+    return {
+        "accumulating": lambda: Accumulating(**common),
+        "replacing": lambda: Replacing(**common),
+        "dutch": lambda: Dutch(alpha=config.dutch_alpha, scope=config.dutch_scope, **common),
+    }[config.trace_type]()
+
+
+def step(trace: Trace, e: Tensor, f: Tensor, dt: float = 1.0) -> Tensor:
+    """One step of a trace, pure and differentiable: e and f (B, *weight shape).
+
+    >>> step(Accumulating(tau_e=20.0), torch.ones(1), torch.zeros(1))
+    tensor([0.9500])
+    """
+    if trace.convention.normalize_trace:
+        f = f / trace.tau_e
+    e = trace.join(trace.retained(dt) * e, f)
+    return e if trace.clamp_range is None else e.clamp(*trace.clamp_range)
+
+
+def step_(trace: Trace, geometry: Geometry, e: Tensor, coincidence: Coincidence, dt: float = 1.0) -> None:
+    """The same step in place; nothing as large as e is allocated for a dense matrix."""
+    retained = trace.retained(dt)
+    scale = 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0
+    if not coincidence.ltp and not coincidence.ltd:
+        e.mul_(retained)
+    elif trace.linear:
+        geometry.accumulate_(e, coincidence, retained, scale)  # type: ignore[arg-type]
+    else:
+        for part, f in geometry.blocks(e, coincidence, scale):  # type: ignore[arg-type]
+            part.copy_(trace.join(part.mul_(retained), f))
+    if trace.clamp_range is not None:
+        e.clamp_(*trace.clamp_range)

@@ -1,0 +1,71 @@
+"""Triplet STDP: the recent past of each side modulates the pair rule.
+
+    f = post (A₊ + A₃₊ y₂) ⊗ x  −  y ⊗ pre (A₋ + A₃₋ x₂)
+
+    x, y     spike traces as in the pair rule
+    x₂, y₂   slow spike traces, read before the spike of the same step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..conventions import Convention
+from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace
+
+
+class TripletTraces(NamedTuple):
+    """Fast and slow traces of the spikes so far."""
+
+    x: Tensor
+    y: Tensor
+    x_slow: Tensor
+    y_slow: Tensor
+
+
+@dataclass(frozen=True)
+class TripletSTDP:
+    """Triplet STDP: a slow trace of each side modulates the pair rule, so that frequency matters.
+
+    Slow traces are read before the spike of the same step (reading them after it would count a spike as its own past).
+
+    Args:
+        tau_plus, tau_minus, a_plus, a_minus, convention: as in `PairSTDP`.
+        tau_x, tau_y: time constants of the slow pre and post trace.
+        a3_plus, a3_minus: triplet amplitudes of potentiation and depression.
+
+    >>> visual_cortex = TripletSTDP(16.8, 33.7, a_plus=0.0, a_minus=7.1e-3, tau_y=114.0, a3_plus=6.5e-3)
+
+    Pfister & Gerstner 2006.
+    """
+
+    tau_plus: Number = 20.0
+    tau_minus: Number = 20.0
+    a_plus: Number = 1.0
+    a_minus: Number = 1.0
+    tau_x: Number = 101.0
+    tau_y: Number = 114.0
+    a3_plus: Number = 1.0
+    a3_minus: Number = 0.0
+    convention: Convention = field(default_factory=Convention)
+
+    def init(self, pre: Tensor, post: Tensor) -> TripletTraces:
+        """Silent traces."""
+        zeros = torch.zeros_like
+        return TripletTraces(zeros(pre), zeros(post), zeros(pre), zeros(post))
+
+    def step(
+        self, pre: Tensor, post: Tensor, state: TripletTraces, dt: float = 1.0
+    ) -> tuple[Coincidence, TripletTraces]:
+        """One step: the pair rule with amplitudes that the slow traces raise."""
+        pair = PairSTDP(self.tau_plus, self.tau_minus, 1.0, 1.0, self.convention)
+        ((ltp,), (ltd,)), fast = pair.step(pre, post, SpikeTraces(state.x, state.y), dt)
+        x_before, x_slow = advance_trace(state.x_slow, pre, self.tau_x, dt, self.convention)
+        y_before, y_slow = advance_trace(state.y_slow, post, self.tau_y, dt, self.convention)
+        ltp = Pair(ltp.post * (self.a_plus + self.a3_plus * y_before), ltp.pre)
+        ltd = Pair(ltd.post, ltd.pre * (self.a_minus + self.a3_minus * x_before))
+        return Coincidence((ltp,), (ltd,)), TripletTraces(fast.x, fast.y, x_slow, y_slow)

@@ -1,0 +1,50 @@
+"""Bounds: weights never leave them, weights outside only move inward, no change stays no change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snn_plasticity import ThreeFactorConfig
+from snn_plasticity.plasticity import HardBounds, SoftBounds, free
+from snn_plasticity.plasticity.bounds import bounds_of
+
+numbers = st.floats(-3.0, 3.0, width=32)
+BOUNDS = (HardBounds(-1.0, 0.5), SoftBounds(-1.0, 0.5), SoftBounds(-1.0, 0.5, 0.3, 2.0), SoftBounds(-1.0, 0.5, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=repr)
+@given(weight=numbers, delta=numbers)
+def test_inside_stays_inside_and_outside_never_goes_further_out(bounds, weight, delta):
+    new = float(bounds(torch.tensor(weight), torch.tensor(delta)))
+    assert min(weight, -1.0) <= new <= max(weight, 0.5)
+    assert (new - weight) * delta >= 0.0
+    if delta == 0.0:
+        assert new == weight
+
+
+def test_hard_bounds_cut():
+    new = HardBounds(0.0, 1.0)(torch.tensor([0.2, 0.2, 0.9]), torch.tensor([-0.5, 0.5, 0.5]))
+    torch.testing.assert_close(new, torch.tensor([0.0, 0.7, 1.0]))
+
+
+def test_soft_bounds_shrink_each_direction_by_its_own_distance_and_power():
+    weight, up, down = torch.tensor([0.25]), torch.tensor([0.1]), torch.tensor([-0.1])
+    bounds = SoftBounds(0.0, 1.0, mu_plus=2.0, mu_minus=0.5)
+    torch.testing.assert_close(bounds(weight, up), torch.tensor([0.25 + 0.1 * 0.75**2]))
+    torch.testing.assert_close(bounds(weight, down), torch.tensor([0.25 - 0.1 * 0.25**0.5]))
+
+
+def test_config_names_the_bounds():
+    assert bounds_of(ThreeFactorConfig()) is free
+    assert bounds_of(ThreeFactorConfig(weight_bounds=(0.0, 1.0))) == HardBounds(0.0, 1.0)
+    soft = ThreeFactorConfig(weight_bounds=(0.0, 1.0), soft_bounds=(1.0, 2.0))
+    assert bounds_of(soft) == SoftBounds(0.0, 1.0, 1.0, 2.0)
+
+
+def test_bounded_changes_are_differentiable():
+    weight = torch.rand(4, dtype=torch.float64, requires_grad=True)
+    delta = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(SoftBounds(-2.0, 2.0, 1.5, 0.7), (weight, 0.1 * delta))
