@@ -1,0 +1,114 @@
+"""Reward baseline: what reward to expect, so that dopamine reports only the difference.
+
+    prediction   b_c(t)                                 c: the context of this step
+    error        δ = r − b_c(t)
+    update       b_c(t+1) = b_c(t) + (1 − exp(−dt/τ)) δ
+
+With a baseline per context, the mean change of a three-factor rule is Cov(reward, Hebb); without one, a rule
+whose Hebbian term has a mean drifts whatever is rewarded (Frémaux, Sprekeler & Gerstner 2010).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import Signal, as_signal, require_within
+from ..config import NeuromodConfig
+from ..config.validation import require_number, require_word
+from ..decay import decay_factor
+from .signals import signal_layout
+
+
+@dataclass(frozen=True)
+class RewardBaseline:
+    """Running average of reward: none, one, or one per context.
+
+    Args:
+        kind: "none" (the error is the reward), "running" (one average) or "context" (one per context).
+        tau: time constant of the average, in the unit of `dt`. Every call counts, with a reward of zero too:
+            where reward comes once per trial, call it once per trial (the gate does: a missing reward is no call).
+        n_contexts: number of contexts.
+        scope: "sample": every sample of a batch has averages of its own. "batch": all share one per context,
+            moved by the mean error of the samples that are in that context.
+        dt: step length.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    >>> baseline = RewardBaseline("context", tau=2.0, n_contexts=2)
+    >>> state = baseline.init(batch_size=1)
+    >>> error, state = baseline.step(1.0, context=0, state=state)
+    >>> error, state
+    (tensor([1.]), tensor([[0.3935, 0.0000]]))
+    """
+
+    kind: str = "running"
+    tau: float = 100.0
+    n_contexts: int = 1
+    scope: str = "sample"
+    dt: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_word(self, "kind", ("none", "running", "context"))
+        require_word(self, "scope", ("sample", "batch"))
+        require_number(self, "tau", 0.0, open_low=True)
+        require_number(self, "dt", 0.0, open_low=True)
+        require_number(self, "n_contexts", 1, integer=True)
+
+    @classmethod
+    def of(cls, config: NeuromodConfig) -> RewardBaseline:
+        """The baseline that `config` describes."""
+        return cls(
+            config.reward_baseline,
+            config.reward_baseline_tau,
+            config.n_contexts,
+            config.baseline_scope,
+            config.dt,
+        )
+
+    def state_shape(self, batch_size: int) -> tuple[int, ...]:
+        """Shape of the state: (B, contexts), or (contexts,) where the batch shares it."""
+        columns = {"none": 0, "running": 1, "context": self.n_contexts}[self.kind]
+        return (columns,) if self.scope == "batch" else (batch_size, columns)
+
+    def init(
+        self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Averages before the first reward: zero, of shape `state_shape(batch_size)`."""
+        return torch.zeros(self.state_shape(batch_size), device=device, dtype=dtype)
+
+    def step(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward prediction error of this step, and the averages after it.
+
+        Args:
+            reward: float, (), (B,) or (B, 1).
+            context: index of the context, likewise; read only where there is one average per context.
+            state: averages from `init` or the last step; it is not changed.
+
+        Returns:
+            (error (B,), new state).
+
+        Raises:
+            ValueError: a shape that does not fit, NaN, or a context that does not exist.
+        """
+        found_size, _, _ = signal_layout({"reward": reward, "context": context})
+        batch_size = len(state) if self.scope == "sample" else found_size or 1
+        reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
+        member = self._membership(context, reward)
+        error = reward - (member * state).sum(-1)
+        correction = member * error.unsqueeze(-1)
+        if self.scope == "batch":
+            correction = correction.sum(0) / member.sum(0).clamp(min=1.0)
+        return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
+
+    def _membership(self, context: Signal, like: Tensor) -> Tensor:
+        """One-hot (B, contexts): which average each sample reads and moves."""
+        if self.kind != "context":
+            return like.new_ones(len(like), 0 if self.kind == "none" else 1)
+        index = as_signal(context, len(like), name="context", device=like.device, dtype=like.dtype)
+        require_within("context", index, 0.0, self.n_contexts - 1.0)
+        require_within("the fractional part of context", index % 1.0, 0.0, 0.0)
+        return (index.unsqueeze(-1) == torch.arange(self.n_contexts, device=like.device)).to(like.dtype)

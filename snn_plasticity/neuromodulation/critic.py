@@ -1,0 +1,192 @@
+"""Critic: a linear value function whose TD error is what dopamine reports.
+
+    V(φ) = w·φ                                     φ: features, or spike counts
+    δ    = r + γ V(φ′) − V(φ)                      V(φ′) is 0 where the episode terminated
+    accumulating   e ← γλ e + φ                               w ← w + α δ e
+    replacing      e ← γλ e or φ, whichever is larger         w ← w + α δ e
+    dutch          e ← γλ e + (1 − α γλ e·φ) φ                w ← w + α (δ + V − V°) e − α (V − V°) φ
+
+    α learning rate     γ discount     λ trace decay     V° value of φ as estimated one step before
+
+The last line is true online TD(λ): after every step the weights are exactly those of the online λ-return
+algorithm (van Seijen & Sutton 2014). The TD error as dopamine: Schultz, Dayan & Montague 1997; Frémaux,
+Sprekeler & Gerstner 2013.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import Signal, as_signal, require_finite, require_real
+from ..config.validation import Serializable, require_number, require_word
+
+
+@dataclass(frozen=True)
+class TDCriticConfig(Serializable):
+    """Settings of a `TDCritic`.
+
+    Args:
+        n_features: length of the feature vector.
+        gamma: discount per step, in [0, 1].
+        lam: trace decay λ, in [0, 1].
+        lr: learning rate α > 0; stable roughly up to 1 / |φ|².
+        trace_type: "dutch" (true online), "accumulating" or "replacing".
+        scope: every "sample" of the batch learns weights of its own, or the "batch" shares one vector, moved
+            by the mean of what its samples ask for.
+
+    Raises:
+        ValueError: a field out of range, naming field, value and range.
+    """
+
+    n_features: int
+    gamma: float = 0.99
+    lam: float = 0.8
+    lr: float = 0.1
+    trace_type: str = "dutch"
+    scope: str = "sample"
+
+    def __post_init__(self) -> None:
+        require_number(self, "n_features", 1, integer=True)
+        require_number(self, "gamma", 0.0, 1.0)
+        require_number(self, "lam", 0.0, 1.0)
+        require_number(self, "lr", 0.0, open_low=True)
+        require_word(self, "trace_type", ("dutch", "accumulating", "replacing"))
+        require_word(self, "scope", ("sample", "batch"))
+
+
+class CriticState(NamedTuple):
+    """What a critic has learnt, and what it remembers of the episode.
+
+    Args:
+        weights: (B, n_features), or (n_features,) where the batch shares them.
+        trace: (B, n_features).
+        old_value: (B,) V°, the value of the current features under the weights of the step before.
+    """
+
+    weights: Tensor
+    trace: Tensor
+    old_value: Tensor
+
+
+def _flag(value: Any, like: Tensor, name: str) -> Tensor:
+    """A bool, or a boolean array of shape () or (B,), as (B,)."""
+    if isinstance(value, bool):
+        return torch.full_like(like, value, dtype=torch.bool)
+    flag = torch.as_tensor(value, device=like.device)
+    if flag.dtype != torch.bool:
+        raise TypeError(f"{name} has dtype {flag.dtype}; expected a bool or a boolean tensor ({len(like)},).")
+    if flag.dim() > 0 and flag.shape != (len(like),):
+        raise ValueError(f"{name} has shape {tuple(flag.shape)}; expected () or ({len(like)},).")
+    return flag.expand(len(like))
+
+
+class TDCritic:
+    """Linear TD(λ) critic; it holds no state, `step` takes one and returns the next.
+
+    Args:
+        config: a `TDCriticConfig`.
+
+    >>> critic = TDCritic(TDCriticConfig(n_features=2, gamma=1.0, lr=0.5))
+    >>> here, there = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> td_error, state = critic.step(here, 1.0, there, critic.init(batch_size=1), terminated=True)
+    >>> td_error, critic.value(here, state)
+    (tensor([1.]), tensor([0.5000]))
+    """
+
+    def __init__(self, config: TDCriticConfig) -> None:
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"TDCritic({self.config!r})"
+
+    def init(
+        self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> CriticState:
+        """Weights and traces zero; anything narrower than float32 becomes float32."""
+        wide = torch.promote_types(dtype, torch.float32)
+        trace = torch.zeros(batch_size, self.config.n_features, device=device, dtype=wide)
+        weights = torch.zeros_like(trace if self.config.scope == "sample" else trace[0])
+        return CriticState(weights, trace, torch.zeros_like(trace[:, 0]))
+
+    def value(self, features: Tensor, state: CriticState) -> Tensor:
+        """V(φ) = w·φ, (B,), of features (B, n_features)."""
+        return (self._admit("features", features, state) * state.weights).sum(-1)
+
+    @torch.no_grad()
+    def step(
+        self,
+        features: Tensor,
+        reward: Signal,
+        next_features: Tensor,
+        state: CriticState,
+        *,
+        terminated: Any = False,
+        truncated: Any = False,
+    ) -> tuple[Tensor, CriticState]:
+        """Learn from one transition, outside autograd: features are data here.
+
+        Args:
+            features: (B, n_features) before the transition.
+            reward: float, (), (B,) or (B, 1), received on it.
+            next_features: (B, n_features) after it; at the end of an episode those of its last observation,
+                not of the first of the next.
+            state: from `init` or the last step; it is not changed.
+            terminated: bool or (B,); there the value of what follows is 0, and the trace starts anew.
+            truncated: bool or (B,); there the value of what follows counts, but the trace starts anew.
+
+        Returns:
+            (td_error (B,), new state); the error is the signal "td_error" of a gate with
+            `da_source="td_error"`.
+
+        Raises:
+            TypeError: features that are no tensor of real numbers, a flag that is not boolean.
+            ValueError: a wrong shape or batch size, NaN.
+        """
+        phi = self._admit("features", features, state)
+        following = self._admit("next_features", next_features, state)
+        reward = as_signal(reward, len(phi), name="reward", device=phi.device, dtype=phi.dtype)
+        terminated = _flag(terminated, reward, "terminated")
+        over = terminated | _flag(truncated, reward, "truncated")
+        value = (phi * state.weights).sum(-1)
+        next_value = (following * state.weights).sum(-1).masked_fill(terminated, 0.0)
+        td_error = reward + self.config.gamma * next_value - value
+        trace = self._trace(phi, state.trace)
+        change = self._change(phi, trace, td_error, value - state.old_value)
+        weights = state.weights + (change if self.config.scope == "sample" else change.mean(0))
+        return td_error, CriticState(
+            weights, trace.masked_fill(over.unsqueeze(-1), 0.0), next_value.masked_fill(over, 0.0)
+        )
+
+    def _trace(self, phi: Tensor, trace: Tensor) -> Tensor:
+        """Eligibility (B, n_features) of the weights after seeing `phi`."""
+        decayed = self.config.gamma * self.config.lam * trace
+        if self.config.trace_type == "accumulating":
+            return decayed + phi
+        if self.config.trace_type == "replacing":
+            return torch.where(phi.abs() >= decayed.abs(), phi, decayed)
+        return decayed + (1.0 - self.config.lr * (decayed * phi).sum(-1, keepdim=True)) * phi
+
+    def _change(self, phi: Tensor, trace: Tensor, td_error: Tensor, drift: Tensor) -> Tensor:
+        """Change (B, n_features) of the weights; `drift` is V − V°."""
+        if self.config.trace_type != "dutch":
+            return self.config.lr * td_error.unsqueeze(-1) * trace
+        return self.config.lr * ((td_error + drift).unsqueeze(-1) * trace - drift.unsqueeze(-1) * phi)
+
+    def _admit(self, name: str, features: Tensor, state: CriticState) -> Tensor:
+        """Checked features, on the state's device, in fp32 or fp64."""
+        if not isinstance(state, CriticState):
+            raise TypeError(f"state is a {type(state).__name__}; expected the CriticState of critic.init(B).")
+        require_real(name, features)
+        expected = tuple(state.trace.shape)
+        if tuple(features.shape) != expected:
+            raise ValueError(
+                f"{name} has shape {tuple(features.shape)}; expected {expected}, as in the state of "
+                "critic.init(batch_size); flatten what has more dimensions."
+            )
+        require_finite(name, features)
+        dtype = torch.promote_types(features.dtype, state.trace.dtype)
+        return features.to(device=state.trace.device, dtype=dtype)

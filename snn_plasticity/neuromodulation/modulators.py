@@ -1,0 +1,138 @@
+"""Modulators: four chemicals, each driven by one signal, each with a memory of its own.
+
+    drive    DA  = tanh(s (reward − baseline))                   in [−1, 1]
+             ACh = tanh(s max(novelty, 0)),  NE, 5HT likewise    in [0, 1]
+    level    ℓ(t) = clamp(d ℓ(t−1) + drive(t)),  d = exp(−dt/τ); τ = 0 forgets at once
+    amount   m(t) = clamp(ℓ(t) + tonic baseline)
+
+    s   scale of the source        τ   time constant of the modulator, in the unit of dt
+
+Dopamine as a reward prediction error: Schultz, Dayan & Montague 1997. Acetylcholine and norepinephrine as
+expected and unexpected uncertainty: Yu & Dayan 2005. Serotonin as the reach of foresight: Doya 2002. A level
+that outlives its cause (τ = 200 ms for dopamine): Izhikevich 2007.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import NeuromodConfig
+from ..decay import decay_factor
+
+NAMES = {"da": "DA", "ach": "ACh", "ne": "NE", "sht": "5HT"}
+
+
+def dopamine(reward: Tensor, baseline: Tensor | float = 0.0, scale: Tensor | float = 1.0) -> Tensor:
+    """Phasic dopamine: tanh(scale · (reward − baseline)), in [−1, 1].
+
+    Args:
+        reward: (B,) reward, or a TD error.
+        baseline: (B,) or a number, the reward that was expected.
+        scale: what the error is multiplied by.
+
+    Returns:
+        (B,). Schultz, Dayan & Montague 1997.
+
+    >>> dopamine(torch.tensor([1.0, 0.0, -1.0]), baseline=0.5)
+    tensor([ 0.4621, -0.4621, -0.9051])
+    """
+    return torch.tanh(scale * (reward - baseline))
+
+
+def acetylcholine(novelty: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Phasic acetylcholine: tanh(scale · max(novelty, 0)), in [0, 1]. Yu & Dayan 2005.
+
+    >>> acetylcholine(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return torch.tanh(scale * novelty.clamp(min=0.0))
+
+
+def norepinephrine(urgency: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Phasic norepinephrine: tanh(scale · max(urgency, 0)), in [0, 1]. Yu & Dayan 2005.
+
+    >>> norepinephrine(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return acetylcholine(urgency, scale)
+
+
+def serotonin(patience: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Phasic serotonin: tanh(scale · max(patience, 0)), in [0, 1]. Doya 2002.
+
+    >>> serotonin(torch.tensor([-1.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return acetylcholine(patience, scale)
+
+
+def accumulate(
+    level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0
+) -> Tensor:
+    """One step of a level: clamp(exp(−dt/τ) · level + drive, low, 1).
+
+    Args:
+        level: (B,) level after the last step.
+        drive: (B,) phasic release of this step.
+        tau: time constant in the unit of `dt`; 0 keeps nothing. A tensor keeps its gradient.
+        dt: step length.
+        low: lower end of the range, −1 for dopamine.
+
+    Returns:
+        (B,) level after this step. Izhikevich 2007.
+
+    >>> accumulate(torch.tensor([0.5]), torch.tensor([0.1]), tau=200.0)
+    tensor([0.5975])
+    """
+    kept = decay_factor(tau, dt) if isinstance(tau, Tensor) or tau > 0 else 0.0
+    return (kept * level + drive).clamp(low, 1.0)
+
+
+@dataclass(frozen=True)
+class Modulator:
+    """One modulator: which signal drives it, how strongly, for how long, above which tonic level.
+
+    Args:
+        name: "DA", "ACh", "NE" or "5HT".
+        source: name of the signal that drives it.
+        scale, tau, baseline: as in `NeuromodConfig`.
+        dt: step length.
+
+    >>> da = Modulator("DA", "reward", tau=200.0)
+    >>> amount, level = da.step(torch.tensor([0.0]), torch.tensor([0.5]))
+    >>> amount
+    tensor([0.4975])
+    """
+
+    name: str
+    source: str
+    scale: float = 1.0
+    tau: float = 0.0
+    baseline: float = 0.0
+    dt: float = 1.0
+
+    def step(self, signal: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The amount (B,) that is there in this step, and the level (B,) to carry on."""
+        signed = self.name == "DA"
+        low = -1.0 if signed else 0.0
+        drive = dopamine(signal, scale=self.scale) if signed else acetylcholine(signal, self.scale)
+        level = accumulate(level, drive, self.tau, self.dt, low)
+        return (level + self.baseline).clamp(low, 1.0), level
+
+
+def modulators_of(config: NeuromodConfig) -> tuple[Modulator, ...]:
+    """The four modulators that `config` describes, in the order DA, ACh, NE, 5HT."""
+    return tuple(
+        Modulator(
+            name,
+            source=getattr(config, f"{field}_source"),
+            scale=getattr(config, f"{field}_scale"),
+            tau=getattr(config, f"{field}_tau"),
+            baseline=getattr(config, f"{field}_baseline"),
+            dt=config.dt,
+        )
+        for field, name in NAMES.items()
+    )
