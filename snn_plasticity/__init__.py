@@ -1,0 +1,37 @@
+"""Three-factor learning for the spiking networks you already have: Δw = lr · gate · e.
+
+    spikes ─► kernel ─► coincidence ─► Hebbian product ─► eligibility ─┐
+                                                                       ├─► Δw ─► bounds ─► weight
+    signals ─► DA  ACh  NE  5-HT ─► gate ──────────────────────────────┘
+
+`attach` plugs it into a model; everything below works on its own too.
+"""
+
+from .config import EligibilityConfig as EligibilityConfig
+from .config import NeuromodConfig as NeuromodConfig
+from .config import PlasticityConfig as PlasticityConfig
+from .config import ThreeFactorConfig as ThreeFactorConfig
+from .connection import Connection as Connection
+from .conventions import Convention as Convention
+from .diagnostics import LayerTrace as LayerTrace
+from .diagnostics import PlasticityTrace as PlasticityTrace
+from .learner import PlasticityLearner as PlasticityLearner
+from .neuromodulation import NeuromodState as NeuromodState
+from .neuromodulation import NeuromodulatoryGate as NeuromodulatoryGate
+from .neuromodulation import RewardBaseline as RewardBaseline
+from .neuromodulation import TDCritic as TDCritic
+from .neuromodulation import gate_attention as gate_attention
+from .neuromodulation import gate_confidence as gate_confidence
+from .plasticity import Coincidence as Coincidence
+from .plasticity import EligibilityRule as EligibilityRule
+from .plasticity import EligibilityTraceModule as EligibilityTraceModule
+from .plasticity import Pair as Pair
+from .plasticity import PairSTDP as PairSTDP
+from .plasticity import Rate as Rate
+from .plasticity import SymmetricSTDP as SymmetricSTDP
+from .plasticity import ThreeFactorUpdate as ThreeFactorUpdate
+from .plasticity import TripletSTDP as TripletSTDP
+from .plasticity import Window as Window
+from .plasticity import modulate as modulate
+
+__version__ = "0.1.0"

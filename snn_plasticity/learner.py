@@ -1,0 +1,230 @@
+"""PlasticityLearner: watches the synapses of a model and changes their weights when a modulator comes.
+
+    Δw = lr · gate · e
+
+This is the one place where the two streams meet: eligibility from the spikes, the gate from the signals. Weights change
+in `step`, never during the forward pass, so that a later `backward()` stays legal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .checks import Signal, require_choice
+from .connection import Connection
+from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
+from .neuromodulation import NeuromodulatoryGate
+from .third_factor import ThirdFactor
+
+SCOPES = ("episode", "eligibility", "neuromodulators", "all")
+
+
+class Watcher(Protocol):
+    """What feeds the connections from a host: hooks that can be removed, with calls that may be half done."""
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        ...
+
+    def reset(self) -> None:
+        """Drop half-done calls."""
+        ...
+
+
+class PlasticityLearner:
+    """The learning side of a model, beside the model as an optimizer is.
+
+    Args:
+        connections: the weights that learn.
+        gate: turns signals into the third factor; None is a gate with default settings.
+        watchers: the hooks that feed the connections.
+        reduce: applied to every Δw before it lands, for instance an all-reduce over ranks.
+
+    Built by `attach`. As a context manager it removes its hooks at the end.
+    """
+
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        gate: NeuromodulatoryGate | None = None,
+        *,
+        watchers: Sequence[Watcher] = (),
+        reduce: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.connections = {connection.name: connection for connection in connections}
+        self.third_factor = ThirdFactor(gate or NeuromodulatoryGate())
+        self.watchers, self.reduce = list(watchers), reduce
+        self.enabled, self.lr_scale = True, 1.0
+
+    @property
+    def gate(self) -> NeuromodulatoryGate:
+        """What turns signals into the third factor."""
+        return self.third_factor.gate
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples of the running sequence; None before anything was observed."""
+        sizes = (connection.traces.batch_size for connection in self.connections.values())
+        return next((size for size in sizes if size is not None), None)
+
+    def step(
+        self,
+        modulator: Signal | Mapping[str, Signal] | None = None,
+        *,
+        layers: Collection[str] | None = None,
+        return_details: bool = False,
+        **signals: Signal,
+    ) -> Tensor | PlasticityTrace | None:
+        """The third factor arrives: every plastic weight changes by lr · gate · e.
+
+        Args:
+            modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); or signals by name.
+            layers: the connections that hear it; None is all.
+            return_details: return a `PlasticityTrace`.
+            signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
+                (), (B,) or (B, 1).
+
+        Returns:
+            None; with mode "auxiliary_loss" the loss; with `return_details` the trace of this step.
+
+        Raises:
+            TypeError: neither modulator nor signals, or both.
+            ValueError: shapes that do not fit, NaN, unknown names; nothing is changed then.
+        """
+        chosen = self._chosen(layers)
+        heard = self.third_factor.hear(modulator, signals, self.batch_size, self._device())
+        for connection in chosen:
+            connection.check(heard.factor)
+        self.third_factor.state = heard.state
+        changes, loss = self._change(chosen, heard.factor)
+        if not return_details:
+            return loss
+        seen = {
+            connection.name: layer_trace(connection.weight, connection.eligibility, changes.get(connection.name))
+            for connection in chosen
+            if connection.eligibility is not None
+        }
+        return plasticity_trace(heard.modulators, torch.as_tensor(heard.factor), seen, loss)
+
+    def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
+        """Forget, between episodes or sequences.
+
+        Args:
+            mask: boolean (B,): those samples only.
+            scope: "episode": eligibility and modulator levels, while the reward baseline goes on learning;
+                "eligibility"; "neuromodulators": levels and reward baseline; "all": as new.
+
+        Raises:
+            ValueError: an unknown scope, or a mask that does not fit.
+        """
+        require_choice("scope", scope, SCOPES)
+        if scope != "neuromodulators":
+            for connection in self.connections.values():
+                if mask is None or connection.eligibility is not None:
+                    connection.reset(mask)
+        if scope != "eligibility":
+            self.third_factor.reset(mask, keep_baseline=scope == "episode")
+        if mask is None:
+            for watcher in self.watchers:
+                watcher.reset()
+            if scope == "all":
+                for connection in self.connections.values():
+                    connection.forget_asked()
+
+    @contextmanager
+    def paused(self) -> Iterator[PlasticityLearner]:
+        """Within it, nothing is observed: for validation, exports and dry runs."""
+        before, self.enabled = self.enabled, False
+        try:
+            yield self
+        finally:
+            self.enabled = before
+
+    def remove(self) -> None:
+        """Take all hooks off the model, which is then as it was (its weights as they have become)."""
+        for watcher in self.watchers:
+            watcher.remove()
+        self.watchers.clear()
+        self.enabled = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Eligibility, gate and pending updates, as plain tensors beside the model's own `state_dict`."""
+        return {
+            "connections": {name: connection.state_dict() for name, connection in self.connections.items()},
+            "third_factor": self.third_factor.state_dict(),
+            "lr_scale": self.lr_scale,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`, bit for bit.
+
+        Raises:
+            ValueError: the state belongs to a learner with other connections.
+        """
+        if set(state["connections"]) != set(self.connections):
+            raise ValueError(
+                f"The saved learner has the connections {sorted(state['connections'])}; this one has "
+                f"{sorted(self.connections)}. Attach to the same layers first."
+            )
+        for name, connection in self.connections.items():
+            connection.load_state_dict(state["connections"][name])
+        self.third_factor.load_state_dict(state["third_factor"])
+        self.lr_scale = state["lr_scale"]
+
+    def __enter__(self) -> PlasticityLearner:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        lines = "\n".join(f"  {connection!r}" for connection in self.connections.values())
+        return f"PlasticityLearner(\n{lines}\n  gate: {self.gate.extra_repr()}\n)"
+
+    def _chosen(self, layers: Collection[str] | None) -> list[Connection]:
+        if layers is None:
+            return list(self.connections.values())
+        unknown = sorted(set(layers) - set(self.connections))
+        if unknown or isinstance(layers, str):
+            raise ValueError(f"layers = {layers!r}; expected a list of names among {', '.join(self.connections)}.")
+        return [self.connections[name] for name in layers]
+
+    def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Ask every connection; change each weight once, also where several connections share it."""
+        due: dict[int, list[tuple[Connection, Tensor]]] = {}
+        with torch.inference_mode(False), torch.no_grad():
+            for connection in chosen:
+                asked = connection.ask(mod, self.lr_scale)
+                if asked is not None:
+                    due.setdefault(id(connection.weight), []).append((connection, asked))
+        changes, losses = {}, []
+        for shared in due.values():
+            first = shared[0][0]
+            total = sum((asked for _, asked in shared[1:]), shared[0][1])
+            delta = first.update.clamp(total)
+            delta = delta if self.reduce is None else self.reduce(delta)
+            losses.append(_land(first, delta))
+            changes |= {connection.name: delta for connection, _ in shared}
+        loss = [loss for loss in losses if loss is not None]
+        return changes, sum(loss[1:], loss[0]) if loss else None
+
+    def _device(self) -> torch.device | None:
+        seen = (connection.eligibility for connection in self.connections.values())
+        return next((e.device for e in seen if e is not None), None)
+
+
+def _land(connection: Connection, delta: Tensor) -> Tensor | None:
+    """A change reaches its weight in the manner of the mode; the auxiliary loss is returned."""
+    mode, update = connection.config.three_factor.mode, connection.update
+    if mode == "online":
+        update.apply_(connection.weight, delta)
+    elif mode == "hybrid":
+        update.add_grad_(connection.weight, delta)
+    else:
+        return update.loss(connection.weight, delta)
+    return None
