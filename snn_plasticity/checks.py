@@ -19,7 +19,7 @@ def _readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
     if tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
 
 
 def require_real(name: str, tensor: Any) -> None:
@@ -45,9 +45,13 @@ def require_within(name: str, tensor: Tensor, low: float | None = None, high: fl
     if not _readable(tensor) or tensor.numel() == 0:
         return
     if low is not None and bool((tensor < low).any()):
-        raise ValueError(f"{name} is {float(tensor.min()):g} at least once; expected {name} >= {low:g}. Nothing was changed.")
+        raise ValueError(
+            f"{name} is {float(tensor.min()):g} at least once; expected {name} >= {low:g}. Nothing was changed."
+        )
     if high is not None and bool((tensor > high).any()):
-        raise ValueError(f"{name} is {float(tensor.max()):g} at least once; expected {name} <= {high:g}. Nothing was changed.")
+        raise ValueError(
+            f"{name} is {float(tensor.max()):g} at least once; expected {name} <= {high:g}. Nothing was changed."
+        )
 
 
 def require_at_least(name: str, tensor: Tensor, low: float) -> None:

@@ -7,7 +7,7 @@ step's eligibility or the last one's, whether the trace is divided by its time c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from .checks import require_choice
 
@@ -70,16 +70,16 @@ class Convention:
         return PRESETS[name]
 
 
-_EXACT = {"eligibility_decay": "exponential", "spike_trace_decay": "exponential"}
-_EULER = {"eligibility_decay": "euler", "spike_trace_decay": "euler"}
+_EXACT = Convention(eligibility_decay="exponential", coincidence="both")
+_EULER = Convention(spike_trace_decay="euler", coincidence="both")
 
 PRESETS: dict[str, Convention] = {
-    "izhikevich2007": Convention(**_EULER, coincidence="causal", pairing="nearest"),
-    "florian2007": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True),
-    "nest": Convention(**_EXACT, coincidence="none"),
-    "spikingjelly": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True, reduction="sum"),
-    "bindsnet": Convention(**_EXACT, coincidence="both", lag=1, normalize_trace=True, reduction="sum"),
-    "inferno": Convention(**_EXACT, coincidence="both", normalize_trace=True, reduction="sum"),
-    "snntorch": Convention(**_EXACT, coincidence="both", reduction="sum"),
-    "norse": Convention(**_EULER, coincidence="both", reduction="sum"),
+    "izhikevich2007": replace(_EULER, coincidence="causal", pairing="nearest"),
+    "florian2007": replace(_EXACT, lag=1, normalize_trace=True),
+    "nest": replace(_EXACT, coincidence="none"),
+    "spikingjelly": replace(_EXACT, lag=1, normalize_trace=True, reduction="sum"),
+    "bindsnet": replace(_EXACT, lag=1, normalize_trace=True, reduction="sum"),
+    "inferno": replace(_EXACT, normalize_trace=True, reduction="sum"),
+    "snntorch": replace(_EXACT, reduction="sum"),
+    "norse": replace(_EULER, reduction="sum"),
 }

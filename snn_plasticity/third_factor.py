@@ -45,7 +45,9 @@ class ThirdFactor:
             signals = {**modulator, **signals}
         elif modulator is not None:
             if signals:
-                raise TypeError(f"step got a modulator and the signals {', '.join(signals)}; expected one or the other.")
+                raise TypeError(
+                    f"step got a modulator and the signals {', '.join(signals)}; expected one or the other."
+                )
             require_finite("modulator", torch.as_tensor(modulator))
             return Heard({}, modulator, self.state)
         if not signals:

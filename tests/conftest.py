@@ -45,7 +45,9 @@ def mexican_hat(dt: float) -> float:
     return (1.0 - (dt / 3.0) ** 2) * math.exp(-((dt / 3.0) ** 2) / 2.0) - 0.02 * dt
 
 
-def settings(kernel: str, trace: str = "accumulating", convention: Convention | None = None, **changes) -> EligibilityConfig:
+def settings(
+    kernel: str, trace: str = "accumulating", convention: Convention | None = None, **changes
+) -> EligibilityConfig:
     """A config of the matrix, with unequal constants so that no two can be mistaken for each other."""
     convention = convention or Convention()
     chosen = Window(mexican_hat, span=9.0, convention=convention) if kernel == "window" else kernel

@@ -106,9 +106,7 @@ def test_the_state_that_went_in_is_not_changed():
 
 def test_shared_average_ignores_contexts_nobody_is_in():
     baseline = RewardBaseline("context", tau=5.0, n_contexts=2, scope="batch")
-    _, state = baseline.step(
-        torch.tensor([1.0, 3.0]), torch.tensor([1, 1]), baseline.init(2, dtype=torch.float64)
-    )
+    _, state = baseline.step(torch.tensor([1.0, 3.0]), torch.tensor([1, 1]), baseline.init(2, dtype=torch.float64))
     torch.testing.assert_close(state, torch.tensor([0.0, 2.0 * (1 - math.exp(-0.2))], dtype=torch.float64))
 
 
@@ -123,9 +121,7 @@ def test_the_gate_reads_its_baseline_from_the_config():
         assert torch.equal(state.baseline, average)
 
 
-@pytest.mark.parametrize(
-    "context, pattern", [(2, "context <= 1"), (-1, "context >= 0"), (0.5, "fractional part")]
-)
+@pytest.mark.parametrize("context, pattern", [(2, "context <= 1"), (-1, "context >= 0"), (0.5, "fractional part")])
 def test_a_context_that_does_not_exist_is_refused(context, pattern):
     baseline = RewardBaseline("context", n_contexts=2)
     with pytest.raises(ValueError, match=pattern):

@@ -12,7 +12,12 @@ from snn_plasticity.plasticity import HardBounds, SoftBounds, free
 from snn_plasticity.plasticity.bounds import bounds_of
 
 numbers = st.floats(-3.0, 3.0, width=32)
-BOUNDS = (HardBounds(-1.0, 0.5), SoftBounds(-1.0, 0.5), SoftBounds(-1.0, 0.5, 0.3, 2.0), SoftBounds(-1.0, 0.5, 0.0, 0.0))
+BOUNDS = (
+    HardBounds(-1.0, 0.5),
+    SoftBounds(-1.0, 0.5),
+    SoftBounds(-1.0, 0.5, 0.3, 2.0),
+    SoftBounds(-1.0, 0.5, 0.0, 0.0),
+)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS, ids=repr)

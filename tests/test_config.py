@@ -76,11 +76,15 @@ def test_a_time_constant_below_one_step_warns_where_decay_is_exact():
 FULL = PlasticityConfig(
     EligibilityConfig(kernel="stdp_triplet", convention=Convention.preset("nest"), clamp_range=None, diagonal=True),
     NeuromodConfig(combination_fn="mlp", da_tau=200.0, reward_baseline="context", n_contexts=3),
-    ThreeFactorConfig(weight_bounds=(0.0, 1.0), soft_bounds=(0.5, 1.0), target_layers=("fc1", "fc2"), update_frequency=4),
+    ThreeFactorConfig(
+        weight_bounds=(0.0, 1.0), soft_bounds=(0.5, 1.0), target_layers=("fc1", "fc2"), update_frequency=4
+    ),
 )
 
 
-@pytest.mark.parametrize("config", (PlasticityConfig.minimal(), PlasticityConfig.dev(), PlasticityConfig.production(), FULL))
+@pytest.mark.parametrize(
+    "config", (PlasticityConfig.minimal(), PlasticityConfig.dev(), PlasticityConfig.production(), FULL)
+)
 def test_json_and_back_is_the_same_config(config, tmp_path):
     assert PlasticityConfig.from_json(config.to_json()) == config
     config.to_json(tmp_path / "config.json")
@@ -107,7 +111,16 @@ def test_production_has_a_reward_baseline_and_bounds():
 
 
 def test_presets_are_conventions_and_unknown_ones_name_the_others():
-    assert set(PRESETS) == {"izhikevich2007", "florian2007", "nest", "spikingjelly", "bindsnet", "inferno", "snntorch", "norse"}
+    assert set(PRESETS) == {
+        "izhikevich2007",
+        "florian2007",
+        "nest",
+        "spikingjelly",
+        "bindsnet",
+        "inferno",
+        "snntorch",
+        "norse",
+    }
     with pytest.raises(ValueError, match="'spikingjelly'"):
         Convention.preset("spikingJelly")
 
@@ -129,7 +142,9 @@ def test_signals_leave_as_one_number_per_sample(value):
     assert as_signal(torch.ones(3).double(), 3, name="reward").dtype == torch.float64
 
 
-@pytest.mark.parametrize("value", (torch.ones(2), torch.ones(3, 2), torch.ones(1, 3), torch.tensor([0.0, math.nan, 0.0]), math.inf))
+@pytest.mark.parametrize(
+    "value", (torch.ones(2), torch.ones(3, 2), torch.ones(1, 3), torch.tensor([0.0, math.nan, 0.0]), math.inf)
+)
 def test_signals_of_another_shape_or_not_finite_are_refused_by_name(value):
     with pytest.raises(ValueError, match="reward"):
         as_signal(value, 3, name="reward")

@@ -132,9 +132,7 @@ def test_values_of_a_random_walk_are_learnt(trace_type):
     for _ in range(4000):
         after = place + rng.choice([-1, 1], size=batch)
         reward, over = torch.tensor((after == 6) * 1.0), torch.tensor((after == 0) | (after == 6))
-        _, state = critic.step(
-            torch.tensor(eye[place]), reward, torch.tensor(eye[after]), state, terminated=over
-        )
+        _, state = critic.step(torch.tensor(eye[place]), reward, torch.tensor(eye[after]), state, terminated=over)
         place = np.where(over, 3, after)
     np.testing.assert_allclose(state.weights.numpy(), np.arange(1, 6) / 6, atol=0.03)
 

@@ -31,7 +31,9 @@ def test_equals_the_double_sum_in_every_convention(kernel, trace):
     for convention in CONVENTIONS:
         config = settings(kernel, trace, convention)
         e = run(EligibilityTraceModule(N_PRE, N_POST, config), pre, post)
-        np.testing.assert_allclose(e.numpy(), expected(pre, post, config), rtol=1e-10, atol=1e-10, err_msg=str(convention))
+        np.testing.assert_allclose(
+            e.numpy(), expected(pre, post, config), rtol=1e-10, atol=1e-10, err_msg=str(convention)
+        )
 
 
 @pytest.mark.parametrize("trace", TRACES)
@@ -151,7 +153,9 @@ def test_large_matrices_are_worked_on_in_blocks(monkeypatch):
     whole = run(EligibilityTraceModule(20, 15, config), pre, post)
     for size in (7, 20, 100, 301, 700):
         monkeypatch.setattr("snn_plasticity.plasticity.dense.BLOCK", size)
-        torch.testing.assert_close(run(EligibilityTraceModule(20, 15, config), pre, post), whole, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            run(EligibilityTraceModule(20, 15, config), pre, post), whole, rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("trace", ("accumulating", "dutch", "replacing"))
@@ -228,7 +232,9 @@ def test_bad_spikes_are_refused_and_nothing_changes(pre, post, word):
     with pytest.raises((ValueError, TypeError)) as error:
         module.update(pre, post)
     assert word in str(error.value)
-    for old, new in zip(torch.utils._pytree.tree_leaves(before), torch.utils._pytree.tree_leaves(module.state_dict()), strict=True):
+    for old, new in zip(
+        torch.utils._pytree.tree_leaves(before), torch.utils._pytree.tree_leaves(module.state_dict()), strict=True
+    ):
         assert torch.equal(old, new) if isinstance(old, torch.Tensor) else old == new
 
 

@@ -115,9 +115,7 @@ def test_a_batch_is_a_loop_over_its_samples(combination, baseline):
 
 
 @combinations
-@given(
-    scale=st.sampled_from([1e-6, 1.0, 1e3, 1e6]), sign=st.sampled_from([-1.0, 1.0]), seed=st.integers(0, 99)
-)
+@given(scale=st.sampled_from([1e-6, 1.0, 1e3, 1e6]), sign=st.sampled_from([-1.0, 1.0]), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=20)
 def test_ranges_hold_for_signals_of_a_million(combination, scale, sign, seed):
     gate, state = NeuromodulatoryGate(NeuromodConfig(combination_fn=combination, **lively)), None
@@ -131,10 +129,7 @@ def test_ranges_hold_for_signals_of_a_million(combination, scale, sign, seed):
 
 
 def test_weighted_sum_and_gated_product_are_their_formulas():
-    m = {
-        name: torch.tensor([v], dtype=torch.float64)
-        for name, v in zip(NAMES, (-0.4, 0.3, 0.9, 0.5), strict=True)
-    }
+    m = {name: torch.tensor([v], dtype=torch.float64) for name, v in zip(NAMES, (-0.4, 0.3, 0.9, 0.5), strict=True)}
     weights = (1.5, 0.2, -0.7, 0.6)
     total = 1.5 * -0.4 + 0.2 * 0.3 - 0.7 * 0.9 + 0.6 * 0.5
     product = 1.5 * -0.4 * (1 + 0.2 * 0.3) * (1 - 0.7 * 0.9) * (1 + 0.6 * 0.5)
@@ -188,9 +183,7 @@ def test_the_gate_holds_nothing_but_what_is_learnt():
 
 @bases
 def test_forward_leaves_the_state_and_agrees_with_step_and_update_state(baseline, scope):
-    gate = NeuromodulatoryGate(
-        NeuromodConfig(reward_baseline=baseline, baseline_scope=scope, n_contexts=2, **lively)
-    )
+    gate = NeuromodulatoryGate(NeuromodConfig(reward_baseline=baseline, baseline_scope=scope, n_contexts=2, **lively))
     _, state = run(gate, steps=3)
     kept = copy.deepcopy(state)
     signals = signals_at(7)
@@ -265,9 +258,7 @@ def test_full_precision_under_autocast(combination):
 
 @combinations
 def test_double_stays_double(combination):
-    gate = NeuromodulatoryGate(
-        NeuromodConfig(combination_fn=combination, reward_baseline="running", **lively)
-    )
+    gate = NeuromodulatoryGate(NeuromodConfig(combination_fn=combination, reward_baseline="running", **lively))
     modulators, plasticity, state = gate.step({"reward": 0.1}, gate.init(2, dtype=torch.float64))
     kinds = {t.dtype for t in (*modulators.values(), plasticity, *state)}
     assert kinds == {torch.float64} and modulators["DA"][0].item() == math.tanh(0.1)
@@ -306,17 +297,13 @@ def test_a_baseline_shared_by_the_batch_survives_the_reset_of_a_sample():
 
 
 def test_gradients_equal_finite_differences():
-    gate = NeuromodulatoryGate(
-        NeuromodConfig(combination_fn="mlp", modulator_hidden_dim=6, **lively)
-    ).double()
+    gate = NeuromodulatoryGate(NeuromodConfig(combination_fn="mlp", modulator_hidden_dim=6, **lively)).double()
     _, state = run(gate, steps=2, dtype=torch.float64)
     state = NeuromodState(*(part.detach() for part in state))
 
     def gain(reward, novelty, inward, outward):
         parameters = {"combine.inward": inward, "combine.outward": outward}
-        return torch.func.functional_call(gate, parameters, ({"reward": reward, "novelty": novelty}, state))[
-            1
-        ]
+        return torch.func.functional_call(gate, parameters, ({"reward": reward, "novelty": novelty}, state))[1]
 
     signals = signals_at(4, dtype=torch.float64)
     inputs = [
@@ -352,9 +339,7 @@ def test_stepping_through_a_saved_state_goes_on_bit_for_bit(tmp_path):
 
 
 def test_repr_says_what_drives_what():
-    assert "DA←td_error (τ=200)" in repr(
-        NeuromodulatoryGate(NeuromodConfig(da_source="td_error", da_tau=200.0))
-    )
+    assert "DA←td_error (τ=200)" in repr(NeuromodulatoryGate(NeuromodConfig(da_source="td_error", da_tau=200.0)))
 
 
 @pytest.mark.parametrize(

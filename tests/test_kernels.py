@@ -124,7 +124,9 @@ class OnlyPotentiation:
 
 def test_a_kernel_of_ones_own_needs_no_edit():
     pre, post = trains(10, 2, 3, seed=1), trains(10, 2, 2, seed=2)
-    module = EligibilityTraceModule(3, 2, EligibilityConfig(kernel=OnlyPotentiation(), tau_e=math.inf, clamp_range=None))
+    module = EligibilityTraceModule(
+        3, 2, EligibilityConfig(kernel=OnlyPotentiation(), tau_e=math.inf, clamp_range=None)
+    )
     for p, q in zip(pre, post, strict=True):
         e = module.update(p, q)
     counts = pre.cumsum(0)

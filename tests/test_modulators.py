@@ -35,9 +35,7 @@ def test_dopamine_is_the_tanh_of_the_scaled_error():
 @pytest.mark.parametrize("release", [acetylcholine, norepinephrine, serotonin])
 def test_the_others_are_the_tanh_of_the_positive_part(release):
     drive = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64)
-    np.testing.assert_allclose(
-        release(drive, 0.7).numpy(), np.tanh(0.7 * np.maximum(drive.numpy(), 0.0)), rtol=1e-14
-    )
+    np.testing.assert_allclose(release(drive, 0.7).numpy(), np.tanh(0.7 * np.maximum(drive.numpy(), 0.0)), rtol=1e-14)
 
 
 @given(
@@ -69,9 +67,7 @@ def test_tonic_level_is_the_exponential_sum_of_its_drives():
 
 def test_dopamine_of_izhikevich_falls_to_one_over_e_in_200_ms():
     release = Modulator("DA", "reward", tau=200.0)
-    amount, level = release.step(
-        torch.tensor([0.5], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    )
+    amount, level = release.step(torch.tensor([0.5], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
     start = amount.item()
     for _ in range(200):
         amount, level = release.step(torch.zeros(1, dtype=torch.float64), level)
@@ -140,9 +136,7 @@ def test_an_unknown_signal_lists_the_known_ones():
         read_signals({"noveltyy": 1.0})
 
 
-@pytest.mark.parametrize(
-    "name", ["novelty", "uncertainty", "entropy", "urgency", "surprise", "patience", "context"]
-)
+@pytest.mark.parametrize("name", ["novelty", "uncertainty", "entropy", "urgency", "surprise", "patience", "context"])
 def test_a_negative_value_names_signal_and_range(name):
     with pytest.raises(ValueError, match=rf"{name} is -0.5.*{name} >= 0"):
         read_signals({name: torch.tensor([0.2, -0.5])})

@@ -24,7 +24,10 @@ def test_no_modulator_no_change_and_a_modulator_a_change(layer_name, kernel, tra
         module.observe(p, q)
     weight = layer.weight.detach()
     for zero in (0.0, torch.zeros(3), torch.zeros(3, weight.shape[0]), torch.zeros(3, 1)):
-        if tuple(torch.as_tensor(zero).shape) == (3, weight.shape[0]) and weight.shape[0] != module.eligibility.shape[1]:
+        if (
+            tuple(torch.as_tensor(zero).shape) == (3, weight.shape[0])
+            and weight.shape[0] != module.eligibility.shape[1]
+        ):
             continue
         assert torch.equal(module.apply_update(weight, zero, lr=10.0), weight)
     for one in (0.5, -0.5, torch.tensor([0.0, 0.0, 1.0])):
@@ -126,7 +129,11 @@ def test_auxiliary_loss_has_minus_the_change_as_its_gradient():
 
 
 def test_several_steps_are_summed_and_applied_once():
-    update, state, due = ThreeFactorUpdate(ThreeFactorConfig(update_frequency=3, weight_clamp=(-1.0, 1.0))), UpdateState(), []
+    update, state, due = (
+        ThreeFactorUpdate(ThreeFactorConfig(update_frequency=3, weight_clamp=(-1.0, 1.0))),
+        UpdateState(),
+        [],
+    )
     for amount in (0.4, 0.5, 0.6, 0.1, 0.1, 0.1):
         asked, state = update.ask(torch.tensor([amount]), state)
         due.append(None if asked is None else float(update.clamp(asked)))
@@ -212,7 +219,10 @@ def test_an_inner_loop_learns_through_a_three_factor_step():
 
 def test_inner_step_adds_gradient_and_plasticity_and_passes_gradcheck():
     w, g = (torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    e, m = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, dtype=torch.float64, requires_grad=True)
+    e, m = (
+        torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True),
+        torch.randn(4, dtype=torch.float64, requires_grad=True),
+    )
     update = ThreeFactorUpdate(ThreeFactorConfig(lr=0.3))
     expected = w - 0.1 * g + 0.3 * torch.einsum("b,boi->oi", m, e) / 4
     torch.testing.assert_close(inner_step(w, g, m, e, update, lr=0.1), expected)

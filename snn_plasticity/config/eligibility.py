@@ -88,7 +88,9 @@ class EligibilityConfig(Serializable):
             return
         story = f"EligibilityConfig.{name} = {tau:g} is shorter than one step, dt = {self.dt:g}"
         if mode == "euler":
-            raise ValueError(f"{story}, so that 1 - dt/tau is negative; give both in the same unit, or decay 'exponential'.")
+            raise ValueError(
+                f"{story}, so that 1 - dt/tau is negative; give both in the same unit, or decay 'exponential'."
+            )
         warnings.warn(f"{story}; hardly anything outlives a step. Are both in the same unit?", stacklevel=5)
 
     @classmethod

@@ -48,7 +48,11 @@ class PlasticityConfig(Serializable):
         return cls(
             EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.05),
             NeuromodConfig(
-                combination_fn="gated_product", reward_baseline="running", baseline_scope="batch", da_tau=20.0, ne_tau=50.0
+                combination_fn="gated_product",
+                reward_baseline="running",
+                baseline_scope="batch",
+                da_tau=20.0,
+                ne_tau=50.0,
             ),
             ThreeFactorConfig(lr=0.001, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
         )

@@ -106,5 +106,6 @@ class Serializable:
     @classmethod
     def from_json(cls: type[Config], source: str | Path) -> Config:
         """The config from JSON text or from a file."""
-        is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        return cls.from_dict(json.loads(source if is_text else Path(source).read_text(encoding="utf-8")))
+        if not isinstance(source, str) or not source.lstrip().startswith("{"):
+            source = Path(source).read_text(encoding="utf-8")
+        return cls.from_dict(json.loads(source))

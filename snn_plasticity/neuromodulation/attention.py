@@ -18,14 +18,10 @@ from ..checks import Signal, as_signal, require_finite, require_real, require_wi
 def modulator_named(name: str, modulators: Mapping[str, Signal], batch_size: int, like: Tensor) -> Tensor:
     """One modulator as (B,), on the device of `like` and at least in fp32."""
     if not isinstance(modulators, Mapping):
-        raise TypeError(
-            f"modulators is a {type(modulators).__name__}; expected the dict that the gate returns."
-        )
+        raise TypeError(f"modulators is a {type(modulators).__name__}; expected the dict that the gate returns.")
     if name not in modulators:
         found = ", ".join(map(str, modulators))
-        raise ValueError(
-            f"modulators holds {found or 'nothing'}; expected {name!r}, as in what the gate returns."
-        )
+        raise ValueError(f"modulators holds {found or 'nothing'}; expected {name!r}, as in what the gate returns.")
     dtype = torch.promote_types(like.dtype, torch.float32)
     amount = as_signal(modulators[name], batch_size, name=name, device=like.device, dtype=dtype)
     require_within(name, amount, -1.0 if name == "DA" else 0.0, 1.0)

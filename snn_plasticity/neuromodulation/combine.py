@@ -131,8 +131,7 @@ class UserCombination(nn.Module):
             raise TypeError(f"combination_fn returned a {found}; expected a tensor {tuple(expected)}.")
         if result.shape != expected:
             raise ValueError(
-                f"combination_fn returned shape {tuple(result.shape)}; expected {tuple(expected)}: "
-                "one gain per sample."
+                f"combination_fn returned shape {tuple(result.shape)}; expected {tuple(expected)}: one gain per sample."
             )
         return result.to(modulators["DA"].dtype)
 

@@ -69,9 +69,7 @@ def serotonin(patience: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     return acetylcholine(patience, scale)
 
 
-def accumulate(
-    level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0
-) -> Tensor:
+def accumulate(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0) -> Tensor:
     """One step of a level: clamp(exp(−dt/τ) · level + drive, low, 1).
 
     Args:

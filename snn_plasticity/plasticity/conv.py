@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import grad  # type: ignore[attr-defined]
 
 from .geometry import add_products_, correlation
 from .kernels import Coincidence
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
-    1: torch.nn.grad.conv1d_weight,
-    2: torch.nn.grad.conv2d_weight,
-    3: torch.nn.grad.conv3d_weight,
+    1: grad.conv1d_weight,
+    2: grad.conv2d_weight,
+    3: grad.conv3d_weight,
 }
 
 
@@ -36,7 +36,7 @@ class Conv:
         """The geometry of a layer, whatever its padding."""
         explicit = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
         widths = tuple(layer._reversed_padding_repeated_twice) if explicit else ()
-        padding = (0,) * len(layer.stride) if explicit else tuple(layer.padding)  # type: ignore[arg-type]
+        padding = (0,) * len(layer.stride) if explicit else tuple(int(width) for width in layer.padding)
         return cls(
             tuple(layer.weight.shape), layer.stride, padding, layer.dilation, layer.groups, widths, layer.padding_mode
         )

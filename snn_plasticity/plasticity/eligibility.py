@@ -51,7 +51,9 @@ class EligibilityTraceModule(nn.Module):
         super().__init__()
         self.config = config or EligibilityConfig()
         if geometry is None and self.config.diagonal and n_pre != n_post:
-            raise ValueError(f"n_pre = {n_pre} and n_post = {n_post}; diagonal synapses need as many pre as post neurons.")
+            raise ValueError(
+                f"n_pre = {n_pre} and n_post = {n_post}; diagonal synapses need as many pre as post neurons."
+            )
         if geometry is None:
             geometry = Diagonal(n_pre) if self.config.diagonal else Dense(n_pre, n_post)
         self.rule = EligibilityRule.of(geometry, self.config)
@@ -207,7 +209,9 @@ class EligibilityTraceModule(nn.Module):
     def _reset_samples(self, mask: Tensor) -> None:
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (self.batch_size,):
             shape = tuple(mask.shape) if isinstance(mask, Tensor) else mask
-            raise ValueError(f"mask is {shape!r}; expected a boolean tensor of shape ({self.batch_size},), one per sample.")
+            raise ValueError(
+                f"mask is {shape!r}; expected a boolean tensor of shape ({self.batch_size},), one per sample."
+            )
         if self._state is None or self._like is None:
             return
         with torch.inference_mode(False), torch.no_grad():
@@ -224,8 +228,8 @@ class EligibilityTraceModule(nn.Module):
         self.rule.geometry.check(pre, post)
         if self.batch_size is not None and len(pre) != self.batch_size:
             raise ValueError(
-                f"pre has a batch of {len(pre)} and the running sequence one of {self.batch_size}; the traces belong to "
-                f"those samples. Call reset({len(pre)}) before a batch of another size."
+                f"pre has a batch of {len(pre)} and the running sequence one of {self.batch_size}; the traces "
+                f"belong to those samples. Call reset({len(pre)}) before a batch of another size."
             )
         if self._state is not None and pre.device != self._state.e.device:
             raise ValueError(

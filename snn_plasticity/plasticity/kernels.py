@@ -61,7 +61,9 @@ class SpikeTraces(NamedTuple):
     y: Tensor
 
 
-def advance_trace(trace: Tensor, spike: Tensor, tau: Number, dt: float, convention: Convention) -> tuple[Tensor, Tensor]:
+def advance_trace(
+    trace: Tensor, spike: Tensor, tau: Number, dt: float, convention: Convention
+) -> tuple[Tensor, Tensor]:
     """The trace just before this step's spike, and just after it."""
     before = trace * decay_factor(tau, dt, convention.spike_trace_decay)
     if convention.pairing == "nearest":

@@ -75,8 +75,8 @@ def geometry_of(layer: nn.Module) -> Geometry:
     if weight is None or is_lazy(weight):
         why = "is not initialised yet" if weight is not None else "is missing or recomputed from other tensors"
         raise TypeError(
-            f"{type(layer).__name__} cannot be plastic: its parameter `weight` {why}. Expected a Linear, Conv1d, Conv2d, "
-            "Conv3d or another layer that owns a weight. Run lazy layers once, and remove parametrizations, "
+            f"{type(layer).__name__} cannot be plastic: its parameter `weight` {why}. Expected a Linear, Conv1d, "
+            "Conv2d, Conv3d or another layer that owns a weight. Run lazy layers once, and remove parametrizations, "
             "weight norm or pruning first, since a change of a recomputed weight would be lost."
         )
     return _BY_TYPE.get(type(layer), LayerVJP)(layer)

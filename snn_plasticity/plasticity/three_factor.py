@@ -37,8 +37,8 @@ def modulator_like(mod: float | Tensor, e: Tensor) -> Tensor:
     if mod.dim() == 0 or mod.shape == (batch,) or mod.shape == (batch, n_post):
         return mod.to(e.device, e.dtype)
     raise ValueError(
-        f"The modulator has shape {tuple(mod.shape)} and the eligibility {tuple(e.shape)}; expected (), ({batch},) for one "
-        f"number per sample, or ({batch}, {n_post}) for one per sample and post neuron."
+        f"The modulator has shape {tuple(mod.shape)} and the eligibility {tuple(e.shape)}; expected (), ({batch},) for "
+        f"one number per sample, or ({batch}, {n_post}) for one per sample and post neuron."
     )
 
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from ..config import EligibilityConfig
 from ..conventions import Convention
 from ..decay import decay_factor
-from .kernels import Coincidence
 from .geometry import Geometry
+from .kernels import Coincidence
 
 Number = float | Tensor
 

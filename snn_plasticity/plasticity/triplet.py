@@ -1,9 +1,9 @@
 """Triplet STDP: the recent past of each side modulates the pair rule.
 
-    f = post (A₊ + A₃₊ y₂) ⊗ x  −  y ⊗ pre (A₋ + A₃₋ x₂)
+f = post (A₊ + A₃₊ y₂) ⊗ x  −  y ⊗ pre (A₋ + A₃₋ x₂)
 
-    x, y     spike traces as in the pair rule
-    x₂, y₂   slow spike traces, read before the spike of the same step
+x, y     spike traces as in the pair rule
+x₂, y₂   slow spike traces, read before the spike of the same step
 """
 
 from __future__ import annotations

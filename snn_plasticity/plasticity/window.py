@@ -72,13 +72,16 @@ class Window:
     def init(self, pre: Tensor, post: Tensor) -> SpikeHistory:
         """An empty history."""
         return SpikeHistory(
-            pre.new_zeros(len(pre), self._steps, *pre.shape[1:]), post.new_zeros(len(post), self._steps, *post.shape[1:])
+            pre.new_zeros(len(pre), self._steps, *pre.shape[1:]),
+            post.new_zeros(len(post), self._steps, *post.shape[1:]),
         )
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeHistory, dt: float = 1.0) -> tuple[Coincidence, SpikeHistory]:
         """One step: post meets the weighted pre history, pre meets the weighted post history."""
         if dt != self.dt:
-            raise ValueError(f"Window was built for dt = {self.dt:g} and got a step of dt = {dt:g}; build it with that dt.")
+            raise ValueError(
+                f"Window was built for dt = {self.dt:g} and got a step of dt = {dt:g}; build it with that dt."
+            )
         pre_seen, post_seen = self._remember(state.pre, pre), self._remember(state.post, post)
         same_step = self.convention.coincidence != "none"
         products: dict[int, list[Pair]] = {1: [], -1: []}
@@ -110,4 +113,4 @@ class Window:
 
 def _weighted(history: Tensor, table: Tensor) -> Tensor:
     """Σ_k table[k] · history[:, k]."""
-    return torch.tensordot(history, table, dims=([1], [0]))
+    return torch.einsum("bk...,k->b...", history, table)

@@ -1,0 +1,117 @@
+"""Everything that is written down runs, and everything public is written down."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import types
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+
+import snn_plasticity
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+API = sorted((DOCS / "api").glob("*.md"))
+PUBLIC = {
+    n: v for n, v in vars(snn_plasticity).items() if not n.startswith("_") and not isinstance(v, types.ModuleType)
+}
+NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))
+
+
+def code_blocks(path: Path) -> list[tuple[int, str]]:
+    """Line number and text of every ```python block."""
+    text = path.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, match.start(1)), match.group(1))
+        for match in re.finditer(r"^```python\n(.*?)^```", text, re.S | re.M)
+    ]
+
+
+def directives(path: Path) -> list[str]:
+    return re.findall(r"^::: (\S+)", path.read_text(encoding="utf-8"), re.M)
+
+
+def resolve(dotted: str) -> object:
+    """The object behind a dotted name: a module, or something inside one."""
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        parent, _, name = dotted.rpartition(".")
+        return getattr(resolve(parent), name)
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if code_blocks(p)], ids=lambda p: p.name)
+def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page, from top to bottom, in one session."""
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    torch.manual_seed(0)
+    module = types.ModuleType("__page__")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, "__page__", module)
+    for line, block in code_blocks(path):
+        exec(compile("\n" * line + block, str(path), "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_run_and_carry_their_outputs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook draws inline, as for its reader
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert any("image/png" in out.get("data", {}) for cell in cells for out in cell.outputs), "no figure is stored"
+    assert not any(
+        out.output_type in ("error", "stream") and out.get("name") != "stdout" for c in cells for out in c.outputs
+    )
+    here = {"metadata": {"path": str(path.parent)}}
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=here).execute()
+
+
+@pytest.mark.parametrize("path", API, ids=lambda p: p.stem)
+def test_api_pages_name_what_exists(path: Path) -> None:
+    assert directives(path), "an API page without an entry"
+    for dotted in directives(path):
+        resolve(dotted)
+
+
+def test_every_public_name_is_in_the_api_pages() -> None:
+    entries = {dotted for path in API for dotted in directives(path)}
+    for name, thing in PUBLIC.items():
+        assert {thing.__module__, f"{thing.__module__}.{thing.__qualname__}"} & entries, f"{name}: {thing.__module__}"
+
+
+def equations(page: Path) -> list[tuple[str, str]]:
+    """(module, line) of every equation: a ```text block below a heading that names a module."""
+    found, module = [], ""
+    inside = False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        named = re.search(r"`(snn_plasticity/\S+\.py)`", line)
+        if line.startswith("```"):
+            inside = line == "```text"
+        elif inside and line.strip():
+            found.append((module, " ".join(line.split())))
+        elif named:
+            module = named.group(1)
+    return found
+
+
+def test_equations_are_those_of_the_code() -> None:
+    """The page of equations quotes the files that implement them; a line that drifts from its file is an error."""
+    quoted = equations(DOCS / "equations.md")
+    assert len(quoted) > 20
+    for module, line in quoted:
+        source = " ".join((ROOT / module).read_text(encoding="utf-8").split())
+        assert line in source, f"{module} no longer says: {line}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, *API]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http", "mailto:")):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,451 @@
+"""Who feeds whom is found by identity, and never guessed."""
+
+from __future__ import annotations
+
+import copy
+
+import norse.torch as norse
+import pytest
+import snntorch
+import torch
+from host_models import BATCH, CONFIG, FAST, N_IN, N_OUT, STEPS, Record, changes, close, excitable, expected, trains
+from torch import nn
+
+from snn_plasticity import PlasticityConfig, ThreeFactorConfig
+from snn_plasticity.hosts import PairingError, attach
+from snn_plasticity.hosts.layout import Layout, regroups, rows_shown
+
+X, Y = trains(STEPS, BATCH, N_IN), trains(STEPS, BATCH, N_IN, seed=7)
+
+
+def lif(**options):
+    return snntorch.Leaky(beta=0.8, init_hidden=True, **options)
+
+
+class Net(nn.Module):
+    """Named parts and a function of them and of one step's input."""
+
+    def __init__(self, step, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        excitable(self)
+        self.step = step
+
+    def forward(self, *xs):
+        return self.step(self, *xs)
+
+
+def steps(net, *trains):
+    def run():
+        for xs in zip(*trains, strict=True):
+            net(*xs)
+
+    return run
+
+
+def linear(n_in=N_IN, n_out=N_OUT):
+    return nn.Linear(n_in, n_out)
+
+
+def test_a_shared_layer_with_two_neurons_keeps_two_traces():
+    net = Net(lambda m, x, y: (m.a(m.fc(x)), m.b(m.fc(y))), fc=linear(), b=lif(), a=lif(threshold=0.7))
+    calls, a, b = [], Record(net.a, net.a), Record(net.b, net.b)
+    net.fc.register_forward_hook(lambda m, args, out: calls.append(args[0]))
+    learner = attach(net, CONFIG)
+    start = net.fc.weight.detach().clone()
+    steps(net, X, Y)()
+    assert set(learner.connections) == {"fc", "fc->b"}
+    learner.step(0.7)
+    wanted = expected(torch.stack(calls[::2]), torch.stack(a.post)) + expected(torch.stack(calls[1::2]), torch.stack(b.post))
+    close((net.fc.weight - start).detach(), wanted)
+
+
+@pytest.mark.parametrize("how", ["pairs", "sample"])
+def test_a_shared_output_feeds_both_neurons(how):
+    def step(m, x):
+        current = m.norm(m.fc(x))
+        return m.a(current), m.b(current)
+
+    net = Net(step, fc=linear(), norm=nn.BatchNorm1d(N_OUT), a=lif(), b=lif(threshold=0.5))
+    given = {"pairs": {"pairs": {"fc": ["a", "b"]}}, "sample": {"sample": X[0]}}[how]
+    learner = attach(net, CONFIG, **given)
+    a, b, start = Record(net.fc, net.a), Record(net.fc, net.b), net.fc.weight.detach().clone()
+    assert set(learner.connections) == {"fc", "fc->b"}
+    steps(net, X)()
+    learner.step(0.7)
+    close((net.fc.weight - start).detach(), a.change() + b.change())
+
+
+def test_two_synapses_of_one_neuron_are_ambiguous_until_a_sample_shows_them():
+    net = Net(lambda m, x, y: m.n(m.left(x) + m.right(y)), right=linear(), n=lif(), left=linear())
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match=r"n fired, and left and right were waiting.*pairs=.*sample="):
+        net(X[0], Y[0])
+    learner.remove()
+    learner = attach(net, CONFIG, sample=(X[0], Y[0]))
+    records = {"left": Record(net.left, net.n), "right": Record(net.right, net.n)}
+    moved = changes(net, learner, steps(net, X, Y))
+    for name, record in records.items():
+        close(moved[name], record.change())
+
+
+def test_a_sum_written_in_place_is_noticed():
+    def step(m, x, y):
+        current = m.left(x)
+        current += m.right(y)
+        return m.n(current)
+
+    net = Net(step, left=linear(), right=linear(), n=lif())
+    attach_ = attach(net, CONFIG)
+    with pytest.raises(PairingError, match="left and right"), torch.no_grad():
+        net(X[0], Y[0])
+    attach_.remove()
+
+
+def test_an_activation_in_place_is_not_a_sum():
+    net = Net(lambda m, x: m.n(m.relu(m.fc(x))), fc=linear(), relu=nn.ReLU(inplace=True), n=lif())
+    record = Record(net.fc, net.n)
+    close(changes(net, attach(net, CONFIG), steps(net, X))["fc"], record.change())
+
+
+def test_lateral_synapses_with_a_sample():
+    class Lateral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lateral, self.fc, self.n = linear(N_OUT, N_OUT), linear(), snntorch.Leaky(beta=0.8)
+            excitable(self, high=0.6)
+
+        def forward(self, xs):
+            spikes = mem = torch.zeros(xs.shape[1], N_OUT)
+            for x in xs:
+                spikes, mem = self.n(self.fc(x) + self.lateral(spikes), mem)
+            return spikes
+
+    net = Lateral()
+    learner = attach(net, CONFIG, sample=X)
+    fc, lateral = Record(net.fc, net.n), Record(net.lateral, net.n)
+    moved = changes(net, learner, lambda: net(X))
+    close(moved["fc"], fc.change())
+    close(moved["lateral"], lateral.change())
+
+
+BETWEEN = {
+    "dropout": lambda: nn.Dropout(0.5),
+    "batchnorm": lambda: nn.BatchNorm1d(N_OUT),
+    "identity": lambda: nn.Identity(),
+    "scaled": lambda: nn.Sequential(nn.BatchNorm1d(N_OUT), nn.Dropout(0.3)),
+}
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_may_stand_between(name, grad):
+    net = Net(
+        lambda m, x: m.n2(m.between2(m.fc2(m.n(m.between(m.fc(x)))))),
+        fc=linear(), fc2=linear(N_OUT, N_OUT), between=BETWEEN[name](), between2=BETWEEN[name](), n=lif(), n2=lif(threshold=0.2),
+    )  # fmt: skip
+    one, two = Record(net.fc, net.n), Record(net.fc2, net.n2)
+    learner = attach(net, CONFIG)
+    with torch.set_grad_enabled(grad):
+        moved = changes(net, learner, steps(net, X))
+    close(moved["fc"], one.change())
+    close(moved["fc2"], two.change())
+
+
+def test_pooling_between_is_an_error():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), snntorch.Leaky(beta=0.5, init_hidden=True))
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match=r"output of 0 has shape .*spikes of 2 have .*pooling.*behind 2"):
+        net(trains(BATCH, 1, 6, 6))
+    assert learner.connections["0"].eligibility is None
+
+
+def test_a_transposition_that_shapes_cannot_show_is_an_error():
+    net = Net(lambda m, x: m.n(m.conv(x).transpose(1, 2).contiguous()), conv=nn.Conv1d(1, 3, 1), n=lif())
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match="transposition"):
+        net(trains(BATCH, 1, 5))
+    learner.remove()
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("between", [nn.Identity(), nn.ReLU()])
+def test_a_readout_head_is_not_mistaken_for_the_synapse(between, grad):
+    """The head waits for a neuron that never comes, while a neuron fires that nobody feeds."""
+    if not grad and isinstance(between, nn.ReLU):
+        pytest.skip("without a graph and without a common tensor nobody can tell; pairs= can")
+    net = Net(lambda m, x: (m.head(x), m.n(m.between(x))), head=linear(N_IN, N_IN), between=between, n=lif())
+    learner = attach(net, CONFIG)
+    with torch.set_grad_enabled(grad):
+        moved = changes(net, learner, steps(net, X))
+    assert abs(moved["head"]).max() == 0
+    assert learner.connections["head"].note == "no neuron found so far"
+
+
+def test_a_head_before_a_normalised_layer_is_told_apart_by_the_graph():
+    net = Net(
+        lambda m, x: (m.head(x), m.n(m.norm(m.fc(x)))), head=linear(), fc=linear(), norm=nn.BatchNorm1d(N_OUT), n=lif()
+    )
+    record = Record(net.fc, net.n)
+    moved = changes(net, attach(net, CONFIG), steps(net, X))
+    close(moved["fc"], record.change())
+    assert abs(moved["head"]).max() == 0
+
+
+def test_a_head_before_a_normalised_layer_is_ambiguous_without_a_graph():
+    net = Net(
+        lambda m, x: (m.head(x), m.n(m.norm(m.fc(x)))), head=linear(), fc=linear(), norm=nn.BatchNorm1d(N_OUT), n=lif()
+    )
+    attached = attach(net, CONFIG)
+    with pytest.raises(PairingError, match="fc and head"), torch.no_grad():
+        net(X[0])
+    attached.remove()
+    record, attached = Record(net.fc, net.n), attach(net, CONFIG, pairs={"fc": "n"})
+    with torch.no_grad():
+        moved = changes(net, attached, steps(net, X))
+    close(moved["fc"], record.change())
+
+
+def test_two_calls_before_one_neuron_are_ambiguous():
+    def step(m, x, y):
+        a, b = m.norm(m.fc(x)), m.norm(m.fc(y))
+        return m.a(a), m.b(b)
+
+    net = Net(step, fc=linear(), norm=nn.BatchNorm1d(N_OUT), a=lif(), b=lif())
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match="a fired after 2 calls of fc"):
+        net(X[0], Y[0])
+    learner.remove()
+
+
+def test_an_exception_between_synapse_and_neuron_leaves_nothing_behind():
+    class Broken(Exception):
+        pass
+
+    def step(m, x, fail=None):
+        current = m.norm(m.fc(x))
+        if fail is not None:
+            raise Broken
+        return m.n(current)
+
+    net = Net(step, fc=linear(), norm=nn.BatchNorm1d(N_OUT), n=lif())
+    record = Record(net.fc, net.n)
+    learner = attach(net, CONFIG)
+    with pytest.raises(Broken):
+        net(Y[0], True)
+    record.pre.clear()
+    close(changes(net, learner, steps(net, X))["fc"], record.change())
+
+
+def test_an_exception_outside_of_the_model_is_cleared_by_reset():
+    fc, norm, n = excitable(linear()), nn.BatchNorm1d(N_OUT), lif()
+    net = nn.ModuleDict({"fc": fc, "norm": norm, "n": n})
+    learner = attach(net, CONFIG)
+    norm(fc(Y[0]))  # and then nothing: the loop was left
+    with pytest.raises(PairingError, match=r"2 calls of fc.*learner.reset\(\)"):
+        n(norm(fc(X[0])))
+    norm(fc(Y[0]))
+    learner.reset()
+    record = Record(fc, n)
+    close(changes(net, learner, lambda: [n(norm(fc(x))) for x in X])["fc"], record.change())
+
+
+def test_a_stale_call_is_not_mistaken_where_the_tensor_tells():
+    fc, n = excitable(linear()), lif()
+    learner = attach(nn.ModuleDict({"fc": fc, "n": n}), CONFIG)
+    fc(Y[0])
+    record = Record(fc, n)
+    close(changes(fc, learner, lambda: [n(fc(x)) for x in X])["fc"], record.change())
+
+
+def test_a_readout_in_a_loop_does_not_pile_up():
+    fc, n, out = excitable(linear()), lif(), linear(N_OUT, 2)
+    learner = attach(nn.ModuleDict({"fc": fc, "n": n, "out": out}), CONFIG)
+    pairing = learner.watchers[0].pairing
+    with torch.no_grad():
+        for _ in range(5000):
+            pairing.called(learner.watchers[0].found.synapses["out"], X, None, torch.zeros(1))
+    assert len(pairing._calls["out"]) <= 4096
+
+
+class TestNames:
+    def model(self):
+        return nn.Sequential(linear(), lif(), linear(N_OUT, N_OUT), lif(), linear(N_OUT, 2))
+
+    def config(self, *names):
+        return PlasticityConfig(CONFIG.eligibility, CONFIG.neuromod, ThreeFactorConfig(target_layers=names))
+
+    def test_target_layers_restrict(self):
+        model = self.model()
+        learner = attach(model, self.config("2"))
+        steps(model, X)()
+        assert list(learner.connections) == ["2"]
+
+    def test_unknown_names(self):
+        with pytest.raises(ValueError, match=r"there is no 'fc1' here; expected one of 0, 2, 4"):
+            attach(self.model(), self.config("fc1"))
+        with pytest.raises(ValueError, match="there is no 'fc1'"):
+            attach(self.model(), layers={"fc1": CONFIG})
+        with pytest.raises(ValueError, match="pairs: there is no 'lif' here"):
+            attach(self.model(), pairs={"0": "lif"})
+
+    def test_layers_have_settings_of_their_own(self):
+        slow = PlasticityConfig(CONFIG.eligibility, three_factor=ThreeFactorConfig(lr=0.0))
+        model = self.model()
+        moved = changes(model, attach(excitable(model), CONFIG, layers={"2": slow}), steps(model, X))
+        assert abs(moved["0"]).max() > 0
+        assert abs(moved["2"]).max() == 0
+
+    def test_layers_outside_of_the_targets(self):
+        with pytest.raises(ValueError, match="layers names 2, which target_layers leaves out"):
+            attach(self.model(), self.config("0"), layers={"2": CONFIG})
+
+    def test_a_readout_that_nobody_named_learns_nothing_and_says_so(self):
+        model = self.model()
+        learner = attach(model, CONFIG)
+        steps(model, X)()
+        assert "4: 2×4, stdp_pair, accumulating (τ=15); no neuron found so far" in repr(learner)
+        assert "no neuron" not in repr(learner.connections["0"])
+
+    def test_a_readout_that_was_named_is_an_error_at_the_first_pass(self):
+        model = self.model()
+        attached = attach(model, self.config("0", "4"))
+        with pytest.raises(PairingError, match="4 was named to learn.*readout"):
+            model(X[0])
+        attached.remove()
+
+    def test_a_readout_that_was_named_is_an_error_at_once_with_a_sample(self):
+        with pytest.raises(ValueError, match="4 fed no neuron in the dry run"):
+            attach(self.model(), self.config("0", "4"), sample=X[0])
+
+    def test_a_leaky_integrator_is_a_readout(self):
+        def model():
+            return norse.SequentialState(linear(), norse.LIFCell(FAST), linear(N_OUT, 2), norse.LICell())
+
+        learner = attach(body := model(), CONFIG)
+        body(X[0])
+        assert "2: 2×4, stdp_pair, accumulating (τ=15); feeds 3: it is a leaky integrator" in repr(learner)
+        with pytest.raises(ValueError, match=r"2 feeds 3 \(LICell\), and it is a leaky integrator"):
+            attach(model(), CONFIG, pairs={"2": "3"})
+        with pytest.raises(ValueError, match=r"2 feeds 3 \(LICell\)"):
+            attach(model(), self.config("2"), sample=X[0])
+        attached = attach(body := model(), self.config("2"))
+        with pytest.raises(PairingError, match=r"2 feeds 3 \(LICell\)"):
+            body(X[0])
+        attached.remove()
+
+    def test_nothing_to_learn(self):
+        with pytest.raises(ValueError, match=r"Nothing in this model.*Found the weights 0; and the neurons none"):
+            attach(nn.Sequential(linear(), nn.ReLU()))
+        with pytest.raises(ValueError, match=r"Nothing in this model.*1: it is a leaky integrator"):
+            attach(norse.SequentialState(linear(), norse.LICell()))
+        with pytest.raises(ValueError, match="the weights none; and the neurons 0 "):
+            attach(nn.Sequential(lif()))
+
+    def test_a_layer_before_input_weights_is_no_synapse_of_that_neuron(self):
+        model = norse.SequentialState(linear(N_IN, N_IN), norse.LIFRecurrentCell(N_IN, N_IN, FAST))
+        learner = attach(model, CONFIG, pre=lambda x: x)
+        model(X[0])
+        assert "it has input weights of its own" in learner.connections["0"].note
+        assert learner.connections["0"].eligibility is None
+
+    def test_a_neuron_of_ones_own(self):
+        class Threshold(nn.Module):
+            def forward(self, current):
+                return (current > 0.5).float()
+
+        model = excitable(nn.Sequential(linear(), Threshold()))
+        record = Record(*model)
+        close(changes(model, attach(model, CONFIG, pairs={"0": "1"}), steps(model, X))["0"], record.change())
+
+
+class TestSample:
+    def test_nothing_remains_of_the_dry_run(self):
+        model = excitable(nn.Sequential(linear(), nn.BatchNorm1d(N_OUT), nn.Dropout(0.5), lif(), linear(N_OUT, 2), lif()))
+        model(X[0])
+        before = copy.deepcopy({k: v.detach() for k, v in dict(model.named_buffers()).items()})
+        identity = {k: id(v) for k, v in model.named_buffers()}
+        attributes = {id(m): set(vars(m)) for m in model.modules()}
+        rng, grads = torch.get_rng_state(), [p.grad for p in model.parameters()]
+        learner = attach(model, CONFIG, sample=X[0])
+        assert all(torch.equal(v.detach(), before[k]) for k, v in model.named_buffers())
+        assert identity == {k: id(v) for k, v in model.named_buffers()}
+        assert attributes == {id(m): set(vars(m)) for m in model.modules()}
+        assert torch.equal(rng, torch.get_rng_state())
+        assert grads == [p.grad for p in model.parameters()]
+        assert all(c.eligibility is None for c in learner.connections.values())
+
+    def test_states_and_lists_of_the_users_modules_come_back(self):
+        class Recording(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.n, self.seen, self.count = linear(), snntorch.Leaky(beta=0.8), [], 0
+
+            def forward(self, x):
+                spikes, self.mem = self.n(self.fc(x))
+                self.seen.append(spikes)
+                self.count += 1
+                return spikes
+
+        net = Recording()
+        seen = net.seen
+        attach(net, CONFIG, sample=X[0])
+        assert net.seen is seen
+        assert (seen, net.count, hasattr(net, "mem")) == ([], 0, False)
+        assert net.n.mem.numel() == 0
+
+    def test_an_error_in_the_dry_run_leaves_the_model_as_it_was(self):
+        model = nn.Sequential(linear(), lif())
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            attach(model, CONFIG, sample=torch.ones(1, N_IN + 1))
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+    def test_another_learner_does_not_hear_the_dry_run(self):
+        model = nn.Sequential(linear(), lif(), linear(N_OUT, 2), lif())
+        names = TestNames()
+        first = attach(model, names.config("0"))
+        attach(model, names.config("2"), sample=X[0])
+        assert first.connections["0"].eligibility is None
+
+    def test_through_pooling_residuals_and_lift(self):
+        class Residual(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.b, self.a, self.skip = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 1)
+                self.n2, self.n1 = lif(), lif()
+
+            def forward(self, x):
+                return self.n2(self.b(self.n1(self.a(x))) + self.skip(x))
+
+        learner = attach(Residual(), CONFIG, sample=trains(BATCH, 1, 4, 4))
+        assert learner.watchers[0].pairing.given == {"b": ("n2",), "a": ("n1",), "skip": ("n2",)}
+        lifted = norse.SequentialState(norse.Lift(nn.Conv2d(1, 2, 3)), norse.LIF(FAST))
+        learner = attach(lifted, CONFIG, sample=trains(STEPS, BATCH, 1, 5, 5))
+        assert learner.watchers[0].pairing.given == {"0.lifted_module": ("1",)}
+
+
+def test_rows_of_views_by_brute_force():
+    made = torch.arange(5 * 4 * 3 * 2).reshape(5, 4, 3, 2)
+    views = {
+        "select": made[2], "batch": made[:, 1], "transpose": made.transpose(0, 1), "flat": made.flatten(0, 1),
+        "features": made.flatten(2), "slice": made[1:4], "step": made[::2], "unflat": made.view(5, 2, 2, 6),
+    }  # fmt: skip
+    for name, view in views.items():
+        rows = rows_shown(Layout.of(made), Layout.of(view), 2)
+        order = torch.arange(20) if rows.order is None else rows.order
+        shown = made.flatten(0, 1)[order].reshape(view.shape)
+        assert torch.equal(shown, view), name
+    for wrong in (made.transpose(2, 3), made[..., :1], made.flip(0).transpose(1, 2)):
+        view = Layout.of(wrong)
+        assert wrong.untyped_storage().data_ptr() != made.untyped_storage().data_ptr() or rows_shown(Layout.of(made), view, 2) is None
+
+
+def test_shapes_that_regroup():
+    assert regroups((8, 4, 5, 5), (8, 100))
+    assert regroups((8, 100), (8, 4, 25))
+    assert regroups((2, 3, 4), (6, 4))
+    assert regroups((1, 3, 1), (3,))
+    assert not regroups((2, 3), (3, 2))
+    assert not regroups((8, 2, 6), (8, 6, 2))
+    assert not regroups((4, 6), (4, 5))
