@@ -15,6 +15,8 @@ from .connection import Connection as Connection
 from .conventions import Convention as Convention
 from .diagnostics import LayerTrace as LayerTrace
 from .diagnostics import PlasticityTrace as PlasticityTrace
+from .hosts import PairingError as PairingError
+from .hosts import attach as attach
 from .learner import PlasticityLearner as PlasticityLearner
 from .neuromodulation import NeuromodState as NeuromodState
 from .neuromodulation import NeuromodulatoryGate as NeuromodulatoryGate

@@ -6,8 +6,22 @@ import norse.torch as norse
 import pytest
 import torch
 from host_models import (
-    BATCH, CONFIG, FAST, N_HIDDEN, N_IN, N_OUT, STEPS, Loop, Record,
-    changes, close, excitable, expected, expected_conv, first, trains,
+    BATCH,
+    CONFIG,
+    FAST,
+    N_HIDDEN,
+    N_IN,
+    N_OUT,
+    STEPS,
+    Loop,
+    Record,
+    changes,
+    close,
+    excitable,
+    expected,
+    expected_conv,
+    first,
+    trains,
 )  # fmt: skip
 from torch import nn
 
@@ -19,7 +33,9 @@ CELLS = {
     "LIFCell": lambda: norse.LIFCell(FAST),
     "LIFBoxCell": lambda: norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(900.0))),
     "IAFCell": lambda: norse.IAFCell(),
-    "LSNNCell": lambda: norse.LSNNCell(norse.LSNNParameters(tau_syn_inv=torch.tensor(900.0), tau_mem_inv=torch.tensor(900.0))),
+    "LSNNCell": lambda: norse.LSNNCell(
+        norse.LSNNParameters(tau_syn_inv=torch.tensor(900.0), tau_mem_inv=torch.tensor(900.0))
+    ),
     "LIFAdExCell": lambda: norse.LIFAdExCell(ADEX),
     "LIFRefracCell": lambda: norse.LIFRefracCell(norse.LIFRefracParameters(FAST, torch.tensor(1))),
     "LIFExCell": lambda: norse.LIFExCell(),
@@ -60,7 +76,9 @@ def test_cells_in_a_sequential_state(name):
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_sequences_in_a_sequential_state(name):
-    model = norse.SequentialState(nn.Linear(N_IN, N_HIDDEN), SEQUENCES[name](), nn.Linear(N_HIDDEN, N_OUT), SEQUENCES[name]())
+    model = norse.SequentialState(
+        nn.Linear(N_IN, N_HIDDEN), SEQUENCES[name](), nn.Linear(N_HIDDEN, N_OUT), SEQUENCES[name]()
+    )
     weighty(model)
     records = {"0": Record(model[0], model[1]), "2": Record(model[2], model[3])}
     moved = changes(model, attach(model, CONFIG), lambda: model(X.repeat(3, 1, 1)))
@@ -110,7 +128,10 @@ def test_recurrent_sequences_go_on_where_a_state_is_passed(name):
 
 @pytest.mark.parametrize("name", ["LIFMCRecurrentCell", "LIFMCRefracRecurrentCell", "LIFAdExRefracRecurrentCell"])
 def test_nested_states(name):
-    parameters = {"LIFMCRecurrentCell": (FAST,), "LIFMCRefracRecurrentCell": (norse.LIFRefracParameters(FAST, torch.tensor(1)),)}
+    parameters = {
+        "LIFMCRecurrentCell": (FAST,),
+        "LIFMCRefracRecurrentCell": (norse.LIFRefracParameters(FAST, torch.tensor(1)),),
+    }
     cell = weighty(getattr(norse, name)(N_IN, N_HIDDEN, *parameters.get(name, ())), 1.5)
 
     def run():

@@ -9,8 +9,22 @@ import pytest
 import snntorch
 import torch
 from host_models import (
-    BATCH, CONFIG, N_HIDDEN, N_IN, N_OUT, SNNTORCH, STEPS, Record, Stepper,
-    changes, close, excitable, expected, expected_conv, sequential, trains,
+    BATCH,
+    CONFIG,
+    N_HIDDEN,
+    N_IN,
+    N_OUT,
+    SNNTORCH,
+    STEPS,
+    Record,
+    Stepper,
+    changes,
+    close,
+    excitable,
+    expected,
+    expected_conv,
+    sequential,
+    trains,
 )  # fmt: skip
 from torch import nn
 
@@ -32,7 +46,10 @@ def test_init_hidden(name):
     model = sequential(name)
     records = {"0": Record(model[0], model[1]), "2": Record(model[2], model[3])}
     if hasattr(model[1], "recurrent"):
-        records |= {"1.recurrent": Record(model[1].recurrent, model[1]), "3.recurrent": Record(model[3].recurrent, model[3])}
+        records |= {
+            "1.recurrent": Record(model[1].recurrent, model[1]),
+            "3.recurrent": Record(model[3].recurrent, model[3]),
+        }
     learner = attach(model, CONFIG)
     moved = changes(model, learner, steps(model))
     assert set(moved) == set(records)
@@ -123,7 +140,9 @@ def test_convolutions(options):
 
 
 def test_flatten_between_synapse_and_neuron():
-    model = excitable(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), snntorch.Leaky(beta=0.5, init_hidden=True)), high=0.4)
+    model = excitable(
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), snntorch.Leaky(beta=0.5, init_hidden=True)), high=0.4
+    )
     xs = trains(STEPS, BATCH, 1, 5, 6)
     record = Record(model[0], model[2])
     moved = changes(model, attach(model, CONFIG), steps(model, xs))

@@ -1,0 +1,76 @@
+"""Plugging plasticity into models of snnTorch and Norse: nothing of the model changes but its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..config import PlasticityConfig
+from ..learner import PlasticityLearner
+from ..neuromodulation import NeuromodulatoryGate
+from .call import PairingError as PairingError
+
+
+def attach(
+    model: nn.Module,
+    config: PlasticityConfig | None = None,
+    *,
+    layers: Mapping[str, PlasticityConfig] | None = None,
+    pairs: Mapping[str, str | Sequence[str]] | None = None,
+    sample: Any = None,
+    gate: NeuromodulatoryGate | None = None,
+    pre: str | Callable[[Tensor], Tensor] = "raw",
+    dt: float | str | None = None,
+    strict: bool = True,
+    path: str = "auto",
+    reduce: Callable[[Tensor], Tensor] | None = None,
+) -> PlasticityLearner:
+    """Make the synapses of an existing spiking model plastic.
+
+        Δw = lr · gate · e
+
+    Every Linear and convolution that feeds a spiking neuron learns, and so do the recurrent weights of neurons. Run the
+    model as always; then `learner.step(reward=...)`, and `learner.reset()` between sequences.
+
+    Args:
+        model: a model with neurons of snnTorch or Norse; wrapped or compiled as you like.
+        config: settings; `config.three_factor.target_layers` chooses the weights by their module paths.
+        layers: settings of single layers, by name.
+        pairs: {synapse: neuron or neurons}, where the model's run leaves it open.
+        sample: an input (a tuple: several; a dict: by keyword) for a dry run that finds out who feeds whom.
+        gate: from signals to the third factor; None builds it from `config.neuromod`.
+        pre: what counts as presynaptic activity: the input as it is ("raw"), "binary", or a function of it.
+        dt: step length of the traces: None as in the settings, "auto" that of the (Norse) neuron, or a number.
+        strict: whether another batch size in mid-sequence is an error; else the traces start anew, with a warning.
+        path: how the traces are worked out: "auto", "plain", "fold", "shared" or "rows"; all are exact, and a path that
+            would not be is refused. "shared" suits modulators that are one number for the whole batch.
+        reduce: applied to each Δw before it lands; for instance an average over the ranks of a distributed run.
+
+    Returns:
+        The learner. It is not part of the model; drop it, or call `remove()`, and the hooks are gone.
+
+    Raises:
+        ValueError: unknown names, nothing that can learn, or a weight that learns already.
+        TypeError: weights that are computed from others (parametrized, pruned, ...) or not yet initialised.
+
+    >>> import snntorch, torch
+    >>> model = nn.Sequential(nn.Linear(4, 3), snntorch.Leaky(beta=0.9, init_hidden=True))
+    >>> learner = attach(model)
+    >>> for step in range(5):
+    ...     spikes = model(torch.ones(1, 4))
+    >>> learner.step(reward=1.0)
+    >>> sorted(learner.connections)
+    ['0']
+    """
+    from .assemble import assemble  # the hooks need torch._dynamo, which takes a second to import
+
+    config = config or PlasticityConfig()
+    watcher, connections = assemble(
+        model, config, layers or {}, pairs or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
+    )
+    gate = gate or NeuromodulatoryGate(config.neuromod)
+    learner = PlasticityLearner(connections, gate, watchers=[watcher], reduce=reduce)
+    watcher.bind(learner)
+    return learner

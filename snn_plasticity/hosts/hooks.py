@@ -1,0 +1,123 @@
+"""The hook on a user's module: it only looks, and only where looking means something.
+
+It is an object rather than a closure: `nn.Module.__deepcopy__` and pickling copy hooks with their module, and a copy of
+this one is inert, so that a copied model trains nobody.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
+
+from .neuron import first_tensor
+
+
+class Owner(Protocol):
+    """Whoever listens to hooks: with connections by edge, and silent while muted."""
+
+    edges: dict[Any, Any]
+    muted: bool
+
+    @property
+    def listening(self) -> bool:
+        """Whether calls count at the moment."""
+        ...
+
+
+class Hook:
+    """A forward hook that tells `owner.<method>(key, args, kwargs, output)`, outside of autograd and autocast.
+
+    Args:
+        owner: the listener; it is not kept alive, and once it is gone the hook does nothing.
+        method: the name of what is told.
+        key: what the owner calls this module.
+        module: the module it is registered on; calls of a replica are an error.
+    """
+
+    def __init__(self, owner: Owner, method: str, key: str, module: nn.Module) -> None:
+        self.owner, self.method, self.key = weakref.ref(owner), method, key
+        self.module = weakref.ref(module)
+
+    @torch.compiler.disable
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Tell the owner about one call."""
+        owner = self.owner()
+        if owner is None or not owner.listening or _is_rehearsal(output):
+            return
+        if module is not self.module():
+            raise RuntimeError(
+                f"{self.key}: the call came from a replica of the module, as nn.DataParallel makes them; expected the "
+                "module that was attached to. Use DistributedDataParallel, or pause the learner meanwhile."
+            )
+        _refuse_transforms(self.key, output)
+        with torch.inference_mode(False), torch.no_grad(), _plain(output):
+            getattr(owner, self.method)(self.key, args, kwargs, output)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
+        return Inert()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (Inert, ())
+
+
+class PassHook(Hook):
+    """A hook on the model itself: `owner.<method>()` before or after a whole forward pass."""
+
+    @torch.compiler.disable
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *output: Any) -> None:
+        """Tell the owner that a pass begins or has ended."""
+        owner = self.owner()
+        if owner is not None and owner.listening and module is self.module():
+            getattr(owner, self.method)()
+
+
+class Inert:
+    """What is left of a hook on a copied or unpickled module."""
+
+    def __call__(self, *call: object) -> None:
+        """Nothing."""
+
+
+def _is_rehearsal(output: Any) -> bool:
+    """Whether a call computes no new activity: tracing, exporting, or recomputing during a backward pass."""
+    if torch._C._is_tracing() or torch._C._current_graph_task_id() != -1:
+        return True
+    spikes = first_tensor(output)
+    return spikes.is_meta or isinstance(spikes, (FakeTensor, FunctionalTensor))
+
+
+def _refuse_transforms(key: str, output: Any) -> None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(first_tensor(output)):  # type: ignore[attr-defined]
+        raise RuntimeError(
+            f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
+            "outlive it. Pause the learner there (`with learner.paused():`), or give the module a real batch dimension."
+        )
+
+
+def _plain(output: Any) -> torch.autocast:
+    return torch.autocast(first_tensor(output).device.type, enabled=False)
+
+
+def as_activity(tensor: Tensor) -> Tensor:
+    """Spikes as plain numbers: without graph, dense, float32 or float64.
+
+    >>> as_activity(torch.ones(2, dtype=torch.bfloat16, requires_grad=True))
+    tensor([1., 1.])
+    """
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.dtype != torch.float64:
+        tensor = tensor.to(torch.float32)
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def hooks_of(model: nn.Module) -> list[Hook]:
+    """Every hook of ours on a model that still has an owner."""
+    hooks = [hook for module in model.modules() for hook in module._forward_hooks.values()]
+    return [hook for hook in hooks if isinstance(hook, Hook) and hook.owner() is not None]

@@ -1,0 +1,110 @@
+"""A spiking neuron as plasticity sees it: where its input, its spikes and its own synapses are.
+
+What differs between host classes is data (`NeuronKind`); how a call is read is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Firing(NamedTuple):
+    """One call of a neuron: what went in, the state that was passed along, and the spikes that came out."""
+
+    current: Tensor
+    state: Any
+    spikes: Tensor
+
+
+def never(firing: Firing) -> bool:
+    """The host does not say when a sequence begins."""
+    return False
+
+
+@dataclass(frozen=True)
+class OwnWeight:
+    """A weight that a neuron holds itself, as recurrent cells do.
+
+    Args:
+        attribute: its name on the neuron.
+        pre: what drives it, of a call and of whether that call is time-major.
+        autapses: whether a neuron may connect to itself.
+    """
+
+    attribute: str
+    pre: Callable[[Firing, bool], Tensor]
+    autapses: bool = True
+
+
+@dataclass(frozen=True)
+class NeuronKind:
+    """What a class of neurons means.
+
+    Args:
+        time_major: one call is a whole sequence (T, B, ...).
+        starts: whether a call begins a new sequence.
+        refusal: why its output cannot be the post side of a synapse, if so.
+        takes_current: its input is the current that synapses deliver (not spikes for weights of its own).
+        dt: its step length, where it has one.
+        inner: submodules that are synapses onto itself.
+        weights: weights it holds itself.
+        inside: the submodule that is the neuron proper, where this one only repeats it over time.
+    """
+
+    time_major: bool = False
+    starts: Callable[[Firing], bool] = never
+    refusal: str | None = None
+    takes_current: bool = True
+    dt: float | None = None
+    inner: tuple[str, ...] = ()
+    weights: tuple[OwnWeight, ...] = ()
+    inside: str | None = None
+
+    def over_time(self, inside: str) -> NeuronKind:
+        """The same neuron, repeated over the leading axis by a module that holds it."""
+        return replace(self, time_major=True, inside=inside)
+
+
+class Neuron:
+    """One neuron of a model."""
+
+    def __init__(self, name: str, module: nn.Module, kind: NeuronKind) -> None:
+        self.name, self.module, self.kind = name, module, kind
+        self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
+
+    @property
+    def proper(self) -> nn.Module:
+        """The module that holds its weights."""
+        return getattr(self.module, self.kind.inside) if self.kind.inside else self.module
+
+    @property
+    def deafness(self) -> str | None:
+        """Why no synapse from outside learns from its spikes; None if they do."""
+        if self.kind.refusal or self.kind.takes_current:
+            return self.kind.refusal
+        return "it has input weights of its own, and what it is given drives those rather than its membrane"
+
+    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Firing:
+        """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""
+        current, state = self.input_of(args, kwargs), kwargs.get("state")
+        if len(args) > 1:
+            state = args[1]
+        if isinstance(current, tuple):
+            current, state = current
+        return Firing(current, state, first_tensor(output))
+
+    def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the call was given first."""
+        return args[0] if args else kwargs[self.argument]
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The spikes in a neuron's output: both hosts return them first."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output

@@ -1,0 +1,113 @@
+"""Norse's neurons. Nothing is imported here: a model that holds its neurons has imported it already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .neuron import Firing, NeuronKind, OwnWeight
+
+_VOLTAGE = "it is a leaky integrator: its output is a voltage, not spikes"
+
+
+def _starts(firing: Firing) -> bool:
+    """Norse begins a sequence where no state is passed."""
+    return firing.state is None
+
+
+def _input(firing: Firing, time_major: bool) -> Tensor:
+    return firing.current
+
+
+def _previous(firing: Firing, time_major: bool) -> Tensor:
+    """The spikes one step earlier: those of the state that was passed, then the layer's own."""
+    spikes = dense(firing.spikes)
+    now = spikes[0] if time_major else spikes
+    before = _spikes_of(firing.state)
+    before = torch.zeros_like(now) if before is None else dense(before).to(now).expand_as(now)
+    return torch.cat((before.unsqueeze(0), spikes[:-1])) if time_major else before
+
+
+def _spikes_of(state: Any) -> Tensor | None:
+    while state is not None and not hasattr(state, "z"):
+        state = state[0]  # refractory states nest that of the neuron
+    return None if state is None else state.z
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Norse may pass sparse spikes."""
+    return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+
+
+def _cell(module: nn.Module) -> NeuronKind:
+    return NeuronKind(starts=_starts, dt=float(module.dt))  # type: ignore[arg-type]
+
+
+def _sequence(module: nn.Module) -> NeuronKind:
+    return NeuronKind(time_major=True, starts=_starts, dt=float(module.dt))  # type: ignore[arg-type]
+
+
+def _recurrent_cell(module: nn.Module) -> NeuronKind:
+    weights = (
+        OwnWeight("input_weights", _input),
+        OwnWeight("recurrent_weights", _previous, bool(module.autapses)),
+    )
+    return NeuronKind(starts=_starts, dt=float(module.dt), weights=weights, takes_current=False)  # type: ignore[arg-type]
+
+
+def _recurrent_sequence(module: nn.Module) -> NeuronKind:
+    cell = _recurrent_cell(module)
+    return NeuronKind(time_major=True, starts=_starts, dt=cell.dt, weights=cell.weights, takes_current=False)
+
+
+def _refused(reason: str) -> Callable[[nn.Module], NeuronKind]:
+    return lambda module: NeuronKind(refusal=reason)
+
+
+# (module of norse.torch, class, what it is): the first class that fits; readouts stand before what they derive from.
+_KINDS: tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...] = (
+    ("leaky_integrator", "LI", _refused(_VOLTAGE)),
+    ("leaky_integrator", "LICell", _refused(_VOLTAGE)),
+    ("leaky_integrator", "LILinearCell", _refused(_VOLTAGE)),
+    ("leaky_integrator_box", "LIBoxCell", _refused(_VOLTAGE)),
+    (
+        "coba_lif",
+        "CobaLIFCell",
+        _refused("its weights are conductances whose sign chooses excitation or inhibition"),
+    ),
+    (
+        "lif_correlation",
+        "LIFCorrelation",
+        _refused("its weights are arguments of the call, not part of the model"),
+    ),
+    ("snn", "SNNCell", _cell),
+    ("snn", "SNN", _sequence),
+    ("snn", "SNNRecurrentCell", _recurrent_cell),
+    ("snn", "SNNRecurrent", _recurrent_sequence),
+)
+
+
+def _is(module: nn.Module, file: str, name: str) -> bool:
+    known = getattr(sys.modules.get(f"norse.torch.module.{file}"), name, None)
+    return known is not None and isinstance(module, known)
+
+
+def kind_of(module: nn.Module) -> NeuronKind | None:
+    """What a module is as a neuron of Norse; None if it is none."""
+    return next((describe(module) for file, name, describe in _KINDS if _is(module, file, name)), None)
+
+
+def repeated(module: nn.Module) -> str | None:
+    """The child that a `Lift` repeats over time."""
+    return "lifted_module" if _is(module, "lift", "Lift") else None
+
+
+def refusal_of_layer(module: nn.Module) -> str | None:
+    """Synaptic layers of Norse that are not what they derive from."""
+    if _is(module, "conv", "LConv2d"):
+        return "LConv2d moves the time axis inside; use Lift(nn.Conv2d(...)) instead"
+    return None

@@ -1,0 +1,128 @@
+"""What a model holds: its synapses, its neurons, and the layers that cannot learn, each by name."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import nn
+
+from . import norse, snntorch
+from .neuron import Neuron, NeuronKind
+from .refuse import refusal_of
+from .synapse import RANKS, OwnSynapse, Synapse, rank_of
+
+HOSTS: tuple[ModuleType, ...] = (snntorch, norse)
+
+
+class Survey(NamedTuple):
+    """The parts of a model; names are module paths without those of wrappers.
+
+    `own` are the weights that neurons hold themselves; `refused` tells which weights would lose what they learn, and
+    why; `excluded` which layers are no synapses; `optional` are layers that learn only when they are named.
+    """
+
+    synapses: dict[str, Synapse]
+    own: dict[str, OwnSynapse]
+    optional: set[str]
+    refused: dict[str, str]
+    excluded: dict[str, str]
+    neurons: dict[str, Neuron]
+    modules: dict[str, nn.Module]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All weights, whether they can learn or not."""
+        return (*self.synapses, *self.own)
+
+    @property
+    def eligible(self) -> tuple[str, ...]:
+        """Weights that learn when nobody chooses."""
+        return tuple(n for n in self.names if n not in {*self.optional, *self.refused, *self.excluded})
+
+    def describe(self) -> str:
+        """The findings in one sentence."""
+        neurons = ", ".join(f"{n} ({type(x.module).__name__})" for n, x in self.neurons.items())
+        return f"Found the weights {', '.join(self.names) or 'none'}; and the neurons {neurons or 'none'}."
+
+
+def survey(model: nn.Module) -> Survey:
+    """Walk through a model once."""
+    found = Survey({}, {}, set(), {}, {}, {}, {})
+    _visit(unwrap(model), "", found, set())
+    return found
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The user's own module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
+    while True:
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif "_orig_mod" in module._modules:
+            module = module._modules["_orig_mod"]  # type: ignore[assignment]
+        else:
+            return module
+
+
+def kind_of(module: nn.Module) -> NeuronKind | None:
+    """What a module is as a neuron of any host."""
+    for host in HOSTS:
+        kind = host.kind_of(module)
+        if kind is not None:
+            return kind
+        child = host.repeated(module)
+        inner = host.kind_of(getattr(module, child)) if child else None
+        if inner is not None and not inner.time_major:
+            return inner.over_time(child)
+    return None
+
+
+def join(path: str, name: str) -> str:
+    """A path one step further in."""
+    return f"{path}.{name}" if path else name
+
+
+def _visit(module: nn.Module, path: str, found: Survey, seen: set[nn.Module]) -> None:
+    if module in seen:
+        return
+    seen.add(module)
+    found.modules[path] = module
+    kind = kind_of(module)
+    if kind is not None:
+        _add_neuron(module, join(path, kind.inside) if kind.inside else path, kind, found)
+        return
+    child = next((name for host in HOSTS if (name := host.repeated(module))), None)
+    if child and rank_of(getattr(module, child)):
+        _add_synapse(Synapse(join(path, child), getattr(module, child), site=module), found)
+        return
+    if rank_of(module):
+        _add_synapse(Synapse(path, module), found)
+        return
+    for name, inner in module.named_children():
+        _visit(unwrap(inner), join(path, name), found, seen)
+
+
+def _add_synapse(synapse: Synapse, found: Survey) -> None:
+    name, layer = synapse.name, synapse.layer
+    found.synapses[name] = synapse
+    foreign = next((why for host in HOSTS if (why := host.refusal_of_layer(layer))), None)
+    lost = refusal_of(layer, synapse.attribute)
+    if foreign:
+        found.excluded[name] = foreign
+    elif lost:
+        found.refused[name] = lost
+    elif type(layer) not in RANKS:
+        found.optional.add(name)
+
+
+def _add_neuron(module: nn.Module, name: str, kind: NeuronKind, found: Survey) -> None:
+    found.neurons[name] = neuron = Neuron(name, module, kind)
+    for child in kind.inner if kind.refusal is None else ():
+        layer = getattr(neuron.proper, child, None)
+        if layer is not None and rank_of(layer):
+            _add_synapse(Synapse(join(name, child), layer, home=name), found)
+    for weight in kind.weights:
+        own = OwnSynapse(join(name, weight.attribute), neuron, weight)
+        found.own[own.name] = own
+        if lost := refusal_of(own.layer, own.attribute):
+            found.refused[own.name] = lost

@@ -1,0 +1,201 @@
+"""The link between a model's hooks and the connections that learn."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..connection import Connection
+from ..learner import PlasticityLearner
+from .call import Call
+from .hooks import Hook, PassHook, as_activity
+from .neuron import Firing, Neuron
+from .pairing import Pairing, PairingError
+from .presynaptic import Presynaptic
+from .survey import Survey
+from .synapse import OwnSynapse
+
+LONELY = "no neuron found so far"
+
+
+class Watcher:
+    """Hears every call of the synapses and neurons of a model, and tells the connections what it means.
+
+    Args:
+        model, found: the model without wrappers, and its parts.
+        pairing: who feeds whom.
+        build: makes the connection from a synapse to a neuron; the first of a synapse bears its name.
+        connections: those that exist from the start, by (synapse, neuron) or (synapse, None).
+        named: synapses that the user named, for which feeding no neuron is an error.
+        pre: what is made of the input of a synapse.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        found: Survey,
+        pairing: Pairing,
+        build: Callable[[str, str | None], Connection],
+        connections: Mapping[tuple[str, str | None], Connection],
+        *,
+        named: Iterable[str],
+        pre: Presynaptic,
+    ) -> None:
+        self.model, self.found, self.pairing, self.pre = model, found, pairing, pre
+        self.edges, self.plastic = dict(connections), {synapse for synapse, _ in connections}
+        self.own: dict[str, list[OwnSynapse]] = {}
+        for synapse in found.own.values():
+            self.own.setdefault(synapse.neuron.name, []).append(synapse)
+        self.muted = False
+        self._build, self._named = build, set(named)
+        self._learner: Callable[[], PlasticityLearner | None] = lambda: None
+        self._handles: list[RemovableHandle] = []
+        self._places: dict[str, torch.device] = {}
+        weakref.finalize(self, _remove, self._handles).atexit = False
+
+    @property
+    def listening(self) -> bool:
+        """Whether calls count: the learner lives and is not paused."""
+        learner = self._learner()
+        return learner is not None and learner.enabled and not self.muted
+
+    def bind(self, learner: PlasticityLearner) -> None:
+        """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
+        self._learner = weakref.ref(learner)
+        parts = [(synapse, "on_synapse") for synapse in self.found.synapses.values()]
+        neurons = [(neuron, "on_neuron") for neuron in self.found.neurons.values()]
+        for part, method in (*parts, *neurons):
+            hook: Any = Hook(self, method, part.name, part.module)
+            self._handles.append(part.module.register_forward_hook(hook, with_kwargs=True))
+        model = self.model
+        if model not in {part.module for part, _ in (*parts, *neurons)}:
+            begin, end = self._bracket(model)
+            self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
+            self._handles.append(model.register_forward_hook(end, with_kwargs=True))
+        torch.compiler.reset()  # code compiled before would not see the hooks
+
+    def _bracket(self, model: nn.Module) -> tuple[Any, Any]:
+        return PassHook(self, "on_pass_begin", "", model), PassHook(self, "on_pass_end", "", model)
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        _remove(self._handles)
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop half-done calls."""
+        self.pairing.clear()
+
+    def on_pass_begin(self) -> None:
+        """A forward pass of the whole model begins: what an interrupted one left behind is void."""
+        self.pairing.clear()
+
+    def on_pass_end(self) -> None:
+        """It has ended: who still waits feeds no neuron."""
+        waiting = self.pairing.waiting & self._named - {synapse for synapse, neuron in self.edges if neuron}
+        self.pairing.clear()
+        lost = [name for name in sorted(waiting) if self.found.synapses[name].layer.training]
+        if lost:
+            raise PairingError(
+                f"{lost[0]} was named to learn, but its output reached no spiking neuron in this forward pass: it is a "
+                "readout, which has no spikes to learn from. Leave it out, or name its neuron with pairs=."
+            )
+
+    def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        """A synapse has computed: its call waits for a neuron."""
+        synapse, pre = self.found.synapses[name], None
+        given = synapse.input_of(args, kwargs)
+        if name in self.plastic and synapse.layer.training:
+            pre = self.pre(name, as_activity(given))
+        self.pairing.called(synapse, given, pre, output)
+
+    def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        """A neuron has fired: everything that fed it learns."""
+        neuron = self.found.neurons[name]
+        firing = neuron.read(args, kwargs, output)
+        calls = self.pairing.fired(neuron, firing)
+        if neuron.deafness:
+            self._tell_readouts([call for call in calls if call.synapse.home is None], neuron)
+            calls = [call for call in calls if call.synapse.home is not None]
+        if neuron.module.training and not neuron.kind.refusal:
+            self._learn(neuron, firing, calls)
+
+    def _learn(self, neuron: Neuron, firing: Firing, calls: Iterable[Call]) -> None:
+        spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
+        for call in calls:
+            connection = self._connection(call.synapse.name, neuron.name)
+            if connection is not None and call.pre is not None:
+                pre, post = call.align(neuron.name, firing.current, spikes, time_major=time_major)
+                self._observe(connection, neuron, firing, pre, post)
+        for own in self.own.get(neuron.name, ()):
+            connection = self._connection(own.name, neuron.name)
+            if connection is not None:
+                pre = self.pre(own.name, as_activity(own.weight.pre(firing, time_major)))
+                batched = pre.dim() > 1 + time_major
+                at = int(time_major)
+                self._observe(
+                    connection,
+                    neuron,
+                    firing,
+                    *((pre, spikes) if batched else (pre.unsqueeze(at), spikes.unsqueeze(at))),
+                )
+
+    def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
+        kind = torch.promote_types(pre.dtype, post.dtype)
+        pre, post = pre.to(kind), post.to(kind)
+        if self._places.get(connection.name) != pre.device:
+            self._places[connection.name] = pre.device
+            _move(connection, pre.device)
+        starts = neuron.kind.starts(firing)
+        if neuron.kind.time_major:
+            connection.observe_sequence(pre, post, new_sequence=starts)
+            return
+        if starts:
+            connection.start_sequence()
+        connection.observe(pre, post)
+
+    def _connection(self, synapse: str, neuron: str) -> Connection | None:
+        """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""
+        if synapse not in self.plastic:
+            return None
+        edge = (synapse, neuron)
+        if edge not in self.edges:
+            first = self.edges.pop((synapse, None), None)
+            self.edges[edge] = first or self._build(synapse, neuron)
+            self.edges[edge].note = ""
+            learner = self._learner()
+            if learner is not None:
+                learner.connections.setdefault(self.edges[edge].name, self.edges[edge])
+        return self.edges[edge]
+
+    def _tell_readouts(self, calls: Iterable[Call], neuron: Neuron) -> None:
+        for name in (call.synapse.name for call in calls):
+            if name in self._named:
+                raise PairingError(readout(name, neuron))
+            if (name, None) in self.edges:
+                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.deafness}"
+
+
+def readout(synapse: str, neuron: Neuron) -> str:
+    """Why a synapse that the user named cannot learn from this neuron."""
+    return (
+        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.deafness}. Expected a spiking "
+        f"neuron: leave {synapse} out of target_layers, layers and pairs."
+    )
+
+
+def _move(connection: Connection, device: torch.device) -> None:
+    """Traces follow a model that moved."""
+    connection.traces.to(device)
+    if connection.mask is not None:
+        connection.mask = connection.mask.to(device)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    while handles:
+        handles.pop().remove()
