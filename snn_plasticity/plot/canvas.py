@@ -1,0 +1,90 @@
+"""What every plot shares: where it draws, how values become numbers, and colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito 2008: distinct under every common form of colour blindness; black is left for text and zero lines.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, FAINT = "#222222", "#9A9A9A"
+
+
+def axes(ax: Axes | None, size: tuple[float, float] = (6.0, 3.0)) -> Axes:
+    """The axes to draw on: the user's own, or those of a new figure (only then is pyplot asked).
+
+    Raises:
+        TypeError: `ax` is no matplotlib axes.
+    """
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not hasattr(ax, "get_xlim"):
+        raise TypeError(f"ax is a {type(ax).__name__}; expected matplotlib axes, as from plt.subplots(), or None.")
+    return ax
+
+
+def numbers(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
+    """Values as an array of one of the expected shapes, written like "(T, N)".
+
+    Raises:
+        TypeError: no numbers.
+        ValueError: another number of axes, nothing in it, NaN or infinity.
+
+    >>> numbers("spikes", torch.ones(3, 2), ["(T, N)"]).shape
+    (3, 2)
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().to_dense().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} holds {array.dtype} values; expected a tensor, an array or a list of real numbers.")
+    if array.ndim not in {shape.count(",") + (not shape.endswith(",)")) for shape in shapes}:
+        hint = " Choose one sample first, as in x[:, 0]." if array.ndim == 3 else ""
+        raise ValueError(f"{name} has shape {array.shape}; expected {' or '.join(shapes)}.{hint}")
+    if not array.size:
+        raise ValueError(f"{name} has shape {array.shape} and is empty; expected at least one value.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity; expected finite numbers. Find the step where they began.")
+    return array.astype(float)
+
+
+def times(n_steps: int, dt: float, start: float) -> np.ndarray:
+    """When each step was.
+
+    Raises:
+        ValueError: dt is not above zero.
+    """
+    if not dt > 0:
+        raise ValueError(f"dt = {dt!r}; expected the length of a step, a number > 0.")
+    return start + dt * np.arange(n_steps)
+
+
+def names(labels: Sequence[str] | None, expected: int, name: str = "labels") -> list[str | None]:
+    """One label per line; none at all if there are none.
+
+    Raises:
+        ValueError: fewer or more labels than lines.
+    """
+    if labels is None:
+        return [None] * expected
+    if isinstance(labels, str) or len(labels) != expected:
+        count = "one string" if isinstance(labels, str) else f"{len(labels)} entries"
+        raise ValueError(f"{name} has {count} ({labels!r}); expected a list of {expected}, one for each.")
+    return list(labels)
+
+
+def dress(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+    """Labelled axes without a box."""
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

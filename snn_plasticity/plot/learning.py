@@ -1,0 +1,66 @@
+"""Learning curve: how well, over how long, for the rule and for its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .canvas import CYCLE, FAINT, axes, dress, numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))  # a second cue beside the colour
+
+
+def learning_curve(
+    curves: Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    x: Any = None,
+    chance: float | None = None,
+    xlabel: str = "epoch",
+    ylabel: str = "accuracy",
+) -> Axes:
+    """Draw curves of learning: a line each, or the mean over runs with a band of one standard error.
+
+    Args:
+        curves: (K,) or (runs, K) for each name.
+        ax: where to draw; None opens a figure.
+        x: (K,) where along training the values were taken; None counts them from 0.
+        chance: level of guessing, as a thin line.
+        xlabel, ylabel: what was varied and what was measured.
+
+    Raises:
+        TypeError: `curves` is no mapping or holds no numbers, or `ax` is no axes.
+        ValueError: nothing to draw, another shape, NaN, or another number of points than `x`.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = learning_curve({"reward": [0.1, 0.8], "no reward": [0.1, 0.1]}, Figure().subplots(), chance=0.1)
+    >>> [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+    ['reward', 'no reward', 'chance']
+    """
+    if not isinstance(curves, Mapping) or not curves:
+        raise TypeError(f"curves is {curves!r}; expected a mapping of names to (K,) or (runs, K), and at least one.")
+    series = {name: np.atleast_2d(numbers(f"curves[{name!r}]", c, ["(K,)", "(runs, K)"])) for name, c in curves.items()}
+    points = {name: runs.shape[1] for name, runs in series.items()}
+    where = np.arange(next(iter(points.values()))) if x is None else numbers("x", x, ["(K,)"])
+    if set(points.values()) != {len(where)}:
+        raise ValueError(f"curves have the numbers of points {points}; expected {len(where)} each, as many as x.")
+    ax = axes(ax)
+    for k, (name, runs) in enumerate(series.items()):
+        _curve(ax, where, runs, name, k)
+    if chance is not None:
+        ax.axhline(chance, color=FAINT, linewidth=0.8, label="chance", zorder=0)
+    ax.legend(frameon=False)
+    return dress(ax, xlabel, ylabel)
+
+
+def _curve(ax: Axes, where: np.ndarray, runs: np.ndarray, name: str, k: int) -> None:
+    color, mean = CYCLE[k % len(CYCLE)], runs.mean(axis=0)
+    ax.plot(where, mean, color=color, linestyle=DASHES[k % len(DASHES)], label=name, linewidth=1.8)
+    if len(runs) > 1:
+        error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+        ax.fill_between(where, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)

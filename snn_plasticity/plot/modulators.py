@@ -1,0 +1,58 @@
+"""Modulators: dopamine and the others over time, each in a colour of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .canvas import BLUE, CYCLE, FAINT, GREEN, PURPLE, VERMILION, axes, dress, numbers, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOR = {"DA": VERMILION, "ACh": GREEN, "NE": BLUE, "5HT": PURPLE}
+NAME = {"DA": "dopamine", "ACh": "acetylcholine", "NE": "norepinephrine", "5HT": "serotonin"}
+
+
+def modulators(
+    levels: Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    dt: float = 1.0,
+    unit: str = "steps",
+    start: float = 0.0,
+    ylabel: str = "modulator level",
+) -> Axes:
+    """Draw the levels of neuromodulators over time, around zero.
+
+    Args:
+        levels: (T,) for each name, as a gate returns them: "DA", "ACh", "NE", "5HT", or names of your own.
+        ax: where to draw; None opens a figure.
+        dt, unit: length of a step and its unit, for the time axis.
+        start: time of the first step.
+        ylabel: what the lines are.
+
+    Raises:
+        TypeError: `levels` is no mapping or holds no numbers, or `ax` is no axes.
+        ValueError: nothing to draw, another shape, NaN, dt <= 0, or levels of different length.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = modulators({"DA": [0.0, 0.8, 0.4], "NE": [0.1, 0.1, 0.1]}, Figure().subplots())
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['dopamine', 'norepinephrine']
+    """
+    if not isinstance(levels, Mapping):
+        raise TypeError(f"levels is a {type(levels).__name__}; expected a mapping of names to (T,), as {{'DA': da}}.")
+    series = {name: numbers(f"levels[{name!r}]", level, ["(T,)"]) for name, level in levels.items()}
+    lengths = {name: len(level) for name, level in series.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"levels have the lengths {lengths}; expected at least one, and all over the same steps.")
+    when = times(next(iter(lengths.values())), dt, start)
+    ax = axes(ax)
+    ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
+    for k, (name, level) in enumerate(series.items()):
+        color = COLOR.get(name, CYCLE[k % len(CYCLE)])
+        ax.plot(when, level, color=color, label=NAME.get(name, name), linewidth=1.6, drawstyle="steps-mid")
+    ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
+    ax.legend(frameon=False)
+    return dress(ax, f"time ({unit})", ylabel)

@@ -1,0 +1,55 @@
+"""Traces: anything that goes on in time, as lines: eligibility, membrane potential, a spike trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .canvas import CYCLE, axes, dress, names, numbers, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def traces(
+    values: Any,
+    ax: Axes | None = None,
+    *,
+    dt: float = 1.0,
+    unit: str = "steps",
+    start: float = 0.0,
+    labels: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
+    ylabel: str = "eligibility",
+) -> Axes:
+    """Draw K quantities over time.
+
+    Args:
+        values: (T,) or (T, K).
+        ax: where to draw; None opens a figure.
+        dt, unit: length of a step and its unit, for the time axis.
+        start: time of the first step.
+        labels: one for each line, for a legend.
+        colors: one for each line.
+        ylabel: what the lines are, with its unit where it has one.
+
+    Raises:
+        TypeError: no numbers, or `ax` is no axes.
+        ValueError: another shape, NaN, dt <= 0, or labels or colours that are not K.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = traces([1.0, 0.5, 0.25], Figure().subplots(), dt=2.0)
+    >>> ax.lines[0].get_xdata().tolist()
+    [0.0, 2.0, 4.0]
+    """
+    lines = numbers("values", values, ["(T,)", "(T, K)"])
+    lines = lines.reshape(len(lines), -1)
+    when = times(len(lines), dt, start)
+    label, color = names(labels, lines.shape[1]), names(colors, lines.shape[1], "colors")
+    ax = axes(ax)
+    for k, line in enumerate(lines.T):
+        ax.plot(when, line, color=color[k] or CYCLE[k % len(CYCLE)], label=label[k], linewidth=1.6)
+    ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
+    if labels is not None:
+        ax.legend(frameon=False)
+    return dress(ax, f"time ({unit})", ylabel)

@@ -1,0 +1,217 @@
+"""The demo of delayed reward keeps its promises: it learns, its controls do not, and nothing but reward teaches it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+DEMOS = Path(__file__).parent.parent / "demos"
+sys.path.insert(0, str(DEMOS))
+demo, figure, film, life, reader, task = map(
+    import_module,
+    ("delayed_reward", "delayed_reward_figure", "digits_film", "digits_life", "digits_reader", "digits_task"),
+)
+hosts = pytest.mark.parametrize("host", ["snntorch", "norse"])
+
+
+def a_life(host, name="delayed_reward", *, delay=5, epochs=1, seed=0):
+    return life.whole_life(host, life.CONDITIONS[name], delay, seed, epochs, tqdm(disable=True))
+
+
+def a_trial(host, batch=4):
+    """A newborn, its learner, and a trial of a few digits."""
+    rng = torch.Generator().manual_seed(1)
+    digits = task.train_and_held_out()[0][:batch]
+    animal = reader.newborn(host, rng)
+    learner = life.attach(animal, life.CONDITIONS["delayed_reward"].rule())
+    return animal, learner, digits, rng
+
+
+@hosts
+def test_it_learns_to_read_through_fifty_silent_steps(host):
+    lived = a_life(host, delay=50, epochs=6)
+    assert lived.accuracy[0] < 0.25
+    assert lived.accuracy[-1] > 0.8
+
+
+@hosts
+@pytest.mark.parametrize("control", ["no_trace", "no_dopamine"])
+def test_without_a_trace_or_without_dopamine_no_weight_changes_by_a_bit(host, control):
+    assert a_life(host, control).unchanged
+
+
+@hosts
+def test_the_dopamine_of_other_trials_changes_weights_and_teaches_nothing(host):
+    lived = a_life(host, "random_dopamine", epochs=4)
+    assert not lived.unchanged
+    assert lived.accuracy[-1] <= 0.25
+
+
+@hosts
+def test_the_same_seed_is_the_same_life(host):
+    one, same, other = a_life(host, seed=3), a_life(host, seed=3), a_life(host, seed=4)
+    assert torch.equal(one.weights[-1], same.weights[-1])
+    assert not torch.equal(one.weights[-1], other.weights[-1])
+
+
+@hosts
+def test_the_burst_is_of_the_chosen_neuron_alone_and_ends_with_the_digit(host):
+    animal, _, digits, rng = a_trial(host)
+    fired = []
+    trial = reader.Trial(animal, digits.images, rng, watch=lambda spikes, spiking: fired.append(spiking.clone()))
+    with torch.no_grad():
+        trial.look(noise=0.4)
+        choice = torch.tensor([0, 3, 3, 9])
+        trial.act(choice)
+        trial.wait(20)
+    burst, silence = torch.stack(fired[reader.LOOK : -20]), torch.stack(fired[-20:])
+    assert torch.equal(burst, torch.nn.functional.one_hot(choice, 10).float().expand_as(burst))
+    assert not silence.any()
+
+
+@hosts
+def test_silence_leaves_nothing_but_tags_and_they_decay(host):
+    animal, learner, digits, rng = a_trial(host)
+    trial = reader.Trial(animal, digits.images, rng)
+    with torch.no_grad():
+        trial.look(noise=0.4)
+        trial.act(torch.tensor([0, 3, 3, 9]))
+        tags = learner.connections["synapses"].eligibility.clone()
+        trial.wait(50)
+    left = learner.connections["synapses"].eligibility
+    assert torch.allclose(left, tags * (1 - 1 / life.TAU_E) ** 50, rtol=1e-4)
+    assert tags[0].sum(1).argmax() == 0
+    assert tags[3].sum(1).argmax() == 9
+
+
+@hosts
+def test_dopamine_is_reward_minus_promise_and_moves_weights_by_the_rule(host, monkeypatch):
+    animal, learner, digits, rng = a_trial(host)
+    seen = {}
+
+    def remember(name):
+        original = getattr(life, name)
+
+        def wrapped(*args):
+            seen[name] = original(*args)
+            return seen[name]
+
+        monkeypatch.setattr(life, name, wrapped)
+
+    remember("choose")
+    remember("promised")
+    before = animal.synapses.weight.detach().clone()
+    tags = []
+    monkeypatch.setattr(learner, "reset", lambda: tags.append(learner.connections["synapses"].eligibility.clone()))
+    trial = reader.Trial(animal, digits.images, rng)
+    dopamine = life.live(trial, digits, learner, life.CONDITIONS["delayed_reward"], delay=7)
+    assert torch.allclose(dopamine, torch.tanh(digits.reward(seen["choose"]) - seen["promised"]))
+    expected = before + life.LR * torch.einsum("b,boi->oi", dopamine, tags[0]) / len(digits)
+    assert torch.allclose(animal.synapses.weight, expected, atol=1e-6)
+
+
+def test_the_world_says_nothing_but_reward():
+    digits = task.train_and_held_out()[0]
+    public = {name for name in dir(digits) if not name.startswith("_")}
+    assert public == {"batches", "images", "reward"}
+    answers = [digits.reward(torch.full((len(digits),), action)) for action in range(10)]
+    assert torch.equal(torch.stack(answers).sum(0), torch.ones(len(digits)))  # one action is right, the others are not
+
+
+def test_learning_does_not_read_the_labels():
+    for name in ("digits_reader", "digits_life", "digits_film"):
+        source = (DEMOS / f"{name}.py").read_text(encoding="utf-8")
+        assert "label" not in source
+        assert "backward" not in source
+
+
+def test_held_out_digits_are_never_among_those_seen():
+    seen, unseen = task.train_and_held_out()
+    assert (len(seen), len(unseen)) == (1347, 450)
+    rng = torch.Generator().manual_seed(0)
+    batch = torch.cat([part.images for part in seen.batches(64, rng)])
+    assert batch.shape == (1344, 64)
+    assert len(torch.unique(batch, dim=0)) == len(batch)
+    assert not any((row == unseen.images).all(1).any() for row in batch)
+
+
+def lives(story, *, control=0.1, unchanged=True):
+    """Lives with these results."""
+    weights = [torch.zeros(1), torch.zeros(1) if unchanged else torch.ones(1)]
+    accuracy = dict.fromkeys(life.CONDITIONS, control) | {"delayed_reward": story}
+    return {name: life.Life([final], weights) for name, final in accuracy.items()}
+
+
+def failures(lived, delay=50):
+    return [name for name, passed in demo.judge(lived, delay).items() if not passed]
+
+
+def test_the_verdict():
+    assert failures(lives(0.88)) == []
+    assert failures(lives(0.87)) == ["delayed_reward"]
+    assert failures(lives(0.9, control=0.26)) == ["no_trace", "random_dopamine", "no_dopamine"]
+    assert failures(lives(0.9, unchanged=False)) == ["no_dopamine"]
+    assert "no_trace" not in failures(lives(0.9, control=0.26), delay=0), "where there is no gap, no trace is needed"
+
+
+def test_an_untrained_animal_fails_with_an_exit_code_and_the_numbers(tmp_path):
+    numbers = tmp_path / "numbers.json"
+    command = [sys.executable, str(DEMOS / "delayed_reward.py"), "--epochs", "0", "--json", str(numbers)]
+    command += ["--figure", str(tmp_path / "pictures" / "figure.png")]
+    paths = os.pathsep.join([str(DEMOS.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
+    assert done.returncode == 1, done.stderr
+    assert "FAILED" in done.stdout
+    read = json.loads(numbers.read_text())
+    assert set(read) == {"accuracy", "controls", "seconds"}
+    assert set(read["controls"]) == {"no_trace", "random_dopamine", "no_dopamine"}
+    assert read["accuracy"] < 0.25
+    assert (tmp_path / "pictures" / "figure.png").stat().st_size > 10_000
+    assert all(isinstance(value, float) for value in (read["accuracy"], read["seconds"], *read["controls"].values()))
+
+
+def test_success_is_exit_code_zero(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(demo, "all_lives", lambda *settings: lives(0.9))
+    monkeypatch.setattr(demo, "draw", lambda *story: Figure())
+    assert demo.main(["--figure", str(tmp_path / "figure.png")]) == 0
+    assert capsys.readouterr().out.count(" ok") == 4
+
+
+def test_settings_that_make_no_sense_are_refused(capsys):
+    with pytest.raises(SystemExit) as refused:
+        demo.main(["--delay", "-1"])
+    assert refused.value.code == 2
+    assert "--delay is -1; expected 0 or more." in capsys.readouterr().err
+
+
+def test_the_figure_shows_what_happened(monkeypatch):
+    monkeypatch.setattr(film, "TAKES", 20)
+    story = a_life("norse")
+    drawn = figure.draw(dict.fromkeys(life.CONDITIONS, story), "norse", delay=30, seed=0)
+    drawn.draw_without_rendering()
+    rows = [ax for ax in drawn.axes if ax.get_ylabel()]
+    shown = [ax.get_ylabel().split()[0] for ax in rows]
+    assert shown == ["input", "action", "eligibility", "dopamine", "Δw", "held-out"]
+    films = film.shoot(story.weights[1], "norse", 30, 0)
+    spikes = sum(int((take.spikes != 0).sum()) for take in films)
+    assert len(rows[0].collections[0].get_segments()) == spikes
+    level = next(line for line in rows[3].lines if line.get_label() == "dopamine").get_ydata()
+    assert level[level != 0].tolist() == pytest.approx([take.dopamine for take in films])
+    assert rows[5].lines[0].get_ydata().tolist() == pytest.approx(story.accuracy)
+
+
+@pytest.mark.slow
+@hosts
+def test_the_whole_criterion(host, tmp_path):
+    numbers = tmp_path / "numbers.json"
+    assert demo.main(["--host", host, "--json", str(numbers), "--figure", str(tmp_path / "figure.png")]) == 0
+    assert json.loads(numbers.read_text())["accuracy"] >= 0.88
