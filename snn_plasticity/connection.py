@@ -11,7 +11,7 @@ from .config import PlasticityConfig
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.synapses import geometry_of
-from .plasticity.three_factor import ThreeFactorUpdate, UpdateState, modulate, modulator_like
+from .plasticity.three_factor import ThreeFactorUpdate
 
 
 class Connection:
@@ -24,6 +24,7 @@ class Connection:
         geometry: how its synapses are laid out; by default that of `module`.
         mask: weight-shaped; changes are multiplied by it (zeros never learn, as with forbidden autapses).
         strict: whether another batch size in mid-sequence is an error (else traces restart, with one warning).
+        path: how the traces are worked out; see `EligibilityTraceModule`.
     """
 
     def __init__(
@@ -36,16 +37,20 @@ class Connection:
         geometry: Geometry | None = None,
         mask: Tensor | None = None,
         strict: bool = True,
+        path: str = "auto",
     ) -> None:
         self.name, self.module, self.attribute = name, module, attribute
         self.config = config or PlasticityConfig()
         geometry = geometry or geometry_of(module)
         eligibility = self.config.eligibility
-        self.traces = EligibilityTraceModule(geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry)
+        self.traces = EligibilityTraceModule(
+            geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
+        )
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, strict, True
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
-        self._asked, self._warned = UpdateState(), False
+        self._carried: Tensor | None = None
+        self._steps, self._warned = 0, False
 
     @property
     def weight(self) -> Tensor:
@@ -61,9 +66,7 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it."""
         if not self.enabled:
             return
-        known = self.traces.batch_size
-        if not self.strict and known is not None and known != len(pre):
-            self._restart(known, len(pre))
+        self._admit(len(pre))
         self.traces.observe(pre, post)
 
     def observe_sequence(self, pre: Tensor, post: Tensor, *, new_sequence: bool) -> None:
@@ -72,51 +75,73 @@ class Connection:
             return
         if new_sequence:
             self.start_sequence()
-        for now_pre, now_post in zip(pre, post, strict=True):
-            self.observe(now_pre, now_post)
+        self._admit(pre.shape[1])
+        self.traces.observe_window(pre, post)
 
     def start_sequence(self) -> None:
         """A new sequence begins: traces start from zero, unless the config carries them on."""
+        self._carry()
         self.traces.start_sequence()
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the eligibility, of all samples or of those in `mask` (B,)."""
+        if mask is None:
+            self._carry()
         self.traces.reset(mask=mask)
 
     def forget_asked(self) -> None:
         """Drop what was asked but not applied yet (`update_frequency` > 1)."""
-        self._asked = UpdateState()
+        self._carried, self._steps = None, 0
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
-        if self.eligibility is not None:
+        if self.traces.batch_size is not None:
             try:
-                modulator_like(mod, self.eligibility)
+                self.traces.modulator(mod)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from None
 
     def ask(self, mod: float | Tensor, lr_scale: float = 1.0) -> Tensor | None:
-        """What the modulator asks of the weight; None before the weight's turn, or with nothing observed."""
-        e = self.eligibility
-        if e is None:
+        """What the modulator asks of the weight; None before the weight's turn, or with nothing observed.
+
+        With `update_frequency` = k the modulators of k steps are worked out together, at the last of them.
+        """
+        if self.traces.batch_size is None:
             return None
-        asked = self.config.three_factor.lr * lr_scale * modulate(mod, e, self.update.reduction)
-        if self.mask is not None:
-            asked = asked * self.mask
-        due, self._asked = self.update.ask(asked, self._asked)
-        return due
+        mod = self.config.three_factor.lr * lr_scale * self.traces.modulator(mod)
+        self._steps += 1
+        if self.config.three_factor.update_frequency == 1:
+            asked = self.traces.change(mod)
+        else:
+            self.traces.ask(mod)
+            if self._steps < self.config.three_factor.update_frequency:
+                return None
+            self._carry()
+            asked = self._carried
+        self.forget_asked()
+        return asked if self.mask is None or asked is None else asked * self.mask
 
     def state_dict(self) -> dict[str, object]:
         """Traces, and what was asked but not applied yet."""
-        return {"traces": self.traces.get_extra_state(), "asked": self._asked.asked, "steps": self._asked.steps}
+        return {"traces": self.traces.get_extra_state(), "asked": self._carried, "steps": self._steps}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from `state_dict`."""
         self.traces.set_extra_state(state["traces"])
         asked = state["asked"]
-        self._asked = UpdateState(None if asked is None else asked.clone(), state["steps"])
+        self._carried, self._steps = None if asked is None else asked.clone(), state["steps"]
 
-    def _restart(self, known: int, new: int) -> None:
+    def _carry(self) -> None:
+        """Work out what was asked of the running traces, before they are forgotten."""
+        if self._steps and self.traces.batch_size is not None:
+            asked = self.traces.collect()
+            self._carried = asked if self._carried is None else self._carried + asked
+
+    def _admit(self, new: int) -> None:
+        """Another batch size starts the traces anew, where that is not an error."""
+        known = self.traces.batch_size
+        if self.strict or known is None or known == new:
+            return
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -124,6 +149,7 @@ class Connection:
                 "from zero. Call learner.reset() between batches to say so yourself.",
                 stacklevel=2,
             )
+        self._carry()
         self.traces.reset()
 
     def __repr__(self) -> str:
@@ -131,7 +157,7 @@ class Connection:
         rule = self.config.eligibility
         kernel = rule.kernel if isinstance(rule.kernel, str) else repr(rule.kernel)
         note = f"; {self.note}" if self.note else ""
-        return f"{self.name}: {shape}, {kernel}, {rule.trace_type} (τ={rule.tau_e:g}){note}"
+        return f"{self.name}: {shape}, {kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"
 
 
 def low_precision(weight: Tensor) -> bool:

@@ -100,15 +100,12 @@ class PlasticityLearner:
         heard = self.third_factor.hear(modulator, signals, self.batch_size, self._device())
         for connection in chosen:
             connection.check(heard.factor)
+        met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
         self.third_factor.state = heard.state
         changes, loss = self._change(chosen, heard.factor)
         if not return_details:
             return loss
-        seen = {
-            connection.name: layer_trace(connection.weight, connection.eligibility, changes.get(connection.name))
-            for connection in chosen
-            if connection.eligibility is not None
-        }
+        seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
         return plasticity_trace(heard.modulators, torch.as_tensor(heard.factor), seen, loss)
 
     def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
@@ -125,7 +122,7 @@ class PlasticityLearner:
         require_choice("scope", scope, SCOPES)
         if scope != "neuromodulators":
             for connection in self.connections.values():
-                if mask is None or connection.eligibility is not None:
+                if mask is None or connection.traces.batch_size is not None:
                     connection.reset(mask)
         if scope != "eligibility":
             self.third_factor.reset(mask, keep_baseline=scope == "episode")
@@ -214,8 +211,8 @@ class PlasticityLearner:
         return changes, sum(loss[1:], loss[0]) if loss else None
 
     def _device(self) -> torch.device | None:
-        seen = (connection.eligibility for connection in self.connections.values())
-        return next((e.device for e in seen if e is not None), None)
+        devices = (connection.traces.device for connection in self.connections.values())
+        return next((device for device in devices if device is not None), None)
 
 
 def _land(connection: Connection, delta: Tensor) -> Tensor | None:

@@ -11,7 +11,6 @@ from torch import nn
 
 from snn_plasticity import EligibilityTraceModule, ThreeFactorConfig, ThreeFactorUpdate, modulate
 from snn_plasticity.plasticity.inner_loop import inner_step
-from snn_plasticity.plasticity.three_factor import UpdateState
 
 
 @pytest.mark.parametrize("trace", TRACES)
@@ -126,19 +125,6 @@ def test_auxiliary_loss_has_minus_the_change_as_its_gradient():
     assert loss.dim() == 0
     loss.backward()
     assert torch.equal(weight.grad, -delta)
-
-
-def test_several_steps_are_summed_and_applied_once():
-    update, state, due = (
-        ThreeFactorUpdate(ThreeFactorConfig(update_frequency=3, weight_clamp=(-1.0, 1.0))),
-        UpdateState(),
-        [],
-    )
-    for amount in (0.4, 0.5, 0.6, 0.1, 0.1, 0.1):
-        asked, state = update.ask(torch.tensor([amount]), state)
-        due.append(None if asked is None else float(update.clamp(asked)))
-    assert due[:2] == due[3:5] == [None, None]
-    assert due[2] == 1.0 and due[5] == pytest.approx(0.3)
 
 
 def test_low_precision_weights_are_changed_as_float32_says():

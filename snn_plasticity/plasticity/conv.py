@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
-from .geometry import add_products_, correlation
+from .geometry import add_products_, correlation, row_maxima
 from .kernels import Coincidence
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
@@ -53,17 +54,55 @@ class Conv:
                 "Is there pooling between the convolution and its neurons?"
             )
 
+    neuron_axis: ClassVar[int] = 2
+    closed_form: ClassVar[bool] = True
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Whether the pre side has fewer channels."""
+        return self.shape[1] * self.groups <= self.shape[0]
+
+    @property
+    def n_post(self) -> int:
+        """Rows of e."""
+        return self.shape[0]
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """As it is: e has a row for each post neuron."""
+        return mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        return row_maxima(e)
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window with positions summed, (T, B, C)."""
+        return spikes.flatten(3).sum(3)
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place: out ← beta·out + Σ_t post ⊗ pre: steps are further samples to a weight gradient."""
+        if out.dim() == len(self.shape):
+            post, pre = post.flatten(0, 1), pre.flatten(0, 1)
+            out.mul_(beta).add_(self._gradient(post, pre, self.shape, self.groups))
+        else:
+            batch = len(out)
+            folded = (batch * self.shape[0], *self.shape[1:])
+            gradient = self._gradient(post.flatten(1, 2), pre.flatten(1, 2), folded, batch * self.groups)
+            out.mul_(beta).add_(gradient.view(out.shape))
+
     def product(self, post: Tensor, pre: Tensor) -> Tensor:
         """Sum over positions of post × the patch of pre it saw, (B, *shape): one grouped weight gradient."""
+        batch, folded = len(pre), (len(pre) * self.shape[0], *self.shape[1:])
+        pre, post = pre.flatten(0, 1).unsqueeze(0), post.flatten(0, 1).unsqueeze(0)
+        return self._gradient(post, pre, folded, batch * self.groups).view(batch, *self.shape)
+
+    def _gradient(self, post: Tensor, pre: Tensor, shape: tuple[int, ...], groups: int) -> Tensor:
+        """Weight gradient of the convolution of `shape` and `groups`, summed over the first dimension."""
         if self.pad_first:
             mode = "constant" if self.pad_mode == "zeros" else self.pad_mode
             pre = F.pad(pre, self.pad_first, mode=mode)
-        batch, folded = len(pre), (len(pre) * self.shape[0], *self.shape[1:])
-        pre, post = pre.reshape(1, -1, *pre.shape[2:]), post.reshape(1, -1, *post.shape[2:])
-        weight = _CONV_WEIGHT[len(self.stride)](
-            pre, folded, post, self.stride, self.padding, self.dilation, groups=batch * self.groups
-        )
-        return weight.reshape(batch, *self.shape)
+        weight = _CONV_WEIGHT[len(self.stride)]
+        return weight(pre, shape, post, self.stride, self.padding, self.dilation, groups=groups)
 
     def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
         """In place: e ← beta·e + scale·f."""

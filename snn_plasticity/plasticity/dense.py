@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .geometry import add_products_, correlation
+from .geometry import add_products_, correlation, row_maxima
 from .kernels import Coincidence
+from .sparse import by_neuron, by_sample_and_neuron, worthwhile
 
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
@@ -55,6 +57,39 @@ class Dense:
                 here = (slice(b, b + samples), slice(row, row + rows))
                 yield e[here], torch.bmm(left[here], right[here[0]])
 
+    neuron_axis: ClassVar[int] = -1
+    closed_form: ClassVar[bool] = True
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Whether the pre population is the smaller one."""
+        return self.n_pre <= self.n_post
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """As it is: e has a row for each post neuron."""
+        return mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        return row_maxima(e)
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window with positions summed, (T, B, N)."""
+        return spikes if spikes.dim() == 3 else spikes.flatten(2, -2).sum(2)
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place: out ← beta·out + Σ_t post ⊗ pre; spikes as a sparse matrix where that is faster."""
+        if post.dim() > 3:  # positions count as further steps
+            post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (post, pre))
+        if sparse is not None and not worthwhile(post if sparse == "post" else pre):
+            sparse = None
+        if out.dim() == 2:
+            _contract_shared_(out, post.flatten(0, 1), pre.flatten(0, 1), sparse, beta)
+        elif len(out) == 1:
+            _contract_shared_(out[0], post[:, 0], pre[:, 0], sparse, beta)
+        else:
+            _contract_samples_(out, post, pre, sparse, beta)
+
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
         pairs = [*coincidence.ltp, *coincidence.ltd]
@@ -62,6 +97,29 @@ class Dense:
         left = [post.reshape(len(post), -1, self.n_post) for post in posts]
         right = [pair.pre.reshape(len(pair.pre), -1, self.n_pre) for pair in pairs]
         return torch.cat(left, dim=1).mT, torch.cat(right, dim=1)
+
+
+def _contract_shared_(out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    """out (N_post, N_pre), post (K, N_post), pre (K, N_pre)."""
+    if sparse == "post":
+        torch.addmm(out, by_neuron(post), pre, beta=beta, out=out)
+    elif sparse == "pre":
+        out.mul_(beta).add_((by_neuron(pre) @ post).T)
+    else:
+        out.addmm_(post.T, pre, beta=beta)
+
+
+def _contract_samples_(out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    """out (B, N_post, N_pre), post (K, B, N_post), pre (K, B, N_pre)."""
+    if sparse == "post":
+        flat = out.view(-1, out.shape[2])
+        table = pre.transpose(0, 1).reshape(-1, pre.shape[2])
+        torch.addmm(flat, by_sample_and_neuron(post), table, beta=beta, out=flat)
+    elif sparse == "pre":
+        for b, sample in enumerate(out):
+            _contract_shared_(sample, post[:, b], pre[:, b], "pre", beta)
+    else:
+        out.baddbmm_(post.permute(1, 2, 0), pre.transpose(0, 1), beta=beta)
 
 
 @dataclass(frozen=True)
@@ -94,3 +152,32 @@ class Diagonal:
     def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
         """All at once: neuron-sized."""
         yield e, correlation(self, coincidence).to(e) * scale
+
+    neuron_axis: ClassVar[int] = -1
+    closed_form: ClassVar[bool] = True
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Either side will do."""
+        return True
+
+    @property
+    def n_post(self) -> int:
+        """Rows of e."""
+        return self.shape[0]
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """As it is: e has a row for each post neuron."""
+        return mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        return row_maxima(e)
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window as it is, (T, B, N)."""
+        return spikes
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place: out ← beta·out + Σ_t post · pre."""
+        out.mul_(beta).add_((post * pre).sum(0 if out.dim() == 2 else (0, 1)))

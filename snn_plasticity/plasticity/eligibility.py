@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map_only
 
-from ..checks import require_finite, require_real
 from ..config import EligibilityConfig
 from .dense import Dense, Diagonal
+from .door import check_spikes, check_window, choose_path, described
+from .edges import Edges
 from .geometry import Geometry
-from .rule import EligibilityRule, EligibilityState
+from .rule import EligibilityRule
+from .running import RunningTraces, untracked
 from .saving import pack, unpack
 from .synapses import geometry_of
-from .three_factor import modulate
+from .three_factor import modulator_like
 
 
 class EligibilityTraceModule(nn.Module):
@@ -27,9 +30,13 @@ class EligibilityTraceModule(nn.Module):
     Args:
         n_pre, n_post: numbers of neurons.
         config: kernel, trace and conventions.
+        geometry: layout of the synapses, instead of a full matrix or a diagonal.
+        connectivity: the synapses there are, as a boolean mask (N_post, N_pre) or a list (2, E) of pre and post
+            neurons; e is then (B, E).
+        path: "auto", "plain", "fold", "shared" or "rows"; see `running`. All are exact.
 
     Raises:
-        ValueError: diagonal synapses between populations of different size.
+        ValueError: diagonal synapses between populations of different size, or a path that would not be exact.
 
     >>> module = EligibilityTraceModule(2, 1, EligibilityConfig(tau_e=20.0))
     >>> module.update(torch.tensor([[1.0, 0.0]]), torch.ones(1, 1))
@@ -47,6 +54,8 @@ class EligibilityTraceModule(nn.Module):
         config: EligibilityConfig | None = None,
         *,
         geometry: Geometry | None = None,
+        connectivity: Tensor | None = None,
+        path: str = "auto",
     ) -> None:
         super().__init__()
         self.config = config or EligibilityConfig()
@@ -54,15 +63,19 @@ class EligibilityTraceModule(nn.Module):
             raise ValueError(
                 f"n_pre = {n_pre} and n_post = {n_post}; diagonal synapses need as many pre as post neurons."
             )
-        if geometry is None:
+        if geometry is None and connectivity is not None:
+            geometry = Edges.of(connectivity, n_pre, n_post)
+        elif geometry is None:
             geometry = Diagonal(n_pre) if self.config.diagonal else Dense(n_pre, n_post)
         self.rule = EligibilityRule.of(geometry, self.config)
-        self._state: EligibilityState | None = None
-        self._like: tuple[Tensor, Tensor] | None = None  # zeros shaped like one step's pre and post
+        self.path = choose_path(path, self.rule)
+        self._running: RunningTraces | None = None
         self._asked: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
 
     @classmethod
-    def for_layer(cls, layer: nn.Module, config: EligibilityConfig | None = None) -> EligibilityTraceModule:
+    def for_layer(
+        cls, layer: nn.Module, config: EligibilityConfig | None = None, *, path: str = "auto"
+    ) -> EligibilityTraceModule:
         """Traces shaped like the weight of a layer: pre is what goes into it, post what its neurons make of its output.
 
         Raises:
@@ -72,21 +85,28 @@ class EligibilityTraceModule(nn.Module):
         (4, 1, 3, 3)
         """
         geometry = geometry_of(layer)
-        return cls(geometry.shape[-1], geometry.shape[0], config, geometry=geometry)
+        return cls(geometry.shape[-1], geometry.shape[0], config, geometry=geometry, path=path)
 
     @property
     def batch_size(self) -> int | None:
         """Samples of the running sequence; None while any number may come."""
-        if self._state is not None:
-            return len(self._state.e)
+        if self._running is not None:
+            return self._running.batch_size
         return self._asked[0] if self._asked else None
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the running traces live; None before anything was observed."""
+        return None if self._running is None else self._running.like[0].device
 
     @property
     def eligibility(self) -> Tensor | None:
         """What a modulator would meet now, (B, *weight shape); None before anything is known."""
-        if self._state is None and self._asked is not None:
+        if self._running is None and self._asked is not None:
             return torch.zeros(self._asked[0], *self.rule.geometry.shape, device=self._asked[1])
-        return None if self._state is None else self._state.e
+        if self._running is None:
+            return None
+        return self._running.eligibility()
 
     def reset(
         self,
@@ -110,7 +130,7 @@ class EligibilityTraceModule(nn.Module):
             return
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"batch_size = {batch_size!r}; expected a whole number >= 1.")
-        self._state = self._like = None
+        self._running = None
         self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
 
     def start_sequence(self) -> None:
@@ -130,18 +150,86 @@ class EligibilityTraceModule(nn.Module):
             TypeError: no real tensors.
             ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
         """
-        dt = self.config.dt if dt is None else dt
-        self._check(pre, post, dt)
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(pre.device.type, enabled=False):
-            if self._state is None:
-                self._start(pre, post)
-            pre, post = pre.detach().to(self._state.e.dtype), post.detach().to(self._state.e.dtype)  # type: ignore[union-attr]
-            self._state = self.rule.step_(pre, post, self._state, dt)  # type: ignore[arg-type]
+        dt = self._check(pre, post, dt)
+        running = self._begun(pre, post)
+        running.record(*self._wide(pre, post), dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
-        self.observe(pre, post, dt)
-        return self._state.e  # type: ignore[union-attr]
+        dt = self._check(pre, post, dt)
+        running = self._begun(pre, post)
+        return running.update(*self._wide(pre, post), dt)
+
+    def observe_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> None:
+        """Many steps at once, pre (T, B, ...) and post (T, B, ...), without reading e; errors as in `observe`."""
+        dt = self._check_window(pre, post, dt)
+        running = self._begun(pre[0], post[0])
+        running.record_window(*self._wide(pre, post), dt)
+
+    def update_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
+        """Many steps at once as in `observe_window`; returns e after the last."""
+        self.observe_window(pre, post, dt)
+        e = self.eligibility
+        assert e is not None
+        return e
+
+    def modulate_window(
+        self, pre: Tensor, post: Tensor, mod: Tensor, dt: float | None = None, *, reduction: str | None = None
+    ) -> Tensor:
+        """Σ_t reduce_B(m_t · e_t) over many steps at once, shaped like the weight; no e is built where none need be.
+
+        Args:
+            pre, post, dt: as in `observe_window`.
+            mod: a modulator for each step, (T,), (T, B) or (T, B, N_post).
+            reduction: "mean" or "sum" over the batch; None takes the convention's.
+
+        Raises:
+            ValueError: a modulator of another shape, or as `observe`.
+        """
+        dt = self._check_window(pre, post, dt)
+        if not isinstance(mod, Tensor) or mod.dim() == 0 or len(mod) != len(pre):
+            raise ValueError(
+                f"mod is {described(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...)."
+            )
+        running = self._begun(pre[0], post[0])
+        first = self.modulator(mod[0])
+        mod = mod.detach().to(first).reshape(len(mod), *first.shape)
+        return self._reduced(running.modulate_window(*self._wide(pre, post), dt, mod), reduction)
+
+    def change(self, mod: float | Tensor, reduction: str | None = None) -> Tensor:
+        """reduce_B(mod · e) as things stand, shaped like the weight; e is built only where it must be.
+
+        Args:
+            mod: (), (B,), (B, 1) or (B, N_post).
+            reduction: "mean" or "sum" over the batch; None takes the convention's.
+
+        Raises:
+            ValueError: nothing was observed yet, or a modulator of another shape.
+        """
+        mod = self.modulator(mod)
+        if self._running is None:
+            return mod.new_zeros(self.rule.geometry.shape)
+        return self._reduced(self._running.change(mod.detach()), reduction)
+
+    def ask(self, mod: float | Tensor) -> None:
+        """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""
+        self._observed().ask(self.modulator(mod).detach().clone())
+
+    def collect(self, reduction: str | None = None) -> Tensor:
+        """Σ of what was asked since the last time, shaped like the weight."""
+        return self._reduced(self._observed().collect(), reduction)
+
+    def modulator(self, mod: float | Tensor) -> Tensor:
+        """A modulator beside the traces, (), (B,) or (B, N_post).
+
+        Raises:
+            ValueError: any other shape, naming both.
+        """
+        if self._running is None and self._asked is not None:
+            batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
+        else:
+            batch, like = self._observed().batch_size, self._observed().like[1]
+        return modulator_like(mod, like, (batch, self.rule.geometry.n_post))
 
     def apply_update(
         self,
@@ -165,91 +253,85 @@ class EligibilityTraceModule(nn.Module):
             raise ValueError(
                 f"weights have shape {tuple(weights.shape)}; expected {self.rule.geometry.shape}, one per trace."
             )
-        e = self.eligibility
-        if e is None:
-            raise ValueError("There is no eligibility yet; call reset(batch_size) or update(pre, post) first.")
-        delta = lr * modulate(mod_signal, e, self.config.convention.reduction)
-        return weights + (delta if clamp is None else delta.clamp(*clamp)).to(weights.dtype)
+        change = lr * self.change(mod_signal)
+        return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The running traces, as plain tensors: they travel in `state_dict`."""
-        if self._state is None or self._like is None:
+        if self._running is None:
             return {"asked": None if self._asked is None else (self._asked[0], str(self._asked[1] or ""))}
-        return pack(self._state, self._like)
+        return pack(self._running)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from saved traces, bit for bit.
 
         Raises:
-            ValueError: the traces belong to a layer of another shape.
+            ValueError: the traces belong to a layer of another shape, or to another path.
         """
-        if "e" in state:
-            self._state, self._like = unpack(self.rule, state, self.config.dt)
+        if "like" in state:
+            self._running = unpack(self.rule, state, self.path)
         else:
             asked = state["asked"]
             self.reset(*((asked[0], asked[1] or None) if asked else ()))
 
     def extra_repr(self) -> str:
-        """Kernel, trace and geometry in words."""
-        return f"{self.rule.geometry}, {self.rule.kernel}, {self.rule.trace}"
+        """Geometry, kernel, trace and the path that was chosen."""
+        return f"{self.rule.geometry}, {self.rule.kernel}, {self.rule.trace}, path={self.path!r}"
 
     def _apply(self, fn: Any, recurse: bool = True) -> EligibilityTraceModule:
         """Follow `.to(device)` and `.double()`; traces never fall below fp32."""
         super()._apply(fn, recurse)
-
-        self._state, self._like = tree_map_only(Tensor, lambda leaf: _wide(fn(leaf)), (self._state, self._like))
+        if self._running is not None:
+            moved = tree_map_only(Tensor, lambda leaf: _moved(leaf, fn), pack(self._running))
+            self._running = unpack(self.rule, moved, self.path)
         return self
 
-    def _start(self, pre: Tensor, post: Tensor) -> None:
-        """Traces at zero, for these shapes, where the spikes are."""
-        wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
-        self._like = (torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide))
-        self._state = self.rule.init(*self._like)
+    def _begun(self, pre: Tensor, post: Tensor) -> RunningTraces:
+        """The running traces, started if these are the first spikes (one step's, for their shape and device)."""
+        if self._running is None:
+            wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
+            with untracked(pre):
+                like = (torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide))
+            self._running = RunningTraces(self.rule, like, self.path)
+        return self._running
+
+    def _observed(self) -> RunningTraces:
+        if self._running is None:
+            raise ValueError("There is no eligibility yet; call reset(batch_size) or update(pre, post) first.")
+        return self._running
+
+    def _wide(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Spikes in the precision of the traces."""
+        dtype = self._observed().like[0].dtype
+        return pre.detach().to(dtype), post.detach().to(dtype)
+
+    def _reduced(self, total: Tensor, reduction: str | None) -> Tensor:
+        """A sum over the batch as the convention wants it."""
+        mean, batch = (reduction or self.config.convention.reduction) == "mean", self._observed().batch_size
+        return total.div_(batch) if mean and batch > 1 else total
 
     def _reset_samples(self, mask: Tensor) -> None:
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (self.batch_size,):
-            shape = tuple(mask.shape) if isinstance(mask, Tensor) else mask
             raise ValueError(
-                f"mask is {shape!r}; expected a boolean tensor of shape ({self.batch_size},), one per sample."
+                f"mask is {described(mask)}; expected a boolean tensor of shape ({self.batch_size},), one per sample."
             )
-        if self._state is None or self._like is None:
-            return
-        with torch.inference_mode(False), torch.no_grad():
-            mask = mask.to(self._state.e.device)
-            fresh = self.rule.kernel.init(*self._like)
-            kernel = tree_map(lambda old, new: _forget(old, new, mask), self._state.kernel, fresh)
-            waiting = tree_map(lambda old: _forget(old, 0.0, mask), self._state.waiting)
-            self._state.e[mask] = 0.0
-            self._state = EligibilityState(kernel, self._state.e, waiting)
+        if self._running is not None:
+            self._running.forget(mask.to(self._running.like[0].device))
 
-    def _check(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        require_real("pre", pre)
-        require_real("post", post)
-        self.rule.geometry.check(pre, post)
-        if self.batch_size is not None and len(pre) != self.batch_size:
-            raise ValueError(
-                f"pre has a batch of {len(pre)} and the running sequence one of {self.batch_size}; the traces "
-                f"belong to those samples. Call reset({len(pre)}) before a batch of another size."
-            )
-        if self._state is not None and pre.device != self._state.e.device:
-            raise ValueError(
-                f"pre is on {pre.device} and the traces on {self._state.e.device}; move one of them, or call reset()."
-            )
-        if pre.device != post.device:
-            raise ValueError(f"pre is on {pre.device} and post on {post.device}; expected one device.")
-        require_finite("pre", pre)
-        require_finite("post", post)
+    def _check(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+        """Refuse bad spikes before anything changes; the step length otherwise."""
+        check_spikes(self.rule.geometry, pre, post, self.batch_size, self.device)
+        dt = self.config.dt if dt is None else dt
         if not dt > 0:
             raise ValueError(f"dt = {dt!r}; expected a step length > 0.")
+        return dt
+
+    def _check_window(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+        check_window(pre, post)
+        return self._check(pre[0], post[0], dt)
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """At least fp32."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _forget(old: Any, new: Any, mask: Tensor) -> Any:
-    """A leaf of a state with the samples in `mask` as new."""
-    if not isinstance(old, Tensor):
-        return old
-    return torch.where(mask.view(-1, *[1] * (old.dim() - 1)), new, old)
+def _moved(leaf: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
+    """A leaf after `.to()` or the like; traces stay at least fp32, recorded spikes stay booleans."""
+    moved = fn(leaf)
+    return moved.float() if moved.dtype in (torch.float16, torch.bfloat16) else moved

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ..conventions import Convention
+from ..decay import decay_factor
 from .kernels import Coincidence, Number, Pair, advance_trace
+from .terms import Dense, Filtered, Term
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class EProp:
         """One step: ψ meets the filtered input, this step's included."""
         _, filtered = advance_trace(state, pre, self.tau_m, dt, self.convention)
         return Coincidence((Pair(post, filtered),)), filtered
+
+    def window(self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0) -> tuple[list[Term], Tensor]:
+        """Many steps (T, B, ...) at once."""
+        x = Filtered(pre, float(decay_factor(self.tau_m, dt, self.convention.spike_trace_decay)), state)
+        return [Term(1.0, Dense(post), x)], x.after()
 
 
 def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:

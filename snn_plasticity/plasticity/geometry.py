@@ -9,8 +9,9 @@ only stores and multiplies: it knows neither kernels nor traces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from .kernels import Coincidence
@@ -18,6 +19,9 @@ from .kernels import Coincidence
 
 class Geometry(Protocol):
     """How the synapses of a layer are laid out."""
+
+    closed_form: ClassVar[bool]  # the product is a plain sum of post × pre, so that it can be bounded
+    neuron_axis: ClassVar[int]  # of neurons or channels in a window of spikes (T, B, ...)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,6 +38,32 @@ class Geometry(Protocol):
 
     def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
         """In place: e ← beta·e + scale·f."""
+        ...
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Whether the pre population is the smaller one."""
+        ...
+
+    @property
+    def n_post(self) -> int:
+        """Post neurons (or channels): rows, for a modulator per neuron."""
+        ...
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """A modulator per post neuron (B, N_post) as e is laid out; others as they are."""
+        ...
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        ...
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window (T, B, ...) with positions summed: (T, B, N)."""
+        ...
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place, over a window (T, B, ...): out ← beta·out + Σ_t post ⊗ pre, per sample or summed over the batch."""
         ...
 
     def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -57,3 +87,8 @@ def add_products_(e: Tensor, geometry: Geometry, coincidence: Coincidence, beta:
     for sign, pairs in ((scale, coincidence.ltp), (-scale, coincidence.ltd)):
         for pair in pairs:
             e.add_(geometry.product(*pair), alpha=sign)
+
+
+def row_maxima(e: Tensor) -> Tensor:
+    """The largest |e| of each row, (B, rows), of e (B, rows, ...)."""
+    return torch.linalg.vector_norm(e.reshape(*e.shape[:2], -1), ord=float("inf"), dim=2)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
+from .terms import Filtered, Spikes, Term
 
 Number = float | Tensor
 
@@ -71,6 +72,22 @@ def advance_trace(
     return before, before + spike
 
 
+def spike_filters(
+    tau_plus: Number,
+    tau_minus: Number,
+    convention: Convention,
+    spikes: tuple[Tensor, Tensor],
+    state: SpikeTraces | None,
+    dt: float,
+) -> tuple[Filtered, Filtered]:
+    """The pre and post traces of a window, as far as each is seen by the other side's spikes."""
+    seen = (convention.coincidence == "none", convention.coincidence != "both")
+    decays = (float(decay_factor(tau, dt, convention.spike_trace_decay)) for tau in (tau_plus, tau_minus))
+    leads = state or (None, None)
+    x, y = (Filtered(*side) for side in zip(spikes, decays, leads, seen, strict=True))
+    return x, y
+
+
 @dataclass(frozen=True)
 class Rate:
     """Hebbian product of activities: f = post ⊗ pre.
@@ -87,6 +104,10 @@ class Rate:
     def step(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[Coincidence, None]:
         """One step; `dt` does not matter."""
         return Coincidence((Pair(post, pre),)), None
+
+    def window(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[list[Term], None]:
+        """Many steps (T, B, ...) at once."""
+        return [Term(1.0, Spikes(post), Spikes(pre))], None
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,16 @@ class PairSTDP:
         ltp, ltd = Pair(self.a_plus * post, x_seen), Pair(self.a_minus * y_seen, pre)
         return Coincidence((ltp,), (ltd,)), SpikeTraces(x, y)
 
+    def window(
+        self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
+    ) -> tuple[list[Term], SpikeTraces] | None:
+        """Many steps (T, B, ...) at once; None where the traces are no linear filters (nearest pairs)."""
+        if self.convention.pairing == "nearest":
+            return None
+        x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
+        terms = [Term(float(self.a_plus), Spikes(post), x), Term(-float(self.a_minus), y, Spikes(pre))]
+        return terms, SpikeTraces(x.after(), y.after())
+
 
 @dataclass(frozen=True)
 class SymmetricSTDP:
@@ -149,3 +180,11 @@ class SymmetricSTDP:
         pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
         coincidence, state = pair.step(pre, post, state, dt)
         return Coincidence(coincidence.ltp + coincidence.ltd), state
+
+    def window(
+        self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
+    ) -> tuple[list[Term], SpikeTraces] | None:
+        """Many steps (T, B, ...) at once, as `PairSTDP`."""
+        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
+        said = pair.window(pre, post, state, dt)
+        return said and ([said[0][0], said[0][1]._replace(scale=-said[0][1].scale)], said[1])

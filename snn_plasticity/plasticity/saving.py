@@ -5,43 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from .rule import EligibilityRule, EligibilityState
+from .recording import Block
+from .rule import EligibilityRule
+from .running import Ask, RunningTraces
 
-Spikes = tuple[Tensor, Tensor]
 
-
-def pack(state: EligibilityState, like: Spikes) -> dict[str, Any]:
-    """State and the shape of one step's spikes, copied."""
-    kernel, waiting = tree_flatten(state.kernel)[0], tree_flatten(state.waiting)[0]
-    return {
-        "like": [spikes.clone() for spikes in like],
-        "kernel": [_copy(leaf) for leaf in kernel],
-        "e": state.e.clone(),
-        "waiting": [leaf.clone() for leaf in waiting if leaf is not None],
+def pack(running: RunningTraces) -> dict[str, Any]:
+    """Everything that a running trace remembers, copied."""
+    packed = {
+        "like": list(running.like),
+        "kernel": None if running.kernel is None else tree_flatten(running.kernel)[0],
+        "e": running.e,
+        "bound": running.bound,
+        "recorded": [[block.pre, block.post, block.dt] for block in running.recorded.blocks],
+        "asked": [[met, mods] for met, mods in running.asked],
+        "partial": running.partial,
+        "changes": running.changes,
+        "path": running.path,
+        "shape": list(running.rule.geometry.shape),
     }
+    return tree_map_only(Tensor, Tensor.clone, packed)
 
 
-def unpack(rule: EligibilityRule, saved: dict[str, Any], dt: float) -> tuple[EligibilityState, Spikes]:
-    """The state that `pack` described, for the same rule.
+def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTraces:
+    """The traces that `pack` described, for the same rule.
 
     Raises:
-        ValueError: the traces belong to a layer of another shape.
+        ValueError: the traces belong to a layer of another shape, or to another path.
     """
-    if tuple(saved["e"].shape[1:]) != rule.geometry.shape:
+    saved = tree_map_only(Tensor, Tensor.clone, saved)
+    pre, post = saved["like"]
+    if saved["shape"] != list(rule.geometry.shape):
         raise ValueError(
-            f"The saved traces have shape {tuple(saved['e'].shape[1:])}; expected {rule.geometry.shape}. "
+            f"The saved traces have shape {tuple(saved['shape'])}; expected {rule.geometry.shape}. "
             "They belong to another layer."
         )
-    pre, post = saved["like"]
-    coincidence, blank = rule.kernel.step(pre, post, rule.kernel.init(pre, post), dt)
-    kernel = tree_unflatten([_copy(leaf) for leaf in saved["kernel"]], tree_flatten(blank)[1])
-    waiting = None
-    if saved["waiting"]:
-        waiting = tree_unflatten([leaf.clone() for leaf in saved["waiting"]], tree_flatten(coincidence)[1])
-    return EligibilityState(kernel, saved["e"].clone(), waiting), (pre.clone(), post.clone())
-
-
-def _copy(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+    if (saved["path"] == "shared") is not (path == "shared"):
+        raise ValueError(
+            f"The saved traces are on the path {saved['path']!r} and these on {path!r}; build with the same."
+        )
+    running = RunningTraces(rule, (pre, post), path)
+    if saved["kernel"] is not None:
+        running.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])
+    running.e, running.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
+    running.asked = [Ask(*ask) for ask in saved["asked"]]
+    running.changes = saved["changes"]
+    running.recorded.blocks = [Block(*block) for block in saved["recorded"]]
+    running.recorded.map(lambda trains: trains)
+    return running

@@ -6,6 +6,7 @@ Closed forms are looked up by the exact type, since a subclass may compute somet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from .conv import Conv
 from .dense import Dense
-from .geometry import Geometry, add_products_, correlation
+from .geometry import Geometry, add_products_, correlation, row_maxima
 from .kernels import Coincidence
 
 
@@ -44,6 +45,38 @@ class LayerVJP:
             return torch.func.vjp(forward, weight)[1](post.unsqueeze(0))[0]
 
         return torch.func.vmap(one)(post, pre)
+
+    neuron_axis: ClassVar[int] = 2
+    closed_form: ClassVar[bool] = False
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Either side will do."""
+        return True
+
+    @property
+    def n_post(self) -> int:
+        """Rows of e."""
+        return self.shape[0]
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """As it is: e has a row for each post neuron."""
+        return mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        return row_maxima(e)
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window with all but the first axis of a sample summed, (T, B, N)."""
+        return spikes if spikes.dim() == 3 else spikes.flatten(3).sum(3)
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place, step by step: out ← beta·out + Σ_t post ⊗ pre."""
+        out.mul_(beta)
+        for now_post, now_pre in zip(post, pre, strict=True):
+            product = self.product(now_post, now_pre)
+            out.add_(product.sum(0) if out.dim() == len(self.shape) else product)
 
     def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
         """In place: e ← beta·e + scale·f."""

@@ -12,8 +12,6 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -21,23 +19,23 @@ from ..config import ThreeFactorConfig
 from .bounds import bounds_of, free
 
 
-def modulator_like(mod: float | Tensor, e: Tensor) -> Tensor:
-    """The modulator as a tensor beside e: (), (B,) or (B, N_post).
+def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The modulator of an eligibility of `shape` (B, N_post, ...): (), (B,) or (B, N_post), as `like` is.
 
     Raises:
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
     """
     if not isinstance(mod, Tensor):
-        return torch.full((), float(mod), dtype=e.dtype, device=e.device)
+        return torch.full((), float(mod), dtype=like.dtype, device=like.device)
     if mod.is_complex():
         raise TypeError(f"The modulator has dtype {mod.dtype}; expected real numbers.")
-    batch, n_post = e.shape[:2]
+    batch, n_post = shape[:2]
     if mod.shape == (batch, 1) and n_post != 1:
         mod = mod.squeeze(1)
     if mod.dim() == 0 or mod.shape == (batch,) or mod.shape == (batch, n_post):
-        return mod.to(e.device, e.dtype)
+        return mod.to(like.device, like.dtype)
     raise ValueError(
-        f"The modulator has shape {tuple(mod.shape)} and the eligibility {tuple(e.shape)}; expected (), ({batch},) for "
+        f"The modulator has shape {tuple(mod.shape)} and the eligibility {tuple(shape)}; expected (), ({batch},) for "
         f"one number per sample, or ({batch}, {n_post}) for one per sample and post neuron."
     )
 
@@ -58,7 +56,7 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     >>> modulate(torch.tensor([1.0, 0.0]), torch.ones(2, 1, 3))
     tensor([[0.5000, 0.5000, 0.5000]])
     """
-    mod = modulator_like(mod, e)
+    mod = modulator_like(mod, e, tuple(e.shape))
     if mod.dim() == 0:
         total = mod * e.sum(0)
     elif mod.dim() == 1:
@@ -66,13 +64,6 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     else:
         total = torch.einsum("bo,bo...->o...", mod, e)
     return total / len(e) if reduction == "mean" else total
-
-
-class UpdateState(NamedTuple):
-    """What the steps since the last application asked for, and how many they were."""
-
-    asked: Tensor | None = None
-    steps: int = 0
 
 
 class ThreeFactorUpdate:
@@ -103,13 +94,6 @@ class ThreeFactorUpdate:
     def clamp(self, delta: Tensor) -> Tensor:
         """A change within `weight_clamp`."""
         return delta if self.config.weight_clamp is None else delta.clamp(*self.config.weight_clamp)
-
-    def ask(self, asked: Tensor, state: UpdateState) -> tuple[Tensor | None, UpdateState]:
-        """Add what one step asks for; every `update_frequency` steps the sum is due (it is still to be clamped)."""
-        total = asked if state.asked is None else state.asked + asked
-        if state.steps + 1 < self.config.update_frequency:
-            return None, UpdateState(total, state.steps + 1)
-        return total, UpdateState()
 
     @torch.no_grad()
     def apply_(self, weight: Tensor, delta: Tensor) -> None:

@@ -8,14 +8,15 @@ x₂, y₂   slow spike traces, read before the spike of the same step
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..conventions import Convention
-from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace
+from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
+from .terms import Spikes, Term
 
 
 class TripletTraces(NamedTuple):
@@ -69,3 +70,19 @@ class TripletSTDP:
         ltp = Pair(ltp.post * (self.a_plus + self.a3_plus * y_before), ltp.pre)
         ltd = Pair(ltd.post, ltd.pre * (self.a_minus + self.a3_minus * x_before))
         return Coincidence((ltp,), (ltd,)), TripletTraces(fast.x, fast.y, x_slow, y_slow)
+
+    def window(
+        self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
+    ) -> tuple[list[Term], TripletTraces] | None:
+        """Many steps (T, B, ...) at once; None where pairs are nearest."""
+        if self.convention.pairing == "nearest":
+            return None
+        fast = None if state is None else SpikeTraces(state.x, state.y)
+        slow = None if state is None else SpikeTraces(state.x_slow, state.y_slow)
+        unseen = replace(self.convention, coincidence="none")  # slow traces, before the spike of the same step
+        x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), fast, dt)
+        x_slow, y_slow = spike_filters(self.tau_x, self.tau_y, unseen, (pre, post), slow, dt)
+        ltp = Spikes(post * (self.a_plus + self.a3_plus * y_slow.values()))
+        ltd = Spikes(pre * (self.a_minus + self.a3_minus * x_slow.values()))
+        after = TripletTraces(x.after(), y.after(), x_slow.after(), y_slow.after())
+        return [Term(1.0, ltp, x), Term(-1.0, y, ltd)], after

@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..conventions import Convention
 from .kernels import Coincidence, Pair
+from .terms import Dense, Spikes, Term
 
 
 class SpikeHistory(NamedTuple):
@@ -94,6 +96,23 @@ class Window:
         coincidence = Coincidence(tuple(products[1]), tuple(products[-1]))
         return coincidence, SpikeHistory(pre_seen[:, :-1], post_seen[:, :-1])
 
+    def window(
+        self, pre: Tensor, post: Tensor, state: SpikeHistory | None, dt: float = 1.0
+    ) -> tuple[list[Term], SpikeHistory] | None:
+        """Many steps (T, B, ...) at once: the curve slides over the trains; None where pairs are nearest."""
+        if self.convention.pairing == "nearest" or dt != self.dt:
+            return None
+        state = self.init(pre[0], post[0]) if state is None else state
+        pre_seen, post_seen = _continued(state.pre, pre), _continued(state.post, post)
+        terms = []
+        for table, is_after, sign in self._lobes_like(pre):
+            if is_after:
+                terms.append(Term(sign, Spikes(post), Dense(_slide(pre_seen, table))))
+            else:
+                terms.append(Term(sign, Dense(_slide(post_seen, table)), Spikes(pre)))
+        histories = (seen[-self._steps :].flip(0).transpose(0, 1) for seen in (pre_seen, post_seen))
+        return terms, SpikeHistory(*histories)
+
     def _lobes_like(self, spikes: Tensor) -> list[tuple[Tensor, bool, int]]:
         """The parts of the curve, on the device of the spikes (copied there once)."""
         tables = self._tables  # type: ignore[attr-defined]
@@ -114,3 +133,15 @@ class Window:
 def _weighted(history: Tensor, table: Tensor) -> Tensor:
     """Σ_k table[k] · history[:, k]."""
     return torch.einsum("bk...,k->b...", history, table)
+
+
+def _continued(history: Tensor, trains: Tensor) -> Tensor:
+    """History and trains in one, oldest first: (steps + T, B, ...)."""
+    return torch.cat((history.flip(1).transpose(0, 1), trains))
+
+
+def _slide(seen: Tensor, table: Tensor) -> Tensor:
+    """Σ_k table[k] · seen[t − k] for every step of the trains: (T, B, ...)."""
+    flat = seen.flatten(1).T.unsqueeze(1)
+    past = F.conv1d(flat, table.flip(0).view(1, 1, -1))
+    return past.squeeze(1).T.reshape(-1, *seen.shape[1:])

@@ -1,0 +1,145 @@
+"""Sparse connectivity: synapses as a list of edges, w (E,), each from one pre to one post neuron.
+
+    f_e = post[target_e] · pre[source_e]
+
+A window is folded event by event: every spike reaches the edges of its neuron and no other, so that work is in
+proportion to spikes × edges per neuron.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .geometry import add_products_, correlation
+from .kernels import Coincidence
+
+
+class Edges:
+    """Synapses from `source` (E,) to `target` (E,) neurons.
+
+    Args:
+        source, target: indices of the pre and the post neuron of each synapse.
+        n_pre, n_post: numbers of neurons.
+
+    Raises:
+        ValueError: lists of different length, indices outside the populations, or two edges between the same neurons.
+
+    >>> Edges(torch.tensor([0, 2]), torch.tensor([1, 1]), n_pre=3, n_post=2).shape
+    (2,)
+    """
+
+    closed_form: ClassVar[bool] = True
+    neuron_axis: ClassVar[int] = -1
+
+    def __init__(self, source: Tensor, target: Tensor, n_pre: int, n_post: int) -> None:
+        source, target = source.long(), target.long()
+        if source.dim() != 1 or source.shape != target.shape or not len(source):
+            raise ValueError(
+                f"source has shape {tuple(source.shape)} and target {tuple(target.shape)}; expected both (E,) with E >= 1."
+            )
+        for name, index, size in (("source", source, n_pre), ("target", target, n_post)):
+            if int(index.min()) < 0 or int(index.max()) >= size:
+                raise ValueError(
+                    f"{name} runs from {int(index.min())} to {int(index.max())}; expected 0 to {size - 1}."
+                )
+        twice = len(source) - len(torch.unique(target * n_pre + source))
+        if twice:
+            raise ValueError(f"{twice} edges join neurons that are joined already; expected each pair at most once.")
+        self.source, self.target, self.n_pre, self.n_post = source, target, n_pre, n_post
+        self.shape = (len(source),)
+        self._of = {"pre": _Lists(source, n_pre), "post": _Lists(target, n_post)}
+
+    @classmethod
+    def of(cls, connectivity: Tensor, n_pre: int, n_post: int) -> Edges:
+        """From an edge list (2, E), sources above targets, or a boolean mask (N_post, N_pre)."""
+        if connectivity.dtype == torch.bool:
+            if connectivity.shape != (n_post, n_pre):
+                raise ValueError(f"connectivity is a mask {tuple(connectivity.shape)}; expected ({n_post}, {n_pre}).")
+            target, source = connectivity.nonzero().unbind(1)
+        elif connectivity.dim() == 2 and len(connectivity) == 2 and not connectivity.is_floating_point():
+            source, target = connectivity
+        else:
+            raise ValueError(
+                f"connectivity is {connectivity.dtype} of shape {tuple(connectivity.shape)}; expected a boolean mask "
+                f"({n_post}, {n_pre}) or an integer list (2, E) of sources and targets."
+            )
+        return cls(source, target, n_pre, n_post)
+
+    @property
+    def table_on_pre(self) -> bool:
+        """Whether the pre population is the smaller one."""
+        return self.n_pre <= self.n_post
+
+    def check(self, pre: Tensor, post: Tensor) -> None:
+        """Refuse anything but pre (B, N_pre) and post (B, N_post)."""
+        if pre.shape != (len(post), self.n_pre) or post.shape != (len(pre), self.n_post):
+            raise ValueError(
+                f"pre has shape {tuple(pre.shape)} and post {tuple(post.shape)}; "
+                f"expected (B, {self.n_pre}) and (B, {self.n_post}) with the same B."
+            )
+
+    def product(self, post: Tensor, pre: Tensor) -> Tensor:
+        """post[target] · pre[source], (B, E)."""
+        return post[..., self.target.to(post.device)] * pre[..., self.source.to(pre.device)]
+
+    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
+        """In place: e ← beta·e + scale·f."""
+        add_products_(e, self, coincidence, beta, scale)
+
+    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """All at once."""
+        yield e, correlation(self, coincidence).to(e) * scale
+
+    def by_neuron(self, spikes: Tensor) -> Tensor:
+        """A window as it is, (T, B, N)."""
+        return spikes
+
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """A modulator per post neuron (B, N_post) as one per synapse (B, E)."""
+        return mod[:, self.target.to(mod.device)] if mod.dim() == 2 else mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| onto each post neuron, (B, N_post)."""
+        target = self.target.to(e.device).expand_as(e)
+        return e.new_zeros(len(e), self.n_post).scatter_reduce(1, target, e.abs(), "amax")
+
+    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+        """In place: out ← beta·out + Σ_t post ⊗ pre, event by event where one side is mostly zeros."""
+        out.mul_(beta)
+        if sparse is None or out.device.type != "cpu":
+            for now_post, now_pre in zip(post, pre, strict=True):
+                product = self.product(now_post, now_pre)
+                out.add_(product.sum(0) if out.dim() == 1 else product)
+            return
+        spikes, other = (post, pre) if sparse == "post" else (pre, post)
+        step, sample, neuron = spikes.nonzero().unbind(1)
+        event, edge = self._of[sparse].expand(neuron)
+        far = (self.source if sparse == "post" else self.target)[edge]
+        step, sample = step[event], sample[event]
+        values = spikes[step, sample, neuron[event]] * other[step, sample, far]
+        where = edge if out.dim() == 1 else edge + sample * out.shape[1]
+        out.view(-1).index_add_(0, where, values)
+
+    def __repr__(self) -> str:
+        return f"Edges({self.shape[0]} of {self.n_post}×{self.n_pre})"
+
+
+class _Lists:
+    """The edges of each neuron, one after the other."""
+
+    def __init__(self, neuron: Tensor, n: int) -> None:
+        self.edges = torch.argsort(neuron, stable=True)
+        self.counts = torch.bincount(neuron, minlength=n)
+        self.starts = torch.cumsum(self.counts, 0) - self.counts
+
+    def expand(self, neurons: Tensor) -> tuple[Tensor, Tensor]:
+        """For a list of spiking neurons: which of them, and which edge, for every edge that is reached."""
+        counts = self.counts[neurons]
+        event = torch.repeat_interleave(counts)
+        before = torch.cumsum(counts, 0) - counts
+        place = torch.arange(len(event)) - before[event] + self.starts[neurons][event]
+        return event, self.edges[place]

@@ -1,0 +1,242 @@
+"""The running traces of one batch: eligibility so far, kernel state, and the spikes that are not folded into them yet.
+
+    plain    every step at once, in place
+    fold     spikes wait; many steps are folded into e by one contraction
+    auto     as fold, but no e is built before it is needed: a weight change comes straight from the spikes
+    shared   only Σ_b e_b is kept, for modulators that the whole batch shares
+    rows     spikes wait; many steps are walked through row by row (for traces that are not linear)
+
+All give the same e and the same changes. What a fold may do, and what must be walked through, is decided in `advance`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from .advance import advance, change_from_spikes
+from .recording import Recording
+from .rule import EligibilityRule
+from .said import Windowed
+from .three_factor import modulate
+
+PATHS = ("auto", "plain", "fold", "shared", "rows")
+FOLD = 64  # steps of a fold
+BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
+
+
+@contextmanager
+def untracked(like: Tensor) -> Iterator[None]:
+    """Outside inference mode, autograd and autocast."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(like.device.type, enabled=False):
+        yield
+
+
+class Ask(NamedTuple):
+    """Modulators (k, ...) that met the first `met`, `met` + 1, … of the recorded steps."""
+
+    met: int
+    mods: Tensor
+
+
+class RunningTraces:
+    """Traces of one batch, on one of the paths.
+
+    Args:
+        rule: kernel, geometry and trace.
+        like: zeros shaped like one step's pre and post.
+        path: one of `PATHS`.
+    """
+
+    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
+        self.rule, self.like, self.path = rule, like, path
+        self.kernel: Any = None  # None is a fresh start
+        self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
+        self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
+        self.recorded = Recording()
+        self.asked: list[Ask] = []  # modulators that wait
+        self.partial: Tensor | None = None  # what the modulators before the last fold asked for
+        self.changes = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples."""
+        return len(self.like[1])
+
+    @property
+    def shared(self) -> bool:
+        """Whether e is summed over the batch."""
+        return self.path == "shared"
+
+    @property
+    def visible(self) -> int:
+        """Recorded steps that a modulator meets now; with lag 1 the last one is yet to come."""
+        return max(0, len(self.recorded) - self.rule.trace.convention.lag)
+
+    def record(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """One step."""
+        if self.path == "plain" and not self.rule.trace.convention.lag:
+            self._advance_one(pre, post, dt)
+            return
+        self.recorded.append(pre, post, dt)
+        self._fold_if_due()
+
+    def record_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """Many steps (T, B, ...)."""
+        self.recorded.append_window(pre, post, dt)
+        self._fold_if_due()
+
+    def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
+        """One step, and e after it."""
+        if len(self.recorded) or self.rule.trace.convention.lag or self.shared:
+            self.record(pre, post, dt)
+        else:
+            self._advance_one(pre, post, dt)
+        return self.eligibility()
+
+    def fold(self, steps: int | None = None) -> None:
+        """Everything visible into e (or the first `steps` of it)."""
+        steps = self.visible if steps is None else steps
+        if self.asked and steps:
+            before = self.visible
+            self.partial = self._waiting()
+            steps -= before - self.visible  # working them out may have folded some
+        with untracked(self.like[0]):
+            for block in self.recorded.windows(steps, self.window_length):
+                advance(self, block.pre, block.post, block.dt)
+            self.recorded.drop(steps)
+
+    def eligibility(self) -> Tensor:
+        """e (B, *shape) with everything visible in it.
+
+        Raises:
+            ValueError: on the shared path, which has no eligibility of single samples.
+        """
+        if self.shared:
+            raise ValueError(
+                "The path is 'shared', which keeps only the batch's sum; the eligibility of single samples was asked "
+                "for. Use path='fold' or 'auto'."
+            )
+        self.fold()
+        return self.allocated()
+
+    def allocated(self) -> Tensor:
+        """e as it is, zeros where nothing was folded yet."""
+        if self.e is None:
+            lead = () if self.shared else (self.batch_size,)
+            self.e = self.like[1].new_zeros(*lead, *self.rule.geometry.shape)
+        return self.e
+
+    def change(self, mod: Tensor) -> Tensor:
+        """Σ_b mod_b · e_b as things stand, shaped like the weight."""
+        self.changes += 1
+        return self._worked_out([self._asking(self.visible, mod.unsqueeze(0))])
+
+    def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
+        """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
+        asking = self._asking(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
+        self.recorded.append_window(pre, post, dt)
+        total = self._worked_out([asking])
+        self._fold_if_due()
+        return total
+
+    def ask(self, mod: Tensor) -> None:
+        """A modulator that meets e as it stands, to be worked out by `collect`."""
+        self.asked.append(self._asking(self.visible, mod.unsqueeze(0)))
+
+    def collect(self) -> Tensor:
+        """Σ over everything asked since the last time, shaped like the weight."""
+        total, self.partial = self._waiting(), None
+        return total
+
+    @property
+    def window_length(self) -> int:
+        """Steps of one contraction: enough to pay, few enough for its tables to stay in the cache."""
+        per_step = 4 * max(self.like[0].numel(), self.like[1].numel())
+        return max(FOLD, min(4 * FOLD, (1 << 23) // per_step))
+
+    def _asking(self, met: int, mods: Tensor) -> Ask:
+        if self.shared and mods.dim() > 1:
+            raise ValueError(
+                f"The path is 'shared' and the modulator has one value for each of {mods.shape[1]} samples; "
+                "expected one number for the whole batch. Use path='auto'."
+            )
+        return Ask(met, mods)
+
+    def _advance_one(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """One step at once, with nothing recorded before it."""
+        if self.asked:
+            self.partial = self._waiting()
+        with untracked(self.like[0]):
+            advance(self, pre.unsqueeze(0), post.unsqueeze(0), dt)
+
+    def _fold_if_due(self) -> None:
+        """Fold what has waited long enough, or takes more room than the eligibility is worth."""
+        if self.path != "auto" or self.changes > 1:
+            if self.visible >= (1 if self.path == "plain" else FOLD):
+                self.fold()
+            return
+        budget = max(BUDGET, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
+        if self.recorded.nbytes > budget:
+            self.recorded.compact()
+            if self.recorded.nbytes > budget // 2:
+                self.fold()
+
+    def _waiting(self) -> Tensor:
+        asked, self.asked = self.asked, []
+        total = self._worked_out(asked)
+        return total if self.partial is None else total + self.partial
+
+    def forget(self, mask: Tensor) -> None:
+        """The samples in `mask` (B,) bool start anew; the others go on bit for bit.
+
+        Raises:
+            ValueError: on the shared path, once the samples' eligibilities are one sum.
+        """
+        if self.shared and self.e is not None:
+            raise ValueError("The path is 'shared': its samples are one sum by now, and none can be reset alone.")
+        if self.asked:
+            self.partial = self._waiting()
+        if not isinstance(self.rule.kernel, Windowed):
+            self.fold()  # a kernel of one's own need not take silence for a fresh start
+        with untracked(self.like[0]):
+            self.recorded.map(lambda trains: _silenced(trains, mask, 1))
+            if self.kernel is not None:
+                fresh = self.rule.kernel.init(*self.like)
+                self.kernel = tree_map(lambda old, new: torch.where(_over(mask, old), new, old), self.kernel, fresh)
+            self.e = None if self.e is None else _silenced(self.e, mask, 0)
+            self.bound = None if self.bound is None else _silenced(self.bound, mask, 0)
+
+    def _worked_out(self, asked: list[Ask]) -> Tensor:
+        """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time."""
+        if not asked:
+            return self.like[1].new_zeros(self.rule.geometry.shape)
+        with untracked(self.like[0]):
+            total = change_from_spikes(self, asked)
+            return self._from_traces(asked) if total is None else total
+
+    def _from_traces(self, asked: list[Ask]) -> Tensor:
+        total, folded = self.like[1].new_zeros(self.rule.geometry.shape), 0
+        for ask in asked:
+            for steps, mod in enumerate(ask.mods, start=ask.met):
+                self.fold(steps - folded)
+                folded = steps
+                mod = self.rule.geometry.per_synapse(mod)
+                total += mod * self.allocated() if self.shared else modulate(mod, self.allocated(), "sum")
+        return total
+
+
+def _over(mask: Tensor, tensor: Tensor, axis: int = 0) -> Tensor:
+    """The mask (B,) along an axis of a tensor."""
+    return mask.view(*[1] * axis, -1, *[1] * (tensor.dim() - axis - 1))
+
+
+def _silenced(tensor: Tensor, mask: Tensor, axis: int) -> Tensor:
+    """A tensor with zeros for the samples in the mask."""
+    return tensor.masked_fill(_over(mask, tensor, axis), 0)

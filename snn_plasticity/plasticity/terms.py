@@ -1,0 +1,72 @@
+"""A window of coincidences in factored form: what a kernel says about many steps, without saying it step by step.
+
+    Σ_t G_t f_t = Σ_terms scale · Σ_t G_t post_t ⊗ pre_t
+
+Each side of a term is `Spikes` (the trains themselves: mostly zeros), `Filtered` spikes (an exponential trace of them)
+or `Dense` (anything else). Where a side is filtered, the filter can be moved to the other side (`Filtered.adjoint`), so
+that raw spikes remain: a matrix of zeros and ones, and one table per window instead of one per term.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from . import filters
+
+
+class Spikes(NamedTuple):
+    """Trains (T, B, ...), mostly zeros."""
+
+    trains: Tensor
+
+    def values(self) -> Tensor:
+        """The trains."""
+        return self.trains
+
+
+class Dense(NamedTuple):
+    """Anything (T, B, ...)."""
+
+    tensor: Tensor
+
+    def values(self) -> Tensor:
+        """The tensor."""
+        return self.tensor
+
+
+class Filtered(NamedTuple):
+    """An exponential trace of trains (T, B, ...) that stood at `lead` (B, ...) before the window."""
+
+    trains: Tensor
+    decay: float
+    lead: Tensor | None = None
+    exclusive: bool = False
+
+    def values(self) -> Tensor:
+        """The trace at every step."""
+        return filters.forward(self.trains, self.decay, self.lead, exclusive=self.exclusive)
+
+    def after(self) -> Tensor:
+        """The trace after the window."""
+        return filters.last(self.trains, self.decay, self.lead)
+
+    def adjoint(self, other: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The other side with the filter moved onto it, and what meets the lead, (B, ...)."""
+        moved = filters.backward(other, self.decay, exclusive=self.exclusive)
+        if self.lead is None:
+            return moved, None
+        met = moved[0] + other[0] if self.exclusive else moved[0]
+        return moved, self.decay * met
+
+
+Side = Spikes | Filtered | Dense
+
+
+class Term(NamedTuple):
+    """One product over a window: scale · post ⊗ pre; `scale` is negative where it depresses."""
+
+    scale: float
+    post: Side
+    pre: Side

@@ -1,0 +1,103 @@
+"""Synapses as a list of edges: the entries of the full matrix that exist, on every path."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import KERNELS, TRACES, settings, trains
+
+from snn_plasticity import Convention, EligibilityTraceModule
+
+N_PRE, N_POST, T, B = 12, 9, 40, 3
+MASK = torch.rand(N_POST, N_PRE, generator=torch.Generator().manual_seed(3)) < 0.3
+TARGET, SOURCE = MASK.nonzero().unbind(1)
+
+
+def both(config, **options):
+    """The full matrix on the plain path, and the edges."""
+    return EligibilityTraceModule(N_PRE, N_POST, config, path="plain"), EligibilityTraceModule(
+        N_PRE, N_POST, config, **{"connectivity": MASK, **options}
+    )
+
+
+@pytest.mark.parametrize("path", ("plain", "auto"))
+@pytest.mark.parametrize("trace", TRACES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path):
+    for lag, clamp in ((0, None), (1, (-0.4, 0.5))):
+        config = settings(kernel, trace, Convention(lag=lag), clamp_range=clamp)
+        full, edges = both(config, path=path)
+        pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
+        for mod in (0.5, torch.tensor([1.0, -1.0, 0.3]).double(), torch.randn(B, N_POST).double()):
+            for module in (full, edges):
+                module.reset()
+                module.observe_window(pre[:25], post[:25])
+                for p, q in zip(pre[25:], post[25:], strict=True):
+                    module.observe(p, q)
+            torch.testing.assert_close(edges.change(mod), full.change(mod)[MASK], rtol=1e-10, atol=1e-11)
+            torch.testing.assert_close(edges.eligibility, full.eligibility[:, MASK], rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_modulator_at_every_step(kernel):
+    full, edges = both(settings(kernel))
+    pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
+    for shape in ((T,), (T, B), (T, B, N_POST)):
+        mod = torch.randn(shape, dtype=torch.float64)
+        changes = [module.modulate_window(pre, post, mod) for module in (full, edges)]
+        torch.testing.assert_close(changes[1], changes[0][MASK], rtol=1e-10, atol=1e-11)
+
+
+def test_a_list_of_edges_keeps_its_order_and_the_shared_sum_is_enough():
+    order = torch.randperm(len(SOURCE), generator=torch.Generator().manual_seed(1))
+    listed = torch.stack((SOURCE[order], TARGET[order]))
+    full, edges = both(settings("stdp_pair"), connectivity=listed, path="shared")
+    pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
+    for module in (full, edges):
+        module.observe_window(pre, post)
+    torch.testing.assert_close(edges.change(0.7), full.change(0.7)[MASK][order], rtol=1e-10, atol=1e-11)
+    weights = torch.randn(len(SOURCE), dtype=torch.float64)
+    updated = edges.apply_update(weights, 0.7, lr=0.1)
+    torch.testing.assert_close(updated, weights + 0.1 * full.change(0.7)[MASK][order])
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "word"),
+    [
+        (torch.ones(3, 3, dtype=torch.bool), "(9, 12)"),
+        (torch.ones(2, 4), "float32"),
+        (torch.tensor([[0, 12], [0, 1]]), "source runs from 0 to 12"),
+        (torch.tensor([[0, 1], [0, -1]]), "target runs from -1"),
+        (torch.tensor([[0, 0], [1, 1]]), "joined already"),
+        (torch.zeros(2, 0, dtype=torch.int64), "E >= 1"),
+    ],
+)
+def test_bad_connectivity_is_refused(connectivity, word):
+    with pytest.raises(ValueError, match=r".") as error:
+        EligibilityTraceModule(N_PRE, N_POST, settings("rate"), connectivity=connectivity)
+    assert word in str(error.value)
+
+
+def test_spikes_that_do_not_fit_are_refused():
+    module = EligibilityTraceModule(N_PRE, N_POST, settings("rate"), connectivity=MASK)
+    with pytest.raises(ValueError, match="expected"):
+        module.update(torch.ones(2, N_POST), torch.ones(2, N_PRE))
+    with pytest.raises(ValueError, match="batch"):
+        module.update(torch.ones(2, N_PRE), torch.ones(2, N_POST))
+        module.update(torch.ones(3, N_PRE), torch.ones(3, N_POST))
+
+
+def test_a_hundred_thousand_synapses_equal_the_plain_path():
+    """1000 neurons with 100 synapses each, at 10 Hz."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.stack([torch.randperm(1000, generator=generator)[:100] for _ in range(1000)]).flatten()
+    connectivity = torch.stack((torch.arange(1000).repeat_interleave(100), target))
+    spikes = trains(200, 1, 1000, seed=1, rate=0.01, dtype=torch.float32)
+    config = settings("stdp_pair", tau_e=1000.0)
+    plain, fast = (
+        EligibilityTraceModule(1000, 1000, config, connectivity=connectivity, path=path) for path in ("plain", "fold")
+    )
+    for module in (plain, fast):
+        module.observe_window(spikes, spikes)
+    assert plain.eligibility.shape == (1, 100_000)
+    torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-4, atol=1e-5)

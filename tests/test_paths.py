@@ -1,0 +1,299 @@
+"""Every path gives what the plain one gives: the same story told to both, step by step and in windows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
+
+from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
+from snn_plasticity.plasticity import running, sparse
+from snn_plasticity.plasticity.eprop import EProp
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+LINEAR = ("accumulating", "dutch")
+
+
+@pytest.fixture(autouse=True)
+def _small_limits(monkeypatch):
+    """Fold often, and as sparse matrices, so that short stories meet every branch."""
+    monkeypatch.setattr(running, "FOLD", 7)
+    monkeypatch.setattr(sparse, "SIZE", 0)
+
+
+def modulators(shape, n_post, rng):
+    """A modulator of any kind, of either sign."""
+    kind = rng.choice(("number", "sample", "neuron"))
+    if kind == "number":
+        return rng.uniform(-1.0, 1.0)
+    size = (shape,) if kind == "sample" else (shape, n_post)
+    return torch.randn(size, dtype=torch.float64)
+
+
+def story(pre, post, n_post, seed):
+    """Random events: steps, windows, modulators now or later, resets of single samples, looks at e."""
+    rng, t, events = random.Random(seed), 0, []
+    while t < len(pre):
+        length = min(rng.choice((1, 1, 1, 2, 5, 9, 16)), len(pre) - t)
+        window = pre[t : t + length], post[t : t + length]
+        events.append(("step" if length == 1 else rng.choice(("window", "steps", "modulated")), window))
+        t += length
+        action = rng.choice(("nothing", "change", "ask", "collect", "look", "forget", "nothing"))
+        events.append((action, modulators(pre.shape[1], n_post, rng)))
+    return [*events, ("collect", None), ("look", None)]
+
+
+def tell(module, events, rng_seed=0):
+    """What a module answers to a story."""
+    rng, answers, asked = random.Random(rng_seed), [], False
+    for event, what in events:
+        if event in ("step", "steps"):
+            for p, q in zip(*what, strict=True):
+                module.observe(p, q)
+        elif event == "window":
+            module.observe_window(*what)
+        elif event == "modulated":
+            generator = torch.Generator().manual_seed(rng.randrange(1000))
+            mod = torch.randn(len(what[0]), what[0].shape[1], generator=generator, dtype=torch.float64)
+            answers.append(module.modulate_window(*what, mod))
+        elif event == "change":
+            answers.append(module.change(what))
+        elif event == "ask":
+            module.ask(what)
+            asked = True
+        elif event == "collect" and asked:
+            answers.append(module.collect())
+        elif event == "look":
+            answers.append(module.eligibility.clone())
+        elif event == "forget":
+            module.reset(mask=torch.tensor([rng.random() < 0.4 for _ in range(module.batch_size)]))
+    return answers
+
+
+def same(layer, config, pre, post, path, seed=0):
+    """Both paths answer alike."""
+    modules = [EligibilityTraceModule.for_layer(layer, config, path=which) for which in ("plain", path)]
+    events = story(pre, post, modules[0].rule.geometry.shape[0], seed)
+    plain, fast = (tell(module, events) for module in modules)
+    assert len(plain) == len(fast) > 1
+    for expected, answer in zip(plain, fast, strict=True):
+        tolerance = TOLERANCE[pre.dtype]
+        torch.testing.assert_close(answer, expected, rtol=tolerance, atol=0.1 * tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("path", ("fold", "auto"))
+@pytest.mark.parametrize("trace", LINEAR)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_folds_equal_the_plain_path_in_every_convention(kernel, trace, path):
+    layer, pre, post = layer_and_trains("linear", steps=40)
+    for i, convention in enumerate(CONVENTIONS):
+        same(layer, settings(kernel, trace, convention), pre, post, path, seed=i)
+
+
+@pytest.mark.parametrize("dtype", (torch.float64, torch.float32))
+@pytest.mark.parametrize("path", ("fold", "auto"))
+@pytest.mark.parametrize("trace", LINEAR)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("layer_name", [name for name in LAYERS if name != "transposed"])
+def test_folds_equal_the_plain_path_in_every_layer(layer_name, kernel, trace, path, dtype):
+    layer, pre, post = layer_and_trains(layer_name, steps=30, dtype=dtype)
+    for seed, lag in enumerate((0, 1)):
+        same(layer, settings(kernel, trace, Convention(lag=lag)), pre, post, path, seed)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_layers_known_only_by_their_product_are_folded_too(kernel):
+    layer, pre, post = layer_and_trains("transposed", steps=20)
+    modules = [EligibilityTraceModule.for_layer(layer, settings(kernel), path=path) for path in ("plain", "auto")]
+    for module in modules:
+        module.observe_window(pre, post)
+    plain, fast = (module.change(torch.tensor([1.0, -2.0, 0.5])) for module in modules)
+    torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("clamp", ((-0.3, 0.4), (-1.0, 1.0), (-3.0, 3.0), (0.0, 1.0), (0.1, 1.0)))
+@pytest.mark.parametrize("path", ("fold", "auto"))
+@pytest.mark.parametrize("kernel", ("rate", "stdp_pair", "stdp_triplet", "window"))
+@pytest.mark.parametrize("layer_name", ("linear", "conv1d", "transposed"))
+def test_a_clamp_binds_at_the_same_steps(layer_name, kernel, path, clamp):
+    layer, pre, post = layer_and_trains(layer_name, steps=40)
+    if layer_name == "transposed" and clamp != (-1.0, 1.0):
+        pytest.skip("one clamp is enough where every step is taken")
+    config = settings(kernel, clamp_range=clamp)
+    modules = [EligibilityTraceModule.for_layer(layer, config, path=which) for which in ("plain", path)]
+    for module in modules:
+        module.observe_window(pre[:25], post[:25])
+    answers = [[m.change(torch.tensor([1.0, -2.0, 0.5])), m.update_window(pre[25:], post[25:])] for m in modules]
+    for expected, answer in zip(*answers, strict=True):
+        torch.testing.assert_close(answer, expected, rtol=1e-10, atol=1e-11)
+
+
+def test_the_certificate_spares_most_rows_and_never_lies():
+    """Where it passes, the largest |e| of the plain path stays within; where e is half the clamp, all rows pass."""
+    from snn_plasticity.plasticity.certificate import row_bounds
+    from snn_plasticity.plasticity.said import window_of
+
+    pre, post = trains(200, 2, 50, seed=1, rate=0.05), trains(200, 2, 40, seed=2, rate=0.05)
+    module = EligibilityTraceModule(50, 40, settings("stdp_pair", tau_e=50.0), path="plain")
+    bound, worst, kernel = torch.zeros(2, 40).double(), torch.zeros(2, 40).double(), None
+    beta = module.rule.trace.retained(1.0)
+    for start in range(0, 200, 40):
+        block = slice(start, start + 40)
+        terms, kernel = window_of(module.rule.kernel, pre[block], post[block], kernel, 1.0)
+        new = row_bounds(module.rule.geometry, terms, beta, 1.0)
+        for p, q in zip(pre[block], post[block], strict=True):
+            row = module.update(p, q).abs().amax(2)
+            assert bool((row <= bound + new + 1e-12).all())
+            worst = torch.maximum(worst, row)
+        bound = module.eligibility.abs().amax(2)
+    config = settings("stdp_pair", tau_e=50.0, clamp_range=(-2.2 * float(worst.max()), 2.2 * float(worst.max())))
+    fold = EligibilityTraceModule(50, 40, config, path="fold")
+    walked = []
+    original = running.advance.__globals__["walk"]
+    running.advance.__globals__["walk"] = lambda *a: walked.append(a) or original(*a)
+    try:
+        fold.observe_window(pre, post)
+        torch.testing.assert_close(fold.eligibility, module.eligibility, rtol=1e-10, atol=1e-11)
+    finally:
+        running.advance.__globals__["walk"] = original
+    assert len(walked) <= 2
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("trace", ("replacing", "dutch_active"))
+@pytest.mark.parametrize("layer_name", ("linear", "conv2d"))
+def test_rows_equal_the_plain_path(layer_name, trace, kernel):
+    layer, pre, post = layer_and_trains(layer_name, steps=40)
+    for seed, convention in enumerate((Convention(), Convention(lag=1, pairing="nearest"))):
+        same(layer, settings(kernel, trace, convention), pre, post, "rows", seed)
+        same(layer, settings(kernel, trace, convention, clamp_range=(-0.3, 0.4)), pre, post, "rows", seed)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("layer_name", ("linear", "conv1d", "conv2d"))
+@pytest.mark.parametrize("reduction", ("mean", "sum"))
+def test_a_shared_trace_is_enough_for_shared_modulators(layer_name, kernel, reduction):
+    layer, pre, post = layer_and_trains(layer_name, steps=40)
+    config = settings(kernel, convention=Convention(reduction=reduction))
+    plain, shared = (EligibilityTraceModule.for_layer(layer, config, path=path) for path in ("plain", "shared"))
+    for t, (p, q) in enumerate(zip(pre, post, strict=True)):
+        plain.observe(p, q)
+        shared.observe(p, q)
+        if t % 3 == 0:
+            torch.testing.assert_close(shared.change(0.5 - t % 2), plain.change(0.5 - t % 2), rtol=1e-10, atol=1e-11)
+    mod = torch.linspace(-1.0, 1.0, 40, dtype=torch.float64)
+    torch.testing.assert_close(
+        shared.modulate_window(pre, post, mod), plain.modulate_window(pre, post, mod), rtol=1e-10, atol=1e-11
+    )
+
+
+def test_eprop_with_a_signal_per_neuron_needs_no_eligibility():
+    psi, pre, signal = torch.rand(30, 3, 5).double(), trains(30, 3, 6), torch.randn(30, 3, 5).double()
+    config = EligibilityConfig(kernel=EProp(tau_m=8.0), tau_e=4.0, clamp_range=None)
+    plain, fast = (EligibilityTraceModule(6, 5, config, path=path) for path in ("plain", "auto"))
+    expected = plain.modulate_window(pre, psi, signal)
+    torch.testing.assert_close(fast.modulate_window(pre, psi, signal), expected, rtol=1e-10, atol=1e-11)
+    assert fast._running.e is None
+
+
+def test_a_change_at_the_end_builds_no_eligibility():
+    module = EligibilityTraceModule(40, 30, settings("stdp_pair"))
+    pre, post = trains(50, 4, 40, seed=1), trains(50, 4, 30, seed=2)
+    for p, q in zip(pre, post, strict=True):
+        module.observe(p, q)
+    module.change(torch.randn(4))
+    assert module._running.e is None
+
+
+def test_steps_of_different_length_are_kept_apart():
+    pre, post = trains(20, 2, 4, seed=1), trains(20, 2, 3, seed=2)
+    plain, fast = (EligibilityTraceModule(4, 3, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
+    for t, (p, q) in enumerate(zip(pre, post, strict=True)):
+        for module in (plain, fast):
+            module.observe(p, q, dt=0.5 if t % 5 == 0 else 1.0)
+    torch.testing.assert_close(fast.change(torch.ones(2)), plain.change(torch.ones(2)))
+    torch.testing.assert_close(fast.eligibility, plain.eligibility)
+
+
+def test_saved_in_the_middle_of_a_fold_it_goes_on_bit_for_bit(tmp_path):
+    pre, post = trains(40, 3, 6, seed=1, dtype=torch.float32), trains(40, 3, 5, seed=2, dtype=torch.float32)
+    for path in ("plain", "fold", "auto"):
+        module, restored = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for _ in range(2))
+        stayed = EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path)
+        for p, q in zip(pre[:17], post[:17], strict=True):
+            module.observe(p, q)
+            stayed.observe(p, q)
+        torch.save(module.state_dict(), tmp_path / "traces.pt")
+        restored.load_state_dict(torch.load(tmp_path / "traces.pt", weights_only=True))
+        mods = torch.randn(3)
+        for p, q in zip(pre[17:], post[17:], strict=True):
+            for going in (module, restored, stayed):
+                going.observe(p, q)
+        results = [going.change(mods) for going in (stayed, module, restored)]
+        assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+        assert torch.equal(restored.eligibility, stayed.eligibility)
+
+
+@pytest.mark.parametrize("path", ("plain", "fold", "auto", "rows"))
+def test_ten_runs_of_a_path_give_the_same_bits(path):
+    pre, post = trains(40, 3, 6, seed=1, dtype=torch.float32), trains(40, 3, 5, seed=2, dtype=torch.float32)
+    config = settings("stdp_pair", "replacing" if path == "rows" else "accumulating")
+    answers = [EligibilityTraceModule(6, 5, config, path=path).update_window(pre, post) for _ in range(10)]
+    assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "trace", "word"),
+    [
+        ("fast", "accumulating", "'shared'"),
+        ("rows", "accumulating", "not linear"),
+        ("fold", "replacing", "not exact"),
+        ("shared", "dutch_active", "not exact"),
+    ],
+)
+def test_a_path_that_would_not_be_exact_is_refused_with_the_reason(path, trace, word):
+    with pytest.raises(ValueError, match=word):
+        EligibilityTraceModule(4, 3, settings("rate", trace), path=path)
+
+
+def test_the_shared_path_refuses_what_needs_single_samples():
+    module = EligibilityTraceModule(4, 3, settings("rate"), path="shared")
+    module.observe_window(torch.ones(20, 2, 4), torch.ones(20, 2, 3))
+    for call, word in (
+        (lambda: module.change(torch.ones(2)), "one number for the whole batch"),
+        (lambda: module.eligibility, "single samples"),
+        (lambda: module.reset(mask=torch.tensor([True, False])), "one sum"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            call()
+    clamped = EligibilityTraceModule(4, 3, settings("rate", clamp_range=(-0.1, 0.1)), path="shared")
+    with pytest.raises(ValueError, match="clamp"):
+        clamped.observe_window(torch.ones(20, 2, 4), torch.ones(20, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("pre", "post", "mod", "word"),
+    [
+        (torch.ones(5, 2, 4), torch.ones(4, 2, 3), torch.ones(5), "same T"),
+        (torch.ones(0, 2, 4), torch.ones(0, 2, 3), torch.ones(0), "T >= 1"),
+        (torch.ones(5, 2, 4), torch.ones(5, 2, 3), torch.ones(4), "each of the 5 steps"),
+        (torch.ones(5, 2, 4), torch.ones(5, 2, 3), 1.0, "each of the 5 steps"),
+        (torch.ones(5, 2, 4), torch.ones(5, 2, 3), torch.ones(5, 3), "(3,)"),
+        (torch.full((5, 2, 4), float("nan")), torch.ones(5, 2, 3), torch.ones(5), "NaN"),
+    ],
+)
+def test_bad_windows_are_refused(pre, post, mod, word):
+    module = EligibilityTraceModule(4, 3)
+    module.observe_window(torch.ones(3, 2, 4), torch.ones(3, 2, 3))
+    before = module.eligibility.clone()
+    with pytest.raises(ValueError, match=r".") as error:
+        module.modulate_window(pre, post, mod)
+    assert word in str(error.value)
+    assert torch.equal(module.eligibility, before)
+
+
+def test_repr_says_which_path_was_chosen():
+    assert "path='auto'" in repr(EligibilityTraceModule(4, 3))
+    assert "path='rows'" in repr(EligibilityTraceModule(4, 3, settings("rate", "replacing")))
