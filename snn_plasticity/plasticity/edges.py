@@ -39,13 +39,13 @@ class Edges:
         source, target = source.long(), target.long()
         if source.dim() != 1 or source.shape != target.shape or not len(source):
             raise ValueError(
-                f"source has shape {tuple(source.shape)} and target {tuple(target.shape)}; expected both (E,) with E >= 1."
+                f"source has shape {tuple(source.shape)} and target {tuple(target.shape)}; "
+                "expected both (E,) with E >= 1."
             )
         for name, index, size in (("source", source, n_pre), ("target", target, n_post)):
             if int(index.min()) < 0 or int(index.max()) >= size:
-                raise ValueError(
-                    f"{name} runs from {int(index.min())} to {int(index.max())}; expected 0 to {size - 1}."
-                )
+                found = f"{int(index.min())} to {int(index.max())}"
+                raise ValueError(f"{name} runs from {found}; expected 0 to {size - 1}.")
         twice = len(source) - len(torch.unique(target * n_pre + source))
         if twice:
             raise ValueError(f"{twice} edges join neurons that are joined already; expected each pair at most once.")
