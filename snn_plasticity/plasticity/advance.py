@@ -56,8 +56,8 @@ def _fold(running: RunningTraces, pre: Tensor, post: Tensor, dt: float) -> None:
         return
     e, beta = running.allocated(), rule.trace.retained(dt)
     walked = [] if failing is None else list(walk(rule.trace, e, terms, failing, dt))
-    gains = _scale(running) * beta ** torch.arange(len(pre) - 1, -1, -1, dtype=torch.float64, device=e.device)
-    fold_(rule.geometry, e, terms, gains.to(e.dtype), beta ** len(pre))  # type: ignore[arg-type]
+    gains = _scale(running) * filters.ages(beta, len(pre), e.dtype, e.device)  # type: ignore[arg-type]
+    fold_(rule.geometry, e, terms, gains, beta ** len(pre))  # type: ignore[arg-type]
     _write(running, walked)
 
 

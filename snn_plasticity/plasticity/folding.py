@@ -60,7 +60,7 @@ def products(geometry: Geometry, terms: list[Term], gains: Tensor, shared: bool)
             if own.lead is not None and met is not None:
                 yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0), None)
         key = (id(own.trains), side)  # type: ignore[union-attr]
-        merged[key] = (own.trains, merged[key][1] + table if key in merged else table)  # type: ignore[union-attr]
+        merged[key] = (own.trains, merged[key][1].add_(table) if key in merged else table)  # type: ignore[union-attr]
     for (_, side), (trains, table) in merged.items():
         yield _ordered(side, trains, table, side)
 

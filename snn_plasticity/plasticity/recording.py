@@ -1,27 +1,31 @@
-"""Spikes that are not folded yet: kept as they came, and where memory runs short at a byte per spike."""
+"""Spikes that are not folded yet: kept as they came, and where memory runs short at a byte per spike.
+
+Steps are written into blocks of `RUN` steps, so that nothing need be joined when they are folded; long windows are
+blocks of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-RUN = 64  # single steps that are joined into one block
+RUN = 64  # steps of a block that grows
 
 
 class Block(NamedTuple):
-    """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...)."""
+    """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there."""
 
     pre: Tensor
     post: Tensor
     dt: float
+    used: int
 
 
 class Recording:
-    """Blocks of steps, oldest first.
+    """Blocks of steps, oldest first; the last one may be growing.
 
     >>> recording = Recording()
     >>> recording.append(torch.ones(1, 2), torch.ones(1, 3), 1.0)
@@ -29,54 +33,62 @@ class Recording:
     1
     """
 
-    def __init__(self) -> None:
-        self.blocks: list[Block] = []
-        self.nbytes = 0
-        self._single = 0  # how many of the last blocks are single steps
+    def __init__(self, blocks: Iterable[Block] = ()) -> None:
+        self.blocks = list(blocks)
+        self._steps = sum(block.used for block in self.blocks)
 
     def __len__(self) -> int:
-        return sum(len(block.pre) for block in self.blocks)
+        return self._steps
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all blocks."""
+        return sum(block.pre.nbytes + block.post.nbytes for block in self.blocks)
 
     def append(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step, copied."""
-        if self.blocks and self.blocks[-1].dt != dt:
-            self._join()
-        self._add(Block(pre.unsqueeze(0).clone(), post.unsqueeze(0).clone(), dt))
-        self._single += 1
-        if self._single == RUN:
-            self._join()
+        block = self._growing(pre, post, dt)
+        block.pre[block.used].copy_(pre)
+        block.post[block.used].copy_(post)
+        self.blocks[-1] = block._replace(used=block.used + 1)
+        self._steps += 1
 
     def append_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """Many steps (T, B, ...), copied."""
-        self._join()
-        self._add(Block(pre.clone(), post.clone(), dt))
+        if len(pre) < RUN:
+            for now_pre, now_post in zip(pre, post, strict=True):
+                self.append(now_pre, now_post, dt)
+            return
+        self.blocks.append(Block(pre.clone(), post.clone(), dt, len(pre)))
+        self._steps += len(pre)
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
-        """The first `steps` steps in blocks of at most `longest`, each of one dt, however they were recorded."""
-        self._join()
-        self._merge()
+        """The first `steps` steps in blocks of at most `longest`, each of one dt."""
         for block in self.blocks:
-            take = min(steps, len(block.pre))
+            take = min(steps, block.used)
             for start in range(0, take, longest):
                 stop = min(start + longest, take)
-                yield Block(block.pre[start:stop], block.post[start:stop], block.dt)
+                yield Block(block.pre[start:stop], block.post[start:stop], block.dt, stop - start)
             steps -= take
 
     def drop(self, steps: int) -> None:
         """Forget the first `steps` steps."""
-        self._join()
+        self._steps -= steps
         while steps:
-            block = self.blocks[0]
-            take = min(steps, len(block.pre))
-            rest = Block(block.pre[take:].clone(), block.post[take:].clone(), block.dt)
-            self.blocks[:1] = [rest] if len(rest.pre) else []
-            steps -= take
-        self._count()
+            block = self.blocks.pop(0)
+            rest = block.used - steps
+            if rest > 0:
+                self._steps -= rest
+                blocks, self.blocks = self.blocks, []
+                self.append_window(block.pre[steps : block.used], block.post[steps : block.used], block.dt)
+                self.blocks += blocks
+            steps -= min(steps, block.used)
 
     def compact(self) -> None:
-        """Trains of zeros and ones as booleans, where looking costs no synchronisation."""
-        self._join()
-        self.map(_compacted)
+        """Blocks that are full, of zeros and ones, as booleans, where looking costs no synchronisation."""
+        full = [block for block in self.blocks if block.used == len(block.pre)]
+        kept = {id(block) for block in full}
+        self.blocks = [_compacted(block) if id(block) in kept else block for block in self.blocks]
 
     def one_dt(self) -> bool:
         """Whether all steps are of one length."""
@@ -84,37 +96,25 @@ class Recording:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
-        self.blocks = [Block(change(block.pre), change(block.post), block.dt) for block in self.blocks]
-        self._count()
+        self.blocks = [block._replace(pre=change(block.pre), post=change(block.post)) for block in self.blocks]
 
-    def _add(self, block: Block) -> None:
-        self.blocks.append(block)
-        self.nbytes += block.pre.nbytes + block.post.nbytes
-
-    def _count(self) -> None:
-        self.nbytes = sum(block.pre.nbytes + block.post.nbytes for block in self.blocks)
-
-    def _merge(self) -> None:
-        """Neighbouring blocks of one dt as one."""
-        groups = [list(group) for _, group in groupby(self.blocks, key=lambda block: block.dt)]
-        self.blocks = [
-            group[0]
-            if len(group) == 1
-            else Block(torch.cat([b.pre for b in group]), torch.cat([b.post for b in group]), group[0].dt)
-            for group in groups
-        ]
-
-    def _join(self) -> None:
-        """The single steps at the end as one block."""
-        if self._single:
-            singles = self.blocks[-self._single :]
-            pre, post = (torch.cat([getattr(block, side) for block in singles]) for side in ("pre", "post"))
-            self.blocks[-self._single :] = [Block(pre, post, singles[0].dt)]
-            self._single = 0
+    def _growing(self, pre: Tensor, post: Tensor, dt: float) -> Block:
+        """The last block if it has room for such a step, else a new one."""
+        last = self.blocks[-1] if self.blocks else None
+        if last is None or last.dt != dt or last.used == len(last.pre):
+            if last is not None and last.used < len(last.pre):
+                self.blocks[-1] = last._replace(pre=last.pre[: last.used], post=last.post[: last.used])
+            with torch.inference_mode(False):
+                last = Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0)
+            self.blocks.append(last)
+        return last
 
 
-def _compacted(trains: Tensor) -> Tensor:
-    if trains.dtype == torch.bool or trains.device.type != "cpu":
-        return trains
-    ones = trains.bool()
-    return ones if torch.equal(ones.to(trains.dtype), trains) else trains
+def _compacted(block: Block) -> Block:
+    def smaller(trains: Tensor) -> Tensor:
+        if trains.dtype == torch.bool or trains.device.type != "cpu":
+            return trains
+        ones = trains.bool()
+        return ones if torch.equal(ones.to(trains.dtype), trains) else trains
+
+    return block._replace(pre=smaller(block.pre), post=smaller(block.post))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from .recording import Block
+from .recording import Block, Recording
 from .rule import EligibilityRule
 from .running import Ask, RunningTraces
 
@@ -19,7 +19,7 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "kernel": None if running.kernel is None else tree_flatten(running.kernel)[0],
         "e": running.e,
         "bound": running.bound,
-        "recorded": [[block.pre, block.post, block.dt] for block in running.recorded.blocks],
+        "recorded": [list(block) for block in running.recorded.blocks],
         "asked": [[met, mods] for met, mods in running.asked],
         "partial": running.partial,
         "changes": running.changes,
@@ -52,6 +52,5 @@ def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTr
     running.e, running.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
     running.asked = [Ask(*ask) for ask in saved["asked"]]
     running.changes = saved["changes"]
-    running.recorded.blocks = [Block(*block) for block in saved["recorded"]]
-    running.recorded.map(lambda trains: trains)
+    running.recorded = Recording([Block(*block) for block in saved["recorded"]])
     return running
