@@ -1,4 +1,4 @@
-"""`python -m snn_plasticity validate`: the contract, on this machine, as a table with a verdict."""
+"""`python -m snn_plasticity validate` and `bench`: the contract and the speed, on the machine that runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import torch
 
 from . import __version__
+from .bench import measure
 from .contract import run
 
 
@@ -24,18 +25,43 @@ def validate(device: str) -> int:
     return 0 if kept == total else 1
 
 
+def bench(device: str) -> int:
+    """Print the time per step of the plain path, of folds, and of changes without eligibility."""
+    print(f"snn_plasticity {__version__}, torch {torch.__version__}, {device}; µs per step, 5 % of neurons spike\n")
+    print(
+        f"  {'batch, pre → post':<22}{'plain':>10}{'fold':>10}{'Δw':>10}"
+        f"{'plain/fold':>13}{'plain/Δw':>11}{'dense roof':>13}"
+    )
+
+    def progress(line: str) -> None:
+        print(f"  {line}", end="\r", file=sys.stderr, flush=True)
+
+    for row in measure(device, progress):
+        size = f"{row.size[0]}, {row.size[1]} → {row.size[2]}"
+        ratios = f"{row.plain / row.fold:>12.0f}×{row.plain / row.change:>10.0f}×{row.roof:>12.0%}"
+        print(f"  {size:<22}{row.plain:>10.1f}{row.fold:>10.1f}{row.change:>10.1f}{ratios}", flush=True)
+    print(
+        "\nplain: e at every step, in place. fold: e after a window. Δw: a weight change for a modulator at every step,"
+    )
+    print(
+        "without e. dense roof: Δw as if every product had been computed, in parts of a large matrix product's speed."
+    )
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the package."""
     parser = argparse.ArgumentParser(prog="python -m snn_plasticity", description="Check a running installation.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("validate", help="check the contract on this machine")
-    command.add_argument("--device", default="cpu", help="where the tensors live, for instance cuda (default: cpu)")
+    for name, what in (("validate", "check the contract on this machine"), ("bench", "measure throughput on it")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--device", default="cpu", help="where the tensors live, for instance cuda (default: cpu)")
     chosen = parser.parse_args(arguments)
     try:
         torch.empty(0, device=chosen.device)
     except (RuntimeError, AssertionError) as error:
         parser.error(f"device {chosen.device!r} cannot be used here: {str(error).splitlines()[0]}")
-    return validate(chosen.device)
+    return {"validate": validate, "bench": bench}[chosen.command](chosen.device)
 
 
 if __name__ == "__main__":

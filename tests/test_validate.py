@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import snn_plasticity.__main__ as command
 from snn_plasticity.contract import CHECKS, Check, Verdict
@@ -19,9 +20,8 @@ def test_a_sound_installation_keeps_every_promise():
 
 
 def test_a_gate_that_leaks_is_found(monkeypatch, capsys):
-    from snn_plasticity.plasticity import eligibility
-
-    monkeypatch.setattr(eligibility, "modulate", lambda mod, e, reduction: e.mean(0))
+    leak = lambda self, mod, reduction=None: self.eligibility.mean(0)  # noqa: E731
+    monkeypatch.setattr("snn_plasticity.plasticity.eligibility.EligibilityTraceModule.change", leak)
     assert command.main(["validate"]) == 1
     printed = capsys.readouterr().out
     assert "BROKEN  no modulator, no change" in printed and "0 of 12" in printed
@@ -43,3 +43,21 @@ def test_a_device_that_is_not_there_is_named(capsys):
         command.main(["validate", "--device", "nowhere"])
     assert stop.value.code == 2
     assert "'nowhere'" in capsys.readouterr().err
+
+
+def test_the_benchmark_prints_a_row_for_each_size(monkeypatch, capsys):
+    monkeypatch.setattr("snn_plasticity.bench.SIZES", ((1, 20, 10), (3, 12, 8)))
+    monkeypatch.setattr("snn_plasticity.bench.ROUNDS", 1)
+    assert command.main(["bench"]) == 0
+    printed = capsys.readouterr().out
+    assert "1, 20 → 10" in printed and "3, 12 → 8" in printed and "×" in printed
+
+
+def test_the_benchmark_refuses_to_time_paths_that_disagree(monkeypatch):
+    from snn_plasticity.plasticity import running
+
+    monkeypatch.setattr("snn_plasticity.bench.SIZES", ((2, 12, 8),))
+    wrong = lambda running, asked: torch.ones(8, 12)  # noqa: E731
+    monkeypatch.setattr(running, "change_from_spikes", wrong)
+    with pytest.raises(AssertionError, match="not close"):
+        command.main(["bench"])
