@@ -19,12 +19,13 @@ def recursion(x, a, lead, exclusive):
     return np.stack(seen), trace
 
 
-@pytest.mark.parametrize("large", (True, False))
+@pytest.mark.parametrize("form", ("recursion", "products", "long products"))
 @pytest.mark.parametrize("exclusive", (True, False))
-@pytest.mark.parametrize("steps", (1, 2, 31, 32, 33, 70))
+@pytest.mark.parametrize("steps", (1, 2, 31, 32, 33, 70, 300))
 @pytest.mark.parametrize("a", (0.0, 0.9, 1.0))
-def test_filters_equal_the_recursion(a, steps, exclusive, large, monkeypatch):
-    monkeypatch.setattr(filters, "LARGE", 0 if large else 1 << 30)
+def test_filters_equal_the_recursion(a, steps, exclusive, form, monkeypatch):
+    monkeypatch.setattr(filters, "LARGE", 0 if form == "recursion" else 1 << 30)
+    monkeypatch.setattr(filters, "NARROW", 16 if form == "long products" else 0)
     generator = torch.Generator().manual_seed(0)
     x, lead = torch.randn(steps, 2, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
     for start in (lead, None):

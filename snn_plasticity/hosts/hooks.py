@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
+from ..untracked import untracked
 from .neuron import first_tensor
 
 
@@ -55,7 +56,7 @@ class Hook:
                 "module that was attached to. Use DistributedDataParallel, or pause the learner meanwhile."
             )
         _refuse_transforms(self.key, output)
-        with torch.inference_mode(False), torch.no_grad(), _plain(output):
+        with untracked(first_tensor(output)):
             getattr(owner, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
@@ -97,10 +98,6 @@ def _refuse_transforms(key: str, output: Any) -> None:
             f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
             "outlive it. Pause the learner there (`with learner.paused():`), or give the module a real batch dimension."
         )
-
-
-def _plain(output: Any) -> torch.autocast:
-    return torch.autocast(first_tensor(output).device.type, enabled=False)
 
 
 def as_activity(tensor: Tensor) -> Tensor:

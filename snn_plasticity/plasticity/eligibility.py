@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..config import EligibilityConfig
+from ..untracked import untracked
 from .dense import Dense, Diagonal
 from .door import check_spikes, check_window, choose_path, described
 from .edges import Edges
 from .geometry import Geometry
 from .rule import EligibilityRule
-from .running import RunningTraces, untracked
+from .running import RunningTraces
 from .saving import pack, unpack
 from .synapses import geometry_of
 from .three_factor import modulator_like

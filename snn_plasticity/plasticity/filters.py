@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 STEPS = 32  # steps of one triangular product
+NARROW = 16  # entries of a step up to which a product of eight times as many steps is faster
 LARGE = 1 << 12  # entries of a step from which it is faster to go step by step
 
 
 @lru_cache(maxsize=64)
-def _powers(a: float, exclusive: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _powers(a: float, exclusive: bool, steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The lower triangle a^(t−s), and how a lead enters each step, a^(t+1)."""
-    t = torch.arange(STEPS, dtype=torch.float64)
+    t = torch.arange(steps, dtype=torch.float64)
     lag = t[:, None] - t[None, :]
     triangle = torch.where(lag >= float(exclusive), torch.tensor(a, dtype=torch.float64) ** lag.clamp(min=0.0), 0.0)
     return triangle.to(device, dtype), (a ** (t + 1.0)).to(device, dtype)
@@ -50,9 +51,10 @@ def forward(x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool 
     if flat.shape[1] >= LARGE:
         _recur(flat, out, a, carry, range(len(flat)), exclusive)
         return out.view(x.shape)
-    triangle, powers = _powers(a, exclusive, x.dtype, x.device)
-    for start in range(0, len(flat), STEPS):
-        block = flat[start : start + STEPS]
+    size = _block(flat)
+    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
+    for start in range(0, len(flat), size):
+        block = flat[start : start + size]
         n = len(block)
         torch.mm(triangle[:n, :n], block, out=out[start : start + n])
         if carry is not None:
@@ -84,16 +86,21 @@ def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
     if flat.shape[1] >= LARGE:
         _recur(flat, out, a, None, range(len(flat) - 1, -1, -1), exclusive)
         return out.view(x.shape)
-    triangle, powers = _powers(a, exclusive, x.dtype, x.device)
-    carry = None
-    for stop in range(len(flat), 0, -STEPS):
-        start = max(0, stop - STEPS)
+    size, carry = _block(flat), None
+    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
+    for stop in range(len(flat), 0, -size):
+        start = max(0, stop - size)
         block, n = flat[start:stop], stop - start
         torch.mm(triangle[:n, :n].T, block, out=out[start:stop])
         if carry is not None:
             out[start:stop].addr_(powers[:n].flip(0), carry)
         carry = out[start] + block[0] if exclusive else out[start]
     return out.view(x.shape)
+
+
+def _block(flat: Tensor) -> int:
+    """Steps of one triangular product."""
+    return 8 * STEPS if flat.shape[1] <= NARROW else STEPS
 
 
 def _recur(x: Tensor, out: Tensor, a: float, lead: Tensor | None, order: range, exclusive: bool) -> None:

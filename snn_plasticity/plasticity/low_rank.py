@@ -41,8 +41,9 @@ class LowRankLoop:
         self.rule = EligibilityRule.of(Dense(weight.shape[1], weight.shape[0]), config)
         if not self.rule.trace.linear or config.clamp_range is not None or config.convention.lag:
             raise ValueError(
-                f"trace_type = {config.trace_type!r}, clamp_range = {config.clamp_range}, lag = {config.convention.lag}; "
-                "a low-rank loop is exact for linear traces with clamp_range=None and lag=0."
+                f"trace_type = {config.trace_type!r}, clamp_range = {config.clamp_range}, "
+                f"lag = {config.convention.lag}; a low-rank loop is exact for linear traces with clamp_range=None "
+                "and lag=0."
             )
         self.beta = float(self.rule.trace.retained(config.dt))
         self.scale = 1.0 / config.tau_e if config.convention.normalize_trace else 1.0

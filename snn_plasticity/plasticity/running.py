@@ -12,14 +12,13 @@ All give the same e and the same changes. What a fold may do, and what must be w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from ..untracked import untracked
 from .advance import advance, change_from_spikes
 from .recording import Recording
 from .rule import EligibilityRule
@@ -29,13 +28,6 @@ from .three_factor import modulate
 PATHS = ("auto", "plain", "fold", "shared", "rows")
 FOLD = 64  # steps of a fold
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
-
-
-@contextmanager
-def untracked(like: Tensor) -> Iterator[None]:
-    """Outside inference mode, autograd and autocast."""
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(like.device.type, enabled=False):
-        yield
 
 
 class Ask(NamedTuple):
