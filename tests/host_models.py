@@ -154,4 +154,4 @@ def changes(model: nn.Module, learner, run) -> dict[str, np.ndarray]:
 
 def close(actual, wanted) -> None:
     """Equal to single precision, measured by the largest number there is."""
-    np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=2e-6 * max(1.0, float(np.abs(wanted).max())))
+    np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=2e-6 * max(1.0, float(np.abs(np.asarray(wanted)).max())))

@@ -326,7 +326,7 @@ class TestNames:
         model = self.model()
         learner = attach(model, CONFIG)
         steps(model, X)()
-        assert "4: 2×4, stdp_pair, accumulating (τ=15); no neuron found so far" in repr(learner)
+        assert "4: 2×4, stdp_pair, accumulating (τ=15), auto; no neuron found so far" in repr(learner)
         assert "no neuron" not in repr(learner.connections["0"])
 
     def test_a_readout_that_was_named_is_an_error_at_the_first_pass(self):
@@ -346,7 +346,7 @@ class TestNames:
 
         learner = attach(body := model(), CONFIG)
         body(X[0])
-        assert "2: 2×4, stdp_pair, accumulating (τ=15); feeds 3: it is a leaky integrator" in repr(learner)
+        assert "2: 2×4, stdp_pair, accumulating (τ=15), auto; feeds 3: it is a leaky integrator" in repr(learner)
         with pytest.raises(ValueError, match=r"2 feeds 3 \(LICell\), and it is a leaky integrator"):
             attach(model(), CONFIG, pairs={"2": "3"})
         with pytest.raises(ValueError, match=r"2 feeds 3 \(LICell\)"):

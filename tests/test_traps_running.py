@@ -33,6 +33,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_plasticity import EligibilityConfig, PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.hosts import attach
+from snn_plasticity.plasticity import filters
 
 X = trains(STEPS, BATCH, N_IN)
 
@@ -281,11 +282,14 @@ class TestMemory:  # trap 28
         learner = attach(model, CONFIG)
 
         def tensors():
+            filters.ages.cache_clear()  # bounded, but not full yet
             gc.collect()
             return sum(type(o) is torch.Tensor for o in gc.get_objects())
 
         with torch.no_grad():
-            run(model)
+            for _ in range(20):
+                run(model)
+                learner.step(1e-3)
             before = tensors()
             for _ in range(20):
                 run(model)

@@ -6,7 +6,7 @@ blocks of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,9 +33,9 @@ class Recording:
     1
     """
 
-    def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        self.blocks = list(blocks)
-        self._steps = sum(block.used for block in self.blocks)
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self._steps = 0
 
     def __len__(self) -> int:
         return self._steps

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from .recording import Block, Recording
 from .rule import EligibilityRule
 from .running import Ask, RunningTraces
 
@@ -19,7 +18,7 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "kernel": None if running.kernel is None else tree_flatten(running.kernel)[0],
         "e": running.e,
         "bound": running.bound,
-        "recorded": [list(block) for block in running.recorded.blocks],
+        "recorded": [[pre[:used], post[:used], dt] for pre, post, dt, used in running.recorded.blocks],
         "asked": [[met, mods] for met, mods in running.asked],
         "partial": running.partial,
         "changes": running.changes,
@@ -52,5 +51,6 @@ def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTr
     running.e, running.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
     running.asked = [Ask(*ask) for ask in saved["asked"]]
     running.changes = saved["changes"]
-    running.recorded = Recording([Block(*block) for block in saved["recorded"]])
+    for recorded in saved["recorded"]:
+        running.recorded.append_window(*recorded)
     return running
