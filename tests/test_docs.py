@@ -24,13 +24,11 @@ PUBLIC = {
 NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))
 
 
-def code_blocks(path: Path) -> list[tuple[int, str]]:
-    """Line number and text of every ```python block."""
+def code_blocks(path: Path) -> list[tuple[int, str, str | None]]:
+    """Line number and text of every ```python block, with the block of output that follows it, if one does."""
     text = path.read_text(encoding="utf-8")
-    return [
-        (text.count("\n", 0, match.start(1)), match.group(1))
-        for match in re.finditer(r"^```python\n(.*?)^```", text, re.S | re.M)
-    ]
+    blocks = re.finditer(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", text, re.S | re.M)
+    return [(text.count("\n", 0, match.start(1)), match.group(1), match.group(2)) for match in blocks]
 
 
 def directives(path: Path) -> list[str]:
@@ -47,15 +45,19 @@ def resolve(dotted: str) -> object:
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if code_blocks(p)], ids=lambda p: p.name)
-def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All blocks of a page, from top to bottom, in one session."""
+def test_code_blocks_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All blocks of a page, from top to bottom, in one session; what they print is what the page says."""
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
     torch.manual_seed(0)
     module = types.ModuleType("__page__")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, "__page__", module)
-    for line, block in code_blocks(path):
+    for line, block, output in code_blocks(path):
         exec(compile("\n" * line + block, str(path), "exec"), module.__dict__)
+        printed = capsys.readouterr().out
+        assert output is None or printed.split() == output.split()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
