@@ -1,0 +1,21 @@
+"""What a model knows about itself becomes valence, arousal, dominance and mood, and these modulate the rest of it."""
+
+from .appraisal import AppraisalModule as AppraisalModule
+from .appraisal import AppraisalResult as AppraisalResult
+from .estimator import AffectiveEstimator as AffectiveEstimator
+from .mapping import from_neuromodulators as from_neuromodulators
+from .mapping import to_neuromodulators as to_neuromodulators
+from .markers import MarkerState as MarkerState
+from .markers import SomaticMarkers as SomaticMarkers
+from .modulation import AffectiveModulator as AffectiveModulator
+from .modulation import ModulationVector as ModulationVector
+from .mood import color_by_mood as color_by_mood
+from .mood import perceived_reward as perceived_reward
+from .mood import update_mood as update_mood
+from .signals import InternalSignals as InternalSignals
+from .space import REGIONS as REGIONS
+from .space import ValenceArousalSpace as ValenceArousalSpace
+from .state import AffectiveState as AffectiveState
+from .state import reset_samples as reset_samples
+from .words import EMOTIONS as EMOTIONS
+from .words import WORDS as WORDS

@@ -1,0 +1,163 @@
+"""Appraisal: what an event means, in four scores.
+
+    relevance        R = σ(x_R)         x_R = |pe| + novelty                  in [½, 1)
+    congruence       C = tanh(x_C)      x_C = rpe                             in (−1, 1)
+    coping           P = σ(1 − x_P)     x_P = uncertainty                     in (0, σ(1)]
+    norm deviation   N = σ(x_N)         x_N = homeostatic deviation           in [½, 1)
+
+Where the two kinds of uncertainty u_e (epistemic) and u_a (aleatoric) are told apart, both are relevant, only the one
+that no learning removes is beyond control, and to be at the mercy of chance is itself a deviation:
+
+    x_R = |pe| + novelty + u_e + u_a        x_P = u_a        x_N = homeostatic deviation + u_a
+
+A learned appraisal corrects each x by z = W₂ tanh(W₁ signals), without biases; x_R, x_P and x_N stay >= 0. So the
+scores keep their ranges, and all signals zero still mean nothing. Scherer's component process model (2001).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config.affect import AppraisalConfig
+from .signals import InternalSignals, Readings, layout, read
+
+RELEVANCE_AT_REST = 0.5
+COPING_AT_REST = 1.0 / (1.0 + math.exp(-1.0))
+
+
+class AppraisalResult(NamedTuple):
+    """Scores of one event, each (B,).
+
+    Args:
+        relevance: whether it matters, in [½, 1).
+        congruence: whether it helps, in (−1, 1).
+        coping: whether it can be dealt with, in (0, σ(1)].
+        norm_deviation: how far from where things should be, in [½, 1).
+        untutored_coping: coping of one who cannot learn, to whom all uncertainty is the same.
+        epistemic_share: share of relevance that comes from novelty and from what can be learned, in [0, 1].
+    """
+
+    relevance: Tensor
+    congruence: Tensor
+    coping: Tensor
+    norm_deviation: Tensor
+    untutored_coping: Tensor
+    epistemic_share: Tensor
+
+
+class Evidence(NamedTuple):
+    """What the scores are squashed from, each (B,): x_R, x_C, x_P, x_N, and x_P of one who cannot learn."""
+
+    relevance: Tensor
+    congruence: Tensor
+    challenge: Tensor
+    deviation: Tensor
+    untutored_challenge: Tensor
+    epistemic_share: Tensor
+
+
+def evidence(readings: Readings) -> Evidence:
+    """The analytic x of each score."""
+    told = float(readings.told_apart)
+    chance, learnable = readings.aleatoric_uncertainty, readings.epistemic_uncertainty
+    uncertainty = chance + learnable
+    inquisitive = readings.novelty_score + told * learnable
+    relevance = readings.prediction_error_magnitude + readings.novelty_score + told * uncertainty
+    return Evidence(
+        relevance=relevance,
+        congruence=readings.reward_prediction_error,
+        challenge=chance + (1.0 - told) * learnable,
+        deviation=readings.homeostatic_deviation + chance,
+        untutored_challenge=uncertainty,
+        epistemic_share=inquisitive / relevance.clamp(min=1e-6),
+    )
+
+
+def coping(challenge: Tensor) -> Tensor:
+    """σ(1 − x), such that x = 0 gives `COPING_AT_REST` to the bit, wherever it stands in a tensor.
+
+    σ(1 − x) = σ(1) − ½ tanh(x/2) (1 − tanh(½) tanh((1 − x)/2))
+
+    >>> coping(torch.tensor([0.0, 1.0]))
+    tensor([0.7311, 0.5000])
+    """
+    lost = 0.5 * torch.tanh(0.5 * challenge) * (1.0 - math.tanh(0.5) * torch.tanh(0.5 - 0.5 * challenge))
+    return (COPING_AT_REST - lost).clamp(min=0.0)
+
+
+def score(found: Evidence) -> AppraisalResult:
+    """The scores of some evidence."""
+    return AppraisalResult(
+        relevance=torch.sigmoid(found.relevance),
+        congruence=torch.tanh(found.congruence),
+        coping=coping(found.challenge),
+        norm_deviation=torch.sigmoid(found.deviation),
+        untutored_coping=coping(found.untutored_challenge),
+        epistemic_share=found.epistemic_share,
+    )
+
+
+class AppraisalModule(nn.Module):
+    """Judges events by formula, or by formula and a small network that corrects it.
+
+    The network starts close to the formulas, and the same for the same seed; the global random state is neither read
+    nor changed. Its weights are the only parameters.
+
+    Args:
+        config: whether the appraisal is learned, and its seed.
+        hidden_dim: hidden units of the network.
+
+    >>> result = AppraisalModule().appraise(InternalSignals(reward_prediction_error=torch.tensor([0.0, 1.0])))
+    >>> result.congruence, result.relevance
+    (tensor([0.0000, 0.7616]), tensor([0.5000, 0.5000]))
+    """
+
+    def __init__(self, config: AppraisalConfig | None = None, hidden_dim: int = 64) -> None:
+        super().__init__()
+        self.config = config or AppraisalConfig()
+        self.inward: nn.Parameter | None = None
+        self.outward: nn.Parameter | None = None
+        if self.config.use_learned_appraisal:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            self.inward = nn.Parameter(torch.randn(hidden_dim, 6, generator=generator) / math.sqrt(6))
+            self.outward = nn.Parameter(0.1 * torch.randn(4, hidden_dim, generator=generator) / math.sqrt(hidden_dim))
+
+    def appraise(self, signals: InternalSignals) -> AppraisalResult:
+        """Scores of an event, as a mind without mood judges it.
+
+        Args:
+            signals: each a float or a tensor (), (B,) or (B, 1).
+
+        Raises:
+            TypeError, ValueError: signals of another kind, shape or range; the sentence names the signal.
+        """
+        size, device, dtype = layout(signals)
+        device = device or (None if self.inward is None else self.inward.device)
+        readings = read(signals, size or 1, device, dtype)
+        with torch.autocast(readings.novelty_score.device.type, enabled=False):
+            return score(self.weigh(readings))
+
+    def weigh(self, readings: Readings) -> Evidence:
+        """The x of each score: analytic, and corrected if the appraisal is learned."""
+        found = evidence(readings)
+        if self.inward is None or self.outward is None:
+            return found
+        seen = torch.stack(readings[:6], dim=-1)
+        hidden = torch.tanh(F.linear(seen, self.inward.to(seen)))
+        z_r, z_c, z_p, z_n = F.linear(hidden, self.outward.to(seen)).unbind(-1)
+        return found._replace(
+            relevance=(found.relevance + z_r).clamp(min=0.0),
+            congruence=found.congruence + z_c,
+            challenge=(found.challenge + z_p).clamp(min=0.0),
+            deviation=(found.deviation + z_n).clamp(min=0.0),
+            untutored_challenge=(found.untutored_challenge + z_p).clamp(min=0.0),
+        )
+
+    def forward(self, signals: InternalSignals) -> AppraisalResult:
+        """As `appraise`."""
+        return self.appraise(signals)

@@ -1,0 +1,153 @@
+"""Estimator: internal signals in, valence, arousal, dominance and mood out.
+
+    signals ─► evidence ─► colour of mood ─► scores ─► V, A, D ─► mood
+                                               ▲         │
+                                     what is expected    └─► factors, neuromodulators
+
+The estimator remembers nothing: mood, expectations and the count of steps travel in the `AffectiveState`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..config.affect import AffectiveConfig, AffectiveFullConfig
+from . import dimensions
+from .appraisal import AppraisalModule, AppraisalResult, score
+from .mapping import from_neuromodulators
+from .modulation import AffectiveModulator, ModulationVector
+from .mood import color_by_mood, update_mood
+from .signals import InternalSignals, Readings, layout, read
+from .state import AffectiveState, require_state
+
+
+class AffectiveEstimator(nn.Module):
+    """Estimates what a model feels from what it knows about itself.
+
+    Everything is computed in fp32 (fp64 where a signal or the state is), under autocast too. Gradients run from affect,
+    mood and factors to the signals of the same step and to a learned appraisal. What comes from the past is detached
+    (the state that is handed in, and the levels of modulators, which are affect coming back), so that memory stays
+    bounded however long the run. With `through_time=True` gradients run through these as well, for meta-learning over
+    a stretch of steps; memory then grows with the stretch.
+
+    Args:
+        config: settings; an `AffectiveConfig` stands for a full one with the other parts as they are by default.
+        through_time: whether gradients run from one step to the one before.
+
+    Raises:
+        TypeError: settings of another kind.
+
+    >>> estimator = AffectiveEstimator()
+    >>> state = estimator.estimate(InternalSignals(reward_prediction_error=torch.tensor([1.0, 0.0])))
+    >>> state.valence
+    tensor([0.5077, 0.0000])
+    >>> estimator.get_modulation(state).risk_scale
+    tensor([0.8477, 1.0000])
+    """
+
+    def __init__(
+        self, config: AffectiveFullConfig | AffectiveConfig | None = None, *, through_time: bool = False
+    ) -> None:
+        super().__init__()
+        config = AffectiveFullConfig() if config is None else config
+        config = AffectiveFullConfig(affect=config) if isinstance(config, AffectiveConfig) else config
+        if not isinstance(config, AffectiveFullConfig):
+            raise TypeError(f"config is a {type(config).__name__}; expected an AffectiveFullConfig.")
+        self.config, self.through_time = config, through_time
+        self.appraisal = AppraisalModule(config.appraisal, config.affect.hidden_dim)
+        self.modulator = AffectiveModulator(config.modulation)
+
+    def reset(
+        self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> AffectiveState:
+        """The state before anything happened: neutral, and used to nothing.
+
+        Args:
+            batch_size: B.
+            device: by default that of a learned appraisal, or the CPU.
+            dtype: anything narrower than float32 becomes float32.
+
+        Raises:
+            ValueError: `batch_size` is no whole number above zero.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size!r}; expected a whole number, 1 or more.")
+        device = device or next((p.device for p in self.parameters()), None)
+        zero = torch.zeros(batch_size, device=device, dtype=torch.promote_types(dtype, torch.float32))
+        half, able = zero + dimensions.RELEVANCE_AT_REST, zero + dimensions.COPING_AT_REST
+        appraisal = AppraisalResult(half, zero, able, half, able, zero)
+        modulation = self.modulator.factors(zero, zero, zero)
+        mood, expected = zero.new_zeros(batch_size, 3), zero.new_zeros(batch_size, 2)
+        return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected)
+
+    def estimate(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
+        """The state after one step.
+
+        Args:
+            signals: each a float or a tensor (), (B,) or (B, 1).
+            state: from `reset` or the last estimate, it is not changed; None: as after a reset.
+
+        Raises:
+            TypeError: signals or a state of another kind.
+            ValueError: a wrong shape, batch size or device, NaN, a value out of its range; the sentence names the
+                signal and its range.
+        """
+        readings, state = self._admit(signals, state)
+        mood, expected, levels = state.mood, state.expected, readings.modulators
+        if not self.through_time:
+            mood, expected = mood.detach(), expected.detach()
+            levels = {name: level.detach() for name, level in levels.items()}
+        with torch.autocast(mood.device.type, enabled=False):
+            found = self.appraisal.weigh(readings)
+            colored = color_by_mood(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
+            appraisal = score(found._replace(congruence=colored))
+            v, a, d = self._affect(appraisal, expected, levels)
+            affect = torch.stack([v, a, d], dim=-1)
+            return AffectiveState(
+                valence=v,
+                arousal=a,
+                dominance=d,
+                appraisal=appraisal,
+                modulation=self.modulator.factors(v, a, d),
+                mood=update_mood(mood, affect, self.config.affect.tau_mood),
+                step_count=state.step_count + 1,
+                expected=dimensions.habituate(expected, appraisal, self.config.affect.tau_baseline),
+            )
+
+    def forward(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
+        """As `estimate`."""
+        return self.estimate(signals, state)
+
+    def get_modulation(self, state: AffectiveState) -> ModulationVector:
+        """The factors of a state, from its valence, arousal and dominance, each (B,) and above zero."""
+        require_state(state, None, None)
+        return self.modulator.factors(state.valence, state.arousal, state.dominance)
+
+    def extra_repr(self) -> str:
+        """How slow mood and expectations are, and how far each loop is from where it would not settle."""
+        gains = ", ".join(f"{name} {gain:.2g}" for name, gain in self.config.loop_gains().items())
+        return f"τ_mood={self.config.affect.tau_mood:g}, τ_b={self.config.affect.tau_baseline:g}; loop gains: {gains}"
+
+    def _affect(self, appraisal: AppraisalResult, expected: Tensor, levels: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Valence, arousal and dominance, each (B,), within the clamp."""
+        weights, config = self.config.appraisal, self.config.affect
+        raw = (
+            dimensions.valence(appraisal, weights.valence_shares, config.valence_scale),
+            dimensions.arousal(appraisal, expected[:, 0], config.arousal_scale * weights.arousal_share),
+            dimensions.dominance(appraisal, expected[:, 1], config.dominance_scale * weights.dominance_share),
+        )
+        felt = from_neuromodulators(levels, config)
+        bound = config.output_clamp
+        return tuple((own + other).clamp(-bound, bound) for own, other in zip(raw, felt, strict=True))
+
+    def _admit(self, signals: InternalSignals, state: AffectiveState | None) -> tuple[Readings, AffectiveState]:
+        """Checked signals and state, on one device and in one precision."""
+        size, device, dtype = layout(signals)
+        if state is None:
+            state = self.reset(size or 1, device, dtype)
+        else:
+            require_state(state, size, device)
+            dtype = torch.promote_types(dtype, state.mood.dtype)
+            state = state if state.mood.dtype == dtype else state.to(dtype=dtype)
+        return read(signals, len(state.mood), state.mood.device, state.mood.dtype), state

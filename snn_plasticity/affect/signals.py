@@ -1,0 +1,136 @@
+"""Internal signals: what a model can tell about itself, from which its affect is estimated.
+
+    reward_prediction_error                                             any real number
+    epistemic_uncertainty, aleatoric_uncertainty                        >= 0
+    prediction_error_magnitude, homeostatic_deviation                   >= 0
+    novelty_score                                                       in [0, 1]
+    modulators                                                          DA in [−1, 1]; ACh, NE, 5HT in [0, 1]
+
+Each is a float or a tensor of shape (), (B,) or (B, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import Signal, as_signal, require_within
+
+MODULATORS = ("DA", "ACh", "NE", "5HT")
+RANGES: dict[str, tuple[float | None, float | None]] = {
+    "reward_prediction_error": (None, None),
+    "epistemic_uncertainty": (0.0, None),
+    "prediction_error_magnitude": (0.0, None),
+    "novelty_score": (0.0, 1.0),
+    "homeostatic_deviation": (0.0, None),
+    "aleatoric_uncertainty": (0.0, None),
+    "DA": (-1.0, 1.0),
+    "ACh": (0.0, 1.0),
+    "NE": (0.0, 1.0),
+    "5HT": (0.0, 1.0),
+}
+
+
+class InternalSignals(NamedTuple):
+    """What a model knows about its own situation at one step.
+
+    Uncertainty that learning can remove is epistemic, uncertainty that stays whatever one does is aleatoric. Only who
+    can tell them apart gives `aleatoric_uncertainty` (0.0 says: there is none); where it is None, all uncertainty is in
+    `epistemic_uncertainty`, and counts against coping.
+
+    Args:
+        reward_prediction_error: how much better than expected things went; any real number.
+        epistemic_uncertainty: what is not known yet, >= 0.
+        prediction_error_magnitude: size of the sensory prediction error, >= 0.
+        novelty_score: in [0, 1].
+        homeostatic_deviation: distance from where the system should be, >= 0.
+        aleatoric_uncertainty: what cannot be known, >= 0; None: not told apart.
+        modulators: levels "DA" in [−1, 1], "ACh", "NE", "5HT" in [0, 1]; missing ones are zero.
+
+    >>> InternalSignals(reward_prediction_error=0.5).novelty_score
+    0.0
+    """
+
+    reward_prediction_error: Signal = 0.0
+    epistemic_uncertainty: Signal = 0.0
+    prediction_error_magnitude: Signal = 0.0
+    novelty_score: Signal = 0.0
+    homeostatic_deviation: Signal = 0.0
+    aleatoric_uncertainty: Signal | None = None
+    modulators: Mapping[str, Signal] | None = None
+
+
+class Readings(NamedTuple):
+    """Signals after the door: checked, each (B,), on one device and in one precision.
+
+    `told_apart` says whether the two uncertainties are known apart; if not, `aleatoric_uncertainty` is zero.
+    """
+
+    reward_prediction_error: Tensor
+    epistemic_uncertainty: Tensor
+    prediction_error_magnitude: Tensor
+    novelty_score: Tensor
+    homeostatic_deviation: Tensor
+    aleatoric_uncertainty: Tensor
+    modulators: dict[str, Tensor]
+    told_apart: bool
+
+
+def _given(signals: InternalSignals) -> dict[str, Signal]:
+    """Every signal that was given, the levels of the modulators among them, by name."""
+    if not isinstance(signals, InternalSignals):
+        raise TypeError(
+            f"signals is a {type(signals).__name__}; expected InternalSignals, "
+            "as in InternalSignals(reward_prediction_error=0.5)."
+        )
+    levels = {} if signals.modulators is None else signals.modulators
+    if not isinstance(levels, Mapping):
+        raise TypeError(f"modulators is a {type(levels).__name__}; expected a mapping such as {{'DA': 0.2}}, or None.")
+    for name in levels:
+        if name not in MODULATORS:
+            raise ValueError(f"no modulator is called {name!r}; expected {', '.join(MODULATORS)}.")
+    own: dict[str, Signal] = {name: getattr(signals, name) for name in InternalSignals._fields[:5]}
+    if signals.aleatoric_uncertainty is not None:
+        own["aleatoric_uncertainty"] = signals.aleatoric_uncertainty
+    return own | dict(levels)
+
+
+def layout(signals: InternalSignals) -> tuple[int | None, torch.device | None, torch.dtype]:
+    """Batch size, device and precision that the tensors among the signals ask for.
+
+    Raises:
+        TypeError: no `InternalSignals`.
+        ValueError: tensors on several devices, an unknown modulator.
+
+    >>> layout(InternalSignals(novelty_score=torch.ones(3, 1)))
+    (3, device(type='cpu'), torch.float32)
+    """
+    tensors = [(name, value) for name, value in _given(signals).items() if isinstance(value, Tensor)]
+    size = next((len(value) for _, value in tensors if value.dim() > 0), None)
+    device = tensors[0][1].device if tensors else None
+    for name, value in tensors:
+        if value.device != device:
+            raise ValueError(
+                f"{name} is on {value.device}, {tensors[0][0]} on {device}; expected all signals on one device."
+            )
+    double = any(value.dtype == torch.float64 for _, value in tensors)
+    return size, device, torch.float64 if double else torch.float32
+
+
+def read(signals: InternalSignals, batch_size: int, device: torch.device | str | None, dtype: torch.dtype) -> Readings:
+    """Every signal as a checked (B,) tensor.
+
+    Raises:
+        TypeError: a value that is no number.
+        ValueError: a wrong shape, NaN or infinity, a value out of its range.
+    """
+    zero = torch.zeros(batch_size, device=device, dtype=dtype)
+    values = dict.fromkeys(RANGES, zero)
+    for name, value in _given(signals).items():
+        values[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
+        require_within(name, values[name], *RANGES[name])
+    levels = {name: values.pop(name) for name in MODULATORS}
+    return Readings(**values, modulators=levels, told_apart=signals.aleatoric_uncertainty is not None)

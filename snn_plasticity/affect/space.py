@@ -1,0 +1,115 @@
+"""Space: where an affect lies among all affects, and what it is called there.
+
+    angle     φ = atan2(A, V)             pleasure at 0, arousal at π/2, displeasure at ±π, sleep at −π/2
+    radius    r = √(V² + A²)              of the circumplex (Russell 1980)
+    distance  |x − y|                     in all three dimensions
+
+A region is a pattern of signs; an affect belongs to the pattern that points most nearly its way, and to none where it
+is too small to point anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..checks import require_finite, require_real
+from .state import AffectiveState
+from .words import WORDS
+
+REGIONS: dict[str, tuple[float, float, float]] = {
+    "happy/excited": (1.0, 1.0, 1.0),
+    "calm/content": (1.0, -1.0, 1.0),
+    "anxious/fearful": (-1.0, 1.0, -1.0),
+    "sad/fatigued": (-1.0, -1.0, -1.0),
+    "frustrated": (-1.0, 1.0, 1.0),
+    "curious": (0.0, 1.0, 1.0),
+}
+NEUTRAL = "neutral"
+
+
+def point_of(affect: AffectiveState | Tensor) -> Tensor:
+    """An affect as (..., 3): valence, arousal, dominance.
+
+    Raises:
+        TypeError: neither a state nor a tensor.
+        ValueError: the last dimension is not 3, or NaN.
+    """
+    point = affect.point if isinstance(affect, AffectiveState) else affect
+    require_real("affect", point)
+    if point.dim() < 1 or point.shape[-1] != 3:
+        raise ValueError(f"affect has shape {tuple(point.shape)}; expected (..., 3): valence, arousal, dominance.")
+    require_finite("affect", point)
+    return point.to(torch.promote_types(point.dtype, torch.float32))
+
+
+class ValenceArousalSpace:
+    """Geometry and names of affect.
+
+    Every method takes an `AffectiveState` or a tensor (..., 3). Those that return names look at values and so wait for
+    the device; the indices do not.
+
+    Args:
+        words: emotion words and their places; by default those of Russell & Mehrabian 1977.
+        neutral_radius: length below which an affect belongs to no region.
+
+    Raises:
+        ValueError: no words, or a radius outside [0, 1].
+
+    >>> space = ValenceArousalSpace()
+    >>> space.region(torch.tensor([[0.6, 0.5, 0.4], [0.0, 0.0, 0.0]]))
+    ['happy/excited', 'neutral']
+    >>> space.nearest_word(torch.tensor([-0.5, 0.6, 0.2]))
+    ['angry']
+    """
+
+    regions = (*REGIONS, NEUTRAL)
+
+    def __init__(
+        self, words: Mapping[str, tuple[float, float, float]] | None = None, neutral_radius: float = 0.1
+    ) -> None:
+        self.words = dict(WORDS if words is None else words)
+        if not self.words:
+            raise ValueError("words is empty; expected at least one word with its (valence, arousal, dominance).")
+        if not 0.0 <= neutral_radius <= 1.0:
+            raise ValueError(f"neutral_radius = {neutral_radius!r}; expected a number in [0, 1].")
+        self.neutral_radius = neutral_radius
+
+    def angle(self, affect: AffectiveState | Tensor) -> Tensor:
+        """Direction in the circumplex, (...), in radians from −π to π."""
+        v, a, _ = point_of(affect).unbind(-1)
+        return torch.atan2(a, v)
+
+    def radius(self, affect: AffectiveState | Tensor) -> Tensor:
+        """Strength in the circumplex, (...)."""
+        v, a, _ = point_of(affect).unbind(-1)
+        return torch.hypot(v, a)
+
+    def distance(self, affect: AffectiveState | Tensor, other: AffectiveState | Tensor) -> Tensor:
+        """How far two affects are apart in all three dimensions, (...)."""
+        return torch.linalg.vector_norm(point_of(affect) - point_of(other), dim=-1)
+
+    def region_index(self, affect: AffectiveState | Tensor) -> Tensor:
+        """Which of `regions` an affect belongs to, (...), as an index."""
+        point = point_of(affect)
+        directions = torch.nn.functional.normalize(point.new_tensor(list(REGIONS.values())), dim=-1)
+        nearest = (point @ directions.T).argmax(-1)
+        weak = torch.linalg.vector_norm(point, dim=-1) <= self.neutral_radius
+        return nearest.masked_fill(weak, len(REGIONS))
+
+    def region(self, affect: AffectiveState | Tensor) -> list[str]:
+        """The names of the regions, one per affect."""
+        return [self.regions[index] for index in self.region_index(affect).flatten().tolist()]
+
+    def word_index(self, affect: AffectiveState | Tensor) -> Tensor:
+        """Which of `words` is nearest, (...), as an index."""
+        point = point_of(affect)
+        places = point.new_tensor(list(self.words.values()))
+        return torch.linalg.vector_norm(point.unsqueeze(-2) - places, dim=-1).argmin(-1)
+
+    def nearest_word(self, affect: AffectiveState | Tensor) -> list[str]:
+        """The nearest emotion words, one per affect."""
+        names = list(self.words)
+        return [names[index] for index in self.word_index(affect).flatten().tolist()]

@@ -1,0 +1,151 @@
+"""State of affect: what is felt now, and what travels on to the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import require_finite
+from .appraisal import AppraisalResult
+from .modulation import ModulationVector
+
+
+class AffectiveState(NamedTuple):
+    """What is felt now, why, what it does, and what is left of before.
+
+    Args:
+        valence, arousal, dominance: (B,), each in [−1, 1].
+        appraisal: the scores behind them.
+        modulation: the factors they make.
+        mood: (B, 3) averages of valence, arousal, dominance.
+        step_count: estimates since the reset.
+        expected: (B, 2) relevance and coping that one has got used to, above their values at rest.
+    """
+
+    valence: Tensor
+    arousal: Tensor
+    dominance: Tensor
+    appraisal: AppraisalResult
+    modulation: ModulationVector
+    mood: Tensor
+    step_count: int
+    expected: Tensor
+
+    @property
+    def point(self) -> Tensor:
+        """Valence, arousal and dominance as one (B, 3)."""
+        return torch.stack([self.valence, self.arousal, self.dominance], dim=-1)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AffectiveState:
+        """The same state on another device or in another precision; never below fp32."""
+        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        return _map(self, lambda tensor: tensor.to(device=device, dtype=wide or tensor.dtype))
+
+    def to_dict(self) -> dict[str, Tensor | int]:
+        """Everything under its name, as in "mood" or "appraisal.coping": plain tensors, and the count of steps."""
+        flat: dict[str, Tensor | int] = {}
+        for name, value in zip(self._fields, self, strict=True):
+            parts = value._asdict() if isinstance(value, (AppraisalResult, ModulationVector)) else {"": value}
+            flat |= {f"{name}.{part}".rstrip("."): leaf for part, leaf in parts.items()}
+        return flat
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Tensor | int]) -> AffectiveState:
+        """The state that `to_dict` described.
+
+        Raises:
+            ValueError: a name is missing, or there is one too many.
+        """
+        nested: dict[str, Any] = {"appraisal": {}, "modulation": {}}
+        for name, value in values.items():
+            room, _, part = name.partition(".")
+            if part:
+                nested.setdefault(room, {})[part] = value
+            else:
+                nested[room] = value
+        try:
+            appraisal = AppraisalResult(**nested.pop("appraisal"))
+            return cls(appraisal=appraisal, modulation=ModulationVector(**nested.pop("modulation")), **nested)
+        except TypeError as error:
+            raise ValueError(f"values is no saved state ({error}); expected what state.to_dict() gave.") from error
+
+    def detach(self) -> AffectiveState:
+        """The same state without its history of gradients."""
+        return _map(self, Tensor.detach)
+
+
+def _map(state: AffectiveState, change: Callable[[Tensor], Tensor]) -> AffectiveState:
+    """The state with every tensor changed by one function."""
+    return AffectiveState(
+        change(state.valence),
+        change(state.arousal),
+        change(state.dominance),
+        AppraisalResult(*map(change, state.appraisal)),
+        ModulationVector(*map(change, state.modulation)),
+        change(state.mood),
+        state.step_count,
+        change(state.expected),
+    )
+
+
+def require_state(state: AffectiveState, batch_size: int | None, device: torch.device | None) -> None:
+    """Refuse what is no state, or a state for another batch size or device."""
+    if not isinstance(state, AffectiveState):
+        raise TypeError(f"state is a {type(state).__name__}; expected the AffectiveState of estimator.reset(B).")
+    held = len(state.mood)
+    if state.mood.shape != (held, 3) or state.expected.shape != (held, 2):
+        raise ValueError(
+            f"state.mood has shape {tuple(state.mood.shape)} and state.expected {tuple(state.expected.shape)}; "
+            "expected (B, 3) and (B, 2), as from estimator.reset(B)."
+        )
+    if batch_size is not None and batch_size != held:
+        raise ValueError(
+            f"signals are for a batch of {batch_size}, the state for one of {held}; expected the same. "
+            f"Start a new state with estimator.reset({batch_size})."
+        )
+    if device is not None and device != state.mood.device:
+        raise ValueError(
+            f"signals are on {device}, the state on {state.mood.device}; expected the same device. "
+            f"Move the state with state.to({str(device)!r})."
+        )
+    require_finite("state.mood", state.mood)
+    require_finite("state.expected", state.expected)
+
+
+def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) -> AffectiveState:
+    """The state with some samples as new; `step_count`, which the batch shares, goes on.
+
+    Args:
+        state: of the estimator; it is not changed.
+        fresh: from `estimator.reset(B)`.
+        mask: (B,) bool, True where a sample starts anew.
+
+    Raises:
+        TypeError: `mask` is not boolean.
+        ValueError: `mask` is not (B,), or the states differ in batch size.
+    """
+    held = len(state.mood)
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask is {kind}; expected a boolean tensor ({held},), True resets.")
+    if mask.shape != (held,):
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({held},), the state's batch.")
+    require_state(fresh, held, state.mood.device)
+    rows = mask.to(state.mood.device)
+
+    def chosen(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(rows.reshape(-1, *[1] * (old.dim() - 1)), new.to(old.dtype), old)
+
+    return AffectiveState(
+        chosen(fresh.valence, state.valence),
+        chosen(fresh.arousal, state.arousal),
+        chosen(fresh.dominance, state.dominance),
+        AppraisalResult(*map(chosen, fresh.appraisal, state.appraisal)),
+        ModulationVector(*map(chosen, fresh.modulation, state.modulation)),
+        chosen(fresh.mood, state.mood),
+        state.step_count,
+        chosen(fresh.expected, state.expected),
+    )
