@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 Signal = float | Tensor
+_is_compiling = getattr(torch.compiler, "is_compiling", torch._utils.is_compiling)  # public since torch 2.3
 
 
 def _readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
-    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+    if tensor.device.type != "cpu" or _is_compiling():
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
 

@@ -85,9 +85,7 @@ def stdp_symmetric(pre, post, *, tau_plus, tau_minus, a_plus, a_minus, dt, conve
     return a_plus * ltp + a_minus * ltd
 
 
-def stdp_triplet(
-    pre, post, *, tau_plus, tau_minus, tau_x, tau_y, a_plus, a_minus, a3_plus, a3_minus, dt, convention
-):
+def stdp_triplet(pre, post, *, tau_plus, tau_minus, tau_x, tau_y, a_plus, a_minus, a3_plus, a3_minus, dt, convention):
     """The pair rule, its amplitudes raised by the later neuron's own past (Pfister & Gerstner 2006)."""
     post_gain = a_plus + a3_plus * trace_before(post, tau_y, dt, convention)
     pre_gain = a_minus + a3_minus * trace_before(pre, tau_x, dt, convention)
@@ -131,9 +129,7 @@ def one_entry(decayed, f, trace_type, alpha, dutch_scope):
     return decayed + f
 
 
-def eligibility(
-    f, *, tau_e, dt, convention, trace_type="accumulating", alpha=0.1, dutch_scope="all", clamp=None
-):
+def eligibility(f, *, tau_e, dt, convention, trace_type="accumulating", alpha=0.1, dutch_scope="all", clamp=None):
     """The eligibility trace of the correlations f, one value per step."""
     d = decay(tau_e, dt, convention.eligibility_decay)
     f = f / tau_e if convention.normalize_trace else f
@@ -157,9 +153,7 @@ def correlation(pre, post, config):
     """The correlation f by the kernel that a config names or, if it holds a window, by its curve."""
     if not isinstance(config.kernel, str):
         own = config.kernel
-        return curve_window(
-            pre, post, curve=own.curve, span=own.span, dt=config.dt, convention=own.convention
-        )
+        return curve_window(pre, post, curve=own.curve, span=own.span, dt=config.dt, convention=own.convention)
     if config.kernel == "rate":
         return rate(pre, post)
     pairs = {"tau_plus": config.stdp_tau_plus, "tau_minus": config.stdp_tau_minus}

@@ -44,6 +44,7 @@ def test_soft_bounds_shrink_each_direction_by_its_own_distance_and_power():
 
 def test_config_names_the_bounds():
     assert bounds_of(ThreeFactorConfig()) is free
+    assert bounds_of(ThreeFactorConfig(weight_bounds=torch.add)) is torch.add
     assert bounds_of(ThreeFactorConfig(weight_bounds=(0.0, 1.0))) == HardBounds(0.0, 1.0)
     soft = ThreeFactorConfig(weight_bounds=(0.0, 1.0), soft_bounds=(1.0, 2.0))
     assert bounds_of(soft) == SoftBounds(0.0, 1.0, 1.0, 2.0)

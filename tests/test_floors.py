@@ -20,7 +20,7 @@ FLOORS = (
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor"},
     {"learner"},
-    {"hosts", "plot"},
+    {"hosts", "plot", "loop"},
     {"contract", "bench"},
     {"__init__", "__main__"},
 )

@@ -34,7 +34,9 @@ def test_a_closed_loop_equals_the_naive_one(kernel, trace):
     torch.testing.assert_close(loop.weight, weight, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("bad", ({"trace_type": "replacing"}, {"clamp_range": (-5.0, 5.0)}, {"convention": Convention(lag=1)}))
+@pytest.mark.parametrize(
+    "bad", ({"trace_type": "replacing"}, {"clamp_range": (-5.0, 5.0)}, {"convention": Convention(lag=1)})
+)
 def test_what_would_not_be_exact_is_refused(bad):
     with pytest.raises(ValueError, match="exact for linear traces"):
         LowRankLoop(torch.zeros(2, 3), settings("rate", **bad), lr=0.1)

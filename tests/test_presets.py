@@ -50,9 +50,7 @@ def close(ours, theirs):
 def correlations(layer, pre, post, convention, **parameters):
     """The correlation f of every step, (T, B, *weight shape): with τ_e = dt, Euler decay forgets all else."""
     convention = replace(convention, eligibility_decay="euler", normalize_trace=False, lag=0)
-    config = EligibilityConfig(
-        kernel="stdp_pair", tau_e=1.0, clamp_range=None, convention=convention, **parameters
-    )
+    config = EligibilityConfig(kernel="stdp_pair", tau_e=1.0, clamp_range=None, convention=convention, **parameters)
     traces = EligibilityTraceModule.for_layer(layer, config)
     return torch.stack([traces.update(x, y).clone() for x, y in zip(pre, post, strict=True)])
 
@@ -175,9 +173,7 @@ def test_snntorch_mstdp_with_reward_per_sample(seed):
     for f_t, r in zip(f, reward, strict=True):
         e = np.exp(-1 / 25.0) * e + f_t
         theirs += (r.view(-1, 1, 1) * e).sum(0)
-    config = EligibilityConfig(
-        kernel="stdp_pair", tau_e=25.0, clamp_range=None, convention=preset("snntorch"), **TAUS
-    )
+    config = EligibilityConfig(kernel="stdp_pair", tau_e=25.0, clamp_range=None, convention=preset("snntorch"), **TAUS)
     traces, ours = EligibilityTraceModule(5, 4, config), torch.zeros(4, 5, dtype=torch.float64)
     for x, y, r in zip(pre, post, reward, strict=True):
         traces.observe(x, y)

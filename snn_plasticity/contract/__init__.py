@@ -1,6 +1,6 @@
 """The contract, checked on the installation that runs: `python -m snn_plasticity validate`."""
 
 from .checklist import CHECKS as CHECKS
-from .checklist import Check as Check
-from .checklist import Verdict as Verdict
 from .checklist import run as run
+from .verdict import Check as Check
+from .verdict import Verdict as Verdict

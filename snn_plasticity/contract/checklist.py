@@ -6,31 +6,17 @@ Each check measures something and compares it with what the contract says; none 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 
 from ..config import KERNELS, TRACES, EligibilityConfig, NeuromodConfig
 from ..neuromodulation import NeuromodulatoryGate
 from ..plasticity import EligibilityTraceModule, HardBounds, SoftBounds
-from . import association
+from . import affect, association
+from .verdict import Check, Verdict
 
 STEPS, BATCH, N_PRE, N_POST = 50, 4, 12, 8
-
-
-class Verdict(NamedTuple):
-    """What a check measured, and whether that is what was promised."""
-
-    kept: bool
-    measured: str
-
-
-class Check(NamedTuple):
-    """A promise and the function that measures it on a device."""
-
-    promise: str
-    measure: Callable[[str], Verdict]
 
 
 def _trains(device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,6 +139,7 @@ CHECKS: tuple[Check, ...] = (
     Check("each modulator rises with its signal", _directions),
     Check("weights stay within their bounds", _bounds),
     Check("reward after a silence teaches, if traces last", _delayed_reward),
+    *affect.CHECKS,
 )
 
 

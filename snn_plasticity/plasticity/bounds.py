@@ -70,6 +70,8 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
         return free
+    if callable(config.weight_bounds):
+        return config.weight_bounds
     if config.soft_bounds is None:
         return HardBounds(*config.weight_bounds)
     exponents = config.soft_bounds if isinstance(config.soft_bounds, tuple) else (config.soft_bounds,) * 2

@@ -21,7 +21,7 @@ def check_spikes(
     if batch_size is not None and len(pre) != batch_size:
         raise ValueError(
             f"pre has a batch of {len(pre)} and the running sequence one of {batch_size}; the traces "
-            f"belong to those samples. Call reset({len(pre)}) before a batch of another size."
+            f"belong to those samples. Call reset({len(pre)}), or learner.reset(), before a batch of another size."
         )
     if device is not None and pre.device != device:
         raise ValueError(f"pre is on {pre.device} and the traces on {device}; move one of them, or call reset().")
