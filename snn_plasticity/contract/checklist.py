@@ -6,14 +6,14 @@ Each check measures something and compares it with what the contract says; none 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from ..config import KERNELS, TRACES, EligibilityConfig, NeuromodConfig
 from ..neuromodulation import NeuromodulatoryGate
 from ..plasticity import EligibilityTraceModule, HardBounds, SoftBounds
-from . import affect, association
+from . import affect, association, plugged
 from .verdict import Check, Verdict
 
 STEPS, BATCH, N_PRE, N_POST = 50, 4, 12, 8
@@ -129,6 +129,17 @@ def _delayed_reward(device: str) -> Verdict:
     return Verdict(kept, f"{measured}; loss {first:.3f} → {last:.3f}")
 
 
+def _plugged(host: Callable[..., object]) -> Callable[[str], Verdict]:
+    def measure(device: str) -> Verdict:
+        try:
+            difference = plugged.largest_difference(host, device)
+        except ModuleNotFoundError as missing:
+            return Verdict(True, f"not installed: {missing.name}")
+        return Verdict(difference < 1e-5, f"largest difference {difference:.1e}")
+
+    return measure
+
+
 CHECKS: tuple[Check, ...] = (
     Check("no modulator, no change; a modulator, a change", _gating),
     Check("the same spikes give the same bits", _determinism),
@@ -139,6 +150,8 @@ CHECKS: tuple[Check, ...] = (
     Check("each modulator rises with its signal", _directions),
     Check("weights stay within their bounds", _bounds),
     Check("reward after a silence teaches, if traces last", _delayed_reward),
+    Check("plugged into snnTorch, it learns as a plain loop does", _plugged(plugged.snntorch_run)),
+    Check("plugged into Norse, it learns as a plain loop does", _plugged(plugged.norse_run)),
     *affect.CHECKS,
 )
 

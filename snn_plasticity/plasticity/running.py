@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..untracked import untracked
 from .advance import advance, change_from_spikes
@@ -200,8 +200,10 @@ class RunningTraces:
         with untracked(self.like[0]):
             self.recorded.map(lambda trains: _silenced(trains, mask, 1))
             if self.kernel is not None:
-                fresh = self.rule.kernel.init(*self.like)
-                self.kernel = tree_map(lambda old, new: torch.where(_over(mask, old), new, old), self.kernel, fresh)
+                held, shape = tree_flatten(self.kernel)
+                fresh, _ = tree_flatten(self.rule.kernel.init(*self.like))
+                leaves = [torch.where(_over(mask, old), new, old) for old, new in zip(held, fresh, strict=True)]
+                self.kernel = tree_unflatten(leaves, shape)
             self.e = None if self.e is None else _silenced(self.e, mask, 0)
             self.bound = None if self.bound is None else _silenced(self.bound, mask, 0)
 

@@ -1,0 +1,254 @@
+"""Loop: what happens becomes affect, affect becomes neuromodulators, these open the gate, and what they do is felt.
+
+    events ─► V, A, D ─► DA  ACh  NE  5HT ─► gate g ─► Δw = lr · reduce_B(s · g · e)
+                 ▲              │
+                 └── felt at the next step
+
+    DA      source where the events tell it, else V
+    ACh     source + epistemic share · max(A, 0)         NE   source + max(A, 0)         5HT   source + max(D, 0)
+    s       1 + α · A, within its floor and ceiling
+
+Where dopamine is reward above a *learnt* baseline, only reward moves it: a feeling is no reward to be expected. Every
+way round the loop passes a difference on by at most the loop gains of `config/affect.py`, which are below 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
+from ..checks import Signal, require_choice
+from ..config.affect import AffectiveConfig, AffectiveFullConfig
+from ..diagnostics import PlasticityTrace
+from ..learner import PlasticityLearner
+from ..neuromodulation import NeuromodState, NeuromodulatoryGate
+from .events import appraised, for_the_gate, layout, prediction_error, read
+from .state import LoopState, copied, forgotten, require_state
+
+SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
+
+
+class AffectiveLoop:
+    """Affect, neuromodulators, gate and learner in one object.
+
+    `advance` is pure: events and a state in, the next state out. `step` does the same with a state that is held, and
+    lets the learner learn. **The learning rate is scaled per sample, in the third factor**: the learner hears
+    s_b · g_b, so that Δw = lr · reduce_B(s · g · e); `learner.lr_scale` stays the user's. The loop runs the gate and
+    holds its state; `learner.step(reward=...)` beside it would start a second one.
+
+    What comes from the past is detached, so that memory stays bounded with gradients on; `through_time=True` keeps the
+    history, for meta-learning.
+
+    Args:
+        learner: what learns, as from `attach`; None: affect for its own sake.
+        config: settings of affect.
+        gate: turns signals into modulators; by default that of the learner.
+        shared: the samples of a batch are one animal: its affect hears the mean of the events over the batch, while the
+            gate hears every sample. Else every sample has an affect of its own.
+        through_time: whether gradients run from one step to the one before.
+
+    Raises:
+        TypeError: a gate beside a learner that has another one.
+        ValueError: settings with which the loop through this gate might not settle.
+
+    >>> loop = AffectiveLoop()
+    >>> _ = loop.step(reward=torch.tensor([1.0, 0.0]))
+    >>> loop.state.modulators["DA"]
+    tensor([0.7616, 0.0000])
+    >>> loop.temperature(1.0), loop.learning_rate(0.1)
+    (tensor([1.5000, 1.5000]), tensor([0.1231, 0.1000]))
+    """
+
+    def __init__(
+        self,
+        learner: PlasticityLearner | None = None,
+        config: AffectiveFullConfig | AffectiveConfig | None = None,
+        *,
+        gate: NeuromodulatoryGate | None = None,
+        shared: bool = False,
+        through_time: bool = False,
+    ) -> None:
+        if learner is not None and gate is not None and gate is not learner.gate:
+            raise TypeError("The learner has another gate than the one that was given; expected one of the two.")
+        self.estimator = AffectiveEstimator(config, through_time=through_time)
+        self.gate = gate or (NeuromodulatoryGate() if learner is None else learner.gate)
+        self.estimator.config.require_settling(self.gate.config)
+        self.learner, self.shared = learner, shared
+        self.state: LoopState | None = None
+
+    def init(
+        self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> LoopState:
+        """The state before anything happened: neutral, with no modulator released.
+
+        Args:
+            batch_size: B.
+            device: by default that of a learned appraisal or gate, or the CPU.
+            dtype: anything narrower than float32 becomes float32.
+
+        Raises:
+            ValueError: `batch_size` is no whole number above zero.
+        """
+        device = device or next((p.device for part in (self.estimator, self.gate) for p in part.parameters()), None)
+        gate = self.gate.init(batch_size, device, dtype)
+        affect = self.estimator.reset(1 if self.shared else batch_size, gate.levels.device, gate.levels.dtype)
+        zero = gate.levels.new_zeros(batch_size)
+        return LoopState(affect, gate, dict.fromkeys(to_neuromodulators(affect), zero), zero)
+
+    def advance(self, events: Mapping[str, Signal], state: LoopState | None = None) -> LoopState:
+        """The state after one step.
+
+        Args:
+            events: values by name, each a float or a tensor (), (B,) or (B, 1); what is missing is zero, except that
+                the surprise of affect is then the size of the reward prediction error. Any number: reward, td_error,
+                long_horizon_value. In [0, 1]: novelty. At least 0: surprise, uncertainty (else entropy),
+                aleatoric_uncertainty, homeostatic_deviation, urgency, patience, context.
+            state: from `init` or the last step, it is not changed; None: as new.
+
+        Raises:
+            TypeError: no mapping, a value that is no number, a state of another kind.
+            ValueError: an unknown event, a wrong shape, batch size or device, NaN, a value out of its range; the
+                sentence names the event and its range.
+        """
+        size, device, dtype = layout(events)
+        state = self.init(size or 1, device, dtype) if state is None else state
+        require_state(state, size, device, shared=self.shared)
+        state = state.to(dtype=dtype) if state.plasticity.dtype != dtype == torch.float64 else state
+        heard, before = read(events, state.plasticity), state.gate
+        if not self.estimator.through_time:
+            before = NeuromodState(before.levels.detach(), before.baseline.detach())
+        error = prediction_error(heard, self.gate.reward_baseline, before.baseline, state.plasticity)
+        affect = self.estimator.estimate(appraised(heard, error, state.modulators, shared=self.shared), state.affect)
+        signals = for_the_gate(heard, affect, self.gate.config, len(state.plasticity))
+        modulators, plasticity, after = self.gate.step(signals, before)
+        return LoopState(affect, after, modulators, plasticity)
+
+    def step(
+        self, *, layers: Collection[str] | None = None, return_details: bool = False, **events: Signal
+    ) -> Tensor | PlasticityTrace | None:
+        """Feel, release, gate and learn; the state is held.
+
+        Args:
+            layers, return_details: as in `PlasticityLearner.step`.
+            events: as in `advance`, by keyword.
+
+        Returns:
+            What the learner's step returns; None without a learner.
+
+        Raises:
+            TypeError, ValueError: as `advance` and `PlasticityLearner.step`; nothing is changed then.
+        """
+        with torch.inference_mode(False):
+            state, learned = self.advance(events, self._held(events)), None
+            if self.learner is not None:
+                factor = state.third_factor.detach()
+                learned = self.learner.step(factor, layers=layers, return_details=return_details)
+        self.state = state
+        if isinstance(learned, PlasticityTrace):
+            levels = {name: level.detach() for name, level in state.modulators.items()}
+            return learned._replace(modulators=levels)
+        return learned
+
+    def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
+        """Forget.
+
+        Args:
+            mask: boolean (B,): those samples only. An affect that all share belongs to no sample, and stays.
+            scope: "episode": eligibility and modulators, while affect and the reward baseline go on;
+                "eligibility"; "neuromodulators": levels and reward baseline; "affect": feelings, mood and what one has
+                got used to; "all": as new.
+
+        Raises:
+            TypeError, ValueError: an unknown scope, or a mask that does not fit; nothing is changed then.
+        """
+        require_choice("scope", scope, SCOPES)
+        state = self.state
+        if state is not None:
+            fresh = self.init(len(state.plasticity), state.plasticity.device, state.plasticity.dtype)
+            state = forgotten(state, fresh, mask, scope)
+        if self.learner is not None and scope != "affect":
+            self.learner.reset(mask, scope)
+        self.state = None if scope == "all" and mask is None else state
+
+    def learning_rate(self, base: float | Tensor) -> Tensor:
+        """A learning rate for something else that learns: base · (1 + α · arousal). The learner's has it already."""
+        return self._scaled(self.estimator.modulator.modulate_learning_rate, base)
+
+    def temperature(self, base: float | Tensor) -> Tensor:
+        """A temperature of exploration: base · (1 + γ · (1 − dominance)); (B,), or of the shape (B, ...) of `base`."""
+        return self._scaled(self.estimator.modulator.modulate_exploration, base)
+
+    def attention(self, logits: Tensor) -> Tensor:
+        """Attention logits (B, ...), sharper where feelings are strong: logits · (1 + β · |valence|)."""
+        return self._scaled(self.estimator.modulator.modulate_attention, logits)
+
+    def priority(self, base: float | Tensor) -> Tensor:
+        """A priority of consolidation or replay: base · (1 + δ · arousal · |valence|)."""
+        return self._scaled(self.estimator.modulator.modulate_memory_priority, base)
+
+    def risk(self, base: float | Tensor) -> Tensor:
+        """A sensitivity to risk: base · (1 − ε · valence)."""
+        return self._scaled(self.estimator.modulator.modulate_risk, base)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the loop and its learner remember, as plain tensors."""
+        return {
+            "state": None if self.state is None else self.state.to_dict(),
+            "estimator": copied(self.estimator.state_dict()),
+            "gate": copied(self.gate.state_dict()),
+            "learner": None if self.learner is None else self.learner.state_dict(),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`, bit for bit.
+
+        Raises:
+            ValueError: it belongs to a loop with another learner, or with none, or that shares affect otherwise.
+        """
+        state = None if saved["state"] is None else LoopState.from_dict(saved["state"])
+        if state is not None:
+            require_state(state, None, None, shared=self.shared)
+        if (saved["learner"] is None) != (self.learner is None):
+            there, here = ("no", "one") if saved["learner"] is None else ("a", "none")
+            raise ValueError(
+                f"The saved loop has {there} learner, this one has {here}; expected the same. Build it likewise first."
+            )
+        if self.learner is not None:
+            self.learner.load_state_dict(saved["learner"])
+        self.estimator.load_state_dict(saved["estimator"])
+        self.gate.load_state_dict(saved["gate"])
+        self.state = state
+
+    def __repr__(self) -> str:
+        gains = self.estimator.config.loop_gains(self.gate.config).items()
+        whose = "one for the batch" if self.shared else "one for each sample"
+        affect = f"affect: {whose}; loop gains: " + ", ".join(f"{name} {gain:.2g}" for name, gain in gains)
+        lines = [affect, f"gate: {self.gate.extra_repr()}", f"learner: {self.learner!r}"]
+        return "\n  ".join(["AffectiveLoop(", *(line.replace("\n", "\n  ") for line in lines)]) + "\n)"
+
+    def _held(self, events: Mapping[str, Signal]) -> LoopState | None:
+        """The held state, or a new one for the batch that the events or the learner have."""
+        size, device, dtype = layout(events)
+        size, state = size or (None if self.learner is None else self.learner.batch_size), self.state
+        if state is None:
+            return None if size is None else self.init(size, device, dtype)
+        if not self.shared or size is None or size == len(state.plasticity):
+            return state
+        fresh = self.init(size, state.plasticity.device, state.plasticity.dtype)  # the same animal, another batch
+        baseline = state.gate.baseline if state.gate.baseline.numel() else fresh.gate.baseline
+        if baseline.shape == fresh.gate.baseline.shape:
+            felt = {name: level.mean().expand(size) for name, level in state.modulators.items()}
+            return fresh._replace(affect=state.affect, gate=fresh.gate._replace(baseline=baseline), modulators=felt)
+        return state  # a reward average for each sample: refused at the door
+
+    def _scaled(self, modulate: Callable[[Any, AffectiveState], Tensor], base: float | Tensor) -> Tensor:
+        """A quantity times its factor; an affect that all share has one factor for all."""
+        size = None if self.learner is None else self.learner.batch_size
+        state = self.init(size or 1) if self.state is None else self.state
+        if self.shared and isinstance(base, Tensor) and base.dim() > 0:
+            return modulate(base.unsqueeze(0), state.affect).squeeze(0)
+        return modulate(base, state.affect)

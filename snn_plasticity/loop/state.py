@@ -1,0 +1,113 @@
+"""State of the loop: what is felt, what is in the blood, and what of it is forgotten when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..affect import AffectiveState, ModulationVector
+from ..affect import reset_samples as reset_affect
+from ..neuromodulation import NeuromodState
+from ..neuromodulation import reset_samples as reset_gate
+
+
+class LoopState(NamedTuple):
+    """All that the loop remembers.
+
+    Args:
+        affect: what is felt, (B,); one for all where the batch shares it.
+        gate: levels of the modulators, and the reward that is expected.
+        modulators: {"DA", "ACh", "NE", "5HT"} of the last step, each (B,); felt at the next.
+        plasticity: the gate of the last step, (B,), before the factor of the learning rate.
+    """
+
+    affect: AffectiveState
+    gate: NeuromodState
+    modulators: dict[str, Tensor]
+    plasticity: Tensor
+
+    @property
+    def modulation(self) -> ModulationVector:
+        """Factors for learning rate, attention, exploration, memory and risk, each (B,), or (1,) where shared."""
+        return self.affect.modulation
+
+    @property
+    def third_factor(self) -> Tensor:
+        """What the synapses hear, (B,): factor of the learning rate · gate."""
+        return self.modulation.learning_rate_scale * self.plasticity
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LoopState:
+        """The same state on another device or in another precision; never below fp32."""
+        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        levels = {name: level.to(device=device, dtype=wide or level.dtype) for name, level in self.modulators.items()}
+        plasticity = self.plasticity.to(device=device, dtype=wide or self.plasticity.dtype)
+        return LoopState(self.affect.to(device, dtype), self.gate.to(device, dtype), levels, plasticity)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain tensors that share no memory with the state."""
+        return {
+            "affect": copied(self.affect.to_dict()),
+            "gate": copied(self.gate._asdict()),
+            "modulators": copied(self.modulators),
+            "plasticity": self.plasticity.detach().clone(),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> LoopState:
+        """The state that `to_dict` described."""
+        affect, gate = AffectiveState.from_dict(copied(saved["affect"])), NeuromodState(**copied(saved["gate"]))
+        return cls(affect, gate, copied(saved["modulators"]), saved["plasticity"].detach().clone())
+
+
+def copied(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the same names, sharing no memory."""
+    return {n: value.detach().clone() if isinstance(value, Tensor) else value for n, value in tensors.items()}
+
+
+def require_state(state: LoopState, size: int | None, device: torch.device | None, *, shared: bool) -> None:
+    """Refuse what is no state of this loop, or a state for another batch size or device."""
+    if not isinstance(state, LoopState):
+        raise TypeError(f"state is a {type(state).__name__}; expected the LoopState of loop.init(B).")
+    held, place = len(state.plasticity), state.plasticity.device
+    if size is not None and size != held:
+        raise ValueError(
+            f"The events are for a batch of {size}, the state for one of {held}; expected the same. Start anew with "
+            f"loop.init({size}), or with loop.reset(scope='all') where the loop holds the state."
+        )
+    if device is not None and device != place:
+        raise ValueError(
+            f"The events are on {device}, the state on {place}; expected the same device. Move the state with "
+            f"state.to({str(device)!r})."
+        )
+    felt = 1 if shared else held
+    if len(state.affect.mood) != felt:
+        raise ValueError(
+            f"state.affect is for {len(state.affect.mood)}; expected {felt}. It comes from a loop with "
+            f"shared={not shared}; start anew with loop.init({held})."
+        )
+
+
+def forgotten(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: str) -> LoopState:
+    """The state after a reset of some samples, or of all; an affect that all share belongs to no sample.
+
+    Raises:
+        TypeError: `mask` is not boolean.
+        ValueError: `mask` is not (B,).
+    """
+    place = state.plasticity.device
+    rows = torch.ones(len(state.plasticity), dtype=torch.bool, device=place) if mask is None else mask
+    gate = reset_gate(state.gate, rows, keep_baseline=scope == "episode")  # refuses a mask that does not fit
+    rows = rows.to(place)
+    if scope in ("affect", "all"):
+        if len(state.affect.mood) == len(rows):
+            state = state._replace(affect=reset_affect(state.affect, fresh.affect, rows))
+        elif mask is None:
+            state = state._replace(affect=fresh.affect)
+    if scope in ("episode", "neuromodulators", "all"):
+        levels = {name: level.masked_fill(rows, 0.0) for name, level in state.modulators.items()}
+        plasticity = state.plasticity.masked_fill(rows, 0.0)
+        state = state._replace(gate=gate, modulators=levels, plasticity=plasticity)
+    return state
