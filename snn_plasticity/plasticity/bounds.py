@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
     if config.weight_bounds is None:
         return free
     if callable(config.weight_bounds):
-        return config.weight_bounds
+        return cast(Bounds, config.weight_bounds)
     if config.soft_bounds is None:
         return HardBounds(*config.weight_bounds)
     exponents = config.soft_bounds if isinstance(config.soft_bounds, tuple) else (config.soft_bounds,) * 2

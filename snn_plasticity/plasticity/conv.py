@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
-from .geometry import add_products_, correlation, row_maxima
-from .kernels import Coincidence
+from .geometry import SmallProducts
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,
@@ -21,7 +20,7 @@ _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(SmallProducts):
     """A convolution's kernel, W (C_out, C_in/groups, *k): each weight sums over the positions that share it."""
 
     shape: tuple[int, ...]
@@ -67,14 +66,6 @@ class Conv:
         """Rows of e."""
         return self.shape[0]
 
-    def per_synapse(self, mod: Tensor) -> Tensor:
-        """As it is: e has a row for each post neuron."""
-        return mod
-
-    def row_maxima(self, e: Tensor) -> Tensor:
-        """The largest |e| of each post neuron, (B, N_post)."""
-        return row_maxima(e)
-
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, C)."""
         return spikes.flatten(3).sum(3)
@@ -103,14 +94,6 @@ class Conv:
             pre = F.pad(pre, self.pad_first, mode=mode)
         weight = _CONV_WEIGHT[len(self.stride)]
         return weight(pre, shape, post, self.stride, self.padding, self.dilation, groups=groups)
-
-    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
-        """In place: e ← beta·e + scale·f."""
-        add_products_(e, self, coincidence, beta, scale)
-
-    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """All at once: kernels are small."""
-        yield e, correlation(self, coincidence).to(e) * scale
 
     def _output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         pads = self.pad_first[::-1]

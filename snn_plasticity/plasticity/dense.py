@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .geometry import add_products_, correlation, row_maxima
+from .geometry import SmallProducts
 from .kernels import Coincidence
 from .sparse import by_neuron, by_sample_and_neuron, worthwhile
 
@@ -17,7 +17,7 @@ BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small 
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(SmallProducts):
     """A full matrix, W (N_post, N_pre); positions (B, S, N) of one sample are summed, as in a convolution."""
 
     n_pre: int
@@ -64,14 +64,6 @@ class Dense:
     def table_on_pre(self) -> bool:
         """Whether the pre population is the smaller one."""
         return self.n_pre <= self.n_post
-
-    def per_synapse(self, mod: Tensor) -> Tensor:
-        """As it is: e has a row for each post neuron."""
-        return mod
-
-    def row_maxima(self, e: Tensor) -> Tensor:
-        """The largest |e| of each post neuron, (B, N_post)."""
-        return row_maxima(e)
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, N)."""
@@ -123,7 +115,7 @@ def _contract_samples_(out: Tensor, post: Tensor, pre: Tensor, sparse: str | Non
 
 
 @dataclass(frozen=True)
-class Diagonal:
+class Diagonal(SmallProducts):
     """One synapse from each pre neuron to the post neuron of the same number, w (N,)."""
 
     n: int
@@ -145,34 +137,13 @@ class Diagonal:
         """post · pre, (B, N)."""
         return post * pre
 
-    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
-        """In place: e ← beta·e + scale·f."""
-        add_products_(e, self, coincidence, beta, scale)
-
-    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """All at once: neuron-sized."""
-        yield e, correlation(self, coincidence).to(e) * scale
-
     neuron_axis: ClassVar[int] = -1
     closed_form: ClassVar[bool] = True
-
-    @property
-    def table_on_pre(self) -> bool:
-        """Either side will do."""
-        return True
 
     @property
     def n_post(self) -> int:
         """Rows of e."""
         return self.shape[0]
-
-    def per_synapse(self, mod: Tensor) -> Tensor:
-        """As it is: e has a row for each post neuron."""
-        return mod
-
-    def row_maxima(self, e: Tensor) -> Tensor:
-        """The largest |e| of each post neuron, (B, N_post)."""
-        return row_maxima(e)
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window as it is, (T, B, N)."""

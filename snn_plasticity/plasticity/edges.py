@@ -8,17 +8,15 @@ proportion to spikes × edges per neuron.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .geometry import add_products_, correlation
-from .kernels import Coincidence
+from .geometry import SmallProducts
 
 
-class Edges:
+class Edges(SmallProducts):
     """Synapses from `source` (E,) to `target` (E,) neurons.
 
     Args:
@@ -85,14 +83,6 @@ class Edges:
     def product(self, post: Tensor, pre: Tensor) -> Tensor:
         """post[target] · pre[source], (B, E)."""
         return post[..., self.target.to(post.device)] * pre[..., self.source.to(pre.device)]
-
-    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
-        """In place: e ← beta·e + scale·f."""
-        add_products_(e, self, coincidence, beta, scale)
-
-    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """All at once."""
-        yield e, correlation(self, coincidence).to(e) * scale
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window as it is, (T, B, N)."""

@@ -81,14 +81,29 @@ def correlation(geometry: Geometry, coincidence: Coincidence) -> Tensor:
     return sum((-product for product in ltd), total)
 
 
-def add_products_(e: Tensor, geometry: Geometry, coincidence: Coincidence, beta: float, scale: float) -> None:
-    """In place, for geometries whose product is small: decay, then add one product after the other."""
-    e.mul_(beta)
-    for sign, pairs in ((scale, coincidence.ltp), (-scale, coincidence.ltd)):
-        for pair in pairs:
-            e.add_(geometry.product(*pair), alpha=sign)
+class SmallProducts:
+    """What geometries share whose product is small, or whose e has a row for each post neuron (Dense, too)."""
 
+    @property
+    def table_on_pre(self) -> bool:
+        """Either side will do."""
+        return True
 
-def row_maxima(e: Tensor) -> Tensor:
-    """The largest |e| of each row, (B, rows), of e (B, rows, ...)."""
-    return torch.linalg.vector_norm(e.reshape(*e.shape[:2], -1), ord=float("inf"), dim=2)
+    def per_synapse(self, mod: Tensor) -> Tensor:
+        """A modulator as it is: e has a row for each post neuron."""
+        return mod
+
+    def row_maxima(self, e: Tensor) -> Tensor:
+        """The largest |e| of each post neuron, (B, N_post)."""
+        return torch.linalg.vector_norm(e.reshape(*e.shape[:2], -1), ord=float("inf"), dim=2)
+
+    def accumulate_(self: Geometry, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
+        """In place, one product after the other: e ← beta·e + scale·f."""
+        e.mul_(beta)
+        for sign, pairs in ((scale, coincidence.ltp), (-scale, coincidence.ltd)):
+            for pair in pairs:
+                e.add_(self.product(*pair), alpha=sign)
+
+    def blocks(self: Geometry, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """All at once."""
+        yield e, correlation(self, coincidence).to(e) * scale

@@ -5,7 +5,7 @@ Closed forms are looked up by the exact type, since a subclass may compute somet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -14,11 +14,10 @@ from torch.nn.parameter import is_lazy
 
 from .conv import Conv
 from .dense import Dense
-from .geometry import Geometry, add_products_, correlation, row_maxima
-from .kernels import Coincidence
+from .geometry import Geometry, SmallProducts
 
 
-class LayerVJP:
+class LayerVJP(SmallProducts):
     """Any layer with a weight: the Hebbian product as a vector-Jacobian product of its own forward map."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -50,22 +49,9 @@ class LayerVJP:
     closed_form: ClassVar[bool] = False
 
     @property
-    def table_on_pre(self) -> bool:
-        """Either side will do."""
-        return True
-
-    @property
     def n_post(self) -> int:
         """Rows of e."""
         return self.shape[0]
-
-    def per_synapse(self, mod: Tensor) -> Tensor:
-        """As it is: e has a row for each post neuron."""
-        return mod
-
-    def row_maxima(self, e: Tensor) -> Tensor:
-        """The largest |e| of each post neuron, (B, N_post)."""
-        return row_maxima(e)
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with all but the first axis of a sample summed, (T, B, N)."""
@@ -77,14 +63,6 @@ class LayerVJP:
         for now_post, now_pre in zip(post, pre, strict=True):
             product = self.product(now_post, now_pre)
             out.add_(product.sum(0) if out.dim() == len(self.shape) else product)
-
-    def accumulate_(self, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
-        """In place: e ← beta·e + scale·f."""
-        add_products_(e, self, coincidence, beta, scale)
-
-    def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """All at once."""
-        yield e, correlation(self, coincidence).to(e) * scale
 
 
 _BY_TYPE: dict[type[nn.Module], Callable[..., Geometry]] = {
