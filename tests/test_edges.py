@@ -20,10 +20,11 @@ def both(config, **options):
     )
 
 
-@pytest.mark.parametrize("path", ("plain", "auto"))
+@pytest.mark.parametrize(("path", "scratch"), (("plain", 0), ("auto", 0), ("auto", 1 << 24)))
 @pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path):
+def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, scratch, monkeypatch):
+    monkeypatch.setattr("snn_plasticity.plasticity.edges.SCRATCH", scratch)
     for lag, clamp in ((0, None), (1, (-0.4, 0.5))):
         config = settings(kernel, trace, Convention(lag=lag), clamp_range=clamp)
         full, edges = both(config, path=path)

@@ -2,8 +2,8 @@
 
     f_e = post[target_e] · pre[source_e]
 
-A window is folded event by event: every spike reaches the edges of its neuron and no other, so that work is in
-proportion to spikes × edges per neuron.
+A window of a small network is folded as a full matrix and read at the edges; that of a large one event by event: every
+spike reaches the edges of its neuron and no other, so that work is in proportion to spikes × edges per neuron.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .dense import Dense
 from .geometry import SmallProducts
+
+SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
 
 
 class Edges(SmallProducts):
@@ -98,13 +101,35 @@ class Edges(SmallProducts):
         return e.new_zeros(len(e), self.n_post).scatter_reduce(1, target, e.abs(), "amax")
 
     def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
-        """In place: out ← beta·out + Σ_t post ⊗ pre, event by event where one side is mostly zeros."""
+        """In place: out ← beta·out + Σ_t post ⊗ pre.
+
+        Where the full matrix is small enough to be written down it is, and read at the edges; else event by event where
+        one side is mostly zeros.
+        """
         out.mul_(beta)
-        if sparse is None or out.device.type != "cpu":
+        if self.n_pre * self.n_post <= SCRATCH and len(post) > 1:
+            self._read_off(out, post, pre, sparse)
+        elif sparse is None or out.device.type != "cpu":
             for now_post, now_pre in zip(post, pre, strict=True):
                 product = self.product(now_post, now_pre)
                 out.add_(product.sum(0) if out.dim() == 1 else product)
+        else:
+            self._spread(out, post, pre, sparse)
+
+    def _read_off(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None) -> None:
+        """The full matrix, sample by sample or summed, at the edges."""
+        full, at = Dense(self.n_pre, self.n_post), self.target * self.n_pre + self.source
+        scratch, at = post.new_zeros(self.n_post, self.n_pre), at.to(out.device)
+        if out.dim() == 1:
+            full.contract_(scratch, post, pre, sparse, beta=0.0)
+            out.add_(scratch.view(-1)[at])
             return
+        for b, sample in enumerate(out):
+            full.contract_(scratch, post[:, b : b + 1], pre[:, b : b + 1], sparse, beta=0.0)
+            sample.add_(scratch.view(-1)[at])
+
+    def _spread(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str) -> None:
+        """Every spike to the edges of its neuron."""
         spikes, other = (post, pre) if sparse == "post" else (pre, post)
         step, sample, neuron = spikes.nonzero().unbind(1)
         event, edge = self._of[sparse].expand(neuron)

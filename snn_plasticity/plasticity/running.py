@@ -127,11 +127,19 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
+        asking = self._asking(self.visible, mod.unsqueeze(0))
+        if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
+            self.fold()
+            asking = asking._replace(met=0)
         self.changes += 1
-        return self._worked_out([self._asking(self.visible, mod.unsqueeze(0))])
+        return self._worked_out([asking])
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
+        self._asking(0, mod)
+        if self.changes and self.visible and not self.asked:  # folded now, so as not to be contracted once more
+            self.fold()
+        self.changes += 1
         asking = self._asking(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
         self.recorded.append_window(pre, post, dt)
         total = self._worked_out([asking])
@@ -216,14 +224,16 @@ class RunningTraces:
             return self._from_traces(asked) if total is None else total
 
     def _from_traces(self, asked: list[Ask]) -> Tensor:
-        total, folded = self.like[1].new_zeros(self.rule.geometry.shape), 0
+        total: Tensor | None = None
+        folded = 0
         for ask in asked:
             for steps, mod in enumerate(ask.mods, start=ask.met):
                 self.fold(steps - folded)
                 folded = steps
                 mod = self.rule.geometry.per_synapse(mod)
-                total += mod * self.allocated() if self.shared else modulate(mod, self.allocated(), "sum")
-        return total
+                now = mod * self.allocated() if self.shared else modulate(mod, self.allocated(), "sum")
+                total = now if total is None else total.add_(now)
+        return self.like[1].new_zeros(self.rule.geometry.shape) if total is None else total
 
 
 def _over(mask: Tensor, tensor: Tensor, axis: int = 0) -> Tensor:

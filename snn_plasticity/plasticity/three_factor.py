@@ -58,9 +58,9 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     """
     mod = modulator_like(mod, e, tuple(e.shape))
     if mod.dim() == 0:
-        total = mod * e.sum(0)
+        total = mod * (e[0] if len(e) == 1 else e.sum(0))
     elif mod.dim() == 1:
-        total = (mod @ e.flatten(1)).view(e.shape[1:])
+        total = mod * e[0] if len(e) == 1 else (mod @ e.flatten(1)).view(e.shape[1:])
     else:
         total = torch.einsum("bo,bo...->o...", mod, e)
     return total / len(e) if reduction == "mean" else total
