@@ -7,10 +7,20 @@
 `attach` plugs it into a model; everything below works on its own too.
 """
 
+from .affect import AffectiveEstimator as AffectiveEstimator
+from .affect import AffectiveModulator as AffectiveModulator
+from .affect import AffectiveState as AffectiveState
+from .affect import InternalSignals as InternalSignals
+from .affect import SomaticMarkers as SomaticMarkers
+from .affect import ValenceArousalSpace as ValenceArousalSpace
 from .config import EligibilityConfig as EligibilityConfig
 from .config import NeuromodConfig as NeuromodConfig
 from .config import PlasticityConfig as PlasticityConfig
 from .config import ThreeFactorConfig as ThreeFactorConfig
+from .config.affect import AffectiveConfig as AffectiveConfig
+from .config.affect import AffectiveFullConfig as AffectiveFullConfig
+from .config.affect import AppraisalConfig as AppraisalConfig
+from .config.affect import ModulationConfig as ModulationConfig
 from .connection import Connection as Connection
 from .conventions import Convention as Convention
 from .diagnostics import LayerTrace as LayerTrace
@@ -18,6 +28,8 @@ from .diagnostics import PlasticityTrace as PlasticityTrace
 from .hosts import PairingError as PairingError
 from .hosts import attach as attach
 from .learner import PlasticityLearner as PlasticityLearner
+from .loop import AffectiveLoop as AffectiveLoop
+from .loop import LoopState as LoopState
 from .neuromodulation import NeuromodState as NeuromodState
 from .neuromodulation import NeuromodulatoryGate as NeuromodulatoryGate
 from .neuromodulation import RewardBaseline as RewardBaseline

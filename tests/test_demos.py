@@ -215,3 +215,115 @@ def test_the_whole_criterion(host, tmp_path):
     numbers = tmp_path / "numbers.json"
     assert demo.main(["--host", host, "--json", str(numbers), "--figure", str(tmp_path / "figure.png")]) == 0
     assert json.loads(numbers.read_text())["accuracy"] >= 0.88
+
+
+# ---------------------------------------------------------------- a world that changes, with affect and without
+
+changing, comparison, picture = map(import_module, ("digits_affect", "digits_comparison", "digits_affect_figure"))
+
+
+def a_changed_life(manner, *, epochs=1, seed=0, host="snntorch"):
+    return changing.whole_life(host, manner, 5, seed, epochs, tqdm(disable=True))
+
+
+def test_after_the_change_no_action_means_what_it_meant_and_one_is_right():
+    meaning, digits = changing.another_meaning(3), task.train_and_held_out()[0]
+    assert sorted(meaning.tolist()) == list(range(10)) and not (meaning == torch.arange(10)).any()
+    renamed = changing.Renamed(digits, meaning)
+    paid = torch.stack([renamed.reward(torch.full((len(digits),), action)) for action in range(10)])
+    before = torch.stack([digits.reward(torch.full((len(digits),), action)) for action in range(10)])
+    assert torch.equal(paid, before[meaning]) and not (paid * before).any()
+
+
+def test_at_rest_an_animal_with_affect_is_one_without():
+    body = changing.Body(changing.AffectiveLoop(config=changing.AFFECT, shared=True))
+    assert float(body.temperature) == pytest.approx(life.TEMPERATURE)
+    body.learn(torch.zeros(4, 10), torch.zeros(4))
+    assert float(body.factor) == 1.0 and float(body.temperature) == pytest.approx(life.TEMPERATURE)
+
+
+def test_a_broken_promise_raises_rate_and_temperature_until_it_is_got_used_to():
+    body = changing.Body(changing.AffectiveLoop(config=changing.AFFECT, shared=True))
+    good, bad = torch.full((4, 10), 4.0), torch.full((4, 10), 1.0)
+    body.learn(good, torch.zeros(4))
+    body.learn(bad, torch.zeros(4))
+    assert float(body.factor) > 1.8 and float(body.temperature) > 1.5
+    for _ in range(600):
+        body.learn(bad, torch.zeros(4))
+    assert float(body.factor) < 1.1 and float(body.temperature) < 1.1
+
+
+@hosts
+def test_what_the_synapses_hear_is_dopamine_times_the_factor_that_is_drawn(host):
+    animal, other, digits, rng = a_trial(host)
+    other.remove()
+    learner = changing.attach(animal, changing.Manner(affect=True).rule())
+    body = changing.Body(changing.AffectiveLoop(learner, changing.AFFECT, shared=True))
+    with torch.no_grad():
+        for _ in range(2):
+            trial = reader.Trial(animal, digits.images, rng)
+            changing.live(trial, digits, learner, changing.Manner(affect=True), body, 3)
+    state = body.loop.state
+    torch.testing.assert_close(state.third_factor, body.factor * state.modulators["DA"])
+
+
+def test_the_changed_life_is_the_same_for_the_same_seed_and_keeps_its_books():
+    one, same = (a_changed_life(changing.Manner(affect=True), epochs=2) for _ in range(2))
+    assert all(map(torch.equal, one, same))
+    change, last = changing.moments(2)
+    assert (change, last) == (17, 42) and len(one.reward) == last
+    assert change in one.looked and one.looked[-1] == last and len(one.accuracy) == len(one.looked)
+    plain = a_changed_life(changing.Manner(affect=False, lr_factor=1.2, temperature=0.9))
+    assert not plain.affect.any() and bool((plain.lr_factor == 1.2).all())
+    torch.testing.assert_close(plain.temperature, torch.full_like(plain.temperature, 0.9))
+
+
+def courses(recovers_at, final, n=4, epochs=12):
+    """Lives that are good again at a batch of their own, and end there."""
+    change, last = changing.moments(epochs)
+    looked = torch.arange(0, last + 1, 1)
+    made = []
+    for k in range(n):
+        accuracy = torch.where(looked >= change + recovers_at + k, final, 0.1) + 0.001 * k
+        zeros = torch.zeros(last)
+        made.append(changing.Course(accuracy, looked, zeros + 0.5, torch.zeros(last, 3), zeros + 1.0, zeros + 1.0))
+    return made
+
+
+def test_recovery_is_counted_in_digits_and_a_life_that_never_does_counts_whole():
+    change, last = changing.moments(12)
+    assert [comparison.recovery(life, 12) for life in courses(20, 0.9, n=2)] == [20 * 64, 21 * 64]
+    assert comparison.recovery(courses(20, 0.5, n=1)[0], 12) == (last - change) * 64
+
+
+def test_the_verdict_on_affect_and_its_picture():
+    def verdict(mine, other):
+        lives = {comparison.WITH: mine, comparison.WITHOUT: other, comparison.AVERAGE: other}
+        drawn = picture.draw(lives, 12, "norse")
+        drawn.draw_without_rendering()
+        assert [ax.get_ylabel().split("\n")[0] for ax in drawn.axes] == [
+            "held-out accuracy", "affect", "learning rate", "temperature",
+        ]  # fmt: skip
+        assert "4 lives" in comparison.table(lives, 12)
+        return list(comparison.judge(lives, 12).values())
+
+    noisy = [life for k in range(4) for life in courses(60 + 3 * k * k, 0.9, n=1)]
+    assert all(verdict(courses(20, 0.9), noisy))
+    assert not any(verdict(noisy, courses(20, 0.9))[::2][:2])  # slower
+    assert not verdict(courses(20, 0.8), courses(60, 0.9))[-1]  # too poor in the end
+
+
+def test_settings_of_the_changed_world_that_make_no_sense_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        demo.main(["--affect", "--lives", "1"])
+    assert "expected 2 or more lives" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_affect_is_worth_having(tmp_path):
+    """The criterion of the demo, at other seeds than those it was tuned on."""
+    numbers = tmp_path / "numbers.json"
+    where = ["--json", str(numbers), "--figure", str(tmp_path / "figure.png")]
+    assert demo.main(["--affect", "--lives", "5", "--delay", "5", "--seed", "50", *where]) == 0
+    read = json.loads(numbers.read_text())
+    assert read["with affect"]["digits to recover"][0] < read["without affect"]["digits to recover"][0]

@@ -463,11 +463,11 @@ def test_a_step_for_a_thousand_lives_costs_less_than_a_millisecond():
     torch.set_num_threads(1)
     loop, heard = AffectiveLoop(), some_events(batch=1024)
     state, fastest = loop.init(1024), math.inf
-    for _ in range(10):
+    for _ in range(60):  # the fastest counts: neighbours only ever slow a step down
         begin = time.process_time()
-        for _ in range(20):
+        for _ in range(4):
             state = loop.advance(heard, state)
-        fastest = min(fastest, (time.process_time() - begin) / 20)
+        fastest = min(fastest, (time.process_time() - begin) / 4)
     torch.set_num_threads(threads)
     assert fastest < 1e-3
 

@@ -1,0 +1,46 @@
+"""What this machine can do at most, by plain torch calls: multiply matrices, and add rows that lie in its cache."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from timing import cpu_seconds
+
+INNER, OUTER = 256, 1000  # steps and neurons of the product that stands for a fold
+ROW = 1 << 16  # entries of a row: 256 KiB of fp32
+
+
+class Limits(NamedTuple):
+    """Operations per second of a matrix product, and additions per second."""
+
+    multiply: float
+    add: float
+
+    def step(self, n: int, density: float, batch: int) -> float:
+        """The least time in which a step can be folded: as a dense product, or by adding a row for each spike."""
+        return min(2.0 * n * n * batch / self.multiply, density * n * n * batch / self.add)
+
+    def __str__(self) -> str:
+        return f"`torch.mm`: {self.multiply / 1e9:.0f} GFLOP/s; additions in the cache: {self.add / 1e9:.1f} G/s."
+
+
+def measure_limits() -> Limits:
+    """Both, one after the other."""
+    left, right, out = torch.rand(OUTER, INNER), torch.rand(INNER, OUTER), torch.empty(OUTER, OUTER)
+    product = _fastest(lambda: torch.mm(left, right, out=out))
+    row, total = torch.rand(ROW), torch.zeros(ROW)
+    return Limits(2.0 * INNER * OUTER * OUTER / product, ROW / _fastest(lambda: total.add_(row)))
+
+
+def _fastest(work: Callable[[], object], repeats: int = 50, rounds: int = 15) -> float:
+    """Seconds of one call: the lower quartile of some rounds."""
+
+    def several() -> None:
+        for _ in range(repeats):
+            work()
+
+    several()
+    return statistics.quantiles([cpu_seconds(several) for _ in range(rounds)], n=4)[0] / repeats

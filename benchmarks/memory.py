@@ -1,0 +1,107 @@
+"""How much memory learning takes beside the network: B = 32, 1000×1000, so that e of all samples is 122 MiB.
+
+    python benchmarks/memory.py [--quick]
+
+Every line is a process of its own: it makes trains and weight and plays a small layer to load what there is to load,
+then the peak of resident memory above that is what learning takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import naive
+import ours
+import results
+import trains as spikes
+from players import Player
+from timing import one_thread
+from tqdm import tqdm
+from trains import Rule, Size, Trains
+
+SIZE, QUICK_SIZE, WARM, STEPS, RULE, MIB = Size(1000, 1000, 32), Size(500, 500, 32), Size(50, 50, 2), 256, Rule(), 2**20
+HEADER = ("work", "peak above the network, MiB", "in sizes of e", "asked")
+TEXT = f"""## Memory
+
+Peak of resident memory above network and trains, a process for each line: {SIZE}, {STEPS} steps at 5 %. One e of all
+samples is {4 * SIZE.n_pre * SIZE.n_post * SIZE.batch / MIB:.0f} MiB.
+"""
+
+
+class Work(NamedTuple):
+    """What is played, and what is asked of it."""
+
+    title: str
+    build: Callable[[Trains, Rule], Player]
+    asked: str = ""
+
+
+WORK = {
+    "naive": Work("naive, out of place, Δw", naive.three_factor),
+    "plain": Work("plain path, e", lambda trains, rule: ours.eligibility_by_step(trains, rule)),
+    "change": Work("Δw of a window", ours.change_of_window, "≤ 0.3 e"),
+    "eligibility": Work("e of a window", ours.eligibility_of_window, "≤ e + 100 MiB"),
+    "observe": Work("observed step by step, one reward at the end", ours.reward_at_end, "≤ 0.3 e"),
+    "shared": Work("closed loop, one reward for all", ours.closed_loop),
+}
+
+
+def resident_peak() -> int:
+    """Largest resident memory so far, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+def forget_peak() -> None:
+    """From here on, the peak is counted anew."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def worker(name: str, size: Size) -> None:
+    """Print the bytes that one kind of work takes."""
+    one_thread()
+    steps = 6 if name == "naive" else STEPS
+    small, trains = spikes.bernoulli(WARM, STEPS), spikes.bernoulli(size, steps)
+    WORK[name].build(small, RULE).play_all()
+    player = WORK[name].build(trains, RULE)
+    forget_peak()
+    before = resident_peak()
+    player.play_all()
+    print(resident_peak() - before)
+
+
+def measure(name: str, size: Size) -> int:
+    """The same, in a process of its own."""
+    command = [sys.executable, __file__, "--worker", name, *map(str, size)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def row(name: str, size: Size) -> list[str]:
+    taken, e = measure(name, size), 4 * size.n_pre * size.n_post * size.batch
+    return [WORK[name].title, f"{taken / MIB:,.0f}", f"{taken / e:.2f}", WORK[name].asked]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smaller layer; nothing is written")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker[0], Size(*map(int, options.worker[1:])))
+        return
+    size = QUICK_SIZE if options.quick else SIZE
+    rows = [row(name, size) for name in tqdm(WORK, desc="memory")]
+    text = "\n\n".join([TEXT.strip(), results.machine(), results.table(HEADER, rows)])
+    print(text)
+    if not options.quick:
+        results.write("memory", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""This library as a contestant: the weight change of a window, its eligibility, or the weight kept current."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from players import Player, StepByStep, WholeWindow
+from trains import Rule, Trains
+
+from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
+
+Clamp = tuple[float, float] | None
+
+
+def traces_of(
+    trains: Trains,
+    rule: Rule,
+    convention: Convention | None = None,
+    *,
+    path: str = "auto",
+    trace_type: str = "accumulating",
+    clamp: Clamp = None,
+) -> EligibilityTraceModule:
+    """The eligibility of these trains, on one of the library's paths."""
+    config = EligibilityConfig(
+        kernel="stdp_pair",
+        trace_type=trace_type,
+        tau_e=rule.tau_e,
+        stdp_tau_plus=rule.tau_plus,
+        stdp_tau_minus=rule.tau_minus,
+        a_plus=rule.a_plus,
+        a_minus=rule.a_minus,
+        clamp_range=clamp,
+        convention=convention or Convention(),
+    )
+    edges = None if trains.edges is None else torch.from_numpy(trains.edges)
+    return EligibilityTraceModule(trains.size.n_pre, trains.size.n_post, config, path=path, connectivity=edges)
+
+
+def change_of_window(trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto") -> Player:
+    """Σ_t reduce_B(m_t e_t) of a window, added to the weight at its end; no eligibility need be built."""
+    traces = traces_of(trains, rule, convention, path=path)
+    weight = _zeros(traces)
+
+    def run(pre, post, reward):
+        weight.add_(traces.modulate_window(pre, post, reward), alpha=rule.lr)
+
+    return WholeWindow(trains, run, weight.numpy)
+
+
+def change_of_edges(trains: Trains, rule: Rule, convention: Convention) -> Player:
+    """The same for a list of edges, kept as a full matrix out of which they are read."""
+    traces = traces_of(trains._replace(edges=None), rule, convention)
+    pre_of, post_of = torch.from_numpy(trains.edges)
+    weight = torch.zeros(len(pre_of))
+
+    def run(pre, post, reward):
+        weight.add_(traces.modulate_window(pre, post, reward)[post_of, pre_of], alpha=rule.lr)
+
+    return WholeWindow(trains, run, weight.numpy)
+
+
+def eligibility_of_window(trains: Trains, rule: Rule, *, path: str = "auto", **kind: object) -> Player:
+    """e (B, N_post, N_pre) at the end of a window, of every sample."""
+    traces = traces_of(trains, rule, path=path, **kind)
+
+    def run(pre, post, reward):
+        traces.update_window(pre, post)
+
+    return WholeWindow(trains, run, lambda: traces.eligibility.numpy())
+
+
+def eligibility_by_step(trains: Trains, rule: Rule, *, path: str = "plain", **kind: object) -> Player:
+    """The same e, one call for each step."""
+    traces = traces_of(trains, rule, path=path, **kind)
+    return StepByStep(trains, lambda pre, post, reward: traces.observe(pre, post), lambda: traces.eligibility.numpy())
+
+
+def change_by_step(trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto") -> Player:
+    """A reward in every step, and the weight current after every step."""
+    traces = traces_of(trains, rule, convention, path=path)
+    weight = _zeros(traces)
+
+    def step(pre, post, reward):
+        traces.observe(pre, post)
+        weight.add_(traces.change(reward), alpha=rule.lr)
+
+    return StepByStep(trains, step, weight.numpy)
+
+
+def reward_at_end(trains: Trains, rule: Rule) -> Player:
+    """Every step observed, one reward for each sample at the end, as an attached network learns."""
+    traces = traces_of(trains, rule)
+    weight = _zeros(traces)
+
+    def run(pre, post, reward):
+        traces.reset()
+        for now_pre, now_post in zip(pre, post, strict=True):
+            traces.observe(now_pre, now_post)
+        weight.add_(traces.change(reward[-1]), alpha=rule.lr)
+
+    return WholeWindow(trains, run, weight.numpy)
+
+
+def closed_loop(trains: Trains, rule: Rule) -> Player:
+    """Forward pass with the weight as it is now, then one reward for the whole batch, in every step."""
+    traces = traces_of(trains, rule, path="shared")
+    weight, current = _zeros(traces), torch.empty(0)
+
+    def step(pre, post, reward):
+        nonlocal current
+        current = pre @ weight.T
+        traces.observe(pre, post)
+        weight.add_(traces.change(reward[0]), alpha=rule.lr)
+
+    return StepByStep(trains, step, lambda: np.concatenate([weight.numpy().ravel(), current.numpy().ravel()]))
+
+
+def _zeros(traces: EligibilityTraceModule) -> torch.Tensor:
+    return torch.zeros(traces.rule.geometry.shape)

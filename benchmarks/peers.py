@@ -1,0 +1,104 @@
+"""Simulators that learn on dense layers, one table."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+import ours
+import results
+import trains as spikes
+from contests import CONTESTS, SINGLE, SIZES, SMALL, Contest
+from effort import Effort, Report, difference, disagreeing, take_turns
+from elsewhere import Elsewhere
+from players import Player
+from tqdm import tqdm
+from trains import Rule, Size, Trains
+
+RULE = Rule()
+HEADER = ("rule", "size", "its µs/step", "ours", "ratio", "asked", "ours, every step", "ratio", "agreed to")
+
+
+NOTE = """*Ours*: the change of a whole window, applied at its end; *every step*: the weight is current after every
+step, as it is in the others. They are called with constants for the factors of the weight, their cheapest choice."""
+
+
+class Line(NamedTuple):
+    """What was measured of one rule at one size; seconds per step."""
+
+    contest: Contest
+    size: Size
+    theirs: float
+    window: float
+    by_step: float
+    difference: float
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        ratio, strict = (results.ratio(self.theirs / own) for own in (self.window, self.by_step))
+        theirs, window, by_step = map(results.micro, (self.theirs, self.window, self.by_step))
+        asked = str(self.contest.bars.get(self.size, ""))
+        agreed = f"{self.difference:.0e}"
+        return [self.contest.title, str(self.size), theirs, window, ratio, asked, by_step, strict, agreed]
+
+
+def report(effort: Effort, only: str, pythons: dict[str, str]) -> Report:
+    """Every rule at every size, as far as its simulator is there."""
+    sizes = (SMALL, SINGLE) if effort.quick else SIZES
+    lines, skipped = [], {}
+    plan = [(contest, size) for contest in CONTESTS for size in sizes if only.lower() in contest.title.lower()]
+    for contest, size in tqdm(plan, desc="simulators"):
+        python = pythons.get(contest.simulator)
+        if python is None and find_spec(contest.simulator) is None:
+            skipped[contest.simulator] = "not installed in this environment"
+            continue
+        try:
+            lines.append(measure(contest, size, effort, python))
+        except ImportError as error:
+            skipped[contest.simulator] = f"cannot be imported: {error}"
+    wrong = disagreeing((f"{line.contest.title} {line.size}", line.difference) for line in lines)
+    return Report(_text(lines, skipped), wrong)
+
+
+def measure(contest: Contest, size: Size, effort: Effort, python: str | None) -> Line:
+    """First whether both agree, then how long each takes."""
+    checked = effort.checked // (4 if size.batch > 1 else 1)
+    trains = spikes.bernoulli(size, max(effort.window, checked))
+    found = compare(contest, trains.first(checked), python)
+    theirs = player_of(contest, trains, RULE, python)
+    window = ours.change_of_window(trains, RULE, contest.convention)
+    by_step = ours.change_by_step(trains, RULE, contest.convention)
+    players = {"theirs": theirs, "window": window, "by_step": by_step}
+    return Line(contest, size, **take_turns(players, effort), difference=found)
+
+
+def compare(contest: Contest, trains: Trains, python: str | None) -> float:
+    """The difference of both weight changes after the same trains."""
+    rule = RULE
+    if contest.factors == 2:
+        rule, trains = RULE._replace(tau_e=1.0), trains._replace(reward=np.ones_like(trains.reward))
+    theirs, own = player_of(contest, trains, rule, python), ours.change_of_window(trains, rule, contest.convention)
+    for player in (theirs, own):
+        player.play_all()
+    return difference(own.change(), theirs.change())
+
+
+def player_of(contest: Contest, trains: Trains, rule: Rule, python: str | None) -> Player:
+    """The contestant, in this process or in its own."""
+    if python is not None:
+        return Elsewhere(python, contest.module, contest.function, trains, rule)
+    return getattr(importlib.import_module(f"simulators.{contest.module}"), contest.function)(trains, rule)
+
+
+def _text(lines: list[Line], skipped: dict[str, str]) -> str:
+    seen = {line.contest.title: line.contest for line in lines}
+    parts = [
+        f"### Simulators\n\n{NOTE}",
+        results.table(HEADER, [line.cells() for line in lines]),
+        "What differs, and is set alike by the convention that both play:",
+        "\n".join(f"- {contest.title}: {contest.differs}." for contest in seen.values()),
+    ]
+    parts += [f"Skipped: {', '.join(f'{name} ({reason})' for name, reason in skipped.items())}."] if skipped else []
+    return "\n\n".join(parts)

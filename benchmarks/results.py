@@ -1,0 +1,68 @@
+"""RESULTS.md: every script owns one section, between its markers, and replaces only that."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+SECTIONS = ("against_others", "overhead", "memory", "scaling", "affect")
+TITLE = """# Results
+
+Written by the scripts in this folder, each its own section; `python benchmarks/NAME.py` measures it again.
+Read a ratio as "to within a factor of 1.5": it moves with the machine, its caches and its neighbours.
+"""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown: first column left, the others right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """The machine in one line: processor, cores, versions, date."""
+    import torch
+
+    cores = f"{os.cpu_count()} cores" if os.cpu_count() != 1 else "1 core"
+    python = platform.python_version()
+    date = datetime.date.today().isoformat()
+    return f"{_processor()}, {cores}, one thread used; Python {python}, torch {torch.__version__}; {date}."
+
+
+def write(section: str, text: str, path: Path = RESULTS) -> None:
+    """Replace one section and leave the others as they are."""
+    kept = _sections(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept[section] = text.strip()
+    order = [name for name in SECTIONS if name in kept] + [name for name in kept if name not in SECTIONS]
+    blocks = [f"<!-- {name} -->\n{kept[name]}\n<!-- /{name} -->" for name in order]
+    path.write_text("\n\n".join([TITLE.strip(), *blocks]) + "\n", encoding="utf-8")
+
+
+def micro(seconds: float) -> str:
+    """Seconds as µs with three digits that count."""
+    value = seconds * 1e6
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ratio(value: float) -> str:
+    """A ratio with two or three digits that count."""
+    return f"{value:,.0f}×" if value >= 20 else f"{value:.2g}×" if value < 1 else f"{value:.1f}×"
+
+
+def _sections(text: str) -> dict[str, str]:
+    found = re.finditer(r"<!-- (\w+) -->\n(.*?)\n<!-- /\1 -->", text, re.DOTALL)
+    return {match[1]: match[2] for match in found}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

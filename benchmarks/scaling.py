@@ -1,0 +1,122 @@
+"""How the time of a step grows with neurons, density, steps and samples, and how near it is to what a machine can do.
+
+    python benchmarks/scaling.py [--quick]
+
+Two limits are measured in the same run: a dense fold is a matrix product, 2 N² B operations per step, as fast as
+`torch.mm` multiplies; a sparse fold adds a row of N entries for each spike, ρ N² B additions per step, as fast as
+`torch.add` adds rows that lie in the cache. The figure is benchmarks/figures/scaling.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+import crossover
+import ours
+import results
+import scaling_figure
+import trains as spikes
+from limits import Limits, measure_limits
+from players import Player
+from timing import in_turns, one_thread
+from tqdm import tqdm
+from trains import Rule, Size
+
+RULE = Rule()
+HEADER = ("varied", "N", "density", "T", "B", "plain", "e", "Δw", "limit", "of limit: e", "Δw")
+TEXT = """## Scaling
+
+µs of CPU time per step of the whole batch, N×N synapses: the plain path step by step, then e or Δw of a window.
+*Limit*: the lesser of the dense product (2 N² B operations) and the additions of a sparse one (ρ N² B), at the speed of
+plain torch calls measured in the same run; *of limit* is how much of that speed is reached.
+
+![Time per step](figures/scaling.png)
+"""
+
+
+class Point(NamedTuple):
+    """Where it is measured."""
+
+    varied: str
+    n: int = 1000
+    density: float = 0.05
+    steps: int = 256
+    batch: int = 1
+
+
+class Measured(NamedTuple):
+    """Seconds per step."""
+
+    point: Point
+    plain: float
+    eligibility: float
+    change: float
+    limit: float
+
+
+def points(quick: bool) -> list[Point]:
+    """The four sweeps."""
+    neurons = (100, 300, 1000) if quick else (100, 200, 500, 1000, 2000, 4000)
+    densities = (0.01, 0.1) if quick else (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
+    steps = (64, 256) if quick else (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+    batches = (1, 4) if quick else (1, 2, 4, 8, 16, 32)
+    return [
+        *(Point("N", n=n) for n in neurons),
+        *(Point("density", density=density) for density in densities),
+        *(Point("T", steps=length) for length in steps),
+        *(Point("B", batch=batch) for batch in batches),
+    ]
+
+
+def measure(point: Point, limits: Limits, rounds: int, seconds: float) -> Measured:
+    """Plain path, eligibility and weight change of a window, taking turns."""
+    trains = spikes.bernoulli(Size(point.n, point.n, point.batch), point.steps, point.density)
+    players = {
+        "plain": ours.eligibility_by_step(trains, RULE),
+        "eligibility": ours.eligibility_of_window(trains, RULE),
+        "change": ours.change_of_window(trains, RULE),
+    }
+    turns = {name: _turn(player, seconds) for name, player in players.items()}
+    limit = limits.step(point.n, point.density, point.batch)
+    return Measured(point, **in_turns(turns, rounds), limit=limit)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less than a minute; nothing is written")
+    quick = parser.parse_args().quick
+    one_thread()
+    limits = measure_limits()
+    plan = points(quick)
+    rounds, seconds = (3, 0.02) if quick else (5, 0.15)
+    measured = [measure(point, limits, rounds, seconds) for point in tqdm(plan, desc="scaling")]
+    found = crossover.report(quick)
+    table = results.table(HEADER, [_cells(one) for one in measured])
+    text = "\n\n".join([TEXT.strip(), results.machine(), str(limits), table, _growth(measured), found])
+    print(text)
+    if not quick:
+        scaling_figure.draw(measured)
+        results.write("scaling", text)
+
+
+def _turn(player: Player, seconds: float):
+    portions = max(1, round(seconds / (min(player.play(), player.play()) * player.portion)))
+    return lambda: player.play(portions)
+
+
+def _cells(one: Measured) -> list[str]:
+    point, micro = one.point, results.micro
+    where = [point.varied, str(point.n), f"{point.density:.1%}", str(point.steps), str(point.batch)]
+    shares = [f"{one.limit / seconds:.0%}" for seconds in (one.eligibility, one.change)]
+    return [*where, *(micro(seconds) for seconds in (one.plain, one.eligibility, one.change, one.limit)), *shares]
+
+
+def _growth(measured: list[Measured]) -> str:
+    """Whether time is linear in T: the time of a step must not depend on how many there are."""
+    long = [one.change for one in measured if one.point.varied == "T" and one.point.steps >= 64]
+    return f"Linear in T: from 64 steps on, the slowest step takes {max(long) / min(long):.2f} times the fastest."
+
+
+if __name__ == "__main__":
+    main()

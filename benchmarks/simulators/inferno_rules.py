@@ -1,0 +1,58 @@
+"""Inferno's MSTDPET; its monitors are called directly, without the forward pass that would call them."""
+
+from __future__ import annotations
+
+import torch
+from players import StepByStep
+from trains import Rule, Trains
+
+
+def _population(n_neurons: int, batch_size: int):
+    from inferno.neural import Neuron
+
+    class Silent(Neuron):
+        dt, batchsz, count, shape = 1.0, batch_size, n_neurons, (n_neurons,)
+        batchedshape = (batch_size, n_neurons)
+        voltage = refrac = spike = torch.zeros(batch_size, n_neurons)
+
+        def clear(self):
+            self.spike = torch.zeros_like(self.spike)
+
+        def forward(self, inputs):
+            return self.spike
+
+    return Silent()
+
+
+def _cell(trains: Trains):
+    from inferno.neural import DeltaCurrent, LinearDense, Serial
+
+    size = trains.size
+    synapse = DeltaCurrent.partialconstructor(1.0)
+    connection = LinearDense((size.n_pre,), (size.n_post,), 1.0, synapse=synapse, batch_size=size.batch)
+    connection.updater = connection.defaultupdater()
+    connection.weight.data.zero_()
+    return connection, Serial(connection, _population(size.n_post, size.batch))
+
+
+def mstdpet(trains: Trains, rule: Rule) -> StepByStep:
+    """`MSTDPET`: two eligibilities, one for each order of spikes; the batch is summed."""
+    from inferno.learn import MSTDPET
+
+    connection, layer = _cell(trains)
+    taus = {"tc_pre": rule.tau_plus, "tc_post": rule.tau_minus, "tc_eligibility": rule.tau_e}
+    trainer = MSTDPET(lr_post=rule.a_plus, lr_pre=-rule.a_minus, **taus)
+    monitors = trainer.register_cell("synapses", layer.cell).monitors
+
+    @torch.no_grad()
+    def step(pre, post, reward):
+        for name, spikes in (("trace_post", post), ("spike_post", post), ("trace_pre", pre), ("spike_pre", pre)):
+            monitors[name].reducer(spikes)
+        monitors["elig_post"].reducer(monitors["trace_pre"].latest, monitors["spike_post"].latest)
+        monitors["elig_pre"].reducer(monitors["trace_post"].latest, monitors["spike_pre"].latest)
+        trainer(reward, scale=rule.lr)
+        connection.update()
+
+    player = StepByStep(trains, step, lambda: connection.weight.detach().numpy())
+    player.kept = (layer, trainer)  # it holds its cells by weak references
+    return player
