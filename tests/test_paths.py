@@ -300,3 +300,16 @@ def test_bad_windows_are_refused(pre, post, mod, word):
 def test_repr_says_which_path_was_chosen():
     assert "path='auto'" in repr(EligibilityTraceModule(4, 3))
     assert "path='rows'" in repr(EligibilityTraceModule(4, 3, settings("rate", "replacing")))
+
+
+def test_large_windows_are_kept_as_booleans_and_what_is_no_spike_as_it_is(monkeypatch):
+    monkeypatch.setattr("snn_plasticity.plasticity.recording.LARGE", 1)
+    trains_in = trains(100, 2, 6, seed=1), trains(100, 2, 5, seed=2)
+    for height, kept in ((1.0, torch.bool), (0.5, torch.float64)):
+        pre, post = (height * side for side in trains_in)
+        plain, fast = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
+        for module in (plain, fast):
+            module.observe_window(pre.clone(), post.clone())
+        assert fast._running.recorded.blocks[0].pre.dtype == kept
+        pre.zero_()
+        torch.testing.assert_close(fast.change(torch.ones(2)), plain.change(torch.ones(2)), rtol=1e-10, atol=1e-11)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 RUN = 64  # steps of a block that grows
+LARGE = 1 << 22  # entries from which a window is kept as booleans at once, if it can be
 
 
 class Block(NamedTuple):
@@ -59,7 +60,10 @@ class Recording:
             for now_pre, now_post in zip(pre, post, strict=True):
                 self.append(now_pre, now_post, dt)
             return
-        self.blocks.append(Block(pre.clone(), post.clone(), dt, len(pre)))
+        large = max(pre.numel(), post.numel()) >= LARGE
+        block = _compacted(Block(pre, post, dt, len(pre))) if large else Block(pre, post, dt, len(pre))
+        kept = (mine.clone() if mine is given else mine for mine, given in ((block.pre, pre), (block.post, post)))
+        self.blocks.append(Block(*kept, dt, len(pre)))
         self._steps += len(pre)
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
