@@ -62,8 +62,9 @@ class Recording:
             return
         large = max(pre.numel(), post.numel()) >= LARGE
         block = _compacted(Block(pre, post, dt, len(pre))) if large else Block(pre, post, dt, len(pre))
-        kept = (mine.clone() if mine is given else mine for mine, given in ((block.pre, pre), (block.post, post)))
-        self.blocks.append(Block(*kept, dt, len(pre)))
+        kept_pre = pre.clone() if block.pre is pre else block.pre
+        kept_post = post.clone() if block.post is post else block.post
+        self.blocks.append(block._replace(pre=kept_pre, post=kept_post))
         self._steps += len(pre)
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
