@@ -21,6 +21,7 @@ FLOORS = (
     {"connection", "diagnostics", "third_factor"},
     {"learner"},
     {"hosts", "plot", "loop"},
+    {"dual"},
     {"contract", "bench"},
     {"__init__", "__main__"},
 )

@@ -1,0 +1,167 @@
+"""A small spiking net learns; while it is motivated, a four times wider one that contains it learns in its place.
+
+    loss fell twice in a row?   no:  the base learns
+                                yes: its weights go up into the large net, which learns, and the shared part comes down
+
+At the end there are two nets: one for small devices, one for large ones. Beside them, the base alone and the large net
+alone, at equal steps and at equal compute.
+
+    python demos/seeking.py --data mnist1d --condition every-fourth --coupling teach --figure seeking.png
+
+Criterion: at most half of the large net's multiply-accumulates, the motivated net within 2 points of the large net at
+equal compute, the base within 2.5 points of the base alone at equal steps; else the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from seeking_data import DATA, Shuffled, Split
+from seeking_nets import HOSTS, STEPS
+from torch import nn
+from tqdm import tqdm
+
+from snn_plasticity.dual import (
+    Always,
+    BaseToo,
+    Comparison,
+    Distill,
+    DualModelTrainer,
+    DualReport,
+    Every,
+    LossDecrease,
+    LossSpike,
+    Never,
+    OverTime,
+    Plateau,
+    RandomActivation,
+    Replace,
+    Sandwich,
+    Seeking,
+    Trainee,
+    widen,
+)
+
+FIGURE = Path("out/seeking.png")
+WIDER = 4
+LR = {"snntorch": 2e-3, "norse": 2e-3}
+SIZES = {"digits": (16, 15), "mnist1d": (32, 10)}  # hidden units of the base, epochs
+CONDITIONS = {
+    "loss-decrease": LossDecrease(2),
+    "loss-spike": LossSpike(1.0),
+    "plateau": Plateau(),
+    "seeking": Seeking(0.7, 0.5),
+    "every-third": Every(3),
+    "every-fourth": Every(4),
+    "random": RandomActivation(0.3),
+    "always": Always(),
+    "never": Never(),
+}
+COUPLINGS = {
+    "replace": Replace(),
+    "base-too": BaseToo(),
+    "distill": Distill(),
+    "teach": Distill(base_first=True),
+    "sandwich": Sandwich(1.0, 0.5),
+}
+HALF, NEAR_LARGE, NEAR_BASE = 0.5, 0.02, 0.025
+
+
+def trainee(net: nn.Module, host: str) -> Trainee:
+    """Surrogate gradients through eight steps, and an optimizer of its own."""
+    return Trainee(net, torch.optim.Adam(net.parameters(), lr=LR[host]), run=OverTime(STEPS))
+
+
+def seed_of_three(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> tuple[DualReport, ...]:
+    """One seed: the two nets together, then each alone, as long as equal compute needs."""
+    hidden, epochs = args.hidden, args.epochs
+    loader, unseen = Shuffled(data.x, data.y), [(data.unseen_x, data.unseen_y)]
+
+    def nets() -> tuple[Trainee, Trainee, object]:
+        torch.manual_seed(seed)
+        base = HOSTS[args.host](data.x.shape[1], hidden)
+        large, weights = widen(base, WIDER, seed=seed)
+        return trainee(base, args.host), trainee(large, args.host), weights
+
+    def fit(trainer: DualModelTrainer, name: str, **until: int) -> DualReport:
+        bar.set_postfix_str(f"seed {seed}: {name}")
+        report = trainer.fit(loader, validation=unseen, progress=False, **until)
+        bar.update()
+        return report
+
+    base, large, weights = nets()
+    condition, coupling = CONDITIONS[args.condition], COUPLINGS[args.coupling]
+    dual = fit(DualModelTrainer(base, large, weights, condition, coupling=coupling, seed=seed), "dual", epochs=epochs)
+    budget = dual.cost.macs
+    base, large, _ = nets()
+    alone = fit(DualModelTrainer(base, seed=seed), "base alone", epochs=epochs)
+    if alone.cost.macs < budget:
+        more = -(-budget * epochs // alone.cost.macs)
+        base, _, _ = nets()
+        alone = fit(DualModelTrainer(base, seed=seed), "base alone, longer", epochs=more)
+    return dual, alone, fit(DualModelTrainer(large, seed=seed), "large alone", epochs=epochs)
+
+
+def judge(seen: Comparison) -> dict[str, bool]:
+    """Each criterion."""
+    rows, macs = seen.rows, seen.compute()
+    return {
+        "compute at most half of the large net's": macs["dual"].mean <= HALF * macs["large alone"].mean,
+        "motivated within 2 points of the large net at equal compute": (
+            rows["motivated − large alone, equal compute"].mean >= -NEAR_LARGE
+        ),
+        "base within 2.5 points of the base alone at equal steps": (
+            rows["base − base alone, equal steps"].mean >= -NEAR_BASE
+        ),
+    }
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=DATA, default="digits", help="(default: %(default)s)")
+    parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
+    parser.add_argument("--condition", choices=CONDITIONS, default="loss-decrease", help="(default: %(default)s)")
+    parser.add_argument("--coupling", choices=COUPLINGS, default="replace", help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help="times through the data (default: 15 for digits, 10 for mnist1d)")
+    parser.add_argument("--hidden", type=int, help="hidden units of the base (default: 16, 32)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    hidden, epochs = SIZES[args.data]
+    args.hidden, args.epochs = args.hidden or hidden, args.epochs or epochs
+    for name in ("seeds", "epochs", "hidden"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}; expected 1 or more.")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    torch.set_num_threads(1)  # the tensors are small
+    data, start = DATA[args.data](), time.perf_counter()
+    with tqdm(total=4 * args.seeds, unit="run", desc=args.data, disable=None) as bar:
+        runs = [seed_of_three(args, data, seed, bar) for seed in range(args.seeds)]
+    seen = Comparison(*zip(*runs, strict=True))
+    verdict = judge(seen)
+    print(seen.table())
+    for criterion, met in verdict.items():
+        print(f"{criterion}: {'ok' if met else 'FAILED'}")
+    print(f"{args.host}, {args.data}, {args.condition}, {args.coupling}: {time.perf_counter() - start:.1f} s")
+    if args.json:
+        numbers = {name: list(value) for name, value in seen.rows.items()}
+        args.json.write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    args.figure.parent.mkdir(parents=True, exist_ok=True)
+    seen.figure(args.figure)
+    print(f"figure: {args.figure}")
+    return 0 if all(verdict.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""Two nets, one inside the other: a small one that always learns, and a large one that is recruited while motivated.
+
+history ─► condition ─► base learns                        (most steps)
+                   └──► up ─► large net learns ─► down     (motivated steps)
+"""
+
+from .comparison import Comparison as Comparison
+from .coupling import BaseToo as BaseToo
+from .coupling import Distill as Distill
+from .coupling import Replace as Replace
+from .coupling import Sandwich as Sandwich
+from .deepen import deepen as deepen
+from .history import History as History
+from .history import replay as replay
+from .meter import Cost as Cost
+from .meter import Meter as Meter
+from .motivation import After as After
+from .motivation import Always as Always
+from .motivation import Condition as Condition
+from .motivation import CountMatched as CountMatched
+from .motivation import Curiosity as Curiosity
+from .motivation import Every as Every
+from .motivation import LossDecrease as LossDecrease
+from .motivation import LossSpike as LossSpike
+from .motivation import Never as Never
+from .motivation import Plateau as Plateau
+from .motivation import RandomActivation as RandomActivation
+from .motivation import Seeking as Seeking
+from .motivation import When as When
+from .motivation import loss_signals as loss_signals
+from .pair import Pair as Pair
+from .report import DualReport as DualReport
+from .rollout import OverTime as OverTime
+from .stopping import EarlyStopping as EarlyStopping
+from .trainee import Diverged as Diverged
+from .trainee import PlasticTrainee as PlasticTrainee
+from .trainee import Score as Score
+from .trainee import Trainee as Trainee
+from .trainer import DualModelTrainer as DualModelTrainer
+from .weights_map import Slot as Slot
+from .weights_map import WeightsMap as WeightsMap
+from .widen import Growth as Growth
+from .widen import widen as widen

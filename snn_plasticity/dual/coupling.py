@@ -1,0 +1,147 @@
+"""Couplings: what a motivated step does with the two nets.
+
+    Replace      up · motivated learns · down                                        (the paper)
+    BaseToo      base learns · up · motivated learns · down                          (the other reading)
+    Distill      up · motivated learns · down · base learns from labels and from the motivated net's answers
+                 (with base_first: base learns · up · …)
+    Sandwich     up · motivated learns from both nets' gradients at once · down
+
+A coupling is an object with `base_first` and `motivated_step(pair, batch) -> loss`; one of your own needs no edit here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from .pair import Pair
+from .trainee import Trainee
+
+
+class Coupling(Protocol):
+    """How the large net's step meets the base."""
+
+    @property
+    def base_first(self) -> bool:
+        """Whether the base learns from every batch on its own, before a motivated step."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether a motivated step moves parameters more than once, so that all must be remembered for a way back."""
+        ...
+
+    def motivated_step(self, pair: Pair, batch: Any) -> float:
+        """One motivated step; the loss of the large net."""
+        ...
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A motivated step takes the place of the base's."""
+
+    base_first: bool = False
+    several: bool = False
+
+    def motivated_step(self, pair: Pair, batch: Any) -> float:
+        """Up, learn, down."""
+        pair.up()
+        loss = pair.motivated.train(batch)
+        pair.down()
+        return loss
+
+
+@dataclass(frozen=True)
+class BaseToo(Replace):
+    """The base learns from every batch; where motivated, the large net learns from it as well."""
+
+    base_first: bool = True
+    several: bool = True
+
+
+@dataclass(frozen=True)
+class Distill:
+    """After a motivated step, the base learns from the same batch: from its labels and from the large net's answers.
+
+        L = (1 − share) · loss(base, labels) + share · T² · KL(softmax(motivated/T) ‖ softmax(base/T))
+
+    Args:
+        share: of the answers. temperature: T, which softens them.
+        base_first: the base learns from every batch on its own as well, before it is taught.
+
+    Hinton, Vinyals & Dean 2015.
+    """
+
+    share: float = 0.5
+    temperature: float = 2.0
+    base_first: bool = False
+    several: bool = True
+
+    def motivated_step(self, pair: Pair, batch: Any) -> float:
+        """Up, learn, down, and teach."""
+        base, motivated = _by_gradients(self, pair)
+        pair.up()
+        output, target = motivated.output(batch)
+        loss = motivated.learn(motivated.objective(output, target))
+        pair.down()
+        base.learn(_taught(base, batch, output.detach(), self.share, self.temperature))
+        return loss
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """The shared weights follow both nets at once: one step of the motivated net on the sum of two losses.
+
+        g = ∇ loss(motivated, labels) + weight · ∇ L(base)        L as in `Distill`
+
+    So the base stays a net in its own right while its weights serve the large one.
+
+    Args:
+        weight: of the base's gradient. share, temperature: of the large net's answers in the base's loss.
+
+    Yu & Huang 2019 (universally slimmable networks: the sandwich rule with in-place distillation).
+    """
+
+    weight: float = 1.0
+    share: float = 0.0
+    temperature: float = 2.0
+    base_first: bool = False
+    several: bool = False
+
+    def motivated_step(self, pair: Pair, batch: Any) -> float:
+        """Up, learn from both, down."""
+        base, motivated = _by_gradients(self, pair)
+        pair.up()
+        for net in (base, motivated):
+            net.optimizer.zero_grad(set_to_none=True)
+        output, target = motivated.output(batch)
+        loss = motivated.backward(motivated.objective(output, target))
+        motivated.backward(self.weight * _taught(base, batch, output.detach(), self.share, self.temperature))
+        for mine, other, index in pair.shared():
+            if mine.grad is not None and other.grad is not None:
+                other.grad[index] += mine.grad
+        base.optimizer.zero_grad(set_to_none=True)
+        motivated.follow()
+        pair.down()
+        return loss
+
+
+def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:
+    output, target = base.output(batch)
+    loss = base.objective(output, target)
+    if not share:
+        return loss
+    soft = F.log_softmax(answers.float() / temperature, -1)
+    gap = F.kl_div(F.log_softmax(output.float() / temperature, -1), soft, log_target=True, reduction="batchmean")
+    return (1.0 - share) * loss + share * temperature**2 * gap
+
+
+def _by_gradients(coupling: Coupling, pair: Pair) -> tuple[Trainee, Trainee]:
+    if not isinstance(pair.base, Trainee) or not isinstance(pair.motivated, Trainee):
+        raise TypeError(
+            f"{coupling!r} mixes gradients; expected two Trainee. Use Replace() or BaseToo() for plasticity."
+        )
+    return pair.base, pair.motivated

@@ -1,0 +1,125 @@
+"""deepen: a larger network with layers that the base does not have, and the map into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import require_choice
+from ..hosts.survey import survey
+from .relay import relay_gains
+from .tensors import clone, tensors_of
+from .weights_map import Slot, WeightsMap
+from .widen import INITS, Growth
+from .wiring import wiring_of
+
+
+class Deeper(nn.Module):
+    """A neuron, a layer of synapses and a second neuron of its kind, in the place of the neuron alone.
+
+    In a forward that passes states along, it takes and returns the states of both.
+    """
+
+    def __init__(self, first: nn.Module, synapses: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.synapses, self.second = first, synapses, second
+
+    def forward(self, current: Tensor, *state: Any) -> Any:
+        """As the neuron: spikes, and states where it returns them."""
+        both = state[0] if len(state) == 1 and isinstance(state[0], _States) else None
+        output = self.first(current, *(both.first if both else state))
+        spikes, mine = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
+        inner = self.second(self.synapses(spikes), *(both.second if both else ()))
+        if mine is None:
+            return inner
+        return inner[0], _States(mine, inner[1:])
+
+    def __getattr__(self, name: str) -> Any:
+        """What the forward asks of the neuron, such as its initial state."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("first"), name)
+
+
+class _States:
+    def __init__(self, first: tuple, second: tuple) -> None:
+        self.first, self.second = first, second
+
+
+def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = None, seed: int = 0) -> Growth:
+    """A network with one more hidden layer, and the map into it.
+
+    Args:
+        base: a network with layers and neurons of snnTorch or Norse; it is not changed.
+        after: the neuron behind which the new layer comes: a Linear from each of its units to each, and a neuron of
+            the same kind.
+        init: "fresh", or "preserving": one-to-one synapses so strong that every spike is passed on in the same step.
+        sample: an input for a dry run; needed where the first layer is no nn.Linear.
+        seed: of fresh weights; the global random numbers are not touched.
+
+    Raises:
+        ValueError: `after` is no neuron of a linear layer, or its kind cannot relay spikes.
+
+    >>> import snntorch
+    >>> base = nn.Sequential(nn.Linear(4, 3), snntorch.Leaky(0.9, init_hidden=True), nn.Linear(3, 2))
+    >>> motivated, weights = deepen(base, "1", init="preserving")
+    >>> [type(module).__name__ for module in motivated]
+    ['Linear', 'Leaky', 'Linear', 'Leaky', 'Linear']
+    >>> weights.slots["2.weight"].name
+    '4.weight'
+    """
+    require_choice("init", init, INITS)
+    found, motivated = survey(base), clone(base)
+    if after not in found.neurons or found.own and after in {o.neuron.name for o in found.own.values()}:
+        raise ValueError(
+            f"after = {after!r}; expected a neuron with no weights of its own: {', '.join(found.neurons)}."
+        )
+    wiring = wiring_of(base, sample)
+    units = wiring.widths[wiring.reads[after].units or ""]
+    neuron = motivated.get_submodule(after)
+    second, synapses = clone(neuron), _synapses(neuron, units, init, seed)
+    home, _, own = after.rpartition(".")
+    parent = motivated.get_submodule(home)
+    if isinstance(parent, nn.Sequential):
+        moved = _insert(parent, own, [synapses, second], home)
+    else:
+        setattr(parent, own, Deeper(neuron, synapses, second))
+        moved = {f"{after}.": f"{after}.first."}
+    slots = {name: Slot(_moved(name, moved)) for name in tensors_of(base)}
+    weights = WeightsMap(slots)
+    weights.check(base, motivated)
+    return Growth(motivated.train(base.training), weights)
+
+
+def _synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer = nn.Linear(units, units)
+    if init == "preserving":
+        gains = relay_gains(neuron, units)
+        with torch.no_grad():
+            layer.weight.copy_(torch.diag(gains))
+            layer.bias.zero_()
+    return layer
+
+
+def _insert(parent: nn.Sequential, own: str, new: list[nn.Module], home: str) -> dict[str, str]:
+    """New modules behind one of a Sequential, numbered anew; which prefixes moved."""
+    modules, prefix = list(parent), f"{home}." if home else ""
+    at = list(parent._modules).index(own) + 1
+    moved = {f"{prefix}{k}.": f"{prefix}{k + len(new)}." for k in range(at, len(modules))}
+    grown = [*modules[:at], *new, *modules[at:]]
+    parent._modules.clear()
+    for k, module in enumerate(grown):
+        parent.add_module(str(k), module)
+    stateful = getattr(parent, "stateful_layers", None)
+    if isinstance(stateful, list):  # of Norse's SequentialState: who takes a state
+        stateful[at:at] = [False, stateful[at - 1]]
+    return moved
+
+
+def _moved(name: str, moved: dict[str, str]) -> str:
+    return next((new + name[len(old) :] for old, new in moved.items() if name.startswith(old)), name)

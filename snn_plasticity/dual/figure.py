@@ -1,0 +1,124 @@
+"""The figures of the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, dress
+from .comparison import Comparison, spent
+from .report import DualReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOOKS = {
+    "base": (BLUE, "-"),
+    "motivated": (VERMILION, "-"),
+    "base alone": (BLUE, (0, (4, 2))),
+    "large alone": (VERMILION, (0, (4, 2))),
+}
+
+
+def run_figure(run: DualReport) -> Figure:
+    """One run: its losses with the motivated steps marked, and its validations."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    losses(left, run)
+    for name in ("base", "motivated"):
+        if run.curve and getattr(run.curve[0], name) is not None:
+            accuracy = [point.score(name).accuracy for point in run.curve]
+            right.plot([point.step for point in run.curve], accuracy, color=LOOKS[name][0], label=name)
+    if run.curve:
+        right.legend(frameon=False)
+    dress(right, "step", "accuracy")
+    return figure
+
+
+def comparison_figure(seen: Comparison) -> Figure:
+    """Losses, learning curves, ledger, and accuracy against compute."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.0, 7.0), layout="constrained")
+    panels = figure.subplots(2, 2)
+    losses(panels[0, 0], seen.dual[0])
+    panels[0, 0].set_title("one run, batch by batch", loc="left", fontsize=10)
+    curves(panels[0, 1], seen, "step")
+    panels[0, 1].set_xlim(0, max(run.history.step for run in seen.dual))
+    panels[0, 1].set_title("at equal steps", loc="left", fontsize=10)
+    ledger(panels[1, 0], seen)
+    curves(panels[1, 1], seen, "macs")
+    end = float(np.mean([run.curve[-1].macs for run in seen.dual])) / 1e9
+    panels[1, 1].set_xlim(0, 1.1 * end)
+    panels[1, 1].axvline(end, color=FAINT, linewidth=0.8, zorder=0)
+    panels[1, 1].annotate(" spent by the dual runs", (end, 0.02), xycoords=("data", "axes fraction"), rotation=90,
+                          ha="right", fontsize=8, color=FAINT)  # fmt: skip
+    panels[1, 1].set_title("at equal compute", loc="left", fontsize=10)
+    low, high = panels[0, 1].get_ylim()
+    for ax in (panels[0, 1], panels[1, 1]):
+        ax.set_ylim(max(low, high - 0.5), high)
+    return figure
+
+
+def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
+    """The loss of every batch, smoothed by a running median, and the motivated steps as ticks below."""
+    values, motivated = np.asarray(run.history.losses), np.asarray(run.history.motivated, dtype=bool)
+    steps = np.arange(len(values))
+    for name, mine in (("base", ~motivated), ("motivated", motivated)):
+        if mine.any():
+            color = LOOKS[name][0]
+            ax.plot(steps[mine], values[mine], ".", color=color, markersize=2.0, alpha=0.35)
+            ax.plot(steps[mine], _smooth(values[mine], width), color=color, linewidth=1.6, label=f"{name} steps")
+    ax.plot(steps[motivated], np.full(motivated.sum(), -0.03), "|", color=VERMILION, markersize=5, alpha=0.5,
+            transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
+    ax.tick_params(axis="x", pad=9)
+    ax.legend(frameon=False)
+    dress(ax, f"step ({motivated.mean():.0%} motivated, marked below)", "loss of the batch")
+
+
+def curves(ax: Axes, seen: Comparison, axis: str) -> None:
+    """Accuracy of all four nets against steps or compute, mean and band of one standard error."""
+    scale = 1e9 if axis == "macs" else 1.0
+    lines = (("base", seen.dual, "base"), ("motivated", seen.dual, "motivated"),
+             ("base alone", seen.base_alone, "base"), ("large alone", seen.large_alone, "base"))  # fmt: skip
+    for label, runs, net in lines:
+        number = min(len(run.curve) for run in runs)
+        x = np.mean([[getattr(p, axis) for p in run.curve[:number]] for run in runs], axis=0) / scale
+        y = np.array([[p.score(net).accuracy for p in run.curve[:number]] for run in runs])
+        color, dashes = LOOKS[label]
+        ax.plot(x, y.mean(0), color=color, linestyle=dashes, linewidth=1.8, label=label)
+        if len(runs) > 1:
+            error = y.std(0, ddof=1) / np.sqrt(len(runs))
+            ax.fill_between(x, y.mean(0) - error, y.mean(0) + error, color=color, alpha=0.15, linewidth=0)
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.88, 0.0))
+    dress(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", "held-out accuracy")
+
+
+def ledger(ax: Axes, seen: Comparison) -> None:
+    """Compute as a share of the large net's, in both currencies."""
+    names = ["base alone", "dual", "large alone"]
+    runs: dict[str, Sequence[DualReport]] = dict(
+        zip(names, (seen.base_alone, seen.dual, seen.large_alone), strict=True)
+    )
+    for k, (unit, said, color) in enumerate(
+        (("macs", "multiply-accumulates", GREEN), ("synops", "synaptic operations", ORANGE))
+    ):
+        steps = [run.history.step for run in seen.dual]
+        mean = {n: np.mean([spent(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
+        shares = [mean[n] / mean["large alone"] for n in names]
+        bars = ax.bar(np.arange(3) + 0.38 * (k - 0.5), shares, 0.36, color=color, label=said)
+        ax.bar_label(bars, [f"{mean[n] / 1e9:.2g}" for n in names], fontsize=8, padding=2)
+    ax.set_xticks(range(3), names)
+    ax.set_title("what it cost, at equal steps (numbers: 10⁹)", loc="left", fontsize=10)
+    ax.legend(frameon=False)
+    dress(ax, "", "share of the large net's")
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    half = width // 2
+    return np.array([np.median(values[max(0, k - half) : k + half + 1]) for k in range(len(values))])

@@ -1,0 +1,110 @@
+"""What computing costs: multiply-accumulates of dense hardware, and synaptic operations of event-driven hardware.
+
+    Linear                MACs = outputs · fan-in                  synaptic operations = Σ non-zero inputs · fan-out
+    a pass with a graph   MACs × 3: forward, and backward for the inputs and for the weights
+
+Neurons, norms and copying weights are not counted: they grow with the units, not with the synapses.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..hosts.neuron import Neuron
+from ..hosts.norse import dense
+from ..hosts.survey import survey
+
+BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
+
+
+class Cost(NamedTuple):
+    """What was spent.
+
+    Args:
+        macs: multiply-accumulates.
+        synops: synaptic operations actually spiked in forward passes.
+    """
+
+    macs: int = 0
+    synops: int = 0
+
+    def plus(self, other: Cost) -> Cost:
+        """Both together."""
+        return Cost(self.macs + other.macs, self.synops + other.synops)
+
+
+class Meter:
+    """Counts what a model computes within a `with` block; outside of it, the model carries no hook.
+
+    Args:
+        model: whose layers are watched.
+
+    >>> net = nn.Linear(3, 2)
+    >>> with Meter(net) as meter:
+    ...     _ = net(torch.tensor([[1.0, 0.0, 1.0]]))
+    >>> meter.read()
+    Cost(macs=18, synops=4)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._macs = 0
+        self._synops: Tensor | float = 0.0
+        self._fans: dict[tuple, Tensor] = {}
+        self._layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))]
+        self._owned = list(survey(model).own.values())
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Meter:
+        self._handles = [layer.register_forward_hook(self._layer) for layer in self._layers]
+        for own in self._owned:
+            self._handles.append(own.neuron.proper.register_forward_hook(self._own(own), with_kwargs=True))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def read(self) -> Cost:
+        """What was spent since the last reading."""
+        cost = Cost(self._macs, round(float(self._synops)))
+        self._macs, self._synops = 0, 0.0
+        return cost
+
+    def _layer(self, layer: Any, args: Any, output: Tensor) -> None:
+        given = args[0].detach()
+        self._add(output.numel() * layer.weight[0].numel(), output)
+        if isinstance(layer, nn.Linear):
+            self._synops = self._synops + given.count_nonzero().double() * layer.out_features
+        else:
+            self._synops = self._synops + ((given != 0) * self._fan(layer, given, output)).sum(dtype=torch.float64)
+
+    def _fan(self, layer: Any, given: Tensor, output: Tensor) -> Tensor:
+        """How many outputs each input reaches."""
+        key = (id(layer), given.shape, given.device)
+        if key not in self._fans:
+            with torch.enable_grad():
+                probe = torch.zeros_like(given[:1], dtype=torch.float32).requires_grad_()
+                ones = torch.ones_like(layer.weight, dtype=torch.float32)
+                self._fans[key] = torch.autograd.grad(layer._conv_forward(probe, ones, None).sum(), probe)[0].detach()
+        return self._fans[key]
+
+    def _own(self, own: Any) -> Any:
+        neuron: Neuron = own.neuron
+        time_major = neuron.kind.time_major
+
+        def count(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            firing = neuron.read(args, kwargs, output)
+            pre = dense(own.weight.pre(firing, time_major))
+            weight = getattr(module, own.attribute)
+            self._add(prod(pre.shape[:-1]) * weight.numel(), firing.spikes)
+            self._synops = self._synops + pre.count_nonzero().double() * len(weight)
+
+        return count
+
+    def _add(self, macs: int, output: Tensor) -> None:
+        self._macs += macs * (1 + BACKWARD * output.requires_grad)

@@ -1,0 +1,301 @@
+"""Motivation: when the large net is recruited. Conditions look at a `History` and remember nothing themselves.
+
+    LossDecrease(2) & ~Plateau()        Seeking() | RandomActivation(0.05)
+
+Any function of a history that returns a bool is a condition; `When(function)` gives it the operators too. Same history
+and same seed, same answer.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+from math import sqrt, tanh
+from statistics import fmean, pstdev
+
+from .history import Ask, History, decide
+
+
+class Condition:
+    """A condition that can be combined with others by &, | and ~."""
+
+    def __call__(self, history: History) -> bool:
+        """Whether the next batch trains the large net."""
+        raise NotImplementedError
+
+    def __and__(self, other: Ask) -> Condition:
+        return _Both(self, other)
+
+    def __or__(self, other: Ask) -> Condition:
+        return _Either(self, other)
+
+    def __invert__(self) -> Condition:
+        return _Not(self)
+
+    def __rand__(self, other: Ask) -> Condition:
+        return _Both(When(other), self)
+
+    def __ror__(self, other: Ask) -> Condition:
+        return _Either(When(other), self)
+
+
+@dataclass(frozen=True, repr=False)
+class _Both(Condition):
+    first: Ask
+    second: Ask
+
+    def __call__(self, history: History) -> bool:
+        return decide(self.first, history) and decide(self.second, history)
+
+    def __repr__(self) -> str:
+        return f"({self.first!r} & {self.second!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class _Either(Condition):
+    first: Ask
+    second: Ask
+
+    def __call__(self, history: History) -> bool:
+        return decide(self.first, history) or decide(self.second, history)
+
+    def __repr__(self) -> str:
+        return f"({self.first!r} | {self.second!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class _Not(Condition):
+    inner: Ask
+
+    def __call__(self, history: History) -> bool:
+        return not decide(self.inner, history)
+
+    def __repr__(self) -> str:
+        return f"~{self.inner!r}"
+
+
+@dataclass(frozen=True)
+class When(Condition):
+    """A function of your own, with the operators of a condition."""
+
+    function: Ask
+
+    def __call__(self, history: History) -> bool:
+        """What the function says."""
+        return self.function(history)
+
+
+@dataclass(frozen=True)
+class Always(Condition):
+    """Every step trains the large net."""
+
+    def __call__(self, history: History) -> bool:
+        """True."""
+        return True
+
+
+@dataclass(frozen=True)
+class Never(Condition):
+    """No step does."""
+
+    def __call__(self, history: History) -> bool:
+        """False."""
+        return False
+
+
+@dataclass(frozen=True)
+class LossDecrease(Condition):
+    """The loss fell k times in a row: L(t−1) < L(t−2) < … < L(t−1−k).
+
+    On noise without a trend this holds with probability 1/(k+1)!.
+
+    >>> LossDecrease(2)(History([1.0, 0.9, 0.8]))
+    True
+
+    Acheli & Gaaloul 2026 (arXiv 2602.21064).
+    """
+
+    k: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least(self, "k", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it fell."""
+        last = history.losses[-self.k - 1 :]
+        return len(last) == self.k + 1 and all(a > b for a, b in zip(last, last[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class LossSpike(Condition):
+    """The last loss stands out: L(t−1) > mean + factor · s.d. of the `window` losses before it."""
+
+    factor: float = 2.0
+    window: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(self, "window", 2)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it does."""
+        before = history.losses[-self.window - 1 : -1]
+        return len(before) == self.window and history.losses[-1] > fmean(before) + self.factor * pstdev(before)
+
+
+@dataclass(frozen=True)
+class Plateau(Condition):
+    """The loss has stopped falling: mean of the last `window` > (1 − tolerance) · mean of the `window` before."""
+
+    window: int = 20
+    tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        _at_least(self, "window", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it has."""
+        last = history.losses[-2 * self.window :]
+        if len(last) < 2 * self.window:
+            return False
+        return fmean(last[self.window :]) > (1.0 - self.tolerance) * fmean(last[: self.window])
+
+
+@dataclass(frozen=True)
+class Curiosity(Condition):
+    """Something is new: the signal reaches the threshold."""
+
+    threshold: float = 0.5
+    signal: str = "novelty"
+
+    def __call__(self, history: History) -> bool:
+        """Whether it does now."""
+        return history.trail(self.signal)[-1] >= self.threshold
+
+
+@dataclass(frozen=True)
+class Seeking(Condition):
+    """SEEKING: curious and expecting something good, with hysteresis.
+
+        on   when curiosity >= on and anticipation >= on;    off  when either falls below `off`
+
+    Args:
+        on, off: the two thresholds; between them it stays as it was.
+        curiosity, anticipation: names of the signals, for instance arousal and valence of an affective state.
+
+    Raises:
+        ValueError: off > on.
+
+    >>> up_and_down = [0.2, 0.6, 0.4, 0.1]
+    >>> from .history import replay
+    >>> replay(Seeking(on=0.5, off=0.3), [0.0] * 4, {"curiosity": up_and_down, "anticipation": [1.0] * 4})
+    [False, True, True, False]
+
+    Panksepp 1998, *Affective Neuroscience*; Acheli & Gaaloul 2026.
+    """
+
+    on: float = 0.3
+    off: float = 0.1
+    curiosity: str = "curiosity"
+    anticipation: str = "anticipation"
+
+    def __post_init__(self) -> None:
+        if not self.off <= self.on:
+            raise ValueError(f"Seeking: off = {self.off!r} and on = {self.on!r}; expected off <= on.")
+
+    def __call__(self, history: History) -> bool:
+        """The last time that either threshold was crossed decides."""
+        pairs = zip(reversed(history.trail(self.curiosity)), reversed(history.trail(self.anticipation)), strict=True)
+        for level in (min(pair) for pair in pairs):
+            if level >= self.on:
+                return True
+            if level < self.off:
+                return False
+        return False
+
+
+@dataclass(frozen=True)
+class RandomActivation(Condition):
+    """Each step with probability p, whatever happens; every step has its own random number."""
+
+    p: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"RandomActivation.p = {self.p!r}; expected a probability in [0, 1].")
+
+    def __call__(self, history: History) -> bool:
+        """The throw of this step."""
+        return random.Random(f"{self.seed}/{history.step}").random() < self.p
+
+
+@dataclass(frozen=True)
+class CountMatched(Condition):
+    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent."""
+
+    count: int
+    of: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.count <= self.of:
+            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
+
+    def __call__(self, history: History) -> bool:
+        """Whether this step was drawn."""
+        return history.step in _drawn(self.count, self.of, self.seed)
+
+
+@dataclass(frozen=True)
+class Every(Condition):
+    """Every n-th step."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _at_least(self, "n", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it is its turn."""
+        return history.step % self.n == self.n - 1
+
+
+@dataclass(frozen=True)
+class After(Condition):
+    """From a step on: a warm-up in which the base learns alone."""
+
+    step: int
+
+    def __call__(self, history: History) -> bool:
+        """Whether the warm-up is over."""
+        return history.step >= self.step
+
+
+def loss_signals(history: History, window: int = 20) -> dict[str, float]:
+    """Curiosity and anticipation from the net's own prediction error, its loss.
+
+        curiosity = tanh(|L(t−1) − mean| / s.d.)        surprise, in units of what is usual
+        anticipation = tanh((earlier half − later half) / s.e.)    progress, which promises more of it
+
+    >>> loss_signals(History([1.0, 0.8, 0.6, 0.4]))["anticipation"] > 0.9
+    True
+    """
+    last = history.losses[-window:]
+    if len(last) < 4:
+        return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
+    half, spread = len(last) // 2, pstdev(last) + 1e-12
+    surprise = tanh(abs(last[-1] - fmean(last)) / spread)
+    progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
+    return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}
+
+
+@lru_cache(maxsize=32)
+def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
+    return frozenset(random.Random(f"{seed}").sample(range(of), count))
+
+
+def _at_least(condition: Condition, field: str, low: int) -> None:
+    value = getattr(condition, field)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{type(condition).__name__}.{field} = {value!r}; expected a whole number >= {low}.")

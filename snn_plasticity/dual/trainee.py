@@ -1,0 +1,271 @@
+"""One net and how it learns: by surrogate gradients, or by three-factor plasticity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from ..learner import PlasticityLearner
+from .tensors import forget
+
+
+class Score(NamedTuple):
+    """How a net does on data it does not learn from."""
+
+    loss: float
+    accuracy: float
+
+
+class Diverged(FloatingPointError):
+    """A loss or a gradient is no number any more."""
+
+
+class Learning(Protocol):
+    """What the trainer needs of a net."""
+
+    model: nn.Module
+    learner: PlasticityLearner | None
+
+    def train(self, batch: Any) -> float:
+        """One step on one batch; its loss."""
+        ...
+
+    def evaluate(self, batches: Iterable[Any]) -> Score:
+        """How it does; nothing changes."""
+        ...
+
+    def end_epoch(self) -> None:
+        """All batches were seen once."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the model itself."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        ...
+
+
+def call(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's output; where it returns its state too, without it."""
+    output = model(x)
+    return output[0] if isinstance(output, tuple) else output
+
+
+class Trainee:
+    """A net that learns by gradients.
+
+    Args:
+        model: the net. Hidden states that neurons hold themselves start anew with every batch.
+        optimizer: of its parameters.
+        loss: (output, target) -> scalar.
+        run: (model, x) -> output, for a loop over time; None calls the model once.
+        scheduler: of the learning rate, stepped once per epoch, or with `per_step` after each step of this net.
+        clip_norm: largest norm of the gradient.
+        amp: dtype of automatic mixed precision, torch.bfloat16 or torch.float16 (with loss scaling on CUDA).
+
+    Raises:
+        ValueError: the optimizer holds parameters that are not the model's, or none that are.
+
+    >>> net = nn.Linear(2, 2)
+    >>> trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    """
+
+    learner: PlasticityLearner | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
+        *,
+        run: Callable[[nn.Module, Any], Tensor] = call,
+        scheduler: Any = None,
+        per_step: bool = False,
+        clip_norm: float | None = None,
+        amp: torch.dtype | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
+        self.scheduler, self.per_step, self.clip_norm, self.amp = scheduler, per_step, clip_norm, amp
+        half = amp is torch.float16 and device_of(model).type == "cuda"
+        self.scaler: Any = torch.amp.GradScaler("cuda") if half else None  # type: ignore[attr-defined]
+        mine = {id(p) for p in model.parameters()}
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if not held or any(id(p) not in mine for p in held):
+            raise ValueError(
+                f"The optimizer holds {len(held)} tensors, and not all are parameters of this {type(model).__name__}; "
+                "expected an optimizer of its own for each net, built on model.parameters()."
+            )
+
+    def output(self, batch: Any) -> tuple[Tensor, Any]:
+        """What the net makes of a batch (x, target), and the target."""
+        x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), tuple(batch))
+        forget(self.model)
+        with torch.autocast(device_of(self.model).type, dtype=self.amp, enabled=self.amp is not None):
+            return self.run(self.model, x), target
+
+    def loss(self, batch: Any) -> Tensor:
+        """Of one batch, with its graph."""
+        output, target = self.output(batch)
+        with torch.autocast(device_of(self.model).type, enabled=False):
+            return self.objective(output.float() if self.amp else output, target)
+
+    def train(self, batch: Any) -> float:
+        """One step on one batch.
+
+        Raises:
+            Diverged: the loss or the gradient is no finite number; no parameter has moved.
+        """
+        return self.learn(self.loss(batch))
+
+    def learn(self, loss: Tensor) -> float:
+        """Follow the gradient of a loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        value = self.backward(loss)
+        self.follow()
+        return value
+
+    def backward(self, loss: Tensor) -> float:
+        """Add the gradient of a loss to what is there; its value."""
+        value = require_number(float(loss.detach()))
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return value
+
+    def follow(self) -> None:
+        """Follow the gradients that are there."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        held = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.scaler is None and held and not bool(torch.isfinite(torch.stack([p.grad.norm() for p in held])).all()):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise Diverged("its gradient holds NaN or infinity")
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(held, self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:  # skips steps whose scaled gradient overflowed
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.per_step and self.scheduler is not None:
+            self.scheduler.step()
+
+    def evaluate(self, batches: Iterable[Any]) -> Score:
+        """Mean loss and accuracy; no state and no random number is used up."""
+        return evaluate(self.model, self.output, self.objective, batches)
+
+    def end_epoch(self) -> None:
+        """The scheduler's turn."""
+        if self.scheduler is not None and not self.per_step:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizer, scheduler and loss scaling."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": scheduler,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
+
+class PlasticTrainee:
+    """A net that learns by three-factor plasticity, without gradients.
+
+    Args:
+        model: the net.
+        learner: what `attach(model, ...)` returned.
+        teach: (model, learner, batch) -> loss: runs the model, tells the learner its modulator, and says how it went.
+        run, loss: for the evaluation, as in `Trainee`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learner: PlasticityLearner,
+        teach: Callable[[nn.Module, PlasticityLearner, Any], float],
+        loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
+        *,
+        run: Callable[[nn.Module, Any], Tensor] = call,
+    ) -> None:
+        self.model, self.teach, self.objective, self.run = model, teach, loss, run
+        self.learner: PlasticityLearner | None = learner
+
+    def train(self, batch: Any) -> float:
+        """One step on one batch, as `teach` does it."""
+        assert self.learner is not None
+        forget(self.model)
+        with torch.no_grad():
+            return require_number(float(self.teach(self.model, self.learner, batch)))
+
+    def evaluate(self, batches: Iterable[Any]) -> Score:
+        """Mean loss and accuracy; the learner does not listen."""
+        assert self.learner is not None
+        with self.learner.paused():
+            return evaluate(
+                self.model, lambda batch: (self.run(self.model, batch[0]), batch[1]), self.objective, batches
+            )
+
+    def end_epoch(self) -> None:
+        """Nothing to do."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Eligibility and modulators."""
+        assert self.learner is not None
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        assert self.learner is not None
+        self.learner.load_state_dict(state["learner"])
+
+
+def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:
+    """Mean loss, and share of right answers where targets are classes."""
+    loss = right = count = 0.0
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            for batch in batches:
+                answer, target = output(batch)
+                size = len(answer)
+                loss, count = loss + size * float(objective(answer, target)), count + size
+                classes = isinstance(target, Tensor) and not target.is_floating_point()
+                right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not count:
+        raise ValueError("The validation data hold no batch; expected at least one.")
+    return Score(loss / count, right / count)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lives."""
+    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+
+
+def require_number(loss: float) -> float:
+    """A loss that is one.
+
+    Raises:
+        Diverged: NaN or infinity.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(f"its loss is {loss}")
+    return loss

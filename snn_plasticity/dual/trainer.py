@@ -1,0 +1,284 @@
+"""DualModelTrainer: a small net learns; while motivated, a large one that contains it learns in its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from .checkpoint import read, rng_state, set_rng_state, write
+from .coupling import BaseToo, Coupling, Replace
+from .guard import Guard
+from .history import Ask, History, decide
+from .meter import Cost, Meter
+from .motivation import LossDecrease, Never, loss_signals
+from .order import Order
+from .pair import Pair
+from .progress import Progress
+from .report import DualReport, Point
+from .stopping import EarlyStopping, Until
+from .tensors import forget
+from .trainee import Diverged, Learning
+from .weights_map import WeightsMap
+
+Signals = Callable[[History, Any], Mapping[str, float]]
+
+
+class Step(NamedTuple):
+    """One step: its loss, whether it was motivated, what it cost."""
+
+    loss: float
+    motivated: bool
+    cost: Cost
+
+
+def _own_signals(history: History, batch: Any) -> dict[str, float]:
+    return loss_signals(history)
+
+
+class DualModelTrainer:
+    """Trains two nets, the small one inside the large one.
+
+        condition(history)?   no:  base learns
+                              yes: base ─copy─► motivated;  motivated learns;  shared part ─copy─► base
+
+    Args:
+        base: how the small net learns: a `Trainee` or a `PlasticTrainee`.
+        motivated: how the large one does; None trains one net alone, the plain way.
+        weights: where the small net lies in the large one.
+        condition: any function of a `History` that returns a bool.
+        coupling: what a motivated step does; None is `Replace()`, the paper's.
+        train_base_too: the base learns from motivated batches as well; short for `BaseToo()`.
+        signals: (history, batch) -> named numbers for the condition; None measures them from the losses. If it has
+            a `state_dict`, that is saved too.
+        seed: of the order of the data.
+
+    Raises:
+        ValueError: a map or nets that do not fit together; see `Pair`.
+
+    >>> import torch
+    >>> from snn_plasticity.dual import Trainee, widen
+    >>> small = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> large, weights = widen(small, 2)
+    >>> nets = [Trainee(net, torch.optim.Adam(net.parameters())) for net in (small, large)]
+    >>> trainer = DualModelTrainer(*nets, weights)
+    >>> report = trainer.fit([(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))] * 3, epochs=2, progress=False)
+    >>> report.history.step
+    6
+
+    Acheli & Gaaloul 2026, *Motivation is something you need* (arXiv 2602.21064).
+    """
+
+    def __init__(
+        self,
+        base: Learning,
+        motivated: Learning | None = None,
+        weights: WeightsMap | None = None,
+        condition: Ask | None = None,
+        *,
+        coupling: Coupling | None = None,
+        train_base_too: bool = False,
+        signals: Signals | None = None,
+        seed: int = 0,
+    ) -> None:
+        if (motivated is None) != (weights is None):
+            raise ValueError("A motivated net and a map into it belong together; one of them is missing.")
+        if coupling is not None and train_base_too:
+            raise ValueError(f"train_base_too=True means coupling=BaseToo(); got coupling={coupling!r} as well.")
+        self.base, self.motivated, self.weights = base, motivated, weights
+        self.pair = None if motivated is None or weights is None else Pair(base, motivated, weights)
+        self.condition: Ask = (condition or LossDecrease(2)) if self.pair else Never()
+        self.coupling = coupling or (BaseToo() if train_base_too else Replace())
+        self.signals, self.seed = signals or _own_signals, seed
+        self.report = DualReport(condition=repr(self.condition))
+        self.epoch, self.batch = 0, 0
+        self._meters = [Meter(net.model) for net in self.nets]
+
+    @property
+    def nets(self) -> list[Learning]:
+        """The base, and the motivated net if there is one."""
+        return [net for net in (self.base, self.motivated) if net is not None]
+
+    def step(self, batch: Any) -> Step:
+        """Decide, and learn from one batch.
+
+        Raises:
+            Diverged: a loss or gradient that is no number; everything is as before this batch.
+            TypeError: the condition returned no bool.
+        """
+        start, history = time.perf_counter(), self.report.history
+        self._tell(batch)
+        motivated = decide(self.condition, history)
+        guard = Guard(self.nets, whole=motivated and self.coupling.several)
+        try:
+            with ExitStack() as stack:
+                for meter in self._meters:
+                    stack.enter_context(meter)
+                loss = self._learn(batch, motivated)
+        except FloatingPointError as error:
+            self._undo(guard)
+            raise Diverged(
+                f"Batch {self.batch} of epoch {self.epoch} (step {history.step}, "
+                f"{'motivated' if motivated else 'base'}): {error}. Nothing of it was kept; both nets are as before "
+                "it. Lower the learning rate, clip the gradient with clip_norm=1.0, or look at this batch."
+            ) from error
+        except BaseException:
+            self._undo(guard)
+            raise
+        cost = Cost().plus(self._read())
+        history.add(loss, motivated)
+        self.report.costs.append(cost)
+        self.report.seconds += time.perf_counter() - start
+        return Step(loss, motivated, cost)
+
+    def fit(
+        self,
+        loader: Iterable[Any],
+        epochs: int,
+        *,
+        validation: Iterable[Any] | None = None,
+        validate_every: int | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int | None = None,
+        early_stopping: EarlyStopping | None = None,
+        max_steps: int | None = None,
+        max_macs: int | None = None,
+        progress: bool = True,
+    ) -> DualReport:
+        """Train up to a number of epochs; after `load`, go on to it.
+
+        Args:
+            loader: batches (x, target); shuffled by this trainer's seed alone, whatever the schedule.
+            epochs: in total.
+            validation: batches for both nets, after each epoch, or every `validate_every` steps.
+            checkpoint: file to save to, after each epoch, or every `checkpoint_every` steps.
+            early_stopping: when to stop before.
+            max_steps, max_macs: in total; stop there, to go on another time.
+            progress: show a bar, if tqdm is installed.
+
+        Raises:
+            ValueError: a loader without batches. Diverged, TypeError: as `step`.
+        """
+        until = Until(max_steps, max_macs, early_stopping)
+        self._validation, self._save_to = validation, checkpoint
+        bar = Progress(_total(loader, epochs), self.report.history.step, show=progress)
+        spent = self.report.cost.macs
+        try:
+            while self.epoch < epochs and not until.reached(self.report, spent):
+                for batch in Order(loader, self.seed).epoch(self.epoch, self.batch):
+                    done = self.step(batch)
+                    self.batch, spent = self.batch + 1, spent + done.cost.macs
+                    bar.step(done.loss, done.motivated, self.report.share, spent)
+                    self._pause(validate_every, checkpoint_every)
+                    if until.reached(self.report, spent):
+                        return self.report
+                self._end_epoch(validate_every, checkpoint_every)
+        finally:
+            bar.close()
+        return self.report
+
+    def validate(self, batches: Iterable[Any]) -> Point:
+        """How both nets do now; nothing of the training changes."""
+        self.sync()
+        base = self.base.evaluate(batches)
+        motivated = None if self.motivated is None else self.motivated.evaluate(batches)
+        cost, report = self.report.cost, self.report
+        return Point(report.history.step, self.epoch, cost.macs, cost.synops, report.seconds, base, motivated)
+
+    def sync(self) -> None:
+        """The shared part of the motivated net becomes the base's, as it is now."""
+        if self.pair is not None:
+            self.pair.up()
+
+    def finalize(self) -> tuple[nn.Module, nn.Module | None]:
+        """Both nets in sync, in evaluation mode, plain modules without hidden state: each to deploy on its own."""
+        self.sync()
+        for net in self.nets:
+            net.model.eval()
+            forget(net.model)
+        return self.base.model, None if self.motivated is None else self.motivated.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that going on needs, as plain tensors and values."""
+        return {
+            "models": [net.model.state_dict() for net in self.nets],
+            "nets": [net.state_dict() for net in self.nets],
+            "weights": None if self.weights is None else self.weights.to_dict(),
+            "report": self.report.to_dict(),
+            "position": [self.epoch, self.batch, self.seed],
+            "rng": rng_state(),
+            "signals": self.signals.state_dict() if hasattr(self.signals, "state_dict") else None,  # type: ignore[attr-defined]
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`, bit for bit.
+
+        Raises:
+            ValueError: it belongs to nets that share other weights.
+        """
+        if state["weights"] != (None if self.weights is None else self.weights.to_dict()):
+            raise ValueError("The saved run shares other weights; build the same nets and the same map, then load.")
+        for net, model, rest in zip(self.nets, state["models"], state["nets"], strict=True):
+            net.model.load_state_dict(model)
+            net.load_state_dict(rest)
+        self.report = DualReport.from_dict(state["report"])
+        self.epoch, self.batch, self.seed = state["position"]
+        set_rng_state(state["rng"])
+        if state["signals"] is not None:
+            self.signals.load_state_dict(state["signals"])  # type: ignore[attr-defined]
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint in one move: a crash leaves the old file or the new one, whole."""
+        write(path, self.state_dict())
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a checkpoint, bit for bit; errors as `load_state_dict`."""
+        self.load_state_dict(read(path))
+
+    def _learn(self, batch: Any, motivated: bool) -> float:
+        if motivated and not self.coupling.base_first:
+            assert self.pair is not None
+            return self.coupling.motivated_step(self.pair, batch)
+        loss = self.base.train(batch)
+        if motivated:
+            assert self.pair is not None
+            self.coupling.motivated_step(self.pair, batch)
+        return loss
+
+    def _tell(self, batch: Any) -> None:
+        history = self.report.history
+        if all(len(values) == history.step for values in history.signals.values()):
+            history.tell(self.signals(history, batch))
+
+    def _undo(self, guard: Guard) -> None:
+        guard.restore()
+        self._read()
+        for values in self.report.history.signals.values():
+            del values[self.report.history.step :]
+
+    def _read(self) -> Cost:
+        first, *rest = (meter.read() for meter in self._meters)
+        return first.plus(rest[0]) if rest else first
+
+    def _pause(self, validate_every: int | None, checkpoint_every: int | None) -> None:
+        if self._validation is not None and validate_every and self.report.history.step % validate_every == 0:
+            self.report.curve.append(self.validate(self._validation))
+        if self._save_to is not None and checkpoint_every and self.report.history.step % checkpoint_every == 0:
+            self.save(self._save_to)
+
+    def _end_epoch(self, validate_every: int | None, checkpoint_every: int | None) -> None:
+        for net in self.nets:
+            net.end_epoch()
+        self.epoch, self.batch = self.epoch + 1, 0
+        if self._validation is not None and not validate_every:
+            self.report.curve.append(self.validate(self._validation))
+        if self._save_to is not None and not checkpoint_every:
+            self.save(self._save_to)
+
+
+def _total(loader: Iterable[Any], epochs: int) -> int | None:
+    return epochs * len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]

@@ -1,0 +1,192 @@
+"""WeightsMap: which entries of a large network are the small one's.
+
+    motivated[slot.name][slot.index] = base[name]
+
+An index map is a list of indices for every axis of the base's tensor, contiguous or not, or a list of entries, one for
+each of the tensor's. It is data: it goes to and from JSON, and says nothing about how the networks were made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .tensors import tensors_of
+
+Indices = Sequence[int]
+Index = tuple[slice | Tensor, ...]
+
+
+class Slot(NamedTuple):
+    """Where one tensor of the base lies in the motivated network.
+
+    Args:
+        name: the motivated network's tensor.
+        axes: for each axis, where its indices go; None: the whole tensor, as it is.
+        entries: instead of axes: where each entry goes, counted along the flattened tensor.
+    """
+
+    name: str
+    axes: tuple[Indices, ...] | None = None
+    entries: Indices | None = None
+
+    def index(self, source: Tensor, target: Tensor) -> Index:
+        """What `target[...]` is indexed with, so that it has the shape of `source`."""
+        if self.entries is not None:
+            flat = torch.tensor(list(self.entries), device=target.device).reshape(source.shape)
+            return torch.unravel_index(flat, target.shape)
+        if self.axes is None:
+            return (slice(None),) * source.dim()
+        if all(_is_run(axis) for axis in self.axes):
+            return tuple(slice(axis[0], axis[-1] + 1) if len(axis) else slice(0) for axis in self.axes)
+        shapes = [[-1 if a == b else 1 for b in range(source.dim())] for a in range(source.dim())]
+        lists = [torch.tensor(list(axis), device=target.device) for axis in self.axes]
+        return tuple(axis.reshape(shape) for axis, shape in zip(lists, shapes, strict=True))
+
+
+class WeightsMap:
+    """Injective index maps from every tensor of a base into a motivated network.
+
+    Args:
+        slots: {name of a base tensor: where it lies}.
+        private: base tensors that are not shared.
+
+    Raises:
+        TypeError: a slot is none.
+
+    >>> small, large = nn.Linear(1, 2), nn.Linear(1, 4)
+    >>> weights = WeightsMap({"weight": Slot("weight", ((3, 1), (0,))), "bias": Slot("bias", ((3, 1),))})
+    >>> weights.copy_up(small, large)
+    >>> bool((large.weight[[3, 1]] == small.weight).all())
+    True
+    """
+
+    def __init__(self, slots: Mapping[str, Slot], private: Sequence[str] = ()) -> None:
+        for name, slot in slots.items():
+            if not isinstance(slot, Slot):
+                raise TypeError(f"slots[{name!r}] is a {type(slot).__name__}; expected a Slot(name, axes).")
+        self.slots = {name: _tidy(slot) for name, slot in slots.items()}
+        self.private = tuple(private)
+
+    @classmethod
+    def identity(cls, base: nn.Module) -> WeightsMap:
+        """Every tensor to the one of the same name and shape."""
+        return cls({name: Slot(name) for name in tensors_of(base)})
+
+    def copy_up(self, base: nn.Module, motivated: nn.Module) -> None:
+        """The base's weights and buffers into their part of the motivated network; errors as `check`."""
+        self._copy(base, motivated, up=True)
+
+    def copy_down(self, base: nn.Module, motivated: nn.Module) -> None:
+        """The shared part of the motivated network back into the base; errors as `check`."""
+        self._copy(base, motivated, up=False)
+
+    def check(self, base: nn.Module, motivated: nn.Module) -> None:
+        """Whether the map fits two networks.
+
+        Raises:
+            ValueError: a tensor that does not exist, is not mapped, has another shape or type, or shares an entry.
+        """
+        from .fitting import require_fit
+
+        require_fit(self, tensors_of(base), tensors_of(motivated))
+
+    def then(self, other: WeightsMap) -> WeightsMap:
+        """The map into a third network: `widen` after `deepen`.
+
+        Raises:
+            ValueError: the second map does not know where the first one leads to, or either maps single entries.
+        """
+        slots = {}
+        for name, first in self.slots.items():
+            second = other.slots.get(first.name)
+            if second is None or first.entries is not None or second.entries is not None:
+                raise ValueError(f"{name} goes to {first.name}, which the second map does not take on axis by axis.")
+            if first.axes is None or second.axes is None:
+                axes = first.axes or second.axes
+            else:
+                axes = tuple([b[i] for i in a] for a, b in zip(first.axes, second.axes, strict=True))
+            slots[name] = Slot(second.name, axes)
+        return WeightsMap(slots, self.private)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: runs of indices as "start:stop", others as lists."""
+        slots = {
+            name: {"name": s.name, "axes": s.axes and [_plain(a) for a in s.axes], "entries": _plain(s.entries)}
+            for name, s in self.slots.items()
+        }
+        return {"slots": slots, "private": list(self.private)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> WeightsMap:
+        """The map that `to_dict` described."""
+        slots = {
+            name: Slot(s["name"], _read_all(s["axes"]), _read(s["entries"])) for name, s in values["slots"].items()
+        }
+        return cls(slots, values["private"])
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The map as JSON text, written to `path` if one is given."""
+        text = json.dumps(self.to_dict(), indent=1)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> WeightsMap:
+        """The map from JSON text or from a file."""
+        if not isinstance(source, str) or not source.lstrip().startswith("{"):
+            source = Path(source).read_text(encoding="utf-8")
+        return cls.from_dict(json.loads(source))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WeightsMap) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"WeightsMap({len(self.slots)} tensors: {', '.join(self.slots)})"
+
+    def _copy(self, base: nn.Module, motivated: nn.Module, *, up: bool) -> None:
+        self.check(base, motivated)
+        small, large = tensors_of(base), tensors_of(motivated)
+        with torch.no_grad():
+            for name, slot in self.slots.items():
+                source, target = small[name].detach(), large[slot.name].detach()
+                index = slot.index(source, target)
+                if up:
+                    target[index] = source
+                else:
+                    source.copy_(target[index])
+
+
+def _is_run(axis: Indices) -> bool:
+    return all(b - a == 1 for a, b in zip(axis, axis[1:], strict=False)) and (not axis or axis[0] >= 0)
+
+
+def _tidy(slot: Slot) -> Slot:
+    axes = None if slot.axes is None else [_plain(axis) for axis in slot.axes]
+    return Slot(slot.name, _read_all(axes), _read(_plain(slot.entries)))
+
+
+def _read_all(axes: Sequence[str | list[int] | None] | None) -> tuple[Indices, ...] | None:
+    return None if axes is None else tuple(_read(axis) or () for axis in axes)
+
+
+def _plain(axis: Indices | None) -> str | list[int] | None:
+    if axis is None:
+        return None
+    axis = [int(i) for i in axis]
+    return f"{axis[0]}:{axis[-1] + 1}" if axis and _is_run(axis) else axis
+
+
+def _read(axis: str | list[int] | None) -> Indices | None:
+    if isinstance(axis, str):
+        start, stop = axis.split(":")
+        return range(int(start), int(stop))
+    return None if axis is None else tuple(axis)

@@ -1,0 +1,190 @@
+"""widen: a larger network with more units in its hidden layers, and the map into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import require_choice
+from ..hosts.survey import survey
+from .tensors import clone, owner_of, tensors_of
+from .weights_map import Slot, WeightsMap
+from .wiring import Axis, Wiring, wiring_of
+
+INITS = ("fresh", "preserving")
+_OUT = ("out_features", "out_channels", "hidden_size", "num_features", "linear_features", "channels")
+_IN = ("in_features", "in_channels", "input_size")
+
+
+class Growth(NamedTuple):
+    """A motivated network and where the base lies in it."""
+
+    model: nn.Module
+    weights: WeightsMap
+
+
+def widen(
+    base: nn.Module,
+    sizes: float | Mapping[str, int],
+    *,
+    init: str = "fresh",
+    place: str | Mapping[str, Sequence[int]] = "first",
+    sample: Any = None,
+    seed: int = 0,
+) -> Growth:
+    """A wider network of the same make, and the map into it.
+
+        motivated = [ base  g·U ]     U: fresh weights;  g = 1 "fresh",  g = 0 "preserving"
+                    [  U     U  ]
+
+    Args:
+        base: a network with layers and neurons of snnTorch or Norse; it is not changed.
+        sizes: how many times as many units in every hidden layer, or {layer: units}. The layers that nothing reads,
+            such as the readout, keep their size unless they are named.
+        init: "fresh": new synapses as if the network were new. "preserving": the base's units do not hear the new ones
+            yet, so that at the start they spike as in the base.
+        place: where the base's units lie: "first", "spread" (evenly), or {layer: indices}.
+        sample: an input for a dry run; needed where the first layer is no nn.Linear.
+        seed: of the new weights; the global random numbers are not touched.
+
+    Raises:
+        ValueError: a factor or size that makes nothing larger, an unknown layer, or a network whose wiring cannot be
+            told.
+
+    >>> base = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> motivated, weights = widen(base, 2)
+    >>> motivated[0].weight.shape, motivated[2].weight.shape
+    (torch.Size([6, 4]), torch.Size([2, 6]))
+
+    Chen, Goodfellow & Shlens 2016 (growing a network without changing what it computes).
+    """
+    require_choice("init", init, INITS)
+    wiring = wiring_of(base, sample)
+    widths = _widths(wiring, sizes)
+    spots = {units: _spots(units, wiring.widths[units], widths[units], place) for units in widths}
+    motivated = clone(base)
+    old, slots = tensors_of(base), {}
+    for name, axes in wiring.axes.items():
+        if all(axis.units is None or widths[axis.units] == wiring.widths[axis.units] for axis in axes):
+            slots[name] = Slot(name)
+            continue
+        shape = [
+            n if a.units is None else widths[a.units] * a.repeat for n, a in zip(old[name].shape, axes, strict=True)
+        ]
+        slots[name] = Slot(name, tuple(_expand(n, a, spots) for n, a in zip(old[name].shape, axes, strict=True)))
+        _enlarge(motivated, name, shape, old[name])
+    _rename(motivated, wiring, widths)
+    weights = WeightsMap(slots)
+    _initialise(motivated, weights, init, seed)
+    weights.copy_up(base, motivated)
+    return Growth(motivated.train(base.training), weights)
+
+
+def _widths(wiring: Wiring, sizes: float | Mapping[str, int]) -> dict[str, int]:
+    widths = dict(wiring.widths)
+    if isinstance(sizes, Mapping):
+        for name, size in sizes.items():
+            if name not in wiring.makes:
+                raise ValueError(f"sizes names {name!r}; the layers are {', '.join(wiring.makes)}.")
+            widths[wiring.makes[name]] = size
+    elif isinstance(sizes, (int, float)) and not isinstance(sizes, bool) and sizes > 1:
+        widths |= {units: round(wiring.widths[units] * sizes) for units in wiring.read}
+    else:
+        raise ValueError(f"sizes = {sizes!r}; expected a factor > 1, or {{layer: units}}.")
+    for units, size in widths.items():
+        if size < wiring.widths[units]:
+            raise ValueError(f"{units} has {wiring.widths[units]} units and would get {size}; expected no fewer.")
+    if widths == wiring.widths:
+        raise ValueError(f"Nothing becomes larger: {widths}. Which hidden layers are there? Name them in sizes.")
+    return widths
+
+
+def _spots(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
+    """Where the units of a group go."""
+    if isinstance(place, Mapping):
+        return list(place.get(units, range(small)))
+    require_choice("place", place, ("first", "spread"))
+    return list(range(small)) if place == "first" else [k * large // small for k in range(small)]
+
+
+def _expand(size: int, axis: Axis, spots: Mapping[str, list[int]]) -> Sequence[int]:
+    if axis.units is None:
+        return range(size)
+    return [unit * axis.repeat + k for unit in spots[axis.units] for k in range(axis.repeat)]
+
+
+def _enlarge(model: nn.Module, name: str, shape: Sequence[int], old: Tensor) -> None:
+    """A tensor of another shape in place of the old one; new entries repeat the old ones until they are initialised."""
+    owner, attribute = owner_of(model, name)
+    times = [-(-n // max(1, was)) for n, was in zip(shape, old.shape, strict=True)]
+    with torch.no_grad():
+        wide = old.detach().repeat(*times)[tuple(slice(n) for n in shape)].clone()
+    if attribute in owner._parameters:
+        owner._parameters[attribute] = nn.Parameter(wide, requires_grad=old.requires_grad)
+    else:
+        owner._buffers[attribute] = wide
+
+
+def _rename(model: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None:
+    """The sizes that modules say of themselves, and constants of single neurons that are no tensors of the model."""
+    homes = {n.proper: n.proper for n in survey(model).neurons.values()}
+    names = {module: name for name, module in model.named_modules()}
+    homes |= {child: n for n in list(homes) for child in n.modules()}
+    for module, name in names.items():
+        home = homes.get(module, module)
+        name = names[home]
+        into = wiring.reads.get(name)
+        made = wiring.makes.get(name) or (into.units if into and not isinstance(home, _Readers) else None)
+        inner = module in homes and name not in wiring.makes
+        for attribute in _OUT if made else ():
+            _resize(module, attribute, widths[made])  # type: ignore[index]
+        for attribute in _IN if into and into.units else ():
+            _resize(module, attribute, widths[into.units] * (1 if inner else into.repeat))  # type: ignore[union-attr,index]
+        if made and hasattr(module, "p") and hasattr(module.p, "_replace"):
+            module.p = _constants(module.p, wiring.widths[made], widths[made])
+
+
+_Readers = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+def _resize(module: nn.Module, attribute: str, size: int) -> None:
+    said = vars(module).get(attribute)
+    if isinstance(said, (int, Tensor)):
+        setattr(module, attribute, size if isinstance(said, int) else torch.tensor(size))
+
+
+def _constants(p: Any, small: int, large: int) -> Any:
+    """Constants of single neurons are repeated for the new ones."""
+    wide = {}
+    for name, value in p._asdict().items():
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == small:
+            wide[name] = value.repeat(-(-large // small), *[1] * (value.dim() - 1))[:large]
+    return p._replace(**wide)
+
+
+def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> None:
+    """Fresh weights everywhere; none from new units onto the base's, if what the base computes shall be preserved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            renew = getattr(module, "reset_parameters", None)
+            if callable(renew) and isinstance(module, (*_Readers, nn.modules.batchnorm._BatchNorm)):
+                renew()
+            elif hasattr(module, "recurrent_weights"):
+                for tensor in (module.input_weights, module.recurrent_weights):
+                    nn.init.normal_(tensor, std=(2.0 / tensor.shape[1]) ** 0.5)  # type: ignore[arg-type]
+                    _no_autapses(module, tensor)  # type: ignore[arg-type]
+    if init == "preserving":
+        for slot in weights.slots.values():
+            tensor = tensors_of(model)[slot.name].detach()
+            if slot.axes is not None and tensor.dim() > 1:
+                tensor[torch.tensor(list(slot.axes[0]))] = 0.0
+
+
+def _no_autapses(module: nn.Module, tensor: Tensor) -> None:
+    if tensor is module.recurrent_weights and not getattr(module, "autapses", True):
+        with torch.no_grad():
+            tensor.fill_diagonal_(0.0)

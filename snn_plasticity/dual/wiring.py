@@ -1,0 +1,203 @@
+"""Which axes of which tensors count the same units: read off a dry run.
+
+Every layer with weights makes units. Its output is replaced by a leaf of the autograd graph; whatever is reached from a
+later layer's input, through neurons, norms, pooling, flattening and sums, are the units that layer reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..hosts.graph import leaves
+from ..hosts.survey import Survey, survey
+from .tensors import clone, tensors_of
+
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+class Axis(NamedTuple):
+    """An axis of a tensor: the units it counts (None: a fixed size), each of them `repeat` times in a row."""
+
+    units: str | None
+    repeat: int = 1
+
+
+class Wiring(NamedTuple):
+    """Groups of units, and the tensors they run through.
+
+    Args:
+        widths: {group: units}; a group is called after the layer that makes it.
+        axes: {tensor: its axes}.
+        read: groups that some layer reads: the hidden ones.
+        reads: {module: the group at its input}.
+        makes: {module: the group at its output}.
+    """
+
+    widths: dict[str, int]
+    axes: dict[str, tuple[Axis, ...]]
+    read: set[str]
+    reads: dict[str, Axis]
+    makes: dict[str, str]
+
+
+def wiring_of(model: nn.Module, sample: Any = None) -> Wiring:
+    """The wiring of a network.
+
+    Args:
+        model: with layers and neurons of snnTorch or Norse.
+        sample: an input for a dry run (a tuple: several arguments); None tries zeros for a first nn.Linear.
+
+    Raises:
+        ValueError: no sample where one is needed, layers whose inputs are put together in an order that cannot be
+            told, or weights that no rule is known for.
+    """
+    run = _Run(clone(model))
+    run.go(sample)
+    return run.wiring()
+
+
+class _Run:
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.found = model.eval(), survey(model)
+        self.tags: dict[int, tuple[str, Tensor]] = {}
+        self.seen: dict[str, set[str]] = {}
+        self.names = {module: name for name, module in model.named_modules()}
+        self.own = {own.neuron.proper: own.neuron.name for own in self.found.own.values()}
+        self.inner = {child for n in self.found.neurons.values() for child in n.proper.modules()} - set(self.own)
+        self.makers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
+        self.followers = [m for m in self.names if isinstance(m, NORMS) or m in self._neurons()]
+
+    def _neurons(self) -> set[nn.Module]:
+        return {neuron.proper for neuron in self.found.neurons.values()} - set(self.own)
+
+    def go(self, sample: Any) -> None:
+        for module in (*self.makers, *self.followers):
+            module.register_forward_pre_hook(self._look, with_kwargs=True)
+        for module in self.makers:
+            module.register_forward_hook(self._tag)
+        with torch.enable_grad():
+            if sample is None:
+                self._guess()
+            elif isinstance(sample, tuple):
+                self.model(*sample)
+            else:
+                self.model(sample)
+
+    def _guess(self) -> None:
+        first = self.makers[0] if self.makers else None
+        size = None if first is None or isinstance(first, nn.modules.conv._ConvNd) else _read_size(first)
+        for shape in ((2,), (2, 2)):
+            try:
+                self.model(torch.zeros(*shape, size) if size else None)
+                return
+            except Exception as error:  # whatever the user's forward raises for a shape it does not take
+                trouble = error
+        raise ValueError(
+            f"No input for a dry run is known ({type(trouble).__name__}: {trouble}); give one with sample=torch.zeros("
+            "...), shaped like the first batch."
+        ) from trouble
+
+    def _look(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = args[0] if args else next(iter(kwargs.values()))
+        given = given[0] if isinstance(given, tuple) else given
+        met = (given, *leaves(given.grad_fn))
+        producers = {self.tags[id(leaf)][0] for leaf in met if id(leaf) in self.tags}
+        self.seen.setdefault(self.names[module], set()).update(producers)
+
+    def _tag(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            rest = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, output[1:])
+            return (self._tag(module, args, output[0]), *rest)
+        leaf = output.detach().requires_grad_()
+        self.tags[id(leaf)] = (self.names[module], leaf)
+        return leaf
+
+    def wiring(self) -> Wiring:
+        made = {self.names[m]: _width(m) for m in self.makers}
+        group = _grouped(made, [self.seen.get(self.names[m], set()) for m in (*self.makers, *self.followers)])
+        widths = {g: made[g] for g in set(group.values())}
+        reads = {}
+        for module in (*self.makers, *self.followers):
+            name = self.names[module]
+            sources = {group[s] for s in self.seen.get(name, set())}
+            if sources:
+                units = sources.pop()
+                size = _read_size(module)
+                reads[name] = Axis(units, 1 if size is None else _repeat(name, size, units, widths))
+        makes = {name: group[name] for name in made}
+        read = {reads[n].units for n in made if n in reads} - {None}
+        return Wiring(widths, self._axes(reads, makes, widths), read, reads, makes)  # type: ignore[arg-type]
+
+    def _axes(self, reads: dict[str, Axis], makes: dict[str, str], widths: dict[str, int]) -> dict:
+        axes: dict[str, tuple[Axis, ...]] = {}
+        modules = dict(self.model.named_modules())
+        inside = {self.names[child]: self._home(child) for child in self.inner}
+        for name, tensor in tensors_of(self.model).items():
+            path, _, attribute = name.rpartition(".")
+            home = inside.get(path, path)
+            axes[name] = _tensor_axes(modules[path], home, attribute, tensor, (reads, makes, widths), self.found)
+        return axes
+
+    def _home(self, child: nn.Module) -> str:
+        homes = [n for n in (*self._neurons(), *self.own) if child in set(n.modules())]
+        return self.names[homes[0]]
+
+
+def _width(module: nn.Module) -> int:
+    names = ("out_features", "out_channels", "hidden_size")
+    return int(next(getattr(module, name) for name in names if hasattr(module, name)))
+
+
+def _read_size(module: nn.Module) -> int | None:
+    names = ("in_features", "in_channels", "input_size")
+    return next((int(getattr(module, name)) for name in names if hasattr(module, name)), None)
+
+
+def _repeat(name: str, size: int, units: str, widths: dict[str, int]) -> int:
+    if size % widths[units]:
+        raise ValueError(
+            f"{name} reads {size} values, made of the {widths[units]} units of {units}: not a whole number of values "
+            "each. Layers whose inputs are concatenated must be mapped by hand, with a WeightsMap."
+        )
+    return size // widths[units]
+
+
+def _grouped(made: dict[str, int], met: Iterable[set[str]]) -> dict[str, str]:
+    """Layers whose outputs are added up make the same units."""
+    group = {name: name for name in made}
+    for names in met:
+        first = next((n for n in made if n in names), None)
+        for other in names:
+            if made[other] != made[first]:  # type: ignore[index]
+                raise ValueError(
+                    f"{first} makes {made[first]} units and {other} {made[other]}, and both are read together; "  # type: ignore[index]
+                    "expected a sum of equal widths. Map it by hand, with a WeightsMap."
+                )
+            old, new = group[other], group[first]  # type: ignore[index]
+            group = {name: new if g == old else g for name, g in group.items()}
+    return group
+
+
+def _tensor_axes(
+    module: nn.Module, name: str, attribute: str, tensor: Tensor, groups: tuple[dict, dict, dict], found: Survey
+) -> tuple[Axis, ...]:
+    reads, makes, widths = groups
+    fixed = tuple(Axis(None) for _ in tensor.shape)
+    if name in makes:
+        out, into = Axis(makes[name]), reads.get(name, Axis(None))
+        if attribute == "recurrent_weights":
+            return (out, out)
+        into = Axis(None) if getattr(module, "groups", 1) > 1 else into
+        return (out, into, *fixed[2:])[: tensor.dim()]
+    if name in reads:
+        units = reads[name].units
+        return tuple(Axis(units if size == widths[units] and k < 2 else None) for k, size in enumerate(tensor.shape))
+    if isinstance(module, NORMS) and tensor.dim():
+        raise ValueError(f"{name}: nothing that it reads comes from a layer; it cannot be widened.")
+    return fixed

@@ -1,0 +1,147 @@
+"""Three-factor plasticity in two nets: eligibility goes where its synapse goes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from test_dual_nets import batches, bits, same, seeded, trainee
+from torch import nn
+
+from snn_plasticity import Convention, EligibilityConfig, PlasticityConfig, ThreeFactorConfig, attach
+from snn_plasticity.dual import Always, Diverged, DualModelTrainer, Every, Never, PlasticTrainee, WeightsMap, widen
+
+KERNELS = ("rate", "stdp_pair", "stdp_triplet")
+
+
+def config(kernel: str, lag: int = 0, lr: float = 0.05) -> PlasticityConfig:
+    eligibility = EligibilityConfig(kernel=kernel, carry=True, convention=Convention(lag=lag), clamp_range=None)
+    return PlasticityConfig(eligibility=eligibility, three_factor=ThreeFactorConfig(lr=lr))
+
+
+def build(hidden: int = 3) -> nn.Module:
+    from snntorch import Leaky
+
+    layers = nn.Linear(4, hidden), nn.Linear(hidden, 2)
+    for layer in layers:
+        nn.init.uniform_(layer.weight, 0.0, 0.3)
+    neurons = (Leaky(0.9, threshold=threshold, init_hidden=True) for threshold in (0.5, 0.3))
+    return nn.Sequential(*(part for pair in zip(layers, neurons, strict=True) for part in pair))
+
+
+def teach(model, learner, batch) -> float:
+    x, y = batch
+    counts = sum(model(x) for _ in range(3))
+    wrong = (counts.argmax(1) != y).float()
+    learner.step(0.5 - wrong)
+    return float(wrong.mean())
+
+
+def plastic(
+    model: nn.Module, kernel: str = "rate", lag: int = 0, path: str = "auto", lr: float = 0.05
+) -> PlasticTrainee:
+    return PlasticTrainee(model, attach(model, config(kernel, lag, lr), path=path, pre=lambda x: x), teach)
+
+
+@pytest.mark.parametrize("path", ["auto", "plain", "fold"])
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_switch_to_the_identical_net_and_back_is_no_switch(kernel, lag, path) -> None:
+    """Traces, spike traces and weights as if one net had learned all along."""
+    alone = plastic(seeded(build), kernel, lag, path)
+    losses = [alone.train(batch) for batch in batches(8)]
+    pair = [plastic(seeded(build), kernel, lag, path) for _ in range(2)]
+    trainer = DualModelTrainer(*pair, WeightsMap.identity(pair[0].model), Every(3))
+    report = trainer.fit(batches(8), 1, progress=False)
+    assert 0 < report.share < 1 and report.history.losses == losses
+    for name, value in alone.model.state_dict().items():
+        assert torch.allclose(value, pair[0].model.state_dict()[name], atol=1e-6), name
+    for mine, other in zip(alone.learner.connections.values(), pair[0].learner.connections.values(), strict=True):
+        assert mine.eligibility.abs().sum() > 0
+        assert torch.allclose(mine.eligibility, other.eligibility, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("place", ["first", "spread"])
+def test_up_and_down_moves_shared_eligibility_and_leaves_extensions(kernel, place) -> None:
+    base = seeded(build)
+    large, weights = widen(base, 2, place=place)
+    small, big = plastic(base, kernel, lr=0.0), plastic(large, kernel, lr=0.0)
+    data = batches(2)
+    big.train(data[0])
+    kept = {n: c.eligibility.clone() for n, c in big.learner.connections.items()}
+    small.train(data[1])
+    mine = {n: c.eligibility.clone() for n, c in small.learner.connections.items()}
+    pair = DualModelTrainer(small, big, weights).pair
+    assert pair is not None
+    pair.up()
+    for name, connection in big.learner.connections.items():
+        rows, cols = (torch.tensor(list(axis)) for axis in weights.slots[f"{name}.weight"].axes or (range(3), range(4)))
+        shared = connection.eligibility[:, rows][:, :, cols]
+        assert torch.equal(shared, mine[name])
+        mask = torch.ones_like(connection.eligibility, dtype=torch.bool)
+        mask[:, rows[:, None], cols] = False
+        assert torch.equal(connection.eligibility[mask], kept[name][mask]) and mask.any()
+    pair.down()
+    for name, connection in small.learner.connections.items():
+        assert torch.equal(connection.eligibility, mine[name]) and connection.eligibility.abs().sum() > 0
+
+
+def test_without_a_trace_below_there_is_none_above() -> None:
+    base = seeded(build)
+    large, weights = widen(base, 2)
+    small, big = plastic(base), plastic(large)
+    big.train(batches()[0])
+    pair = DualModelTrainer(small, big, weights).pair
+    assert pair is not None
+    pair.up()
+    assert all(c.eligibility is None for c in big.learner.connections.values())
+
+
+def test_never_is_the_base_alone_and_always_trains_both_deterministically() -> None:
+    alone = plastic(seeded(build))
+    losses = [alone.train(batch) for batch in batches(6)]
+    ends = []
+    for condition in (Never(), Always(), Always()):
+        base = seeded(build)
+        large, weights = widen(base, 2)
+        report = DualModelTrainer(plastic(base), plastic(large), weights, condition).fit(batches(6), 1, progress=False)
+        ends.append((report.history.losses, bits(base)))
+    assert ends[0][0] == losses and same(ends[0][1], bits(alone.model))
+    assert ends[1][0] == ends[2][0] and same(ends[1][1], ends[2][1])
+    assert not same(ends[1][1], ends[0][1])
+
+
+def test_resumed_with_its_eligibility(tmp_path) -> None:
+    def trainer() -> DualModelTrainer:
+        base = seeded(build)
+        large, weights = widen(base, 2)
+        return DualModelTrainer(plastic(base, "stdp_pair"), plastic(large, "stdp_pair"), weights, Every(2))
+
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.fit(batches(7), 1, progress=False)
+    first.fit(batches(7), 1, progress=False, max_steps=4)
+    first.save(tmp_path / "run.pt")
+    second.load(tmp_path / "run.pt")
+    second.fit(batches(7), 1, progress=False)
+    for a, b in zip(whole.nets, second.nets, strict=True):
+        assert same(bits(a.model), bits(b.model))
+        for x, y in zip(a.learner.connections.values(), b.learner.connections.values(), strict=True):
+            assert torch.equal(x.eligibility, y.eligibility)
+
+
+def test_validation_is_not_overheard_and_gradients_do_not_mix() -> None:
+    net = plastic(seeded(build))
+    net.train(batches()[0])
+    before = [c.eligibility.clone() for c in net.learner.connections.values()]
+    score = net.evaluate(batches(2, 4))
+    assert all(torch.equal(a, c.eligibility) for a, c in zip(before, net.learner.connections.values(), strict=True))
+    assert 0.0 <= score.accuracy <= 1.0
+    base = seeded(build)
+    large, weights = widen(base, 2)
+    with pytest.raises(ValueError, match="One net learns by plasticity"):
+        DualModelTrainer(plastic(base), trainee(large), weights)
+    wrong = PlasticTrainee(base, attach(base, config("rate"), pre=lambda x: x), lambda m, learner, b: math.nan)
+    with pytest.raises(Diverged, match="Batch 0 of epoch 0"):
+        DualModelTrainer(wrong).step(batches()[0])

@@ -1,0 +1,122 @@
+"""Reports: numbers that can be checked by hand, tables and figures that show them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
+from snn_plasticity.dual.comparison import Estimate, at
+from snn_plasticity.dual.progress import Progress
+from snn_plasticity.dual.report import Point
+
+
+def run(ends: list[tuple[float, float | None]], macs: int = 10, motivated: int = 1) -> DualReport:
+    """A run with a validation every 2 steps."""
+    steps = 2 * len(ends)
+    flags = [k % 2 == 1 and k // 2 < motivated for k in range(steps)]
+    history = History([1.0 / (k + 1) for k in range(steps)], flags)
+    curve = [
+        Point(2 * k + 2, k, 2 * macs * (k + 1), macs * (k + 1), 0.0, Score(0.5, base), large and Score(0.4, large))
+        for k, (base, large) in enumerate(ends)
+    ]
+    return DualReport(history, [Cost(macs, macs // 2)] * steps, curve, "Story()")
+
+
+def test_equal_steps_and_equal_compute_are_read_off_the_curves() -> None:
+    dual = [run([(0.5, 0.6), (0.7, 0.9)]), run([(0.5, 0.6), (0.6, 0.8)])]
+    base = [run([(0.4, None), (0.5, None), (0.6, None), (0.8, None)], macs=5)] * 2
+    large = [run([(0.3, None), (0.7, None)], macs=20)] * 2
+    rows = Comparison(dual, base, large).rows
+    assert rows["base"].mean == pytest.approx(0.65) and rows["base"].error == pytest.approx(0.05)
+    assert rows["base alone, equal steps"].mean == pytest.approx(0.5)
+    assert rows["base alone, equal compute"].mean == pytest.approx(0.8)
+    assert rows["large alone, equal compute"].mean == pytest.approx(0.3)
+    assert rows["base − base alone, equal steps"].mean == pytest.approx(0.15)
+    assert rows["motivated − large alone, equal compute"].mean == pytest.approx(0.55)
+    compute = Comparison(dual, base, large).compute()
+    assert {name: round(1e9 * value.mean) for name, value in compute.items()} == {
+        "dual": 40, "base alone": 20, "large alone": 80,
+    }  # fmt: skip
+    assert at(base[0], "macs", 25) == pytest.approx(0.55)
+    table = Comparison(dual, base, large).table()
+    assert "0.650 ± 0.050" in table and "×0.50 of the large" in table
+
+
+def test_what_was_not_measured_is_not_reported() -> None:
+    short = [run([(0.5, 0.6)])]
+    with pytest.raises(ValueError, match=r"There are \[1, 2, 1\] runs"):
+        Comparison(short, short * 2, short)
+    with pytest.raises(ValueError, match="never validated"):
+        Comparison(short, [DualReport()], short)
+    with pytest.raises(ValueError, match="train it longer"):
+        _ = Comparison([run([(0.5, 0.6)] * 3)], [run([(0.5, None)])], short).rows
+    with pytest.raises(ValueError, match="no motivated net"):
+        run([(0.5, None)]).curve[0].score("motivated")
+    assert str(Estimate.of([0.5])) == "0.500"
+
+
+def test_through_plain_values() -> None:
+    seen = run([(0.5, 0.6), (0.7, 0.9)])
+    again = DualReport.from_dict(json.loads(json.dumps(seen.to_dict())))
+    assert again == seen
+    assert seen.cost == Cost(40, 20) and seen.share == 0.25
+    assert "25% motivated" in seen.table() and "0.900" in seen.table()
+
+
+def test_the_figures_show_the_runs(tmp_path) -> None:
+    dual = [run([(0.5, 0.6), (0.7, 0.9)]), run([(0.5, 0.6), (0.6, 0.8)])]
+    alone = [run([(0.4, None), (0.5, None)])] * 2
+    figure = Comparison(dual, alone, alone).figure(tmp_path / "all.png")
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+    equal_steps = figure.axes[1]
+    lines = {line.get_label(): line.get_ydata() for line in equal_steps.lines}
+    assert list(lines["base"]) == pytest.approx([0.5, 0.65]) and list(lines["motivated"]) == pytest.approx([0.6, 0.85])
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert list(marks[0].get_xdata()) == [1]
+    single = dual[0].figure(tmp_path / "one.png")
+    assert [line.get_label() for line in single.axes[1].lines] == ["base", "motivated"]
+
+
+def test_progress_without_tqdm_is_silence(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    bar = Progress(3, 0, show=True)
+    bar.step(1.0, False, 0.0, 5)
+    bar.close()
+    assert bar.bar is None and capsys.readouterr() == ("", "")
+
+
+def test_progress_shows_both_losses_the_share_and_the_compute() -> None:
+    pytest.importorskip("tqdm")
+    bar = Progress(3, 0, show=True)
+    bar.step(1.5, False, 0.0, 5_000_000)
+    bar.step(0.25, True, 0.5, 2_000_000_000)
+    if not bar.bar.disable:
+        assert bar.bar.postfix == "base 1.500, motivated 0.250, 50%, 2 GMAC"
+    bar.close()
+
+
+@pytest.mark.parametrize("host", ["snntorch", "norse"])
+def test_the_demo_runs_and_judges_itself(host, tmp_path, monkeypatch, capsys) -> None:
+    for needed in ("sklearn", "tqdm"):
+        pytest.importorskip(needed)
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "demos")
+    figure, numbers = tmp_path / "s.png", tmp_path / "s.json"
+    order = f"--seeds 1 --epochs 2 --hidden 8 --condition every-third --host {host} --figure {figure} --json {numbers}"
+    code, printed = importlib.import_module("seeking").main(order.split()), capsys.readouterr().out
+    assert code == ("FAILED" in printed)
+    assert "base alone, equal compute" in printed and figure.stat().st_size > 30_000
+    seen = json.loads(numbers.read_text(encoding="utf-8"))
+    assert 0.3 < seen["share of motivated steps"][0] < 0.34
+
+
+def test_the_demo_says_which_package_is_missing(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "demos")
+    monkeypatch.setitem(sys.modules, "mnist1d", None)
+    monkeypatch.setitem(sys.modules, "mnist1d.data", None)
+    with pytest.raises(SystemExit, match="pip install mnist1d"):
+        importlib.import_module("seeking_data").mnist1d()

@@ -1,0 +1,152 @@
+"""Interrupted and resumed is bit for bit never interrupted; a crash in the middle of a write loses nothing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from test_dual_nets import OPTIMIZERS, RUN, batches, seeded, snntorch_net
+from test_dual_trainer import Shuffled, equal, state_of
+from torch import nn
+
+from snn_plasticity.dual import (
+    Distill,
+    DualModelTrainer,
+    EarlyStopping,
+    LossDecrease,
+    RandomActivation,
+    Sandwich,
+    Seeking,
+    Trainee,
+    widen,
+)
+
+EPOCHS = 2
+STEPS = 6 * EPOCHS
+COUPLINGS = {"paper": (LossDecrease(1), None), "distill": (Seeking(0.2, 0.1), Distill()),
+             "sandwich": (RandomActivation(0.5), Sandwich(1.0, 0.5))}  # fmt: skip
+
+
+def build(name: str = "paper") -> DualModelTrainer:
+    """Everything that could remember: shuffling, dropout, momentum, schedulers, norms, random conditions."""
+    base = seeded(lambda: nn.Sequential(nn.Dropout(0.2), *snntorch_net()))
+    large, weights = widen(base, 2, place="spread")
+    nets = []
+    for net in (base, large):
+        optimizer = OPTIMIZERS["rmsprop"](net.parameters())
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 4)
+        nets.append(Trainee(net, optimizer, run=RUN, scheduler=scheduler, per_step=True))
+    condition, coupling = COUPLINGS[name]
+    torch.manual_seed(11)
+    return DualModelTrainer(*nets, weights, condition, coupling=coupling, seed=5)
+
+
+def everything(trainer: DualModelTrainer) -> list:
+    report = trainer.report.to_dict()
+    curve = [point[:4] + point[5:] for point in report["curve"]]  # all but the seconds
+    return [state_of(trainer), report["losses"], report["motivated"], report["signals"], report["costs"], curve]
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_interrupted_at_any_step(name, tmp_path) -> None:
+    whole = build(name)
+    whole.fit(Shuffled(), EPOCHS, progress=False, validation=batches(2, 3))
+    assert 0 < whole.report.share < 1
+    for stop in range(1, STEPS) if name == "paper" else (2, 6, 9):
+        first, second = build(name), build(name)
+        first.fit(Shuffled(), EPOCHS, progress=False, validation=batches(2, 3), max_steps=stop)
+        assert first.report.history.step == stop
+        first.save(tmp_path / "run.pt")
+        torch.manual_seed(999)  # another process would have other numbers
+        second.load(tmp_path / "run.pt")
+        second.fit(Shuffled(), EPOCHS, progress=False, validation=batches(2, 3))
+        assert equal(everything(second), everything(whole)), stop
+
+
+def test_interrupted_by_the_user_between_checkpoints(tmp_path) -> None:
+    whole = build()
+    whole.fit(Shuffled(), EPOCHS, progress=False, checkpoint=tmp_path / "whole.pt")
+    trainer = build()
+
+    def impatient(history, batch):
+        if history.step == 8:
+            raise KeyboardInterrupt
+        return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
+
+    signals, trainer.signals = trainer.signals, lambda h, b: impatient(h, b) and signals(h, b)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(Shuffled(), EPOCHS, progress=False, checkpoint=tmp_path / "run.pt", checkpoint_every=3)
+    again = build()
+    again.load(tmp_path / "run.pt")
+    assert again.report.history.step == 6
+    again.fit(Shuffled(), EPOCHS, progress=False)
+    assert equal(everything(again), everything(whole))
+
+
+def test_stopped_early_stays_stopped(tmp_path) -> None:
+    trainer, stopping = build(), EarlyStopping(1, "base", "loss", min_delta=99.0)
+    for _ in range(2):
+        trainer.fit(Shuffled(), 9, progress=False, validation=batches(2, 3), early_stopping=stopping)
+        assert trainer.epoch == 2
+
+
+@pytest.mark.parametrize("moment", ["while the file is written", "before it is moved"])
+def test_a_crash_during_the_write_leaves_the_previous_checkpoint_whole(moment, tmp_path, monkeypatch) -> None:
+    trainer, path = build(), tmp_path / "run.pt"
+    trainer.fit(Shuffled(), 1, progress=False)
+    trainer.save(path)
+    before, then = path.read_bytes(), everything(trainer)
+    trainer.step(batches()[0])
+
+    def half(content, file):
+        file.write(b"PK half a file")
+        raise OSError("no space left on device")
+
+    def never(*names):
+        raise OSError("killed")
+
+    monkeypatch.setattr(*((torch, "save", half) if "written" in moment else (os, "replace", never)))
+    with pytest.raises(OSError):
+        trainer.save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.pt"]
+    other = build()
+    other.load(path)
+    assert equal(everything(other), then)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_killed_in_the_middle_of_the_write(tmp_path) -> None:
+    trainer, path = build(), tmp_path / "run.pt"
+    trainer.save(path)
+    before = path.read_bytes()
+    child = os.fork()
+    if not child:
+        import signal
+
+        def half(content, file):
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.save = half
+        trainer.save(path)
+    os.waitpid(child, 0)
+    assert path.read_bytes() == before
+    build().load(path)
+
+
+def test_a_checkpoint_runs_no_code_and_refuses_other_maps(tmp_path) -> None:
+    trainer, path = build(), tmp_path / "run.pt"
+    trainer.save(path)
+    torch.load(path, weights_only=True)
+    base = seeded(snntorch_net)
+    large, weights = widen(base, 2)
+    other = DualModelTrainer(*(Trainee(n, OPTIMIZERS["sgd"](n.parameters())) for n in (base, large)), weights)
+    with pytest.raises(ValueError, match="shares other weights"):
+        other.load(path)
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps(print))
+    with pytest.raises(Exception, match="(?i)weights|load|magic|unpickl"):
+        trainer.load(tmp_path / "bad.pt")
