@@ -17,7 +17,7 @@ import edges
 import own
 import peers
 import results
-from effort import FULL, QUICK
+from effort import FULL, QUICK, Report
 from timing import one_thread
 
 PARTS = {"peers": peers.report, "own": own.report, "edges": edges.report}
@@ -53,11 +53,14 @@ def main() -> None:
     one_thread()
     effort = QUICK if options.quick else FULL
     chosen = [options.part] if options.part else list(PARTS)
-    reports = [PARTS[name](effort, options.only, pythons(options.python)) for name in chosen]
-    text = "\n\n".join([INTRODUCTION.strip(), results.machine(), *(report.text for report in reports)])
+    kept = not (options.quick or options.only or options.part)
+    reports: list[Report] = []
+    for name in chosen:  # written as far as it is known, since the whole takes its time
+        reports.append(PARTS[name](effort, options.only, pythons(options.python)))
+        text = "\n\n".join([INTRODUCTION.strip(), results.machine(), *(report.text for report in reports)])
+        if kept:
+            results.write("against_others", text)
     print(text)
-    if not (options.quick or options.only or options.part):
-        results.write("against_others", text)
     disagreements = [line for report in reports for line in report.disagreements]
     if disagreements:
         sys.exit("These disagree, so that their ratios mean nothing: " + "; ".join(disagreements))
