@@ -43,12 +43,13 @@ from snn_plasticity.dual import (
     Sandwich,
     Seeking,
     Trainee,
+    WeightsMap,
     widen,
 )
 
 FIGURE = Path("out/seeking.png")
 WIDER = 4
-LR = {"snntorch": 2e-3, "norse": 2e-3}
+LR = 2e-3
 SIZES = {"digits": (16, 15), "mnist1d": (32, 10)}  # hidden units of the base, epochs
 CONDITIONS = {
     "loss-decrease": LossDecrease(2),
@@ -71,21 +72,21 @@ COUPLINGS = {
 HALF, NEAR_LARGE, NEAR_BASE = 0.5, 0.02, 0.025
 
 
-def trainee(net: nn.Module, host: str) -> Trainee:
+def trainee(net: nn.Module) -> Trainee:
     """Surrogate gradients through eight steps, and an optimizer of its own."""
-    return Trainee(net, torch.optim.Adam(net.parameters(), lr=LR[host]), run=OverTime(STEPS))
+    return Trainee(net, torch.optim.Adam(net.parameters(), lr=LR), run=OverTime(STEPS))
 
 
-def seed_of_three(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> tuple[DualReport, ...]:
+def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> tuple[DualReport, ...]:
     """One seed: the two nets together, then each alone, as long as equal compute needs."""
     hidden, epochs = args.hidden, args.epochs
     loader, unseen = Shuffled(data.x, data.y), [(data.unseen_x, data.unseen_y)]
 
-    def nets() -> tuple[Trainee, Trainee, object]:
+    def nets() -> tuple[Trainee, Trainee, WeightsMap]:
         torch.manual_seed(seed)
         base = HOSTS[args.host](data.x.shape[1], hidden)
         large, weights = widen(base, WIDER, seed=seed)
-        return trainee(base, args.host), trainee(large, args.host), weights
+        return trainee(base), trainee(large), weights
 
     def fit(trainer: DualModelTrainer, name: str, **until: int) -> DualReport:
         bar.set_postfix_str(f"seed {seed}: {name}")
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # the tensors are small
     data, start = DATA[args.data](), time.perf_counter()
     with tqdm(total=4 * args.seeds, unit="run", desc=args.data, disable=None) as bar:
-        runs = [seed_of_three(args, data, seed, bar) for seed in range(args.seeds)]
+        runs = [three_runs(args, data, seed, bar) for seed in range(args.seeds)]
     seen = Comparison(*zip(*runs, strict=True))
     verdict = judge(seen)
     print(seen.table())
