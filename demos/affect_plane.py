@@ -15,13 +15,12 @@ and mood is never as far from neutral as affect was at most; else the exit code 
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from command_line import Finding, Number, settings, tell
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
@@ -112,16 +111,16 @@ def bounds() -> list[tuple[Scene, int, int]]:
     return [(scene, end - scene.steps, end) for scene, end in zip(DAY, ends, strict=True)]
 
 
-def judge(life: Life) -> dict[str, tuple[str, str, bool]]:
+def judge(life: Life) -> dict[str, Finding]:
     """Measured, expected and verdict of every scene, and of the mood."""
     verdict = {}
     for scene, start, end in bounds():
         (found, steps), *_ = Counter(life.regions[start:end]).most_common(1)
-        verdict[scene.title] = (f"{found}, {steps} of {scene.steps}", scene.region, found == scene.region)
+        verdict[scene.title] = Finding(f"{found}, {steps} of {scene.steps}", scene.region, found == scene.region)
     missing = sorted(set(REGIONS) - set(life.regions))
-    verdict["regions of the day"] = (f"{len(REGIONS) - len(missing)} of 6", "6 of 6", not missing)
+    verdict["regions of the day"] = Finding(f"{len(REGIONS) - len(missing)} of 6", "6 of 6", not missing)
     affect, mood = (float(path.norm(dim=-1).max()) for path in (life.affect, life.mood))
-    verdict["farthest mood"] = (f"{mood:.2f}", f"< {affect:.2f} of affect", mood < affect)
+    verdict["farthest mood"] = Finding(f"{mood:.2f}", f"< {affect:.2f} of affect", mood < affect)
     return verdict
 
 
@@ -214,27 +213,14 @@ def scenes(panel: Axes, when: np.ndarray) -> None:
     dress(panel, "hour of the day", "")
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure here")
-    args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; expected 0 or more.")
-    return args
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
+    args = settings(__doc__, argv, seed=Number("of the noise"))
     torch.set_num_threads(1)  # the tensors are small
     life = live(args.seed)
-    verdict = judge(life)
-    print(f"{'':<28}{'measured':<28}{'expected':<18}")
-    for claim, (measured, expected, kept) in verdict.items():
-        print(f"{claim:<28}{measured:<28}{expected:<18}{'ok' if kept else 'FAILED'}")
+    code = tell(judge(life), "{:<28}{:<28}{:<18}{}")
     if args.figure:
         draw(life).savefig(args.figure, dpi=150)
-    return 0 if all(kept for _, _, kept in verdict.values()) else 1
+    return code
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import digits_comparison as comparison
 import torch
+from command_line import mark, refuse_less
 from delayed_reward_figure import draw
 from digits_affect_figure import draw as draw_comparison
 from digits_life import BATCH, CONDITIONS, CONTROLS, STORY, Life, whole_life
@@ -67,8 +68,7 @@ def table(lives: dict[str, Life], verdict: dict[str, bool]) -> str:
     for name, life in lives.items():
         criterion = f">= {LEARNED:.2f}" if name == STORY else f"<= {UNLEARNED:.2f}"
         weights = "bit-identical" if life.unchanged else "changed"
-        result = "ok" if verdict[name] else "FAILED"
-        rows.append(f"{name:<17} {life.accuracy[-1]:>17.3f}   {criterion:<9}   {weights:<13}   {result}")
+        rows.append(f"{name:<17} {life.accuracy[-1]:>17.3f}   {criterion:<9}   {weights:<13}   {mark(verdict[name])}")
     return "\n".join(rows)
 
 
@@ -91,9 +91,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--figure", type=Path, metavar="FILE", help=f"draw it here (default: {FIGURES[False]})")
     args = parser.parse_args(argv)
     args.figure = args.figure or FIGURES[args.affect]
-    for name in ("delay", "seed", "epochs"):
-        if getattr(args, name) < 0:
-            parser.error(f"--{name} is {getattr(args, name)}; expected 0 or more.")
+    refuse_less(parser, args, {"delay": 0, "seed": 0, "epochs": 0})
     if args.affect and (args.lives < 2 or args.epochs < 1):
         parser.error(
             f"--lives is {args.lives} and --epochs {args.epochs}; expected 2 or more lives of 1 or more epochs."
@@ -108,7 +106,7 @@ def changed_world(args: argparse.Namespace) -> tuple[bool, dict[str, object], Fi
     seconds, verdict = time.perf_counter() - start, comparison.judge(lives, args.epochs)
     print(comparison.table(lives, args.epochs) + "\n")
     for criterion, kept in verdict.items():
-        print(f"{criterion:<60} {'ok' if kept else 'FAILED'}")
+        print(f"{criterion:<60} {mark(kept)}")
     print(
         f"{args.host}, delay {args.delay} steps, seeds {seeds[0]} to {seeds[-1]}, {args.epochs} epochs: {seconds:.0f} s"
     )

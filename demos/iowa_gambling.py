@@ -17,11 +17,10 @@ and rise over the first four blocks; without, the last block is below zero; else
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from command_line import Number, mark, settings
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -116,7 +115,7 @@ def table(scores: dict[str, Tensor], verdict: dict[str, bool]) -> str:
     for name, score in scores.items():
         blocks = "".join(f"{mean:7.1f}" for mean in score.mean(1).tolist())
         expected = f"> +{LAST_BLOCK:g}, blocks 1–4 rising" if name == "with markers" else "< 0"
-        rows.append(f"{name:<29}{blocks}   {expected:<27}{'ok' if verdict[name] else 'FAILED'}")
+        rows.append(f"{name:<29}{blocks}   {expected:<27}{mark(verdict[name])}")
     return "\n".join(rows)
 
 
@@ -160,20 +159,8 @@ def lines(panel: Axes, values: Tensor, ylabel: str, title: str) -> None:
     dress(panel, "card", ylabel)
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--agents", type=int, default=200, help="in every group (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choices (default: %(default)s)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure here")
-    args = parser.parse_args(argv)
-    for name, low in (("agents", 2), ("seed", 0)):
-        if getattr(args, name) < low:
-            parser.error(f"--{name} is {getattr(args, name)}; expected {low} or more.")
-    return args
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
+    args = settings(__doc__, argv, agents=Number("in every group", 200, 2), seed=Number("of the choices"))
     torch.set_num_threads(1)  # the tensors are small
     with tqdm(total=len(GROUPS) * TRIALS * args.agents, unit="card", disable=None) as bar:
         games = {name: play(args.agents, weight, squash, args.seed, bar) for name, (weight, squash) in GROUPS.items()}

@@ -21,11 +21,10 @@ within 2 % of the predicted r ln f; the library's mood is below 1 % in the end; 
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
 import torch
+from command_line import Finding, Number, settings, tell
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -95,19 +94,19 @@ def own_mood(steps: int) -> Tensor:
     return torch.stack(path)
 
 
-def judge(gap: Tensor, error: Tensor, found: float, mood: Tensor) -> dict[str, tuple[str, str, bool]]:
+def judge(gap: Tensor, error: Tensor, found: float, mood: Tensor) -> dict[str, Finding]:
     """Measured, expected and verdict of every claim."""
     sign = torch.tensor([math.copysign(1.0, f - 1.0) if f != 1.0 else 0.0 for f in FACTORS])
     biased, fair = sign != 0, sign == 0
     right, none = gap[biased] * sign[biased] > 0, gap[fair].abs() < 3 * error[fair]
     ratio = math.log(found) / math.log(CRITICAL)
     return {
-        "preference has the sign of f − 1": (f"{int(right.sum())} of {len(right)}", "all", bool(right.all())),
-        "preference at f = 1": (f"{float(gap[fair]):+.3f}", "0 ± 3 s.e.", bool(none.all())),
-        "swings begin at r ln f": (
+        "preference has the sign of f − 1": Finding(f"{int(right.sum())} of {len(right)}", "all", bool(right.all())),
+        "preference at f = 1": Finding(f"{float(gap[fair]):+.3f}", "0 ± 3 s.e.", bool(none.all())),
+        "swings begin at r ln f": Finding(
             f"{WORTH * math.log(found):.3f}", f"{WORTH * math.log(CRITICAL):.3f} ± 2 %", abs(ratio - 1.0) < TOLERANCE,
         ),
-        "the library's mood in the end": (f"{float(mood[-1]):.4f}", "< 0.01", float(mood[-1].abs()) < 0.01),
+        "the library's mood in the end": Finding(f"{float(mood[-1]):.4f}", "< 0.01", float(mood[-1].abs()) < 0.01),
     }  # fmt: skip
 
 
@@ -154,30 +153,18 @@ def draw_moods(panel: Axes, mood: Tensor) -> None:
     dress(panel, "step", "mood m")
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the rewards (default: %(default)s)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure here")
-    args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; expected 0 or more.")
-    return args
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
+    args = settings(__doc__, argv, seed=Number("of the rewards"))
     torch.set_num_threads(1)  # the tensors are small
     gap, error = preferences(args.seed)
     mood = own_mood(250)
     with tqdm(total=STEPS * (2 if args.figure else 1), unit="step", disable=None) as bar:
         verdict = judge(gap, error, onset(bar), mood)
         figure = draw(gap, error, mood, bar) if args.figure else None
-    print(f"{'':<36}{'measured':>10}   {'expected':<14}")
-    for claim, (measured, expected, kept) in verdict.items():
-        print(f"{claim:<36}{measured:>10}   {expected:<14}   {'ok' if kept else 'FAILED'}")
+    code = tell(verdict, "{:<36}{:>10}   {:<14}   {}")
     if figure is not None:
         figure.savefig(args.figure, dpi=150)
-    return 0 if all(kept for _, _, kept in verdict.values()) else 1
+    return code
 
 
 if __name__ == "__main__":

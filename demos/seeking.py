@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import torch
+from command_line import mark, refuse_less
 from seeking_data import DATA, Shuffled, Split
 from seeking_nets import HOSTS, STEPS
 from torch import nn
@@ -137,9 +138,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     hidden, epochs = SIZES[args.data]
     args.hidden, args.epochs = args.hidden or hidden, args.epochs or epochs
-    for name in ("seeds", "epochs", "hidden"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}; expected 1 or more.")
+    refuse_less(parser, args, {"seeds": 1, "epochs": 1, "hidden": 1})
     return args
 
 
@@ -153,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     verdict = judge(seen)
     print(seen.table())
     for criterion, met in verdict.items():
-        print(f"{criterion}: {'ok' if met else 'FAILED'}")
+        print(f"{criterion}: {mark(met)}")
     print(f"{args.host}, {args.data}, {args.condition}, {args.coupling}: {time.perf_counter() - start:.1f} s")
     if args.json:
         numbers = {name: list(value) for name, value in seen.rows.items()}

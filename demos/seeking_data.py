@@ -31,11 +31,11 @@ def digits() -> Split:
 
 
 def mnist1d() -> Split:
-    """4,000 one-dimensional digits (Greydanus & Kobak 2024), 3,200 to learn from."""
+    """5,000 one-dimensional digits (Greydanus & Kobak 2024), 4,000 to learn from."""
     try:
         from mnist1d.data import get_dataset_args, make_dataset
     except ImportError as error:
-        raise SystemExit("--data mnist1d needs the package mnist1d: pip install mnist1d") from error
+        raise SystemExit('--data mnist1d needs the package mnist1d: pip install -e ".[mnist1d]"') from error
     made = make_dataset(get_dataset_args())
     x, y = torch.tensor(made["x"]).float(), torch.tensor(made["y"]).long()
     unseen_x, unseen_y = torch.tensor(made["x_test"]).float(), torch.tensor(made["y_test"]).long()

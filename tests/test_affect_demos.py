@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from importlib import import_module as load
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,11 @@ import pytest
 import torch
 
 pytest.importorskip("tqdm")
-DEMOS = Path(__file__).parent.parent / "demos"
+sys.path.insert(0, str(Path(__file__).parent.parent / "demos"))
+demos = pytest.mark.parametrize("name", ["affect_plane", "iowa_gambling", "mood_momentum"])
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, DEMOS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and tuples look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", ["affect_plane", "iowa_gambling", "mood_momentum"])
+@demos
 def test_demo_meets_its_criterion_and_draws_its_figure(name, tmp_path, capsys):
     assert load(name).main(["--seed", "3", "--figure", str(tmp_path / "figure.png")]) == 0
     printed = capsys.readouterr().out
@@ -74,3 +67,28 @@ def test_the_criterion_can_fail():
     iowa = load("iowa_gambling")
     still = torch.zeros(5, 10)
     assert not any(iowa.judge(dict.fromkeys(iowa.GROUPS, still)).values())
+
+
+def test_one_claim_that_is_not_kept_is_printed_and_is_the_exit_code(capsys):
+    found = load("command_line").Finding
+    kept, broken = found("2", "2", True), found("1", "2", False)
+    tell, row = load("command_line").tell, "{:<6}{:>10}  {:<10}{}"
+    assert tell({"a": kept}, row) == 0 and tell({"a": kept, "b": broken}, row) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "a              2  2         ok",
+        "b              1  2         FAILED",
+    ]
+
+
+@demos
+def test_settings_that_make_no_sense_are_refused(name, capsys):
+    with pytest.raises(SystemExit) as refused:
+        load(name).main(["--seed", "-1"])
+    assert refused.value.code == 2
+    assert "--seed is -1; expected 0 or more." in capsys.readouterr().err
+
+
+def test_a_group_needs_agents_for_its_standard_error(capsys):
+    with pytest.raises(SystemExit):
+        load("iowa_gambling").main(["--agents", "1"])
+    assert "--agents is 1; expected 2 or more." in capsys.readouterr().err

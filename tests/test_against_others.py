@@ -12,7 +12,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from peers import bindsnet_rules, inferno_rules, nest_synapse, spikingjelly_rules
+from peers import inferno_rules, nest_synapse, spikingjelly_rules
+from simulators import bindsnet_rules
+from trains import Rule, Trains
 
 from snn_plasticity.config import EligibilityConfig
 from snn_plasticity.conventions import Convention
@@ -30,17 +32,18 @@ def needs(simulator):
 
 
 TAU_PLUS, TAU_MINUS, TAU_E = 20.0, 15.0, 25.0
-TAUS = {"tau_plus": TAU_PLUS, "tau_minus": TAU_MINUS, "tau_e": TAU_E}
 AMPLITUDES = {"a_plus": 0.7, "a_minus": 1.3}
+RULE = Rule(TAU_PLUS, TAU_MINUS, TAU_E, **AMPLITUDES, lr=1.0)
+PLAIN = RULE._replace(a_plus=1.0, a_minus=1.0)
 FP32, FP64 = 2e-6, 1e-12
 
 
-def trains(seed, batch_size=3, steps=60, n_pre=5, n_post=4):
-    """Random pre and post spikes and a modulator: (T, B, N_pre), (T, B, N_post), (T, B)."""
+def random_trains(seed, batch_size=3, steps=60, n_pre=5, n_post=4):
+    """Random pre and post spikes and a modulator."""
     rng = np.random.default_rng(seed)
     pre = (rng.random((steps, batch_size, n_pre)) < 0.3).astype(float)
     post = (rng.random((steps, batch_size, n_post)) < 0.3).astype(float)
-    return pre, post, rng.normal(size=(steps, batch_size))
+    return Trains(pre, post, rng.normal(size=(steps, batch_size)))
 
 
 def traces_of(pre, post, convention, tau_e=TAU_E, a_plus=1.0, a_minus=1.0):
@@ -67,6 +70,25 @@ def changes(pre, post, modulator, convention, **parameters):
     return np.stack(steps)
 
 
+def course(player):
+    """Weight change of a simulator from the start to after every step, (T, N_post, N_pre)."""
+    seen = []
+    for pre, post, modulator in player.steps:
+        player.step(pre, post, modulator)
+        seen.append(player.change().copy())
+    return np.stack(seen)
+
+
+def our_course(given, convention, **parameters):
+    """And ours."""
+    return changes(given.pre, given.post, given.reward, convention, **parameters).cumsum(0)
+
+
+def fp32(given):
+    """The same trains, for those who compute in fp32."""
+    return Trains(*(array.astype(np.float32) for array in given[:3]))
+
+
 def agree(ours, theirs, tolerance):
     """No entry differs by more than `tolerance` of the largest."""
     largest = np.abs(theirs).max()
@@ -77,52 +99,52 @@ def agree(ours, theirs, tolerance):
 @needs("spikingjelly")
 @seeds
 def test_spikingjelly_mstdpet(seed):
-    pre, post, reward = trains(seed, batch_size=1)
-    theirs = spikingjelly_rules.mstdpet(pre[:, 0], post[:, 0], reward[:, 0], **TAUS)
-    agree(changes(pre, post, reward, Convention.preset("spikingjelly")), theirs, FP64)
+    given = random_trains(seed, batch_size=1)
+    theirs = course(spikingjelly_rules.mstdpet(given, PLAIN))
+    agree(our_course(given, Convention.preset("spikingjelly")), theirs, FP64)
 
 
 @needs("spikingjelly")
 @seeds
 def test_spikingjelly_mstdp_sums_the_batch(seed):
-    pre, post, reward = trains(seed)
-    theirs = spikingjelly_rules.mstdp(pre, post, reward, tau_plus=TAU_PLUS, tau_minus=TAU_MINUS)
+    given = random_trains(seed)
+    theirs = course(spikingjelly_rules.mstdp(given, PLAIN))
     no_trace = replace(Convention.preset("spikingjelly"), eligibility_decay="euler", normalize_trace=False)
-    agree(changes(pre, post, reward, no_trace, tau_e=1.0), theirs, FP64)
+    agree(our_course(given, no_trace, tau_e=1.0), theirs, FP64)
 
 
 @needs("spikingjelly")
 @seeds
 def test_spikingjelly_stdp_is_its_euler_variant(seed):
-    pre, post, reward = trains(seed)
-    theirs = spikingjelly_rules.stdp(pre, post, tau_plus=TAU_PLUS, tau_minus=TAU_MINUS)
+    given = random_trains(seed)._replace(reward=np.ones((60, 3)))
+    theirs = course(spikingjelly_rules.stdp(given, PLAIN))
     plain = Convention("euler", "euler", coincidence="both", reduction="sum")
-    agree(changes(pre, post, np.ones_like(reward), plain, tau_e=1.0), theirs, FP64)
+    agree(our_course(given, plain, tau_e=1.0), theirs, FP64)
 
 
 @needs("bindsnet")
 @seeds
 @pytest.mark.parametrize("zero_lag", [False, True])
 def test_bindsnet_mstdpet(seed, zero_lag):
-    pre, post, reward = trains(seed)
-    theirs = bindsnet_rules.mstdpet(pre, post, reward, zero_lag=zero_lag, **TAUS, **AMPLITUDES)
+    given = random_trains(seed)
+    theirs = course(bindsnet_rules.mstdpet(fp32(given), RULE, zero_lag=zero_lag))
     convention = replace(Convention.preset("bindsnet"), lag=0 if zero_lag else 1)
-    agree(changes(pre, post, reward, convention, **AMPLITUDES), theirs, FP32)
+    agree(our_course(given, convention, **AMPLITUDES), theirs, FP32)
 
 
 @needs("inferno")
 @seeds
 @pytest.mark.parametrize(("trace_mode", "pairing"), [("cumulative", "all"), ("nearest", "nearest")])
 def test_inferno_mstdpet(seed, trace_mode, pairing):
-    pre, post, signal = trains(seed)
-    theirs = inferno_rules.mstdpet(pre, post, signal, trace_mode=trace_mode, **TAUS, **AMPLITUDES)
+    given = random_trains(seed)
+    theirs = course(inferno_rules.mstdpet(fp32(given), RULE, trace_mode))
     convention = replace(Convention.preset("inferno"), pairing=pairing)
-    agree(changes(pre, post, signal, convention, **AMPLITUDES), theirs, FP32)
+    agree(our_course(given, convention, **AMPLITUDES), theirs, FP32)
 
 
 def nest_trains(seed):
     """One sample that falls silent two steps before its end, for NEST applies what happened a step later."""
-    pre, post, _ = trains(seed, batch_size=1, steps=60, n_pre=3, n_post=2)
+    pre, post, *_ = random_trains(seed, batch_size=1, steps=60, n_pre=3, n_post=2)
     pre[-2:], post[-2:] = 0.0, 0.0
     return pre, post
 

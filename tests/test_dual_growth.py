@@ -144,6 +144,63 @@ def test_what_cannot_grow_is_refused() -> None:
         widen(base, 2, init="old")
 
 
+def normed(norm: nn.Module, before: nn.Module | None = None, after: nn.Module | None = None) -> nn.Module:
+    """Six channels of three values, normalised between synapse and neuron."""
+    from snntorch import Leaky
+
+    def neuron() -> nn.Module:
+        return Leaky(0.5, threshold=0.2, init_hidden=True)
+
+    parts = [before, nn.Conv1d(2, 6, 3), norm, neuron(), nn.Flatten(), nn.Linear(18, 2), after, neuron()]
+    return nn.Sequential(*[part for part in parts if part is not None])
+
+
+MIXING = [
+    nn.LayerNorm((6, 3)),
+    nn.LayerNorm((6, 3), elementwise_affine=False),
+    nn.GroupNorm(2, 6),
+    nn.GroupNorm(2, 6, affine=False),
+    nn.LocalResponseNorm(2),
+]
+if hasattr(nn, "RMSNorm"):  # since torch 2.4
+    MIXING.append(nn.RMSNorm((6, 3)))
+
+
+@pytest.mark.parametrize("norm", MIXING, ids=repr)
+def test_norms_that_mix_units_are_refused_where_those_become_more(norm) -> None:
+    kind, x = type(norm).__name__, torch.randn(4, 2, 5)
+    with pytest.raises(
+        ValueError, match=f"1 is a {kind} over the 6 units of 0, which would become 12; expected a norm"
+    ):
+        widen(normed(norm), 2, sample=x)
+    with pytest.raises(ValueError, match=r"keep its size: name other layers in sizes\."):
+        widen(normed(norm), {"0": 7}, sample=x)
+    readout = widen(normed(norm), {"4": 3}, sample=x, init="preserving").model
+    assert readout[4].weight.shape == (3, 18)
+
+
+def test_norms_over_anything_but_wider_units_are_no_trouble() -> None:
+    torch.manual_seed(0)
+    base, x = normed(nn.LayerNorm(3), before=nn.LayerNorm(5), after=nn.LayerNorm(2)), torch.randn(9, 2, 5)
+    before = spikes_of(base, x)
+    assert 0 < before.sum() < before.numel()
+    assert torch.equal(before, spikes_of(widen(base, 2, sample=x, init="preserving").model, x))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.InstanceNorm1d])
+@pytest.mark.parametrize("place", ["first", "spread"])
+def test_norms_by_channel_are_widened_with_their_channels(norm, place) -> None:
+    torch.manual_seed(0)
+    base, x = normed(norm(6, affine=True, track_running_stats=True)), torch.randn(9, 2, 5)
+    nn.init.uniform_(base[1].weight), nn.init.uniform_(base[1].running_mean)
+    before, (motivated, weights) = spikes_of(base, x), widen(base, 2, sample=x, init="preserving", place=place)
+    assert 0 < before.sum() < before.numel()
+    assert torch.equal(before, spikes_of(motivated, x))
+    assert motivated[1].num_features == 12 and weights.slots["1.weight"] == weights.slots["1.bias"]._replace(
+        name="1.weight"
+    )
+
+
 def test_grown_nets_run_and_learn() -> None:
     for build in (snntorch_net, norse_net):
         for place in ("first", "spread"):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
 from snn_plasticity.dual.comparison import Estimate, at
@@ -118,5 +119,14 @@ def test_the_demo_says_which_package_is_missing(monkeypatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "demos")
     monkeypatch.setitem(sys.modules, "mnist1d", None)
     monkeypatch.setitem(sys.modules, "mnist1d.data", None)
-    with pytest.raises(SystemExit, match="pip install mnist1d"):
+    with pytest.raises(SystemExit, match=r"needs the package mnist1d: pip install -e ..\[mnist1d\]."):
         importlib.import_module("seeking_data").mnist1d()
+
+
+def test_mnist1d_is_made_on_the_spot_and_the_same_each_time(monkeypatch) -> None:
+    pytest.importorskip("mnist1d")
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "demos")
+    made, again = (importlib.import_module("seeking_data").mnist1d() for _ in range(2))
+    assert made.x.shape == (4000, 40) and made.unseen_x.shape == (1000, 40)
+    assert set(made.y.tolist()) == set(made.unseen_y.tolist()) == set(range(10))
+    assert all(map(torch.equal, made, again))

@@ -25,7 +25,7 @@ def load():
             del sys.modules[name]
 
 
-def _connection(trains: Trains, rule: Rule):
+def _connection(trains: Trains, rule: Rule, zero_lag: bool):
     bindsnet = load()
     size = trains.size
     source, target = (bindsnet.network.nodes.Input(n=n) for n in (size.n_pre, size.n_post))
@@ -34,15 +34,18 @@ def _connection(trains: Trains, rule: Rule):
         layer.compute_decays(1.0)
     taus = {"tc_plus": rule.tau_plus, "tc_minus": rule.tau_minus, "tc_e_trace": rule.tau_e}
     learning = {"update_rule": bindsnet.learning.MSTDPET, "nu": rule.lr, **taus}
-    connection = bindsnet.network.topology.Connection(source, target, **learning)
+    connection = bindsnet.network.topology.Connection(source, target, zero_lag=zero_lag, **learning)
     connection.dt = 1.0
     connection.w.zero_()
     return connection
 
 
-def mstdpet(trains: Trains, rule: Rule) -> StepByStep:
-    """`MSTDPET` on a `Connection`: a batch of eligibilities, its sum applied in each step."""
-    connection = _connection(trains, rule)
+def mstdpet(trains: Trains, rule: Rule, zero_lag: bool = False) -> StepByStep:
+    """`MSTDPET` on a `Connection`: a batch of eligibilities, its sum applied in each step.
+
+    With `zero_lag` the reward meets the eligibility of its own step.
+    """
+    connection = _connection(trains, rule, zero_lag)
     signs = {"a_plus": rule.a_plus, "a_minus": -rule.a_minus}
 
     @torch.no_grad()

@@ -8,16 +8,19 @@ from torch import nn
 from trains import Rule, Trains
 
 
-def _learner(name: str, synapse: nn.Linear, rule: Rule, **taus: float):
+def learner_of(name: str, synapse: nn.Linear, neurons: nn.Module, rule: Rule, **taus: float):
+    """One of SpikingJelly's learners, on synapses and the neurons behind them."""
     from spikingjelly.activation_based import learning
 
     factors = {"f_pre": lambda weight: rule.a_minus, "f_post": lambda weight: rule.a_plus}
     taus |= {"tau_pre": rule.tau_plus, "tau_post": rule.tau_minus}
-    return getattr(learning, name)("s", synapse, nn.Identity(), **taus, **factors)
+    return getattr(learning, name)("s", synapse, neurons, **taus, **factors)
 
 
-def _synapse(trains: Trains) -> nn.Linear:
-    synapse = nn.Linear(trains.size.n_pre, trains.size.n_post, bias=False)
+def synapse_of(trains: Trains) -> nn.Linear:
+    """Weights at zero, as exact as the spikes are."""
+    exact = torch.from_numpy(trains.pre).dtype
+    synapse = nn.Linear(trains.size.n_pre, trains.size.n_post, bias=False, dtype=exact)
     nn.init.zeros_(synapse.weight)
     return synapse
 
@@ -29,8 +32,11 @@ def _feed(learner, pre: torch.Tensor, post: torch.Tensor) -> None:
 
 def mstdpet(trains: Trains, rule: Rule) -> StepByStep:
     """`MSTDPETLearner` knows no batch: one learner for each sample, all on one weight."""
-    synapse = _synapse(trains)
-    learners = [_learner("MSTDPETLearner", synapse, rule, tau_trace=rule.tau_e) for _ in range(trains.size.batch)]
+    synapse = synapse_of(trains)
+    learners = [
+        learner_of("MSTDPETLearner", synapse, nn.Identity(), rule, tau_trace=rule.tau_e)
+        for _ in range(trains.size.batch)
+    ]
 
     def step(pre, post, reward):
         for learner, x, y, r in zip(learners, pre, post, reward, strict=True):
@@ -42,8 +48,8 @@ def mstdpet(trains: Trains, rule: Rule) -> StepByStep:
 
 def stdp(trains: Trains, rule: Rule) -> StepByStep:
     """`STDPLearner`: two factors, the batch is summed."""
-    synapse = _synapse(trains)
-    learner = _learner("STDPLearner", synapse, rule)
+    synapse = synapse_of(trains)
+    learner = learner_of("STDPLearner", synapse, nn.Identity(), rule)
 
     def step(pre, post, reward):
         _feed(learner, pre, post)

@@ -5,6 +5,8 @@ history ─► condition ─► base learns                        (most steps)
 """
 
 from .comparison import Comparison as Comparison
+from .condition import Condition as Condition
+from .condition import When as When
 from .coupling import BaseToo as BaseToo
 from .coupling import Distill as Distill
 from .coupling import Replace as Replace
@@ -14,23 +16,21 @@ from .history import History as History
 from .history import replay as replay
 from .meter import Cost as Cost
 from .meter import Meter as Meter
-from .motivation import After as After
-from .motivation import Always as Always
-from .motivation import Condition as Condition
-from .motivation import CountMatched as CountMatched
 from .motivation import Curiosity as Curiosity
-from .motivation import Every as Every
 from .motivation import LossDecrease as LossDecrease
 from .motivation import LossSpike as LossSpike
-from .motivation import Never as Never
 from .motivation import Plateau as Plateau
-from .motivation import RandomActivation as RandomActivation
 from .motivation import Seeking as Seeking
-from .motivation import When as When
 from .motivation import loss_signals as loss_signals
 from .pair import Pair as Pair
 from .report import DualReport as DualReport
 from .rollout import OverTime as OverTime
+from .schedule import After as After
+from .schedule import Always as Always
+from .schedule import CountMatched as CountMatched
+from .schedule import Every as Every
+from .schedule import Never as Never
+from .schedule import RandomActivation as RandomActivation
 from .stopping import EarlyStopping as EarlyStopping
 from .trainee import Diverged as Diverged
 from .trainee import PlasticTrainee as PlasticTrainee

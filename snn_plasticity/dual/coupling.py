@@ -83,11 +83,10 @@ class Distill:
     def motivated_step(self, pair: Pair, batch: Any) -> float:
         """Up, learn, down, and teach."""
         base, motivated = _by_gradients(self, pair)
-        pair.up()
-        output, target = motivated.output(batch)
-        loss = motivated.learn(motivated.objective(output, target))
+        labels, answers = _asked(pair, motivated, batch)
+        loss = motivated.learn(labels)
         pair.down()
-        base.learn(_taught(base, batch, output.detach(), self.share, self.temperature))
+        base.learn(_taught(base, batch, answers, self.share, self.temperature))
         return loss
 
 
@@ -114,12 +113,11 @@ class Sandwich:
     def motivated_step(self, pair: Pair, batch: Any) -> float:
         """Up, learn from both, down."""
         base, motivated = _by_gradients(self, pair)
-        pair.up()
+        labels, answers = _asked(pair, motivated, batch)
         for net in (base, motivated):
             net.optimizer.zero_grad(set_to_none=True)
-        output, target = motivated.output(batch)
-        loss = motivated.backward(motivated.objective(output, target))
-        motivated.backward(self.weight * _taught(base, batch, output.detach(), self.share, self.temperature))
+        loss = motivated.backward(labels)
+        motivated.backward(self.weight * _taught(base, batch, answers, self.share, self.temperature))
         for mine, other, index in pair.shared():
             if mine.grad is not None and other.grad is not None:
                 other.grad[index] += mine.grad
@@ -127,6 +125,13 @@ class Sandwich:
         motivated.follow()
         pair.down()
         return loss
+
+
+def _asked(pair: Pair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:
+    """Up; the large net's loss, with its graph, and its answers, without."""
+    pair.up()
+    output, target = motivated.output(batch)
+    return motivated.objective(output, target), output.detach()
 
 
 def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:

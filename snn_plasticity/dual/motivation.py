@@ -1,107 +1,18 @@
-"""Motivation: when the large net is recruited. Conditions look at a `History` and remember nothing themselves.
+"""Motivation: conditions that what happened decides: losses, and signals such as novelty or those of affect.
 
-    LossDecrease(2) & ~Plateau()        Seeking() | RandomActivation(0.05)
+    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)
 
-Any function of a history that returns a bool is a condition; `When(function)` gives it the operators too. Same history
-and same seed, same answer.
+They look at a `History` and remember nothing themselves: the same history gives the same answer.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from functools import lru_cache
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
-from .history import Ask, History, decide
-
-
-class Condition:
-    """A condition that can be combined with others by &, | and ~."""
-
-    def __call__(self, history: History) -> bool:
-        """Whether the next batch trains the large net."""
-        raise NotImplementedError
-
-    def __and__(self, other: Ask) -> Condition:
-        return _Both(self, other)
-
-    def __or__(self, other: Ask) -> Condition:
-        return _Either(self, other)
-
-    def __invert__(self) -> Condition:
-        return _Not(self)
-
-    def __rand__(self, other: Ask) -> Condition:
-        return _Both(When(other), self)
-
-    def __ror__(self, other: Ask) -> Condition:
-        return _Either(When(other), self)
-
-
-@dataclass(frozen=True, repr=False)
-class _Both(Condition):
-    first: Ask
-    second: Ask
-
-    def __call__(self, history: History) -> bool:
-        return decide(self.first, history) and decide(self.second, history)
-
-    def __repr__(self) -> str:
-        return f"({self.first!r} & {self.second!r})"
-
-
-@dataclass(frozen=True, repr=False)
-class _Either(Condition):
-    first: Ask
-    second: Ask
-
-    def __call__(self, history: History) -> bool:
-        return decide(self.first, history) or decide(self.second, history)
-
-    def __repr__(self) -> str:
-        return f"({self.first!r} | {self.second!r})"
-
-
-@dataclass(frozen=True, repr=False)
-class _Not(Condition):
-    inner: Ask
-
-    def __call__(self, history: History) -> bool:
-        return not decide(self.inner, history)
-
-    def __repr__(self) -> str:
-        return f"~{self.inner!r}"
-
-
-@dataclass(frozen=True)
-class When(Condition):
-    """A function of your own, with the operators of a condition."""
-
-    function: Ask
-
-    def __call__(self, history: History) -> bool:
-        """What the function says."""
-        return self.function(history)
-
-
-@dataclass(frozen=True)
-class Always(Condition):
-    """Every step trains the large net."""
-
-    def __call__(self, history: History) -> bool:
-        """True."""
-        return True
-
-
-@dataclass(frozen=True)
-class Never(Condition):
-    """No step does."""
-
-    def __call__(self, history: History) -> bool:
-        """False."""
-        return False
+from .condition import Condition, at_least
+from .history import History
 
 
 @dataclass(frozen=True)
@@ -119,7 +30,7 @@ class LossDecrease(Condition):
     k: int = 2
 
     def __post_init__(self) -> None:
-        _at_least(self, "k", 1)
+        at_least(self, "k", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it fell."""
@@ -135,7 +46,7 @@ class LossSpike(Condition):
     window: int = 20
 
     def __post_init__(self) -> None:
-        _at_least(self, "window", 2)
+        at_least(self, "window", 2)
 
     def __call__(self, history: History) -> bool:
         """Whether it does."""
@@ -151,7 +62,7 @@ class Plateau(Condition):
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        _at_least(self, "window", 1)
+        at_least(self, "window", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it has."""
@@ -214,64 +125,6 @@ class Seeking(Condition):
         return False
 
 
-@dataclass(frozen=True)
-class RandomActivation(Condition):
-    """Each step with probability p, whatever happens; every step has its own random number."""
-
-    p: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.p <= 1.0:
-            raise ValueError(f"RandomActivation.p = {self.p!r}; expected a probability in [0, 1].")
-
-    def __call__(self, history: History) -> bool:
-        """The throw of this step."""
-        return random.Random(f"{self.seed}/{history.step}").random() < self.p
-
-
-@dataclass(frozen=True)
-class CountMatched(Condition):
-    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent."""
-
-    count: int
-    of: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.count <= self.of:
-            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
-
-    def __call__(self, history: History) -> bool:
-        """Whether this step was drawn."""
-        return history.step in _drawn(self.count, self.of, self.seed)
-
-
-@dataclass(frozen=True)
-class Every(Condition):
-    """Every n-th step."""
-
-    n: int
-
-    def __post_init__(self) -> None:
-        _at_least(self, "n", 1)
-
-    def __call__(self, history: History) -> bool:
-        """Whether it is its turn."""
-        return history.step % self.n == self.n - 1
-
-
-@dataclass(frozen=True)
-class After(Condition):
-    """From a step on: a warm-up in which the base learns alone."""
-
-    step: int
-
-    def __call__(self, history: History) -> bool:
-        """Whether the warm-up is over."""
-        return history.step >= self.step
-
-
 def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     """Curiosity and anticipation from the net's own prediction error, its loss.
 
@@ -288,14 +141,3 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     surprise = tanh(abs(last[-1] - fmean(last)) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}
-
-
-@lru_cache(maxsize=32)
-def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
-    return frozenset(random.Random(f"{seed}").sample(range(of), count))
-
-
-def _at_least(condition: Condition, field: str, low: int) -> None:
-    value = getattr(condition, field)
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{type(condition).__name__}.{field} = {value!r}; expected a whole number >= {low}.")

@@ -15,11 +15,12 @@ from .coupling import BaseToo, Coupling, Replace
 from .guard import Guard
 from .history import Ask, History, decide
 from .meter import Cost, Meter
-from .motivation import LossDecrease, Never, loss_signals
+from .motivation import LossDecrease, loss_signals
 from .order import Order
 from .pair import Pair
 from .progress import Progress
 from .report import DualReport, Point
+from .schedule import Never
 from .stopping import EarlyStopping, Until
 from .tensors import forget
 from .trainee import Diverged, Learning

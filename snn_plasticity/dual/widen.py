@@ -12,7 +12,7 @@ from ..checks import require_choice
 from ..hosts.survey import survey
 from .tensors import clone, owner_of, tensors_of
 from .weights_map import Slot, WeightsMap
-from .wiring import Axis, Wiring, wiring_of
+from .wiring import NORMS, Axis, Wiring, mixes, wiring_of
 
 INITS = ("fresh", "preserving")
 _OUT = ("out_features", "out_channels", "hidden_size", "num_features", "linear_features", "channels")
@@ -51,8 +51,8 @@ def widen(
         seed: of the new weights; the global random numbers are not touched.
 
     Raises:
-        ValueError: a factor or size that makes nothing larger, an unknown layer, or a network whose wiring cannot be
-            told.
+        ValueError: a factor or size that makes nothing larger, an unknown layer, a LayerNorm or GroupNorm over units
+            that would become more, or a network whose wiring cannot be told.
 
     >>> base = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> motivated, weights = widen(base, 2)
@@ -64,6 +64,7 @@ def widen(
     require_choice("init", init, INITS)
     wiring = wiring_of(base, sample)
     widths = _widths(wiring, sizes)
+    _refuse_mixing(base, wiring, widths)
     spots = {units: _spots(units, wiring.widths[units], widths[units], place) for units in widths}
     motivated = clone(base)
     old, slots = tensors_of(base), {}
@@ -100,6 +101,18 @@ def _widths(wiring: Wiring, sizes: float | Mapping[str, int]) -> dict[str, int]:
     if widths == wiring.widths:
         raise ValueError(f"Nothing becomes larger: {widths}. Which hidden layers are there? Name them in sizes.")
     return widths
+
+
+def _refuse_mixing(base: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None:
+    for name, (units, _) in wiring.reads.items():
+        norm = base.get_submodule(name)
+        if units and widths[units] != wiring.widths[units] and mixes(norm, wiring.widths[units]):
+            raise ValueError(
+                f"{name} is a {type(norm).__name__} over the {wiring.widths[units]} units of {units}, which would "
+                f"become {widths[units]}; expected a norm of each unit alone, since this one would mix the new units "
+                f"into the base's. Put BatchNorm or InstanceNorm there, or let {units} keep its size: name other "
+                "layers in sizes."
+            )
 
 
 def _spots(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
@@ -171,7 +184,7 @@ def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> 
         torch.manual_seed(seed)
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
-            if callable(renew) and isinstance(module, (*_Readers, nn.modules.batchnorm._BatchNorm)):
+            if callable(renew) and isinstance(module, (*_Readers, *NORMS)):
                 renew()
             elif hasattr(module, "recurrent_weights"):
                 for tensor in (module.input_weights, module.recurrent_weights):

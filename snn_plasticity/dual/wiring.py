@@ -6,6 +6,7 @@ later layer's input, through neurons, norms, pooling, flattening and sums, are t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from ..hosts.survey import Survey, survey
 from .tensors import clone, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-NORMS = (nn.modules.batchnorm._BatchNorm,)
+NORMS = (nn.modules.batchnorm._NormBase,)  # by channel: each unit alone
+MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, getattr(nn, "RMSNorm", nn.LayerNorm))  # from torch 2.4
 
 
 class Axis(NamedTuple):
@@ -62,6 +64,12 @@ def wiring_of(model: nn.Module, sample: Any = None) -> Wiring:
     return run.wiring()
 
 
+def mixes(norm: nn.Module, units: int) -> bool:
+    """Whether what it makes of one unit depends on the others; a LayerNorm over a length of its own does not."""
+    shape = getattr(norm, "normalized_shape", (units,))
+    return isinstance(norm, MIXING) and math.prod(shape) % units == 0
+
+
 class _Run:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.found = model.eval(), survey(model)
@@ -71,7 +79,7 @@ class _Run:
         self.own = {own.neuron.proper: own.neuron.name for own in self.found.own.values()}
         self.inner = {child for n in self.found.neurons.values() for child in n.proper.modules()} - set(self.own)
         self.makers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
-        self.followers = [m for m in self.names if isinstance(m, NORMS) or m in self._neurons()]
+        self.followers = [m for m in self.names if isinstance(m, (*NORMS, *MIXING)) or m in self._neurons()]
 
     def _neurons(self) -> set[nn.Module]:
         return {neuron.proper for neuron in self.found.neurons.values()} - set(self.own)

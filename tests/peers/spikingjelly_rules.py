@@ -1,51 +1,36 @@
-"""SpikingJelly's own learners on given spikes."""
+"""SpikingJelly's own learners, which watch a layer and its neurons being called."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from players import StepByStep
+from simulators.spikingjelly_rules import learner_of, synapse_of
 from torch import nn
+from trains import Rule, Trains
 
 
-class Replay(nn.Module):
-    """A layer that fires what it is told."""
+def _player(name: str, trains: Trains, rule: Rule, asked, **taus: float) -> StepByStep:
+    """`asked(reward)` are the positional arguments of `learner.step`."""
+    synapse, neurons = synapse_of(trains), nn.Identity()
+    learner = learner_of(name, synapse, neurons, rule, **taus)
 
-    def forward(self, spikes):
-        """Spikes in, the same spikes out."""
-        return spikes
+    def step(pre, post, reward):
+        synapse(pre.squeeze(0))  # `MSTDPETLearner` knows no batch, not even of one
+        neurons(post.squeeze(0))
+        synapse.weight.data.add_(learner.step(*asked(reward), on_grad=False, scale=rule.lr))
 
-
-def _learner(name, n_pre, n_post, taus):
-    from spikingjelly.activation_based import learning
-
-    synapse, neuron = nn.Linear(n_pre, n_post, bias=False, dtype=torch.float64), Replay()
-    unweighted = {"f_pre": torch.ones_like, "f_post": torch.ones_like}
-    return synapse, neuron, getattr(learning, name)("s", synapse, neuron, **taus, **unweighted)
+    return StepByStep(trains, step, lambda: synapse.weight.detach().numpy())
 
 
-def _play(name, pre, post, taus, steps):
-    """Weight change of every step; `steps` are the positional arguments of each call of `learner.step`."""
-    synapse, neuron, learner = _learner(name, pre.shape[-1], post.shape[-1], taus)
-    changes = []
-    for x, y, arguments in zip(torch.tensor(pre), torch.tensor(post), steps, strict=True):
-        synapse(x)
-        neuron(y)
-        changes.append(learner.step(*arguments, on_grad=False).numpy())
-    return np.stack(changes)
+def mstdpet(trains: Trains, rule: Rule) -> StepByStep:
+    """Reward times eligibility trace, for one sample."""
+    return _player("MSTDPETLearner", trains, rule, lambda reward: (float(reward),), tau_trace=rule.tau_e)
 
 
-def mstdpet(pre, post, reward, *, tau_plus, tau_minus, tau_e):
-    """Reward times eligibility trace, for one sample: pre (T, N_pre), post (T, N_post), reward (T,)."""
-    taus = {"tau_pre": tau_plus, "tau_post": tau_minus, "tau_trace": tau_e}
-    return _play("MSTDPETLearner", pre, post, taus, [(float(r),) for r in reward])
+def mstdp(trains: Trains, rule: Rule) -> StepByStep:
+    """Reward times this correlation, without a trace of it; the batch is summed."""
+    return _player("MSTDPLearner", trains, rule, lambda reward: (reward,))
 
 
-def mstdp(pre, post, reward, *, tau_plus, tau_minus):
-    """Reward (T, B) times this correlation, without a trace of it; the batch is summed."""
-    taus = {"tau_pre": tau_plus, "tau_post": tau_minus}
-    return _play("MSTDPLearner", pre, post, taus, [(torch.tensor(r),) for r in reward])
-
-
-def stdp(pre, post, *, tau_plus, tau_minus):
+def stdp(trains: Trains, rule: Rule) -> StepByStep:
     """Plain STDP; the batch is summed."""
-    return _play("STDPLearner", pre, post, {"tau_pre": tau_plus, "tau_post": tau_minus}, [()] * len(pre))
+    return _player("STDPLearner", trains, rule, lambda reward: ())
