@@ -1,16 +1,18 @@
-"""From which density, and from which size, a sparse product is faster than a dense one."""
+"""From which density, train and population a sparse product is faster than a dense one."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import results
 import torch
 from timing import cpu_seconds
 from tqdm import tqdm
 
+from snn_plasticity import EligibilityConfig, EligibilityTraceModule
+from snn_plasticity.plasticity import dense
 from snn_plasticity.plasticity.sparse import DENSITY, SIZE, by_neuron
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -18,6 +20,7 @@ SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows o
 SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256)
 HEADER = ("trains, and table", "sparse is faster below a density of")
 STEPS = 64
+NARROW = (10, 20, 30, 50, 80, 100, 150, 200)  # neurons of the smaller population
 
 
 def report(quick: bool) -> str:
@@ -29,7 +32,12 @@ def report(quick: bool) -> str:
     text = "Sparse or dense, `trains.T @ table`, the time to build the sparse matrix counted:"
     used = f"The library takes the sparse product below a density of {DENSITY:.0%}, for trains from {SIZE} entries on."
     end = f"At 5 %, sparse is faster for trains from {entries} on. {used}"
-    return "\n\n".join([text, results.table(HEADER, rows), end])
+    sides = {"post": narrow_of(to=True, quick=quick), "pre": narrow_of(to=False, quick=quick)}
+    found = " and ".join(f"{least or 'more than ' + str(NARROW[-1])} {side} neurons" for side, least in sides.items())
+    narrow = (
+        f"Between 1000 neurons and a few, the sparse product is faster from {found} on; the library: {dense.NARROW}."
+    )
+    return "\n\n".join([text, results.table(HEADER, rows), end, narrow])
 
 
 def density_of(steps: int, n: int) -> float | None:
@@ -45,10 +53,40 @@ def density_of(steps: int, n: int) -> float | None:
 
 def size_of(steps: int, density: float) -> int | None:
     """The smallest number of neurons from which sparse stays faster."""
-    faster = [_ratio(steps, n, density) > 1 for n in SIZES]
-    slow = [i for i, won in enumerate(faster) if not won]
-    first = slow[-1] + 1 if slow else 0
-    return SIZES[first] if first < len(SIZES) else None
+    return _from_here_on(SIZES, [_ratio(steps, n, density) > 1 for n in SIZES])
+
+
+def _from_here_on(tried: Sequence[int], won: list[bool]) -> int | None:
+    """The first of those after which all won."""
+    lost = [i for i, one in enumerate(won) if not one]
+    first = lost[-1] + 1 if lost else 0
+    return tried[first] if first < len(tried) else None
+
+
+def narrow_of(*, to: bool, quick: bool) -> int | None:
+    """The size of the smaller population from which sparse stays faster, for the change of a window."""
+    tried = NARROW[::3] if quick else NARROW
+    return _from_here_on(tried, [_narrow_ratio(*((1000, n) if to else (n, 1000))) > 1 for n in tried])
+
+
+def _narrow_ratio(n_pre: int, n_post: int, batch: int = 8, steps: int = 128) -> float:
+    """Dense time over sparse time of the weight change of a window at 5 %."""
+    generator = torch.Generator().manual_seed(0)
+    pre, post = ((torch.rand(steps, batch, n, generator=generator) < 0.05).float() for n in (n_pre, n_post))
+    mod = torch.randn(steps, batch, generator=generator)
+    traces = EligibilityTraceModule(n_pre, n_post, EligibilityConfig(kernel="stdp_pair", clamp_range=None))
+
+    def change() -> None:
+        traces.reset()
+        traces.modulate_window(pre, post, mod)
+
+    used, times = dense.NARROW, {}
+    try:
+        for name, dense.NARROW in (("sparse", 0), ("dense", 10**9)):
+            times[name] = _seconds(change)
+    finally:
+        dense.NARROW = used
+    return times["dense"] / times["sparse"]
 
 
 def _ratio(steps: int, n: int, density: float) -> float:

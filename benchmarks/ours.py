@@ -37,12 +37,19 @@ def traces_of(
     return EligibilityTraceModule(trains.size.n_pre, trains.size.n_post, config, path=path, connectivity=edges)
 
 
-def change_of_window(trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto") -> Player:
-    """Σ_t reduce_B(m_t e_t) of a window, added to the weight at its end; no eligibility need be built."""
+def change_of_window(
+    trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto", anew: bool = False
+) -> Player:
+    """Σ_t reduce_B(m_t e_t) of a window, added to the weight at its end.
+
+    With `anew` every window is an episode of its own, so that no eligibility need be built; else e is carried along.
+    """
     traces = traces_of(trains, rule, convention, path=path)
     weight = _zeros(traces)
 
     def run(pre, post, reward):
+        if anew:
+            traces.reset()
         weight.add_(traces.modulate_window(pre, post, reward), alpha=rule.lr)
 
     return WholeWindow(trains, run, weight.numpy)

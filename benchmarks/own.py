@@ -32,7 +32,7 @@ class Pairing(NamedTuple):
 
 
 def _change(path: str) -> Build:
-    return lambda trains, rule: ours.change_of_window(trains, rule, path=path)
+    return lambda trains, rule: ours.change_of_window(trains, rule, path=path, anew=True)
 
 
 def _steps(trains: Trains, rule: Rule) -> Player:

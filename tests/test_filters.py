@@ -24,8 +24,7 @@ def recursion(x, a, lead, exclusive):
 @pytest.mark.parametrize("steps", (1, 2, 31, 32, 33, 70, 300))
 @pytest.mark.parametrize("a", (0.0, 0.9, 1.0))
 def test_filters_equal_the_recursion(a, steps, exclusive, form, monkeypatch):
-    monkeypatch.setattr(filters, "LARGE", 0 if form == "recursion" else 1 << 30)
-    monkeypatch.setattr(filters, "NARROW", 16 if form == "long products" else 0)
+    monkeypatch.setattr(filters, "BLOCKS", {"recursion": (), "products": ((9**9, 8),)}.get(form, filters.BLOCKS))
     generator = torch.Generator().manual_seed(0)
     x, lead = torch.randn(steps, 2, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
     for start in (lead, None):

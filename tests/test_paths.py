@@ -9,7 +9,7 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import running, sparse
+from snn_plasticity.plasticity import dense, past, running, sparse
 from snn_plasticity.plasticity.eprop import EProp
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -20,6 +20,9 @@ LINEAR = ("accumulating", "dutch")
 def _small_limits(monkeypatch):
     """Fold often, and as sparse matrices, so that short stories meet every branch."""
     monkeypatch.setattr(running, "FOLD", 7)
+    monkeypatch.setattr(running, "LONGEST", 7)
+    monkeypatch.setattr(past, "PIECE", 70)
+    monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(sparse, "SIZE", 0)
 
 
@@ -135,8 +138,8 @@ def test_a_clamp_binds_at_the_same_steps(layer_name, kernel, path, clamp):
 
 def test_the_certificate_spares_most_rows_and_never_lies():
     """Where it passes, the largest |e| of the plain path stays within; where e is half the clamp, all rows pass."""
-    from snn_plasticity.plasticity.certificate import row_bounds
-    from snn_plasticity.plasticity.said import window_of
+    from snn_plasticity.plasticity.certificate import count_bounds, row_bounds
+    from snn_plasticity.plasticity.said import Said
 
     pre, post = trains(200, 2, 50, seed=1, rate=0.05), trains(200, 2, 40, seed=2, rate=0.05)
     module = EligibilityTraceModule(50, 40, settings("stdp_pair", tau_e=50.0), path="plain")
@@ -144,8 +147,11 @@ def test_the_certificate_spares_most_rows_and_never_lies():
     beta = module.rule.trace.retained(1.0)
     for start in range(0, 200, 40):
         block = slice(start, start + 40)
-        terms, kernel = window_of(module.rule.kernel, pre[block], post[block], kernel, 1.0)
-        new = row_bounds(module.rule.geometry, terms, beta, 1.0)
+        said, before = Said(module.rule.kernel, pre[block], post[block], kernel, 1.0, torch.float64), kernel
+        new, kernel = row_bounds(module.rule.geometry, said, beta, 1.0), said.after
+        assert bool((new <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
+        counted = Said(module.rule.kernel, pre[block].bool(), post[block].bool(), before, 1.0, torch.float64)
+        assert bool((new <= count_bounds(module.rule.geometry, counted, 1.0) + 1e-12).all())
         for p, q in zip(pre[block], post[block], strict=True):
             row = module.update(p, q).abs().amax(2)
             assert bool((row <= bound + new + 1e-12).all())
@@ -198,7 +204,7 @@ def test_eprop_with_a_signal_per_neuron_needs_no_eligibility():
     plain, fast = (EligibilityTraceModule(6, 5, config, path=path) for path in ("plain", "auto"))
     expected = plain.modulate_window(pre, psi, signal)
     torch.testing.assert_close(fast.modulate_window(pre, psi, signal), expected, rtol=1e-10, atol=1e-11)
-    assert fast._running.e is None
+    assert fast._running.past.e is None
 
 
 def test_a_change_at_the_end_builds_no_eligibility():
@@ -207,7 +213,7 @@ def test_a_change_at_the_end_builds_no_eligibility():
     for p, q in zip(pre, post, strict=True):
         module.observe(p, q)
     module.change(torch.randn(4))
-    assert module._running.e is None
+    assert module._running.past.e is None
 
 
 def test_steps_of_different_length_are_kept_apart():
@@ -302,8 +308,7 @@ def test_repr_says_which_path_was_chosen():
     assert "path='rows'" in repr(EligibilityTraceModule(4, 3, settings("rate", "replacing")))
 
 
-def test_large_windows_are_kept_as_booleans_and_what_is_no_spike_as_it_is(monkeypatch):
-    monkeypatch.setattr("snn_plasticity.plasticity.recording.LARGE", 1)
+def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
     trains_in = trains(100, 2, 6, seed=1), trains(100, 2, 5, seed=2)
     for height, kept in ((1.0, torch.bool), (0.5, torch.float64)):
         pre, post = (height * side for side in trains_in)
@@ -313,3 +318,16 @@ def test_large_windows_are_kept_as_booleans_and_what_is_no_spike_as_it_is(monkey
         assert fast._running.recorded.blocks[0].pre.dtype == kept
         pre.zero_()
         torch.testing.assert_close(fast.change(torch.ones(2)), plain.change(torch.ones(2)), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_only_zeros_and_ones_are_spikes(dtype):
+    spikes = trains(20, 3, 30, seed=1).to(dtype)
+    assert torch.equal(sparse.bits_of(spikes), spikes.bool())
+    assert torch.equal(sparse.bits_of(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
+    for odd in (0.5, 2.0, -1.0, 1e-30, 1e-42, 1.0 - 1e-7, 1.0 + 3e-7, float("nan"), float("inf")):
+        for number in (1, 600):
+            other = spikes.clone()
+            other.view(-1)[torch.randperm(other.numel())[:number]] = odd
+            assert sparse.bits_of(other) is None
+    assert sparse.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None

@@ -2,12 +2,14 @@
 
     |e_ij(t)| ≤ β^t |e_ij(0)| + max(P_i, D_i)
 
-    P_i, D_i   for the potentiating and the depressing terms:  Σ |scale| · min( max_t F_β(|post_i|) · max |pre|,
-                                                                               max_t |post_i| · max F_β(|pre|) )
+    P_i, D_i   for the potentiating and the depressing terms:  Σ |scale| · min( max_t F(|post_i|) · max |pre|,
+                                                                               max_t |post_i| · max F(|pre|) )
 
-F_β is the eligibility's own exponential filter. Potentiation and depression have opposite signs where all factors
-are non-negative, so that the larger of the two counts; otherwise their sum does. The bound holds for every step of the
-window and for each post neuron, so that only rows that fail need to be walked through.
+F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still are
+sums of which nothing is known but the number of spikes of each neuron; these are tried first. Potentiation and
+depression have opposite signs where all factors are non-negative, so that the larger of the two counts; otherwise their
+sum does. The bound holds for every step of the window and for each post neuron, so that only rows that fail need be
+walked through. Where a weight sums over positions, post is summed over them.
 """
 
 from __future__ import annotations
@@ -17,25 +19,97 @@ from torch import Tensor
 
 from . import filters
 from .geometry import Geometry
-from .terms import Term
+from .past import Past
+from .said import Said
+from .terms import Dense, Filtered, Side, Spikes
 
 
-def row_bounds(geometry: Geometry, terms: list[Term], beta: float, scale: float) -> Tensor:
+def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> Tensor | None:
+    """Rows (B, N_post) in which the clamp might bind within the window; None if there are none.
+
+    Args:
+        past: before the window; its bound is brought past it.
+        said: the window.
+        dt: step length.
+        refresh: whether e may be looked at, where the running bound is not enough.
+    """
+    trace = past.rule.trace
+    if trace.clamp_range is None:
+        return None
+    if not past.rule.geometry.closed_form:
+        return past.row_maxima() >= 0.0
+    low, high = trace.clamp_range
+    limit, beta = max(0.0, min(-low, high)), float(trace.retained(dt))
+    before = past.row_maxima() if past.bound is None else past.bound
+    new = count_bounds(past.rule.geometry, said, past.scale)
+    if new is None or _any(before + new > limit):
+        new = row_bounds(past.rule.geometry, said, 1.0, past.scale)
+    if _any(before + new > limit) and refresh and not past.shared and past.e is not None:
+        before = past.row_maxima()
+    if _any(before + new > limit):
+        new = row_bounds(past.rule.geometry, said, beta, past.scale)
+    failing = before + new > limit
+    past.bound = (beta ** len(said) * before + new).clamp(max=max(abs(low), abs(high)))
+    return failing if _any(failing) else None
+
+
+def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) -> Tensor:
     """Largest |e| that a window can add to any synapse of each post neuron, (B, N_post)."""
-    sums = {True: torch.zeros(()), False: torch.zeros(())}
-    negative = torch.zeros(())
-    for term in terms:
-        post, pre = term.post.values(), term.pre.values()
-        negative = negative.to(post) + (post < 0).any() + (pre < 0).any()
-        post, pre = geometry.by_neuron(post.abs()), geometry.by_neuron(pre.abs())
-        long_post = filters.forward(post, beta).amax(0) * _peak(pre)
-        long_pre = post.amax(0) * _peak(filters.forward(pre, beta))
-        bound = abs(term.scale) * scale * torch.minimum(long_post, long_pre)
-        sums[term.scale > 0] = sums[term.scale > 0].to(post) + bound
-    either, both = torch.maximum(sums[True], sums[False]), sums[True] + sums[False]
-    return torch.where(negative > 0, both, either)
+    sums: dict[bool, Tensor | float] = {True: 0.0, False: 0.0}
+    positive = True
+    for term in said.terms:
+        sides = [said.values(side) for side in (term.post, term.pre)]
+        signed = [_signed(said, side) for side in (term.post, term.pre)]
+        positive = positive and not any(signed)
+        post, pre = (side.abs() if sign else side for side, sign in zip(sides, signed, strict=True))
+        rows = geometry.by_neuron(post)
+        bound = _total(rows, discount).amax(0) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
+        if rows is post:  # no positions
+            other = rows.amax(0) * _total(pre, discount).amax(dim=(0, 2)).unsqueeze(1)
+            bound = torch.minimum(bound, other)
+        sums[term.scale > 0] = sums[term.scale > 0] + abs(term.scale) * scale * bound
+    up, down = (torch.as_tensor(sums[sign]).expand_as(bound) for sign in (True, False))
+    return torch.maximum(up, down) if positive else up + down
 
 
-def _peak(values: Tensor) -> Tensor:
-    """The largest of a window for each sample, (B, 1)."""
-    return values.amax(dim=(0, 2)).unsqueeze(1)
+def count_bounds(geometry: Geometry, said: Said, scale: float) -> Tensor | None:
+    """As `row_bounds`, from the numbers of spikes; None where a side is no train of them, or has positions."""
+    sums: dict[bool, Tensor | float] = {True: 0.0, False: 0.0}
+    for term in said.terms:
+        sides = [_counted(said, side) for side in (term.post, term.pre)]
+        if None in sides:
+            return None
+        (post, post_peak), (pre, pre_peak) = sides  # type: ignore[misc]
+        bound = torch.minimum(post * pre_peak.amax(1, keepdim=True), post_peak * pre.amax(1, keepdim=True))
+        sums[term.scale > 0] = sums[term.scale > 0] + abs(term.scale) * scale * bound
+    up, down = (torch.as_tensor(sums[sign]).expand_as(bound) for sign in (True, False))
+    return torch.maximum(up, down)
+
+
+def _counted(said: Said, side: Side) -> tuple[Tensor, Tensor] | None:
+    """Bounds of a side's sum over the window and of its peak, (B, N), from the spikes of each neuron."""
+    if isinstance(side, Dense) or side.trains.dim() != 3 or _signed(said, side):
+        return None
+    count = said.trains(side.trains).count
+    if isinstance(side, Spikes):
+        return count, count.clamp(max=1.0)
+    most = 1.0 / max(1.0 - side.decay, 1e-9)  # of a trace with a spike in every step, and of what becomes of one spike
+    peak = count.clamp(max=most) if side.lead is None else count.clamp(max=most) + side.lead
+    whole = count if side.lead is None else count + side.lead
+    return whole * min(len(said), most), peak
+
+
+def _total(values: Tensor, discount: float) -> Tensor:
+    """What has come together of values (T, ...) at every step, or at the end, (1, ...), where nothing is lost."""
+    return values.sum(0, keepdim=True) if discount == 1.0 else filters.forward(values, discount)
+
+
+def _any(rows: Tensor) -> bool:
+    return bool(rows.any())
+
+
+def _signed(said: Said, side: Side) -> bool:
+    """Whether a side might be negative anywhere."""
+    if isinstance(side, Dense) or said.trains(side.trains).bits is None:
+        return _any(said.values(side) < 0)
+    return isinstance(side, Filtered) and side.lead is not None and _any(side.lead < 0)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
 from .geometry import SmallProducts
+from .product import Product
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,
@@ -57,11 +58,6 @@ class Conv(SmallProducts):
     closed_form: ClassVar[bool] = True
 
     @property
-    def table_on_pre(self) -> bool:
-        """Whether the pre side has fewer channels."""
-        return self.shape[1] * self.groups <= self.shape[0]
-
-    @property
     def n_post(self) -> int:
         """Rows of e."""
         return self.shape[0]
@@ -70,8 +66,9 @@ class Conv(SmallProducts):
         """A window with positions summed, (T, B, C)."""
         return spikes.flatten(3).sum(3)
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post ⊗ pre: steps are further samples to a weight gradient."""
+        post, pre = product.post, product.pre
         if out.dim() == len(self.shape):
             post, pre = post.flatten(0, 1), pre.flatten(0, 1)
             out.mul_(beta).add_(self._gradient(post, pre, self.shape, self.groups))

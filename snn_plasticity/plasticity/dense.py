@@ -11,8 +11,12 @@ from torch import Tensor
 
 from .geometry import SmallProducts
 from .kernels import Coincidence
-from .sparse import by_neuron, by_sample_and_neuron, worthwhile
+from .product import Product
+from .sparse import Trains
 
+NARROW = (
+    50  # neurons of a population below which the dense product is cheaper than a sparse matrix of the other's spikes
+)
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 
@@ -61,26 +65,29 @@ class Dense(SmallProducts):
     closed_form: ClassVar[bool] = True
 
     @property
-    def table_on_pre(self) -> bool:
-        """Whether the pre population is the smaller one."""
-        return self.n_pre <= self.n_post
+    def spikes_side(self) -> str:
+        """The post side, unless the post population is so small that it should be the table."""
+        return "pre" if self.n_post < min(NARROW, self.n_pre) else "post"
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, N)."""
         return spikes if spikes.dim() == 3 else spikes.flatten(2, -2).sum(2)
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
-        """In place: out ← beta·out + Σ_t post ⊗ pre; spikes as a sparse matrix where that is faster."""
-        if post.dim() > 3:  # positions count as further steps
-            post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (post, pre))
-        if sparse is not None and not worthwhile(post if sparse == "post" else pre):
-            sparse = None
-        if out.dim() == 2:
-            _contract_shared_(out, post.flatten(0, 1), pre.flatten(0, 1), sparse, beta)
-        elif len(out) == 1:
-            _contract_shared_(out[0], post[:, 0], pre[:, 0], sparse, beta)
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
+        """In place: out ← beta·out + Σ_t post ⊗ pre; spikes as sparse matrices where that is faster."""
+        if product.post.dim() > 3:  # positions count as further steps
+            post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
+            own = {"post": post, "pre": pre}.get(product.sparse or "")
+            product = Product(post, pre, product.sparse, None if own is None else Trains(own))
+        if min(self.n_pre, self.n_post) < NARROW or product.trains is None or not product.trains.worthwhile:
+            _contract_dense_(out, product, beta)
+        elif out.dim() == 2:
+            _contract_sparse_(out, product, beta, apart=False)
+        elif product.sparse == "post":
+            _contract_sparse_(out.view(-1, self.n_pre), product, beta, apart=True)
         else:
-            _contract_samples_(out, post, pre, sparse, beta)
+            for b, sample in enumerate(out):
+                _contract_sparse_(sample, product.of(slice(b, b + 1)), beta, apart=False)
 
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
@@ -91,27 +98,24 @@ class Dense(SmallProducts):
         return torch.cat(left, dim=1).mT, torch.cat(right, dim=1)
 
 
-def _contract_shared_(out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
-    """out (N_post, N_pre), post (K, N_post), pre (K, N_pre)."""
-    if sparse == "post":
-        torch.addmm(out, by_neuron(post), pre, beta=beta, out=out)
-    elif sparse == "pre":
-        out.mul_(beta).add_((by_neuron(pre) @ post).T)
+def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
+    """Both sides as they are; out (N_post, N_pre) or (B, N_post, N_pre)."""
+    if out.dim() == 2:
+        out.addmm_(product.post.flatten(0, 1).T, product.pre.flatten(0, 1), beta=beta)
     else:
-        out.addmm_(post.T, pre, beta=beta)
+        out.baddbmm_(product.post.permute(1, 2, 0), product.pre.transpose(0, 1), beta=beta)
 
 
-def _contract_samples_(out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
-    """out (B, N_post, N_pre), post (K, B, N_post), pre (K, B, N_pre)."""
-    if sparse == "post":
-        flat = out.view(-1, out.shape[2])
-        table = pre.transpose(0, 1).reshape(-1, pre.shape[2])
-        torch.addmm(flat, by_sample_and_neuron(post), table, beta=beta, out=flat)
-    elif sparse == "pre":
-        for b, sample in enumerate(out):
-            _contract_shared_(sample, post[:, b], pre[:, b], "pre", beta)
+def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool) -> None:
+    """Out (N_post, N_pre), or with `apart` (B·N_post, N_pre) and spikes on the post side."""
+    assert product.trains is not None
+    table = product.pre if product.sparse == "post" else product.post
+    whole = not apart and table.shape[1] > 1
+    matrix = product.trains.together if whole else product.trains.apart(product.first, table.shape[1])
+    if product.sparse == "post":
+        torch.addmm(out, matrix, table.reshape(-1, table.shape[2]), beta=beta, out=out)
     else:
-        out.baddbmm_(post.permute(1, 2, 0), pre.transpose(0, 1), beta=beta)
+        out.mul_(beta).add_((matrix @ table.reshape(-1, table.shape[2])).T)
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,6 @@ class Diagonal(SmallProducts):
         """A window as it is, (T, B, N)."""
         return spikes
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post · pre."""
-        out.mul_(beta).add_((post * pre).sum(0 if out.dim() == 2 else (0, 1)))
+        out.mul_(beta).add_((product.post * product.pre).sum(0 if out.dim() == 2 else (0, 1)))

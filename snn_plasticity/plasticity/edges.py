@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .dense import Dense
 from .geometry import SmallProducts
+from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
 
@@ -52,6 +53,7 @@ class Edges(SmallProducts):
             raise ValueError(f"{twice} edges join neurons that are joined already; expected each pair at most once.")
         self.source, self.target, self.n_pre, self.n_post = source, target, n_pre, n_post
         self.shape = (len(source),)
+        self._places = target * n_pre + source  # in the full matrix
         self._of = {"pre": _Lists(source, n_pre), "post": _Lists(target, n_post)}
 
     @classmethod
@@ -69,11 +71,6 @@ class Edges(SmallProducts):
                 f"({n_post}, {n_pre}) or an integer list (2, E) of sources and targets."
             )
         return cls(source, target, n_pre, n_post)
-
-    @property
-    def table_on_pre(self) -> bool:
-        """Whether the pre population is the smaller one."""
-        return self.n_pre <= self.n_post
 
     def check(self, pre: Tensor, post: Tensor) -> None:
         """Refuse anything but pre (B, N_pre) and post (B, N_post)."""
@@ -100,33 +97,33 @@ class Edges(SmallProducts):
         target = self.target.to(e.device).expand_as(e)
         return e.new_zeros(len(e), self.n_post).scatter_reduce(1, target, e.abs(), "amax")
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post ⊗ pre.
 
         Where the full matrix is small enough to be written down it is, and read at the edges; else event by event where
         one side is mostly zeros.
         """
         out.mul_(beta)
-        if self.n_pre * self.n_post <= SCRATCH and len(post) > 1:
-            self._read_off(out, post, pre, sparse)
-        elif sparse is None or out.device.type != "cpu":
-            for now_post, now_pre in zip(post, pre, strict=True):
-                product = self.product(now_post, now_pre)
-                out.add_(product.sum(0) if out.dim() == 1 else product)
+        if self.n_pre * self.n_post <= SCRATCH and len(product.post) > 1:
+            self._read_off(out, product)
+        elif product.sparse is None or out.device.type != "cpu":
+            for post, pre in zip(product.post, product.pre, strict=True):
+                now = self.product(post, pre)
+                out.add_(now.sum(0) if out.dim() == 1 else now)
         else:
-            self._spread(out, post, pre, sparse)
+            self._spread(out, product.post, product.pre, product.sparse)
 
-    def _read_off(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None) -> None:
+    def _read_off(self, out: Tensor, product: Product) -> None:
         """The full matrix, sample by sample or summed, at the edges."""
-        full, at = Dense(self.n_pre, self.n_post), self.target * self.n_pre + self.source
-        scratch, at = post.new_zeros(self.n_post, self.n_pre), at.to(out.device)
+        full, at = Dense(self.n_pre, self.n_post), self._places.to(out.device)
+        scratch = product.post.new_zeros(self.n_post, self.n_pre)
         if out.dim() == 1:
-            full.contract_(scratch, post, pre, sparse, beta=0.0)
-            out.add_(scratch.view(-1)[at])
+            full.contract_(scratch, product, beta=0.0)
+            out.add_(torch.take(scratch, at))
             return
         for b, sample in enumerate(out):
-            full.contract_(scratch, post[:, b : b + 1], pre[:, b : b + 1], sparse, beta=0.0)
-            sample.add_(scratch.view(-1)[at])
+            full.contract_(scratch, product.of(slice(b, b + 1)), beta=0.0)
+            sample.add_(torch.take(scratch, at))
 
     def _spread(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str) -> None:
         """Every spike to the edges of its neuron."""

@@ -1,4 +1,4 @@
-"""Exponential filters over a whole window: step by step where a step is large, else many steps as one matrix product.
+"""Exponential filters over a whole window: many steps as one matrix product, or step by step where a step is large.
 
     forward    y_t = x_t + a·y_{t−1},  y_{−1} = lead          (exclusive: without this step's x_t)
     backward   r_t = x_t + a·r_{t+1},  r_T = 0                (exclusive: without this step's x_t)
@@ -14,9 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-STEPS = 32  # steps of one triangular product
-NARROW = 16  # entries of a step up to which a product of eight times as many steps is faster
-LARGE = 1 << 12  # entries of a step from which it is faster to go step by step
+BLOCKS = ((16, 256), (400, 32), (1500, 16), (8000, 8))  # up to so many entries of a step: steps of a triangular product
 
 
 @lru_cache(maxsize=64)
@@ -46,22 +44,16 @@ def forward(x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool 
     tensor([1.0000, 0.5000, 1.2500])
     """
     flat = x.reshape(len(x), -1)
-    out = torch.empty_like(flat)
     carry = None if lead is None else lead.reshape(-1)
-    if flat.shape[1] >= LARGE:
-        _recur(flat, out, a, carry, range(len(flat)), exclusive)
-        return out.view(x.shape)
     size = _block(flat)
+    if size == 1:
+        return _recur(flat, a, carry, exclusive).view(x.shape)
     triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    for start in range(0, len(flat), size):
-        block = flat[start : start + size]
-        n = len(block)
-        torch.mm(triangle[:n, :n], block, out=out[start : start + n])
+    out = _blockwise(flat, triangle)
+    for block, now in zip(flat.split(size), out.split(size), strict=True):
         if carry is not None:
-            out[start : start + n].addr_(powers[:n], carry)
-        if start + n < len(flat):
-            last = out[start + n - 1]
-            carry = last + block[-1] if exclusive else last
+            now.addr_(powers[: len(now)], carry)
+        carry = now[-1] + block[-1] if exclusive else now[-1]
     return out.view(x.shape)
 
 
@@ -82,35 +74,39 @@ def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
     tensor([1.2500, 0.5000, 1.0000])
     """
     flat = x.reshape(len(x), -1)
-    out = torch.empty_like(flat)
-    if flat.shape[1] >= LARGE:
-        _recur(flat, out, a, None, range(len(flat) - 1, -1, -1), exclusive)
-        return out.view(x.shape)
     size, carry = _block(flat), None
+    if size == 1:
+        return _recur(flat, a, None, exclusive, back=True).view(x.shape)
     triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    for stop in range(len(flat), 0, -size):
-        start = max(0, stop - size)
-        block, n = flat[start:stop], stop - start
-        torch.mm(triangle[:n, :n].T, block, out=out[start:stop])
+    out, powers = _blockwise(flat, triangle.T), powers.flip(0)
+    for block, now in zip(reversed(flat.split(size)), reversed(out.split(size)), strict=True):
         if carry is not None:
-            out[start:stop].addr_(powers[:n].flip(0), carry)
-        carry = out[start] + block[0] if exclusive else out[start]
+            now.addr_(powers[-len(now) :], carry)
+        carry = now[0] + block[0] if exclusive else now[0]
     return out.view(x.shape)
 
 
 def _block(flat: Tensor) -> int:
-    """Steps of one triangular product."""
-    return 8 * STEPS if flat.shape[1] <= NARROW else STEPS
+    """Steps of one triangular product; 1 is step by step."""
+    return next((steps for width, steps in BLOCKS if flat.shape[1] <= width), 1)
 
 
-def _recur(x: Tensor, out: Tensor, a: float, lead: Tensor | None, order: range, exclusive: bool) -> None:
-    """The recursion itself, in the given order of steps."""
-    before, met = lead, None  # the trace before this step, without what `met` adds to it
-    for t in order:
-        if not exclusive:
-            out[t] = x[t] if before is None else torch.add(x[t], before, alpha=a, out=out[t])
-        elif before is None:
-            out[t].zero_() if met is None else torch.mul(met, a, out=out[t])
-        else:
-            torch.mul(before if met is None else torch.add(before, met, out=out[t]), a, out=out[t])
-        before, met = out[t], x[t] if exclusive else None
+def _blockwise(x: Tensor, triangle: Tensor) -> Tensor:
+    """Every block of steps times the triangle, or as much of it as the last block has steps."""
+    out, size = torch.empty_like(x), len(triangle)
+    whole = len(x) // size * size
+    blocks = (side[:whole].view(-1, size, x.shape[1]) for side in (x, out))
+    if whole:
+        torch.matmul(triangle, next(blocks), out=next(blocks))
+    if whole < len(x):
+        rest = len(x) - whole
+        torch.mm(triangle[:rest, :rest], x[whole:], out=out[whole:])
+    return out
+
+
+def _recur(x: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool = False) -> Tensor:
+    """The recursion itself, from the first step or back from the last."""
+    out, before = torch.empty_like(x), lead
+    for come, now in list(zip(x.unbind(0), out.unbind(0), strict=True))[:: -1 if back else 1]:
+        before = now.copy_(come) if before is None else torch.add(come, before, alpha=a, out=now)
+    return out.sub_(x) if exclusive else out

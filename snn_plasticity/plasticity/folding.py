@@ -10,79 +10,90 @@ to the other side, where all terms with the same spikes become one table, and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from torch import Tensor
 
 from .geometry import Geometry
+from .product import Product
+from .said import Said
+from .sparse import Trains
 from .terms import Dense, Filtered, Spikes, Term
 
-
-class Product(NamedTuple):
-    """Σ_t post_t ⊗ pre_t over a window, and the side that is mostly zeros ("post", "pre" or None)."""
-
-    post: Tensor
-    pre: Tensor
-    sparse: str | None
+NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
 
 
-def fold_(geometry: Geometry, out: Tensor, terms: list[Term], gains: Tensor, beta: float = 1.0) -> None:
+def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: float = 1.0) -> None:
     """In place: out ← beta·out + Σ_t G_t f_t.
 
     Args:
         geometry: layout of the synapses.
         out: (B, *shape), each sample for itself, or (*shape), summed over the batch.
-        terms: f in factored form.
+        said: f of a window in factored form.
         gains: (T,), (T, B) or (T, B, N_post).
         beta: factor of what is there.
     """
-    shared = out.dim() == len(geometry.shape)
-    for product in products(geometry, terms, gains, shared):
-        geometry.contract_(out, *product, beta=beta)
-        beta = 1.0
-    if not terms:
+    if not said.terms:
         out.mul_(beta)
+        return
+    shared = out.dim() == len(geometry.shape)
+    found = list(products(geometry, said, gains))
+    if shared or len(out) == 1:
+        _contract_(geometry, out, found, beta)
+        return
+    count = max(1, NEAR // math.prod(geometry.shape))
+    for start in range(0, len(out), count):
+        samples = slice(start, start + count)
+        _contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
 
 
-def products(geometry: Geometry, terms: list[Term], gains: Tensor, shared: bool) -> Iterator[Product]:
+def products(geometry: Geometry, said: Said, gains: Tensor) -> Iterator[Product]:
     """The contractions of a window, as few as there are different trains."""
     merged: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-    for term in terms:
-        side = _spikes_side(geometry, term, gains, shared)
+    for term in said.terms:
+        side = _spikes_side(geometry, term, gains)
         if side is None:
-            yield _plain(geometry, term, gains)
+            yield _plain(geometry, said, term, gains)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
-        table = _gained(geometry, other.values(), term.scale * gains)
+        table = _gained(geometry, said.values(other), term.scale * gains)
         if isinstance(own, Filtered):
             table, met = own.adjoint(table)
             if own.lead is not None and met is not None:
-                yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0), None)
+                yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0))
         key = (id(own.trains), side)  # type: ignore[union-attr]
         merged[key] = (own.trains, merged[key][1].add_(table) if key in merged else table)  # type: ignore[union-attr]
     for (_, side), (trains, table) in merged.items():
-        yield _ordered(side, trains, table, side)
+        yield _ordered(side, trains, table)._replace(sparse=side, trains=said.trains(trains))
 
 
-def _spikes_side(geometry: Geometry, term: Term, gains: Tensor, shared: bool) -> str | None:
+def _contract_(geometry: Geometry, out: Tensor, found: list[Product], beta: float) -> None:
+    for product in found:
+        geometry.contract_(out, product, beta)
+        beta = 1.0
+
+
+def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
     """The side whose raw spikes shall be multiplied; the table is built on the other one."""
     post, pre = not isinstance(term.post, Dense), not isinstance(term.pre, Dense)
     if gains.dim() == 3:  # one gain per post neuron: it must be in a table on the post side
         return "pre" if pre else None
     if post and pre:
-        return "post" if geometry.table_on_pre or not shared else "pre"
+        return geometry.spikes_side
     return "post" if post else "pre" if pre else None
 
 
-def _plain(geometry: Geometry, term: Term, gains: Tensor) -> Product:
+def _plain(geometry: Geometry, said: Said, term: Term, gains: Tensor) -> Product:
     """A term as it is, its gains on the post side."""
-    sparse = "post" if isinstance(term.post, Spikes) else "pre" if isinstance(term.pre, Spikes) else None
-    return Product(_gained(geometry, term.post.values(), term.scale * gains), term.pre.values(), sparse)
+    post, pre = _gained(geometry, said.values(term.post), term.scale * gains), said.values(term.pre)
+    if isinstance(term.post, Spikes):
+        return Product(post, pre, "post", Trains(post))
+    return Product(post, pre, "pre", said.trains(pre)) if isinstance(term.pre, Spikes) else Product(post, pre)
 
 
-def _ordered(side: str, own: Tensor, other: Tensor, sparse: str | None) -> Product:
-    return Product(own, other, sparse) if side == "post" else Product(other, own, sparse)
+def _ordered(side: str, own: Tensor, other: Tensor) -> Product:
+    return Product(own, other) if side == "post" else Product(other, own)
 
 
 def _gained(geometry: Geometry, values: Tensor, gains: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Coincidence
+from .product import Product
 
 
 class Geometry(Protocol):
@@ -41,8 +42,8 @@ class Geometry(Protocol):
         ...
 
     @property
-    def table_on_pre(self) -> bool:
-        """Whether the pre population is the smaller one."""
+    def spikes_side(self) -> str:
+        """Which side's raw spikes are multiplied where either could be, "post" or "pre"; the other becomes a table."""
         ...
 
     @property
@@ -62,8 +63,8 @@ class Geometry(Protocol):
         """A window (T, B, ...) with positions summed: (T, B, N)."""
         ...
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
-        """In place, over a window (T, B, ...): out ← beta·out + Σ_t post ⊗ pre, per sample or summed over the batch."""
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
+        """In place, over a window: out ← beta·out + Σ_t post ⊗ pre, per sample or summed over the batch."""
         ...
 
     def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -85,9 +86,9 @@ class SmallProducts:
     """What geometries share whose product is small, or whose e has a row for each post neuron (Dense, too)."""
 
     @property
-    def table_on_pre(self) -> bool:
-        """Either side will do."""
-        return True
+    def spikes_side(self) -> str:
+        """Either would do."""
+        return "post"
 
     def per_synapse(self, mod: Tensor) -> Tensor:
         """A modulator as it is: e has a row for each post neuron."""

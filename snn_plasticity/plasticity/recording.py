@@ -1,7 +1,7 @@
-"""Spikes that are not folded yet: kept as they came, and where memory runs short at a byte per spike.
+"""Spikes that are not folded yet: trains of zeros and ones at a byte per entry, anything else as it came.
 
-Steps are written into blocks of `RUN` steps, so that nothing need be joined when they are folded; long windows are
-blocks of their own.
+Single steps are written into blocks of `RUN` steps, so that nothing need be joined when they are folded; long windows
+are blocks of their own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RUN = 64  # steps of a block that grows
-LARGE = 1 << 22  # entries from which a window is kept as booleans at once, if it can be
+from .sparse import bits_of
+
+RUN = 256  # steps of a block that grows; those that never come take no memory
+SHORT = 64  # steps up to which a window is written into such a block
 
 
 class Block(NamedTuple):
@@ -23,6 +25,15 @@ class Block(NamedTuple):
     post: Tensor
     dt: float
     used: int
+
+    def holds(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """Whether a further step can be written into it."""
+        return (
+            self.dt == dt
+            and self.used < len(self.pre)
+            and pre.dtype == self.pre.dtype
+            and post.dtype == self.post.dtype
+        )
 
 
 class Recording:
@@ -48,23 +59,22 @@ class Recording:
 
     def append(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step, copied."""
+        pre, post = _smallest(pre), _smallest(post)
         block = self._growing(pre, post, dt)
         block.pre[block.used].copy_(pre)
         block.post[block.used].copy_(post)
         self.blocks[-1] = block._replace(used=block.used + 1)
         self._steps += 1
 
-    def append_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        """Many steps (T, B, ...), copied."""
-        if len(pre) < RUN:
+    def append_window(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
+        """Many steps (T, B, ...); not copied only where they are dropped before the caller goes on."""
+        if len(pre) < SHORT and copy:
             for now_pre, now_post in zip(pre, post, strict=True):
                 self.append(now_pre, now_post, dt)
             return
-        large = max(pre.numel(), post.numel()) >= LARGE
-        block = _compacted(Block(pre, post, dt, len(pre))) if large else Block(pre, post, dt, len(pre))
-        kept_pre = pre.clone() if block.pre is pre else block.pre
-        kept_post = post.clone() if block.post is post else block.post
-        self.blocks.append(block._replace(pre=kept_pre, post=kept_post))
+        kept = [_smallest(trains) for trains in (pre, post)]
+        kept = [now.clone() if copy and now is given else now for now, given in zip(kept, (pre, post), strict=True)]
+        self.blocks.append(Block(kept[0], kept[1], dt, len(pre)))
         self._steps += len(pre)
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
@@ -89,12 +99,6 @@ class Recording:
                 self.blocks += blocks
             steps -= min(steps, block.used)
 
-    def compact(self) -> None:
-        """Blocks that are full, of zeros and ones, as booleans, where looking costs no synchronisation."""
-        full = [block for block in self.blocks if block.used == len(block.pre)]
-        kept = {id(block) for block in full}
-        self.blocks = [_compacted(block) if id(block) in kept else block for block in self.blocks]
-
     def one_dt(self) -> bool:
         """Whether all steps are of one length."""
         return len({block.dt for block in self.blocks}) <= 1
@@ -106,7 +110,7 @@ class Recording:
     def _growing(self, pre: Tensor, post: Tensor, dt: float) -> Block:
         """The last block if it has room for such a step, else a new one."""
         last = self.blocks[-1] if self.blocks else None
-        if last is None or last.dt != dt or last.used == len(last.pre):
+        if last is None or not last.holds(pre, post, dt):
             if last is not None and last.used < len(last.pre):
                 self.blocks[-1] = last._replace(pre=last.pre[: last.used], post=last.post[: last.used])
             with torch.inference_mode(False):
@@ -115,11 +119,7 @@ class Recording:
         return last
 
 
-def _compacted(block: Block) -> Block:
-    def smaller(trains: Tensor) -> Tensor:
-        if trains.dtype == torch.bool or trains.device.type != "cpu":
-            return trains
-        ones = trains.bool()
-        return ones if torch.equal(ones.to(trains.dtype), trains) else trains
-
-    return block._replace(pre=smaller(block.pre), post=smaller(block.post))
+def _smallest(trains: Tensor) -> Tensor:
+    """Trains as booleans, if they are zeros and ones and looking costs no synchronisation; else as they are."""
+    bits = bits_of(trains)
+    return trains if bits is None else bits

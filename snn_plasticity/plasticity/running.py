@@ -4,7 +4,7 @@
     fold     spikes wait; many steps are folded into e by one contraction
     auto     as fold, but no e is built before it is needed: a weight change comes straight from the spikes
     shared   only Σ_b e_b is kept, for modulators that the whole batch shares
-    rows     spikes wait; many steps are walked through row by row (for traces that are not linear)
+    rows     spikes wait; many steps of a trace that is not linear: folded with max for the sum, or row by row
 
 All give the same e and the same changes. What a fold may do, and what must be walked through, is decided in `advance`.
 """
@@ -12,29 +12,22 @@ All give the same e and the same changes. What a fold may do, and what must be w
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..untracked import untracked
-from .advance import advance, change_from_spikes
+from .advance import advance
+from .change import Ask, change_from_spikes
+from .past import Past, silenced
 from .recording import Recording
 from .rule import EligibilityRule
 from .said import Windowed
 from .three_factor import modulate
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
-FOLD = 64  # steps of a fold
+FOLD, LONGEST = 64, 256  # steps of a contraction: as many as leave its table in the cache, between these
+CACHE = 1 << 17  # entries of such a table; twice as many where e lies outside of any cache, and is swept less often
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
-
-
-class Ask(NamedTuple):
-    """Modulators (k, ...) that met the first `met`, `met` + 1, … of the recorded steps."""
-
-    met: int
-    mods: Tensor
 
 
 class RunningTraces:
@@ -48,13 +41,13 @@ class RunningTraces:
 
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
         self.rule, self.like, self.path = rule, like, path
-        self.kernel: Any = None  # None is a fresh start
-        self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
-        self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
+        self.past = Past(rule, like, self.shared)
         self.recorded = Recording()
         self.asked: list[Ask] = []  # modulators that wait
         self.partial: Tensor | None = None  # what the modulators before the last fold asked for
         self.changes = 0
+        self._met = False  # whether a modulator met the latest step
+        self._length = _window_length(rule, like)
 
     @property
     def batch_size(self) -> int:
@@ -73,7 +66,8 @@ class RunningTraces:
 
     def record(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step."""
-        if self.path == "plain" and not self.rule.trace.convention.lag:
+        soon, self._met = self._met and self.changes > 1, False  # a change at every step: no step need wait
+        if (soon or self.path == "plain") and not self.rule.trace.convention.lag and not len(self.recorded):
             self._advance_one(pre, post, dt)
             return
         self.recorded.append(pre, post, dt)
@@ -100,8 +94,8 @@ class RunningTraces:
             self.partial = self._waiting()
             steps -= before - self.visible  # working them out may have folded some
         with untracked(self.like[0]):
-            for block in self.recorded.windows(steps, self.window_length):
-                advance(self, block.pre, block.post, block.dt)
+            for block in self.recorded.windows(steps, self._length):
+                advance(self.past, block.pre, block.post, block.dt)
             self.recorded.drop(steps)
 
     def eligibility(self) -> Tensor:
@@ -116,14 +110,7 @@ class RunningTraces:
                 "for. Use path='fold' or 'auto'."
             )
         self.fold()
-        return self.allocated()
-
-    def allocated(self) -> Tensor:
-        """e as it is, zeros where nothing was folded yet."""
-        if self.e is None:
-            lead = () if self.shared else (self.batch_size,)
-            self.e = self.like[1].new_zeros(*lead, *self.rule.geometry.shape)
-        return self.e
+        return self.past.allocated()
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
@@ -131,18 +118,19 @@ class RunningTraces:
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
             asking = asking._replace(met=0)
-        self.changes += 1
+        self.changes, self._met = self.changes + 1, True
         return self._worked_out([asking])
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
         self._asking(0, mod)
-        if self.changes and self.visible and not self.asked:  # folded now, so as not to be contracted once more
+        going_on = self.changes > 0 and not self.asked  # one window after the other: e pays
+        if going_on:
             self.fold()
         self.changes += 1
         asking = self._asking(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
-        self.recorded.append_window(pre, post, dt)
-        total = self._worked_out([asking])
+        self.recorded.append_window(pre, post, dt, copy=not going_on)
+        total = self._worked_out([asking], fold=going_on)
         self._fold_if_due()
         return total
 
@@ -154,12 +142,6 @@ class RunningTraces:
         """Σ over everything asked since the last time, shaped like the weight."""
         total, self.partial = self._waiting(), None
         return total
-
-    @property
-    def window_length(self) -> int:
-        """Steps of one contraction: enough to pay, few enough for its tables to stay in the cache."""
-        per_step = 4 * max(self.like[0].numel(), self.like[1].numel())
-        return max(FOLD, min(4 * FOLD, (1 << 23) // per_step))
 
     def _asking(self, met: int, mods: Tensor) -> Ask:
         if self.shared and mods.dim() > 1:
@@ -174,19 +156,17 @@ class RunningTraces:
         if self.asked:
             self.partial = self._waiting()
         with untracked(self.like[0]):
-            advance(self, pre.unsqueeze(0), post.unsqueeze(0), dt)
+            advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
 
     def _fold_if_due(self) -> None:
         """Fold what has waited long enough, or takes more room than the eligibility is worth."""
         if self.path != "auto" or self.changes > 1:
-            if self.visible >= (1 if self.path == "plain" else FOLD):
+            if self.visible >= (1 if self.path == "plain" else self._length):
                 self.fold()
             return
         budget = max(BUDGET, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
         if self.recorded.nbytes > budget:
-            self.recorded.compact()
-            if self.recorded.nbytes > budget // 2:
-                self.fold()
+            self.fold()
 
     def _waiting(self) -> Tensor:
         asked, self.asked = self.asked, []
@@ -199,29 +179,36 @@ class RunningTraces:
         Raises:
             ValueError: on the shared path, once the samples' eligibilities are one sum.
         """
-        if self.shared and self.e is not None:
+        if self.shared and self.past.e is not None:
             raise ValueError("The path is 'shared': its samples are one sum by now, and none can be reset alone.")
         if self.asked:
             self.partial = self._waiting()
         if not isinstance(self.rule.kernel, Windowed):
             self.fold()  # a kernel of one's own need not take silence for a fresh start
         with untracked(self.like[0]):
-            self.recorded.map(lambda trains: _silenced(trains, mask, 1))
-            if self.kernel is not None:
-                held, shape = tree_flatten(self.kernel)
-                fresh, _ = tree_flatten(self.rule.kernel.init(*self.like))
-                leaves = [torch.where(_over(mask, old), new, old) for old, new in zip(held, fresh, strict=True)]
-                self.kernel = tree_unflatten(leaves, shape)
-            self.e = None if self.e is None else _silenced(self.e, mask, 0)
-            self.bound = None if self.bound is None else _silenced(self.bound, mask, 0)
+            self.recorded.map(lambda trains: silenced(trains, mask, 1))
+            self.past.forget(mask)
 
-    def _worked_out(self, asked: list[Ask]) -> Tensor:
-        """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time."""
+    def _worked_out(self, asked: list[Ask], *, fold: bool = False) -> Tensor:
+        """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time.
+
+        With `fold` all that is visible is folded, at the same time where that is exact.
+        """
         if not asked:
             return self.like[1].new_zeros(self.rule.geometry.shape)
+        at_once = fold and self.rule.trace.clamp_range is None
         with untracked(self.like[0]):
-            total = change_from_spikes(self, asked)
-            return self._from_traces(asked) if total is None else total
+            total = None
+            if self.path != "plain" and self.recorded.one_dt():
+                window = list(self.recorded.windows(self.visible, self._length))
+                total = change_from_spikes(self.past, window, asked, fold=at_once)
+            if total is None:
+                total = self._from_traces(asked)
+            elif at_once:
+                self.recorded.drop(self.visible)
+            if fold:
+                self.fold()
+            return total
 
     def _from_traces(self, asked: list[Ask]) -> Tensor:
         total: Tensor | None = None
@@ -230,17 +217,15 @@ class RunningTraces:
             for steps, mod in enumerate(ask.mods, start=ask.met):
                 self.fold(steps - folded)
                 folded = steps
-                mod = self.rule.geometry.per_synapse(mod)
-                now = mod * self.allocated() if self.shared else modulate(mod, self.allocated(), "sum")
+                mod, e = self.rule.geometry.per_synapse(mod), self.past.allocated()
+                now = mod * e if self.shared else modulate(mod, e, "sum")
                 total = now if total is None else total.add_(now)
         return self.like[1].new_zeros(self.rule.geometry.shape) if total is None else total
 
 
-def _over(mask: Tensor, tensor: Tensor, axis: int = 0) -> Tensor:
-    """The mask (B,) along an axis of a tensor."""
-    return mask.view(*[1] * axis, -1, *[1] * (tensor.dim() - axis - 1))
-
-
-def _silenced(tensor: Tensor, mask: Tensor, axis: int) -> Tensor:
-    """A tensor with zeros for the samples in the mask."""
-    return tensor.masked_fill(_over(mask, tensor, axis), 0)
+def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
+    """Steps of one contraction: enough to pay, few enough for the table of a sample to stay in the cache."""
+    batch = len(like[1])
+    entries = max(1, max(side.numel() for side in like) // batch)
+    large = batch * math.prod(rule.geometry.shape) > 64 * CACHE
+    return max(FOLD, min(LONGEST, (1 + large) * CACHE // entries))

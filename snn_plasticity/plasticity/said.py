@@ -1,4 +1,4 @@
-"""What a kernel says about a window: at once where it can, else step by step."""
+"""What a kernel says about a window: at once where it can, else step by step; and what has been worked out of that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .kernels import Kernel
-from .terms import Dense, Term
+from .sparse import Trains, numbers_of
+from .terms import Dense, Filtered, Side, Term
 
 
 @runtime_checkable
@@ -18,6 +19,42 @@ class Windowed(Protocol):
     def window(self, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any] | None:
         """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them; None where it cannot."""
         ...
+
+
+class Said:
+    """The terms of a window; traces and sparse matrices of its trains are worked out once, when first needed.
+
+    Args:
+        kernel: who says it.
+        pre, post: (T, B, ...), numbers or booleans.
+        state: the kernel's state before the window; None is a fresh start.
+        dt: step length.
+        dtype: precision of everything.
+    """
+
+    def __init__(self, kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype) -> None:
+        self.pre, self.post = numbers_of(pre, dtype), numbers_of(post, dtype)
+        self.terms, self.after = window_of(kernel, self.pre, self.post, state, dt)
+        self._trains = {
+            id(numbers): Trains(numbers, given if given.dtype == torch.bool else None)
+            for numbers, given in ((self.pre, pre), (self.post, post))
+        }
+        self._values: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.pre)
+
+    def values(self, side: Side) -> Tensor:
+        """A side of a term at every step; not to be changed."""
+        if not isinstance(side, Filtered):
+            return side.values()
+        if id(side) not in self._values:
+            self._values[id(side)] = side.values()
+        return self._values[id(side)]
+
+    def trains(self, numbers: Tensor) -> Trains:
+        """Raw spikes of a term as sparse matrices."""
+        return self._trains.setdefault(id(numbers), Trains(numbers))
 
 
 def window_of(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:

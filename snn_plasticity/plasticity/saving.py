@@ -15,9 +15,9 @@ def pack(running: RunningTraces) -> dict[str, Any]:
     """Everything that a running trace remembers, copied."""
     packed = {
         "like": list(running.like),
-        "kernel": None if running.kernel is None else tree_flatten(running.kernel)[0],
-        "e": running.e,
-        "bound": running.bound,
+        "kernel": None if running.past.kernel is None else tree_flatten(running.past.kernel)[0],
+        "e": running.past.e,
+        "bound": running.past.bound,
         "recorded": [[pre[:used], post[:used], dt] for pre, post, dt, used in running.recorded.blocks],
         "asked": [[met, mods] for met, mods in running.asked],
         "partial": running.partial,
@@ -47,8 +47,8 @@ def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTr
         )
     running = RunningTraces(rule, (pre, post), path)
     if saved["kernel"] is not None:
-        running.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])
-    running.e, running.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
+        running.past.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])
+    running.past.e, running.past.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
     running.asked = [Ask(*ask) for ask in saved["asked"]]
     running.changes = saved["changes"]
     for recorded in saved["recorded"]:

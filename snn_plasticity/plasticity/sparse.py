@@ -1,13 +1,14 @@
 """Trains as sparse matrices: one factor of every fold is mostly zeros, and only its spikes need be multiplied.
 
-Sparse pays below a density of about 15 % (measured: 1000×1000, one thread, adds of spikes against a dense product); on
-other devices than the CPU the dense product is used, since counting spikes there would synchronise.
+Sparse pays below a density of about 15 % (measured: `benchmarks/crossover.py`); on other devices than the CPU the dense
+product is used, since counting spikes there would synchronise. Trains of zeros and ones are known by a byte per entry.
 """
 
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,21 +16,77 @@ from torch import Tensor
 
 DENSITY = 0.15  # above it, the dense product is faster
 SIZE = 1 << 12  # entries of the trains below which the dense product is faster, whatever the density
+PIECE = 1 << 20  # entries that are looked at together
+_ONE = {torch.float32: np.float32(1).view(np.uint32), torch.float64: np.float64(1).view(np.uint64)}  # its bits
 
 
-def worthwhile(trains: Tensor) -> bool:
-    """Whether these trains should be multiplied as a sparse matrix."""
-    if trains.device.type != "cpu" or trains.numel() < SIZE:
-        return False
-    return int(torch.count_nonzero(trains.bool())) < DENSITY * trains.numel()
+def bits_of(trains: Tensor) -> Tensor | None:
+    """Trains as booleans if they are all zeros and ones; None if not, or if looking would synchronise a device.
+
+    >>> bits_of(torch.tensor([1.0, 0.0]))
+    tensor([ True, False])
+    """
+    one = _ONE.get(trains.dtype)
+    if one is None or not trains.is_cpu:
+        return trains if trains.dtype == torch.bool else None
+    bits = trains.bool()
+    if trains.numel() <= PIECE:
+        return bits if _all_ones(trains, bits, one) else None
+    pieces = zip(trains.reshape(-1).split(PIECE), bits.reshape(-1).split(PIECE), strict=True)
+    return bits if all(_all_ones(*piece, one) for piece in pieces) else None
 
 
-@lru_cache(maxsize=1)
-def _announce() -> None:
-    """Take torch's one-time notice that CSR is in beta, once, here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), size=(1, 1))
+def _all_ones(trains: Tensor, bits: Tensor, one: np.unsignedinteger[Any]) -> bool:
+    """Whether all that is not zero is one: no other bits are set than its, and there are as many as they sum to."""
+    pattern = np.bitwise_or.reduce(trains.numpy().view(one.dtype), axis=None)
+    return not pattern & ~one and np.count_nonzero(bits.numpy()) == float(trains.sum())
+
+
+def numbers_of(trains: Tensor, dtype: torch.dtype) -> Tensor:
+    """Trains in this precision (through bytes, which is faster than from booleans)."""
+    return (trains.view(torch.uint8) if trains.dtype == torch.bool else trains).to(dtype)
+
+
+class Trains:
+    """Spikes of a window, (T, B, N), and the sparse matrices that have been made of them.
+
+    Args:
+        numbers: the trains.
+        bits: the same as booleans, if all are zeros and ones.
+    """
+
+    def __init__(self, numbers: Tensor, bits: Tensor | None = None) -> None:
+        self.numbers, self.bits = numbers, bits
+        self._there = numbers if bits is None else bits
+
+    @cached_property
+    def worthwhile(self) -> bool:
+        """Whether they should be multiplied as sparse matrices."""
+        entries = self.numbers.numel()
+        if not self.numbers.is_cpu or entries < SIZE:
+            return False
+        return bool(np.count_nonzero(self._there.bool().numpy()) < DENSITY * entries)
+
+    @cached_property
+    def count(self) -> Tensor:
+        """Spikes of each sample and neuron, (B, N)."""
+        return self.numbers.sum(0)
+
+    @cached_property
+    def together(self) -> Tensor:
+        """A CSR matrix (N, T·B): a row for each neuron, a column for each step and sample."""
+        steps, batch, n = self.numbers.shape
+        rows = _Rows.of(self._there.reshape(steps * batch, 1, n), self.numbers.dtype)
+        return rows.matrix(0, 1, steps * batch, n)
+
+    def apart(self, first: int, count: int) -> Tensor:
+        """Some samples as a CSR matrix (count·N, T·count): rows for each of their neurons, columns as in `together`."""
+        steps, batch, n = self.numbers.shape
+        return self.together if batch == 1 else self._rows.matrix(first, count, steps, n)
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        return _Rows.of(self._there, self.numbers.dtype)
 
 
 def by_neuron(trains: Tensor) -> Tensor:
@@ -39,25 +96,43 @@ def by_neuron(trains: Tensor) -> Tensor:
     tensor([[0., 1.],
             [1., 1.]])
     """
-    return _rows_of(trains, trains.shape[1])
+    return Trains(trains.unsqueeze(1)).together
 
 
-def by_sample_and_neuron(trains: Tensor) -> Tensor:
-    """Trains (K, B, N) as a block-diagonal CSR matrix (B·N, B·K), one block for each sample."""
-    steps, batch, n = trains.shape
-    return _rows_of(trains.reshape(steps, batch * n), n)
+class _Rows(NamedTuple):
+    """The spikes of each sample and neuron, one row after the other: where a row starts, at which steps, how high."""
+
+    starts: np.ndarray
+    steps: np.ndarray
+    values: Tensor
+
+    @classmethod
+    def of(cls, trains: Tensor, dtype: torch.dtype) -> _Rows:
+        """Of trains (T, B, N)."""
+        count = len(trains)
+        turned = np.ascontiguousarray(trains.numpy().transpose(1, 2, 0)).ravel()
+        where = np.flatnonzero(turned)  # twice as fast as torch's own
+        starts = np.searchsorted(where, np.arange(0, turned.size + 1, count))
+        steps = where - np.repeat(np.arange(0, turned.size, count), np.diff(starts))
+        binary = trains.dtype == torch.bool
+        values = torch.ones(len(where), dtype=dtype) if binary else torch.from_numpy(turned[where])
+        return cls(starts.astype(np.int32), steps.astype(np.int32), values)
+
+    def matrix(self, first: int, count: int, steps: int, n: int) -> Tensor:
+        """Some samples of n neurons as one matrix; see `Trains.apart`."""
+        _announce()
+        starts = self.starts[first * n : (first + count) * n + 1]
+        entries = slice(int(starts[0]), int(starts[-1]))
+        starts, column = starts - starts[0], self.steps[entries]
+        if count > 1:
+            column = column * count + np.repeat(np.arange(count, dtype=np.int32), np.diff(starts[::n]))
+        indices, size = (torch.from_numpy(starts), torch.from_numpy(column)), (count * n, count * steps)
+        return torch.sparse_csr_tensor(*indices, self.values[entries], size=size, check_invariants=False)
 
 
-def _rows_of(trains: Tensor, n: int) -> Tensor:
-    """CSR of trains (K, R) turned, with a row for each of R; every n rows have columns of their own."""
-    _announce()
-    steps, rows = trains.shape
-    there = trains.bool().T.contiguous()
-    where = torch.from_numpy(np.flatnonzero(there.numpy()))  # twice as fast as torch's own
-    row = where.div(steps, rounding_mode="floor")
-    step = where - row * steps
-    starts = torch.zeros(rows + 1, dtype=torch.int32)
-    torch.cumsum(torch.bincount(row, minlength=rows), 0, out=starts[1:])
-    column = step if rows == n else step + row.div(n, rounding_mode="floor") * steps
-    values = torch.take(trains, step * rows + row)
-    return torch.sparse_csr_tensor(starts, column.to(torch.int32), values, size=(rows, rows // n * steps))
+@lru_cache(maxsize=1)
+def _announce() -> None:
+    """Take torch's one-time notice that CSR is in beta, once, here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), size=(1, 1))

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from .conv import Conv
 from .dense import Dense
 from .geometry import Geometry, SmallProducts
+from .product import Product
 
 
 class LayerVJP(SmallProducts):
@@ -57,12 +58,12 @@ class LayerVJP(SmallProducts):
         """A window with all but the first axis of a sample summed, (T, B, N)."""
         return spikes if spikes.dim() == 3 else spikes.flatten(3).sum(3)
 
-    def contract_(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str | None, beta: float) -> None:
+    def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place, step by step: out ← beta·out + Σ_t post ⊗ pre."""
         out.mul_(beta)
-        for now_post, now_pre in zip(post, pre, strict=True):
-            product = self.product(now_post, now_pre)
-            out.add_(product.sum(0) if out.dim() == len(self.shape) else product)
+        for post, pre in zip(product.post, product.pre, strict=True):
+            now = self.product(post, pre)
+            out.add_(now.sum(0) if out.dim() == len(self.shape) else now)
 
 
 _BY_TYPE: dict[type[nn.Module], Callable[..., Geometry]] = {

@@ -1,0 +1,90 @@
+"""A weight change straight from the spikes: Σ_r Σ_b m_rb · e_rb, with no eligibility built for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import filters
+from .advance import fold_said
+from .certificate import failing_rows
+from .folding import fold_
+from .past import Past
+from .recording import Block
+from .said import Said
+from .three_factor import modulate
+
+
+class Ask(NamedTuple):
+    """Modulators (k, ...) that met the first `met`, `met` + 1, … of the recorded steps."""
+
+    met: int
+    mods: Tensor
+
+
+def change_from_spikes(past: Past, window: Sequence[Block], asked: Sequence[Ask], *, fold: bool) -> Tensor | None:
+    """Σ over all that was asked of the steps after `past`; None where that would not be exact.
+
+    Args:
+        past: eligibility before the first step; left as it is, unless `fold`.
+        window: the steps, of one length.
+        asked: the modulators.
+        fold: also bring the past beyond these steps, which costs less than doing so later (no clamp only).
+    """
+    geometry, trace = past.rule.geometry, past.rule.trace
+    per_neuron = any(ask.mods.dim() == 3 for ask in asked)
+    if not window or not trace.linear or (per_neuron and not geometry.closed_form):
+        return None
+    dt, longest = window[0].dt, max(block.used for block in window)
+    steps = sum(block.used for block in window)
+    gains, lead = _gains(asked, float(trace.retained(dt)), steps)
+    total = _from_e(past, lead)
+    if fold:
+        past.allocated()
+    parts = past.parts(longest) if fold else past.copied().parts(longest)
+    start = 0
+    for block in window:
+        for samples, part in parts:
+            if not _add_(total, part, block, samples, past.scale * gains[start : start + block.used], fold):
+                return None
+        start += block.used
+    if fold:
+        past.take(parts)
+    return total
+
+
+def _add_(total: Tensor, past: Past, block: Block, samples: slice, gains: Tensor, fold: bool) -> bool:
+    """The part of some samples in a block; False where the clamp might bind."""
+    rule = past.rule
+    said = Said(rule.kernel, block.pre[:, samples], block.post[:, samples], past.kernel, block.dt, total.dtype)
+    past.kernel = said.after
+    if failing_rows(past, said, block.dt, refresh=False) is not None:
+        return False
+    fold_(rule.geometry, total, said, gains if gains.dim() == 1 else gains[:, samples])
+    if fold:
+        fold_said(past, said, block.dt, decay=not past.shared or samples.start == 0)
+    return True
+
+
+def _gains(asked: Sequence[Ask], beta: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T."""
+    like = max((ask.mods[0] for ask in asked), key=Tensor.dim)
+    met, at_once = like.new_zeros(steps, *like.shape), torch.zeros_like(like)
+    for first, mods in asked:
+        mods = mods.view(*mods.shape, *[1] * (met.dim() - mods.dim()))
+        if first == 0:
+            at_once = at_once + mods[0]
+            first, mods = 1, mods[1:]
+        met[first - 1 : first - 1 + len(mods)] += mods
+    gains = filters.backward(met, beta)
+    return gains, at_once + beta * gains[0]
+
+
+def _from_e(past: Past, lead: Tensor) -> Tensor:
+    """The part of a change that comes from e before the window, summed over the batch."""
+    if past.e is None:
+        return past.like[1].new_zeros(past.rule.geometry.shape)
+    return lead * past.e if past.shared else modulate(past.rule.geometry.per_synapse(lead), past.e, "sum")

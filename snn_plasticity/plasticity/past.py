@@ -1,0 +1,104 @@
+"""What has been worked in so far: eligibility and kernel state of one batch, after some steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+
+from .rule import EligibilityRule
+from .said import Windowed
+
+PIECE = 1 << 18  # entries of a table that is worked out at once
+
+
+class Past:
+    """Eligibility and kernel state of a batch, or of some of its samples.
+
+    Args:
+        rule: kernel, geometry and trace.
+        like: zeros shaped like one step's pre and post.
+        shared: whether e is summed over the batch.
+    """
+
+    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool) -> None:
+        self.rule, self.like, self.shared = rule, like, shared
+        self.kernel: Any = None  # None is a fresh start
+        self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
+        self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
+
+    @property
+    def batch_size(self) -> int:
+        """Samples."""
+        return len(self.like[1])
+
+    @property
+    def scale(self) -> float:
+        """Factor of f."""
+        trace = self.rule.trace
+        return 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0  # type: ignore[return-value]
+
+    def allocated(self) -> Tensor:
+        """e as it is, zeros where nothing was worked in yet."""
+        if self.e is None:
+            lead = () if self.shared else (self.batch_size,)
+            self.e = self.like[1].new_zeros(*lead, *self.rule.geometry.shape)
+        return self.e
+
+    def row_maxima(self) -> Tensor:
+        """The largest |e| of each row, (B, N_post)."""
+        if self.e is None or self.shared:
+            return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
+        return self.rule.geometry.row_maxima(self.e)
+
+    def copied(self) -> Past:
+        """The same past, to go on from without changing it; e is not copied."""
+        return self._some(slice(0, self.batch_size))
+
+    def parts(self, steps: int) -> list[tuple[slice, Past]]:
+        """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
+        batch = self.batch_size
+        per_sample = max(1, steps * max(like.numel() for like in self.like) // batch)
+        count = max(1, PIECE // per_sample)
+        if count >= batch or not isinstance(self.rule.kernel, Windowed):
+            return [(slice(0, batch), self)]
+        return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]
+
+    def take(self, parts: list[tuple[slice, Past]]) -> None:
+        """Go on where the parts are."""
+        if len(parts) == 1:
+            return
+        held = [tree_flatten(part.kernel) for _, part in parts]
+        leaves = zip(*(leaves for leaves, _ in held), strict=True)
+        joined = [torch.cat(leaf) if isinstance(leaf[0], Tensor) else leaf[0] for leaf in leaves]
+        self.kernel = tree_unflatten(joined, held[0][1])
+        bounds = [part.bound for _, part in parts]
+        self.bound = None if any(bound is None for bound in bounds) else torch.cat(bounds)  # type: ignore[arg-type]
+
+    def forget(self, mask: Tensor) -> None:
+        """The samples in `mask` (B,) bool start anew; the others stay bit for bit."""
+        if self.kernel is not None:
+            held, shape = tree_flatten(self.kernel)
+            fresh, _ = tree_flatten(self.rule.kernel.init(*self.like))
+            leaves = [torch.where(_over(mask, old), new, old) for old, new in zip(held, fresh, strict=True)]
+            self.kernel = tree_unflatten(leaves, shape)
+        self.e = None if self.e is None else silenced(self.e, mask, 0)
+        self.bound = None if self.bound is None else silenced(self.bound, mask, 0)
+
+    def _some(self, samples: slice) -> Past:
+        part = Past(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
+        part.kernel = tree_map_only(Tensor, lambda leaf: leaf[samples], self.kernel)
+        part.e = self.e if self.e is None or self.shared else self.e[samples]
+        part.bound = None if self.bound is None else self.bound[samples]
+        return part
+
+
+def silenced(tensor: Tensor, mask: Tensor, axis: int) -> Tensor:
+    """A tensor with zeros for the samples in the mask (B,), which lie along an axis."""
+    return tensor.masked_fill(_over(mask, tensor, axis), 0)
+
+
+def _over(mask: Tensor, tensor: Tensor, axis: int = 0) -> Tensor:
+    return mask.view(*[1] * axis, -1, *[1] * (tensor.dim() - axis - 1))

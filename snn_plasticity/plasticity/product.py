@@ -1,0 +1,31 @@
+"""One contraction over a window: what a fold asks of a geometry."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .sparse import Trains
+
+
+class Product(NamedTuple):
+    """Σ_t post_t ⊗ pre_t over a window, (T, B, ...) both; one side may be mostly zeros.
+
+    Args:
+        post, pre: both factors.
+        sparse: the side that is mostly zeros, "post", "pre" or None.
+        trains: that side with its sparse matrices.
+        first: the sample of `trains` that is the first one here.
+    """
+
+    post: Tensor
+    pre: Tensor
+    sparse: str | None = None
+    trains: Trains | None = None
+    first: int = 0
+
+    def of(self, samples: slice) -> Product:
+        """The same for some samples."""
+        part = self._replace(post=self.post[:, samples], pre=self.pre[:, samples])
+        return part._replace(first=self.first + samples.start)
