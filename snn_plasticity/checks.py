@@ -19,7 +19,7 @@ _is_compiling = getattr(torch.compiler, "is_compiling", torch._utils.is_compilin
 
 def _readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
-    if tensor.device.type != "cpu" or _is_compiling():
+    if not tensor.is_cpu or _is_compiling():
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
 
@@ -34,7 +34,10 @@ def require_real(name: str, tensor: Any) -> None:
 
 def require_finite(name: str, tensor: Tensor) -> None:
     """Refuse NaN and infinity."""
-    if not _readable(tensor) or not tensor.is_floating_point() or math.isfinite(tensor.detach().sum().item()):
+    if not tensor.is_floating_point() or not _readable(tensor):
+        return
+    tensor = tensor.detach() if tensor.requires_grad else tensor
+    if math.isfinite(tensor.sum().item()):
         return  # a finite sum has finite terms; one pass, where a look at each would take three
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:

@@ -66,7 +66,7 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it."""
         if not self.enabled:
             return
-        self._admit(len(pre))
+        self._admit(pre.shape[0])
         self.traces.observe(pre, post)
 
     def observe_sequence(self, pre: Tensor, post: Tensor, *, new_sequence: bool) -> None:
@@ -139,8 +139,8 @@ class Connection:
 
     def _admit(self, new: int) -> None:
         """Another batch size starts the traces anew, where that is not an error."""
-        known = self.traces.batch_size
-        if self.strict or known is None or known == new:
+        known = None if self.strict else self.traces.batch_size
+        if known is None or known == new:
             return
         if not self._warned:
             self._warned = True

@@ -20,6 +20,7 @@ from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .third_factor import ThirdFactor
+from .untracked import untracked
 
 SCOPES = ("episode", "eligibility", "neuromodulators", "all")
 
@@ -194,11 +195,11 @@ class PlasticityLearner:
     def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Ask every connection; change each weight once, also where several connections share it."""
         due: dict[int, list[tuple[Connection, Tensor]]] = {}
-        with torch.inference_mode(False), torch.no_grad():
-            for connection in chosen:
+        for connection in chosen:
+            with untracked(connection.weight):
                 asked = connection.ask(mod, self.lr_scale)
-                if asked is not None:
-                    due.setdefault(id(connection.weight), []).append((connection, asked))
+            if asked is not None:
+                due.setdefault(id(connection.weight), []).append((connection, asked))
         changes, losses = {}, []
         for shared in due.values():
             first = shared[0][0]

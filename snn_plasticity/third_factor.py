@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .checks import Signal, as_signal, require_finite
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, reset_samples
+from .untracked import untracked
 
 
 class Heard(NamedTuple):
@@ -54,7 +55,7 @@ class ThirdFactor:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
         if batch_size is not None:
             signals = {n: as_signal(value, batch_size, name=n, device=device) for n, value in signals.items()}
-        with torch.inference_mode(False), torch.no_grad():
+        with untracked(torch.empty(0, device=device)):
             return Heard(*self.gate.step(signals, self._state_for(batch_size)))
 
     def reset(self, mask: Tensor | None, *, keep_baseline: bool) -> None:

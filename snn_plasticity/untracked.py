@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
+_AS_IT_IS = nullcontext()
 
-@contextmanager
-def untracked(like: Tensor) -> Iterator[None]:
+
+def untracked(like: Tensor) -> AbstractContextManager[object]:
     """Plain arithmetic on the device of `like`; what is off already is not switched off again (that takes time).
 
     >>> with torch.inference_mode(), untracked(torch.ones(1)):
     ...     torch.ones(1).is_inference()
     False
     """
+    device_type = like.device.type
+    inference, casting = torch.is_inference_mode_enabled(), _autocasting(device_type)
+    if not (inference or casting):
+        return torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS
+    return _outside(inference, device_type if casting else None)
+
+
+@contextmanager
+def _outside(inference: bool, casting: str | None) -> Iterator[None]:
+    """Gradients off, after inference mode was left, which switches them on; and autocast off."""
     with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
+        if inference:
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        if _autocasting(like.device.type):
-            stack.enter_context(torch.autocast(like.device.type, enabled=False))
+        if casting is not None:
+            stack.enter_context(torch.autocast(casting, enabled=False))
         yield
 
 

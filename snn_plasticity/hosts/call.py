@@ -41,20 +41,20 @@ class Call:
         self.node: Any = output.grad_fn if trace_graph else None
         self.version = _version(output)
         self.readers: dict[str, int] = {}
-        self._identity, self._source = _identity(output), _identity(given)
+        self._memory, self._source = StorageWeakRef(_storage(output)), StorageWeakRef(_storage(given))
 
     @property
     def is_gone(self) -> bool:
         """Whether nothing holds the output any more."""
-        return self._identity.expired()
+        return self._memory.expired()
 
-    def is_behind(self, tensor: Tensor) -> bool:
-        """Whether a tensor is this call's output, or a view of it."""
-        return self._identity == _identity(tensor)
+    def is_behind(self, memory: int) -> bool:
+        """Whether the memory of a tensor (`memory_of`) is that of this call's output: it is that, or a view of it."""
+        return self._memory.cdata == memory
 
-    def came_from(self, tensor: Tensor) -> bool:
-        """Whether a tensor is this call's input, or a view of it: it was there before the output."""
-        return self._source == _identity(tensor)
+    def came_from(self, memory: int) -> bool:
+        """Whether the memory of a tensor is that of this call's input: it was there before the output."""
+        return self._source.cdata == memory
 
     def changed_in(self, tensor: Tensor) -> bool:
         """Whether something was written into the output since."""
@@ -84,11 +84,10 @@ class Call:
             PairingError: what lies between the synapse and the neuron leaves no such correspondence.
         """
         assert self.pre is not None
-        before = self.readers.get(reader, 1) - 1
-        if self.is_behind(current) and spikes.shape == current.shape:
+        if spikes.shape == current.shape and self.is_behind(memory_of(current)):
             lined = self._by_memory(self.pre, current, spikes)
         else:
-            lined = self._by_shape(self.pre, spikes, before, time_major)
+            lined = self._by_shape(self.pre, spikes, self.readers.get(reader, 1) - 1, time_major)
         if lined is None:
             raise PairingError(self._mismatch(reader, spikes))
         return self._batched(*lined, time_major)
@@ -124,9 +123,9 @@ class Call:
         return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))
 
     def _mismatch(self, reader: str, spikes: Tensor) -> str:
-        name = self.synapse.name
+        name, made = self.synapse.name, tuple(self.made.shape)
         return (
-            f"The output of {name} has shape {self.made.shape}, and the spikes of {reader} have {tuple(spikes.shape)}: "
+            f"The output of {name} has shape {made}, and the spikes of {reader} have {tuple(spikes.shape)}: "
             "expected one spike per output. Is there pooling, slicing or a transposition between them? "
             f"Move it behind {reader}, or leave {name} out with target_layers=."
         )
@@ -141,12 +140,15 @@ def stacked(calls: list[Call]) -> Call:
     return joined
 
 
-def _identity(tensor: Tensor) -> StorageWeakRef:
-    if tensor.layout is torch.sparse_coo:
-        tensor = tensor._values()
-    elif tensor.layout is not torch.strided:
-        tensor = tensor.values()
-    return StorageWeakRef(tensor.untyped_storage())
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a living tensor lies in. No other has this number while a call, too, remembers that memory."""
+    return _storage(tensor)._cdata
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage:
+    if tensor.layout is torch.strided:
+        return tensor.untyped_storage()
+    return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).untyped_storage()
 
 
 def _version(tensor: Tensor) -> int:

@@ -17,6 +17,8 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from ..untracked import untracked
 from .neuron import first_tensor
 
+_PRECISE = (torch.float32, torch.float64)
+
 
 class Owner(Protocol):
     """Whoever listens to hooks: with connections by edge, and silent while muted."""
@@ -48,15 +50,18 @@ class Hook:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Tell the owner about one call."""
         owner = self.owner()
-        if owner is None or not owner.listening or _is_rehearsal(output):
+        if owner is None or not owner.listening:
+            return
+        spikes = first_tensor(output)
+        if _is_rehearsal(spikes):
             return
         if module is not self.module():
             raise RuntimeError(
                 f"{self.key}: the call came from a replica of the module, as nn.DataParallel makes them; expected the "
                 "module that was attached to. Use DistributedDataParallel, or pause the learner meanwhile."
             )
-        _refuse_transforms(self.key, output)
-        with untracked(first_tensor(output)):
+        _refuse_transforms(self.key, spikes)
+        with untracked(spikes):
             getattr(owner, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
@@ -84,16 +89,15 @@ class Inert:
         """Nothing."""
 
 
-def _is_rehearsal(output: Any) -> bool:
+def _is_rehearsal(spikes: Tensor) -> bool:
     """Whether a call computes no new activity: tracing, exporting, or recomputing during a backward pass."""
     if torch._C._is_tracing() or torch._C._current_graph_task_id() != -1:
         return True
-    spikes = first_tensor(output)
-    return spikes.is_meta or isinstance(spikes, (FakeTensor, FunctionalTensor))
+    return spikes.is_meta or (type(spikes) is not Tensor and isinstance(spikes, (FakeTensor, FunctionalTensor)))
 
 
-def _refuse_transforms(key: str, output: Any) -> None:
-    if torch._C._functorch.is_functorch_wrapped_tensor(first_tensor(output)):  # type: ignore[attr-defined]
+def _refuse_transforms(key: str, spikes: Tensor) -> None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(spikes):  # type: ignore[attr-defined]
         raise RuntimeError(
             f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
             "outlive it. Pause the learner there (`with learner.paused():`), or give the module a real batch dimension."
@@ -109,7 +113,7 @@ def as_activity(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    if tensor.dtype != torch.float64:
+    if tensor.dtype not in _PRECISE:
         tensor = tensor.to(torch.float32)
     return tensor.clone() if tensor.is_inference() else tensor
 

@@ -26,8 +26,8 @@ class Layout(NamedTuple):
     def of(cls, tensor: Tensor) -> Layout:
         """Of a tensor; a sparse one has a shape only."""
         if tensor.layout is not torch.strided:
-            return cls(tuple(tensor.shape), (), 0)
-        return cls(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+            return cls(tensor.shape, (), 0)
+        return cls(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
 
 class Rows(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from .call import Call, PairingError, stacked
+from .call import Call, PairingError, memory_of, stacked
 from .graph import reaches
 from .neuron import Firing, Neuron
 from .synapse import Synapse
@@ -39,7 +39,8 @@ class Pairing:
         self.given = {synapse: tuple(partners) for synapse, partners in given.items()}
         self.homes = {neuron: tuple(inside) for neuron, inside in homes.items()}
         self.found: dict[str, tuple[str, ...]] = {}
-        self._inner = {synapse for inside in self.homes.values() for synapse in inside}
+        self._known = set(self.given)  # synapses of which it is known, or was found, whom they feed
+        self._held = {*self.given, *(synapse for inside in self.homes.values() for synapse in inside)}
         self._calls: dict[str, list[Call]] = {}
 
     @property
@@ -49,13 +50,12 @@ class Pairing:
 
     def called(self, synapse: Synapse, given: Tensor, pre: Tensor | None, output: Tensor) -> None:
         """A synapse has computed something, of what it was given."""
-        known = synapse.name in self.given or any(synapse.name in names for names in self.found.values())
         if self.given.get(synapse.name) == ():
             return  # a readout
         waiting = self._still_waiting(synapse.name)
         for call in waiting:
             call.node = None  # one autograd node is enough to find out whom it feeds, and it holds a graph
-        waiting.append(Call(synapse, given, pre, output, trace_graph=not known))
+        waiting.append(Call(synapse, given, pre, output, trace_graph=synapse.name not in self._known))
         self._calls[synapse.name] = waiting[-LIMIT:]
 
     def fired(self, neuron: Neuron, firing: Firing) -> list[Call]:
@@ -82,31 +82,36 @@ class Pairing:
     def _feeding(self, neuron: Neuron, firing: Firing) -> list[Call]:
         name = neuron.name
         calls = [self._calls.pop(inside)[-1] for inside in self.homes.get(name, ()) if inside in self._calls]
-        given = [synapse for synapse, partners in self.given.items() if name in partners]
+        given = [synapse for synapse, partners in self.given.items() if name in partners] if self.given else None
         if given:
             calls += self._of(given, neuron, firing)
         else:
             known = self.found.get(name)
             outer = self._behind(neuron, firing)
             outer = outer or (self._alone(neuron, firing) if known is None else self._of(known, neuron, firing))
-            self.found[name] = tuple(dict.fromkeys([*(known or ()), *(call.synapse.name for call in outer)]))
+            fed = {call.synapse.name for call in outer}
+            if known is None or not fed.issubset(known):
+                self.found[name] = (*(known or ()), *fed.difference(known or ()))
+                self._known |= fed
             calls += outer
         return calls
 
     def _still_waiting(self, synapse: str) -> list[Call]:
         """Older calls without a neuron. One whose output is gone as well can only be part of a sequence."""
         waiting = [call for call in self._calls.get(synapse, ()) if not call.readers]
-        gone = [] if self.sequences else [call for call in waiting if call.is_gone][:-1]
+        if not waiting or self.sequences:
+            return waiting
+        gone = [call for call in waiting if call.is_gone][:-1]
         return [call for call in waiting if call not in gone]
 
     def _free(self) -> list[Call]:
         """Calls whose neuron has to be found."""
-        held = self._inner | set(self.given)
-        return [call for name, calls in self._calls.items() if name not in held for call in calls]
+        return [call for name, calls in self._calls.items() if name not in self._held for call in calls]
 
     def _behind(self, neuron: Neuron, firing: Firing) -> list[Call]:
         """The call whose output is what the neuron got."""
-        same = [call for call in self._free() if call.is_behind(firing.current)]
+        memory = memory_of(firing.current)
+        same = [call for call in self._free() if call.is_behind(memory)]
         if same and same[-1].changed_in(firing.current):
             newest = {call.synapse.name: call for call in self._free() if not call.readers and call not in same}
             added = self._possible(firing.current, newest.values())
@@ -125,7 +130,8 @@ class Pairing:
 
     def _possible(self, current: Tensor, calls: Iterable[Call]) -> list[Call]:
         """Those calls that a tensor may have been computed from, as far as its memory and its graph tell."""
-        later = [call for call in calls if not call.came_from(current)]
+        memory = memory_of(current)
+        later = [call for call in calls if not call.came_from(memory)]
         near = reaches(current.grad_fn, [call.node for call in later if call.node is not None])
         return [call for call in later if call.node is None or call.node in near]
 
@@ -134,8 +140,8 @@ class Pairing:
         return [call for call in chosen if call is not None]
 
     def _latest(self, synapse: str, neuron: Neuron, firing: Firing) -> Call | None:
-        calls = self._calls.get(synapse, [])
-        same = [call for call in calls if call.is_behind(firing.current)]
+        calls, memory = self._calls.get(synapse, []), memory_of(firing.current)
+        same = [call for call in calls if call.is_behind(memory)]
         fresh = same or [call for call in calls if call.waits_for(neuron.name, firing.spikes)]
         if len(fresh) > 1 and neuron.kind.time_major and len(fresh) == len(firing.spikes):
             self._calls.pop(synapse)

@@ -97,14 +97,18 @@ class Watcher:
 
     def on_pass_end(self) -> None:
         """It has ended: who still waits feeds no neuron."""
-        waiting = self.pairing.waiting & self._named - {synapse for synapse, neuron in self.edges if neuron}
+        lost = self._lost() if self._named else []
         self.pairing.clear()
-        lost = [name for name in sorted(waiting) if self.found.synapses[name].layer.training]
         if lost:
             raise PairingError(
                 f"{lost[0]} was named to learn, but its output reached no spiking neuron in this forward pass: it is a "
                 "readout, which has no spikes to learn from. Leave it out, or name its neuron with pairs=."
             )
+
+    def _lost(self) -> list[str]:
+        """Synapses that the user named, that took part in this pass and have no neuron."""
+        waiting = self.pairing.waiting & self._named - {synapse for synapse, neuron in self.edges if neuron}
+        return [name for name in sorted(waiting) if self.found.synapses[name].layer.training]
 
     def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
         """A synapse has computed: its call waits for a neuron."""
@@ -146,8 +150,9 @@ class Watcher:
                 )
 
     def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
-        kind = torch.promote_types(pre.dtype, post.dtype)
-        pre, post = pre.to(kind), post.to(kind)
+        if pre.dtype != post.dtype:
+            kind = torch.promote_types(pre.dtype, post.dtype)
+            pre, post = pre.to(kind), post.to(kind)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)

@@ -9,14 +9,35 @@ from ..checks import require_finite, require_real
 from .geometry import Geometry
 from .rule import EligibilityRule
 from .running import PATHS
+from .sparse import bits_of
 
 
 def check_spikes(
-    geometry: Geometry, pre: Tensor, post: Tensor, batch_size: int | None, device: torch.device | None
+    geometry: Geometry, pre: Tensor, post: Tensor, like: tuple[Tensor, Tensor] | None, asked: int | None
 ) -> None:
-    """Refuse one step's spikes that do not fit the synapses or the running sequence."""
+    """Refuse one step's spikes that do not fit the synapses or the running sequence, whatever their values.
+
+    Args:
+        geometry, pre, post: what has to fit.
+        like: pre and post of the sequence's first step, or zeros like them; None at its beginning.
+        asked: the batch size that was asked for, where there is no sequence yet.
+    """
     require_real("pre", pre)
     require_real("post", post)
+    if like is None:
+        _check_fit(geometry, pre, post, asked, None)
+    elif not (_alike(pre, like[0]) and _alike(post, like[1])):
+        _check_fit(geometry, pre, post, len(like[0]), like[0].device)
+
+
+def _alike(spikes: Tensor, before: Tensor) -> bool:
+    """Whether they fit where those before them did."""
+    return spikes.shape == before.shape and spikes.device == before.device
+
+
+def _check_fit(
+    geometry: Geometry, pre: Tensor, post: Tensor, batch_size: int | None, device: torch.device | None
+) -> None:
     geometry.check(pre, post)
     if batch_size is not None and len(pre) != batch_size:
         raise ValueError(
@@ -27,8 +48,6 @@ def check_spikes(
         raise ValueError(f"pre is on {pre.device} and the traces on {device}; move one of them, or call reset().")
     if pre.device != post.device:
         raise ValueError(f"pre is on {pre.device} and post on {post.device}; expected one device.")
-    require_finite("pre", pre)
-    require_finite("post", post)
 
 
 def check_window(pre: Tensor, post: Tensor) -> None:
@@ -42,6 +61,21 @@ def check_window(pre: Tensor, post: Tensor) -> None:
         )
     require_finite("pre", pre)
     require_finite("post", post)
+
+
+def recordable(name: str, spikes: Tensor) -> Tensor:
+    """Spikes as booleans if all are zeros and ones, which says that they are finite; NaN and infinity are refused."""
+    spikes = spikes.detach() if spikes.requires_grad else spikes
+    bits = bits_of(spikes)
+    if bits is None:
+        require_finite(name, spikes)
+    return spikes if bits is None else bits
+
+
+def plain(spikes: Tensor, dtype: torch.dtype) -> Tensor:
+    """Spikes without a graph, in the precision of the traces or as booleans; most are so already."""
+    spikes = spikes.detach() if spikes.requires_grad else spikes
+    return spikes if spikes.dtype in (dtype, torch.bool) else spikes.to(dtype)
 
 
 def described(value: object) -> str:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from ..checks import require_finite
 from ..config import EligibilityConfig
 from ..untracked import untracked
 from .dense import Dense, Diagonal
-from .door import check_spikes, check_window, choose_path, described
+from .door import check_spikes, check_window, choose_path, described, plain, recordable
 from .edges import Edges
 from .geometry import Geometry
 from .rule import EligibilityRule
@@ -151,9 +152,10 @@ class EligibilityTraceModule(nn.Module):
             TypeError: no real tensors.
             ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
         """
-        dt = self._check(pre, post, dt)
+        dt = self._check_fit(pre, post, dt)
+        kept = recordable("pre", pre), recordable("post", post)
         running = self._begun(pre, post)
-        running.record(*self._wide(pre, post), dt)
+        running.record(*self._wide(*kept), dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
@@ -302,9 +304,9 @@ class EligibilityTraceModule(nn.Module):
         return self._running
 
     def _wide(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Spikes in the precision of the traces."""
+        """Spikes in the precision of the traces, or as booleans."""
         dtype = self._observed().like[0].dtype
-        return pre.detach().to(dtype), post.detach().to(dtype)
+        return plain(pre, dtype), plain(post, dtype)
 
     def _reduced(self, total: Tensor, reduction: str | None) -> Tensor:
         """A sum over the batch as the convention wants it."""
@@ -321,7 +323,15 @@ class EligibilityTraceModule(nn.Module):
 
     def _check(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
         """Refuse bad spikes before anything changes; the step length otherwise."""
-        check_spikes(self.rule.geometry, pre, post, self.batch_size, self.device)
+        dt = self._check_fit(pre, post, dt)
+        require_finite("pre", pre)
+        require_finite("post", post)
+        return dt
+
+    def _check_fit(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+        """Refuse spikes that do not fit, whatever their values; the step length otherwise."""
+        like = None if self._running is None else self._running.like
+        check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked else None)
         dt = self.config.dt if dt is None else dt
         if not dt > 0:
             raise ValueError(f"dt = {dt!r}; expected a step length > 0.")
@@ -329,7 +339,7 @@ class EligibilityTraceModule(nn.Module):
 
     def _check_window(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
         check_window(pre, post)
-        return self._check(pre[0], post[0], dt)
+        return self._check_fit(pre[0], post[0], dt)
 
 
 def _moved(leaf: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
