@@ -32,19 +32,20 @@ def require_real(name: str, tensor: Any) -> None:
         raise TypeError(f"{name} has dtype {tensor.dtype}; expected real numbers (0/1 spikes or rates).")
 
 
-def require_finite(name: str, tensor: Tensor) -> None:
-    """Refuse NaN and infinity."""
+def require_finite(name: str, tensor: Tensor) -> Tensor:
+    """The tensor; NaN and infinity are refused."""
     if not tensor.is_floating_point() or not _readable(tensor):
-        return
-    tensor = tensor.detach() if tensor.requires_grad else tensor
-    if math.isfinite(tensor.sum().item()):
-        return  # a finite sum has finite terms; one pass, where a look at each would take three
-    bad = int((~torch.isfinite(tensor)).sum())
+        return tensor
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    if math.isfinite(plain.sum().item()):
+        return tensor  # a finite sum has finite terms; one pass, where a look at each would take three
+    bad = int((~torch.isfinite(plain)).sum())
     if bad:
         raise ValueError(
             f"{name} holds {bad} value(s) that are NaN or infinite of {tensor.numel()}; expected finite numbers. "
             "Look for a division by zero or an exploding state before this call; nothing was changed."
         )
+    return tensor
 
 
 def require_within(name: str, tensor: Tensor, low: float | None = None, high: float | None = None) -> None:

@@ -316,7 +316,6 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
         for module in (plain, fast):
             module.observe_window(pre.clone(), post.clone())
         assert fast._running.recorded.blocks[0].pre.dtype == kept
-        pre.zero_()
         torch.testing.assert_close(fast.change(torch.ones(2)), plain.change(torch.ones(2)), rtol=1e-10, atol=1e-11)
 
 
@@ -331,3 +330,15 @@ def test_only_zeros_and_ones_are_spikes(dtype):
             other.view(-1)[torch.randperm(other.numel())[:number]] = odd
             assert sparse.bits_of(other) is None
     assert sparse.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None
+
+
+@pytest.mark.parametrize("dtype", (torch.bool, torch.float64))
+def test_what_is_recorded_is_not_the_callers_memory(dtype):
+    spikes, rates = trains(80, 2, 6, seed=1).to(dtype), trains(80, 2, 5, seed=2).double() * 0.3
+    modules = [EligibilityTraceModule(6, 5, settings("stdp_pair")) for _ in range(2)]
+    modules[0].observe_window(spikes.clone(), rates.clone())
+    modules[1].observe_window(spikes, rates)
+    spikes.zero_()
+    rates.zero_()
+    changes = [module.change(torch.ones(2)) for module in modules]
+    assert torch.equal(*changes) and bool(changes[0].any())

@@ -57,7 +57,7 @@ def test_the_benchmark_refuses_to_time_paths_that_disagree(monkeypatch):
     from snn_plasticity.plasticity import running
 
     monkeypatch.setattr("snn_plasticity.bench.SIZES", ((2, 12, 8),))
-    wrong = lambda running, asked: torch.ones(8, 12)  # noqa: E731
+    wrong = lambda *_, **__: torch.ones(8, 12)  # noqa: E731
     monkeypatch.setattr(running, "change_from_spikes", wrong)
     with pytest.raises(AssertionError, match="not close"):
         command.main(["bench"])

@@ -51,7 +51,7 @@ def _check_fit(
 
 
 def check_window(pre: Tensor, post: Tensor) -> None:
-    """Refuse what is no window of finite spikes (T, B, ...); its first step is for `check_spikes`."""
+    """Refuse what is no window of spikes (T, B, ...), whatever their values; its first step is for `check_spikes`."""
     require_real("pre", pre)
     require_real("post", post)
     if pre.dim() < 2 or post.dim() < 2 or len(pre) != len(post) or not len(pre):
@@ -59,17 +59,15 @@ def check_window(pre: Tensor, post: Tensor) -> None:
             f"pre has shape {tuple(pre.shape)} and post {tuple(post.shape)}; "
             "expected windows (T, B, ...) with the same T >= 1."
         )
-    require_finite("pre", pre)
-    require_finite("post", post)
 
 
 def recordable(name: str, spikes: Tensor) -> Tensor:
-    """Spikes as booleans if all are zeros and ones, which says that they are finite; NaN and infinity are refused."""
+    """Spikes as booleans of their own if all are zeros and ones, hence finite; NaN and infinity are refused."""
+    if spikes.dtype == torch.bool:
+        return spikes.clone()
     spikes = spikes.detach() if spikes.requires_grad else spikes
     bits = bits_of(spikes)
-    if bits is None:
-        require_finite(name, spikes)
-    return spikes if bits is None else bits
+    return require_finite(name, spikes) if bits is None else bits
 
 
 def plain(spikes: Tensor, dtype: torch.dtype) -> Tensor:

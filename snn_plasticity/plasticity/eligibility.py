@@ -152,22 +152,22 @@ class EligibilityTraceModule(nn.Module):
             TypeError: no real tensors.
             ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
         """
-        dt = self._check_fit(pre, post, dt)
-        kept = recordable("pre", pre), recordable("post", post)
-        running = self._begun(pre, post)
-        running.record(*self._wide(*kept), dt)
+        dt = self._fits(pre, post, dt)
+        look = require_finite if self._at_once else recordable
+        kept = look("pre", pre), look("post", post)
+        self._begun(pre, post).record(*self._wide(*kept), dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
-        dt = self._check(pre, post, dt)
-        running = self._begun(pre, post)
-        return running.update(*self._wide(pre, post), dt)
+        dt = self._fits(pre, post, dt)
+        kept = require_finite("pre", pre), require_finite("post", post)
+        return self._begun(pre, post).update(*self._wide(*kept), dt)
 
     def observe_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> None:
         """Many steps at once, pre (T, B, ...) and post (T, B, ...), without reading e; errors as in `observe`."""
-        dt = self._check_window(pre, post, dt)
-        running = self._begun(pre[0], post[0])
-        running.record_window(*self._wide(pre, post), dt)
+        dt = self._window_fits(pre, post, dt)
+        kept = recordable("pre", pre), recordable("post", post)
+        self._begun(pre[0], post[0]).record_window(*self._wide(*kept), dt)
 
     def update_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """Many steps at once as in `observe_window`; returns e after the last."""
@@ -189,15 +189,16 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: a modulator of another shape, or as `observe`.
         """
-        dt = self._check_window(pre, post, dt)
+        dt = self._window_fits(pre, post, dt)
         if not isinstance(mod, Tensor) or mod.dim() == 0 or len(mod) != len(pre):
             raise ValueError(
                 f"mod is {described(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...)."
             )
+        kept = recordable("pre", pre), recordable("post", post)
         running = self._begun(pre[0], post[0])
         first = self.modulator(mod[0])
         mod = mod.detach().to(first).reshape(len(mod), *first.shape)
-        return self._reduced(running.modulate_window(*self._wide(pre, post), dt, mod), reduction)
+        return self._reduced(running.modulate_window(*self._wide(*kept), dt, mod), reduction)
 
     def change(self, mod: float | Tensor, reduction: str | None = None) -> Tensor:
         """reduce_B(mod · e) as things stand, shaped like the weight; e is built only where it must be.
@@ -321,14 +322,12 @@ class EligibilityTraceModule(nn.Module):
         if self._running is not None:
             self._running.forget(mask.to(self._running.like[0].device))
 
-    def _check(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
-        """Refuse bad spikes before anything changes; the step length otherwise."""
-        dt = self._check_fit(pre, post, dt)
-        require_finite("pre", pre)
-        require_finite("post", post)
-        return dt
+    @property
+    def _at_once(self) -> bool:
+        """Whether the next step goes straight into e."""
+        return self.path == "plain" if self._running is None else self._running.at_once
 
-    def _check_fit(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+    def _fits(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
         """Refuse spikes that do not fit, whatever their values; the step length otherwise."""
         like = None if self._running is None else self._running.like
         check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked else None)
@@ -337,9 +336,9 @@ class EligibilityTraceModule(nn.Module):
             raise ValueError(f"dt = {dt!r}; expected a step length > 0.")
         return dt
 
-    def _check_window(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+    def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
         check_window(pre, post)
-        return self._check_fit(pre[0], post[0], dt)
+        return self._fits(pre[0], post[0], dt)
 
 
 def _moved(leaf: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:

@@ -59,9 +59,9 @@ class Past:
 
     def parts(self, steps: int) -> list[tuple[slice, Past]]:
         """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
-        batch = self.batch_size
-        per_sample = max(1, steps * max(like.numel() for like in self.like) // batch)
-        count = max(1, PIECE // per_sample)
+        batch, sizes = self.batch_size, [like.numel() // self.batch_size for like in self.like]
+        table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]
+        count = max(1, PIECE // max(1, steps * max(table, max(sizes) // 4)))
         if count >= batch or not isinstance(self.rule.kernel, Windowed):
             return [(slice(0, batch), self)]
         return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]

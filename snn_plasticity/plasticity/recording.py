@@ -59,7 +59,7 @@ class Recording:
 
     def append(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step, copied."""
-        pre, post = _smallest(pre), _smallest(post)
+        pre, post = _kept(pre), _kept(post)
         block = self._growing(pre, post, dt)
         block.pre[block.used].copy_(pre)
         block.post[block.used].copy_(post)
@@ -67,14 +67,13 @@ class Recording:
         self._steps += 1
 
     def append_window(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
-        """Many steps (T, B, ...); not copied only where they are dropped before the caller goes on."""
+        """Many steps (T, B, ...). Booleans are kept as they are given; others are copied if `copy`."""
         if len(pre) < SHORT and copy:
             for now_pre, now_post in zip(pre, post, strict=True):
                 self.append(now_pre, now_post, dt)
             return
-        kept = [_smallest(trains) for trains in (pre, post)]
-        kept = [now.clone() if copy and now is given else now for now, given in zip(kept, (pre, post), strict=True)]
-        self.blocks.append(Block(kept[0], kept[1], dt, len(pre)))
+        pre, post = (_kept(trains, copy=copy) for trains in (pre, post))
+        self.blocks.append(Block(pre, post, dt, len(pre)))
         self._steps += len(pre)
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
@@ -119,7 +118,7 @@ class Recording:
         return last
 
 
-def _smallest(trains: Tensor) -> Tensor:
+def _kept(trains: Tensor, *, copy: bool = False) -> Tensor:
     """Trains as booleans, if they are zeros and ones and looking costs no synchronisation; else as they are."""
     bits = bits_of(trains)
-    return trains if bits is None else bits
+    return (trains.clone() if copy else trains) if bits is None else bits

@@ -64,10 +64,16 @@ class RunningTraces:
         """Recorded steps that a modulator meets now; with lag 1 the last one is yet to come."""
         return max(0, len(self.recorded) - self.rule.trace.convention.lag)
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the next step need not wait: on the plain path, or with a change at every step."""
+        soon = self.path == "plain" or (self._met and self.changes > 1)
+        return soon and not self.rule.trace.convention.lag and not len(self.recorded)
+
     def record(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step."""
-        soon, self._met = self._met and self.changes > 1, False  # a change at every step: no step need wait
-        if (soon or self.path == "plain") and not self.rule.trace.convention.lag and not len(self.recorded):
+        at_once, self._met = self.at_once, False
+        if at_once:
             self._advance_one(pre, post, dt)
             return
         self.recorded.append(pre, post, dt)

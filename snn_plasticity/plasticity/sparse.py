@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,19 @@ from torch import Tensor
 DENSITY = 0.15  # above it, the dense product is faster
 SIZE = 1 << 12  # entries of the trains below which the dense product is faster, whatever the density
 PIECE = 1 << 20  # entries that are looked at together
-_ONE = {torch.float32: np.float32(1).view(np.uint32), torch.float64: np.float64(1).view(np.uint64)}  # its bits
+
+
+class Words(NamedTuple):
+    """Numbers as words of bits, and the bits that are not set in one."""
+
+    kind: type
+    others: int
+
+
+_WORDS = {
+    torch.float32: Words(np.uint32, 0xFFFFFFFF ^ int(np.float32(1).view(np.uint32))),
+    torch.float64: Words(np.uint64, 0xFFFFFFFFFFFFFFFF ^ int(np.float64(1).view(np.uint64))),
+}
 
 
 def bits_of(trains: Tensor) -> Tensor | None:
@@ -26,20 +38,21 @@ def bits_of(trains: Tensor) -> Tensor | None:
     >>> bits_of(torch.tensor([1.0, 0.0]))
     tensor([ True, False])
     """
-    one = _ONE.get(trains.dtype)
-    if one is None or not trains.is_cpu:
+    words = _WORDS.get(trains.dtype)
+    if words is None or not trains.is_cpu:
         return trains if trains.dtype == torch.bool else None
     bits = trains.bool()
     if trains.numel() <= PIECE:
-        return bits if _all_ones(trains, bits, one) else None
+        return bits if _all_ones(trains, bits, words) else None
     pieces = zip(trains.reshape(-1).split(PIECE), bits.reshape(-1).split(PIECE), strict=True)
-    return bits if all(_all_ones(*piece, one) for piece in pieces) else None
+    return bits if all(_all_ones(*piece, words) for piece in pieces) else None
 
 
-def _all_ones(trains: Tensor, bits: Tensor, one: np.unsignedinteger[Any]) -> bool:
+def _all_ones(trains: Tensor, bits: Tensor, words: Words) -> bool:
     """Whether all that is not zero is one: no other bits are set than its, and there are as many as they sum to."""
-    pattern = np.bitwise_or.reduce(trains.numpy().view(one.dtype), axis=None)
-    return not pattern & ~one and np.count_nonzero(bits.numpy()) == float(trains.sum())
+    if int(np.bitwise_or.reduce(trains.numpy().view(words.kind), axis=None)) & words.others:
+        return False
+    return np.count_nonzero(bits.numpy()) == float(trains.sum())
 
 
 def numbers_of(trains: Tensor, dtype: torch.dtype) -> Tensor:
