@@ -27,7 +27,8 @@ RULE = Rule()
 HEADER = ("varied", "N", "density", "T", "B", "plain", "e", "Δw", "limit", "of limit: e", "Δw")
 TEXT = """## Scaling
 
-µs of CPU time per step of the whole batch, N×N synapses: the plain path step by step, then e or Δw of a window.
+µs of CPU time per step of the whole batch, N×N synapses: the plain path step by step, then e or Δw of a window; e is
+carried from window to window, Δw is of windows that begin anew.
 *Limit*: the lesser of the dense product (2 N² B operations) and the additions of a sparse one (ρ N² B), at the speed of
 plain torch calls measured in the same run; *of limit* is how much of that speed is reached.
 
@@ -75,7 +76,7 @@ def measure(point: Point, limits: Limits, rounds: int, seconds: float) -> Measur
     players = {
         "plain": ours.eligibility_by_step(trains, RULE),
         "eligibility": ours.eligibility_of_window(trains, RULE),
-        "change": ours.change_of_window(trains, RULE),
+        "change": ours.change_of_window(trains, RULE, anew=True),
     }
     turns = {name: _turn(player, seconds) for name, player in players.items()}
     limit = limits.step(point.n, point.density, point.batch)

@@ -65,7 +65,8 @@ def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, *, decay: bool) -> N
         _step_through(past, pre, post, dt)
         return
     walked = list(walk(rule.trace, rows, past.allocated(), said, failing, dt)) if rows and failing is not None else []
-    fold_said(past, said, dt, decay=decay)
+    if failing is None or not bool(failing.all()):
+        fold_said(past, said, dt, decay=decay)
     past.kernel = said.after
     _write(past.allocated(), walked)
 

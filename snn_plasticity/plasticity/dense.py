@@ -14,9 +14,7 @@ from .kernels import Coincidence
 from .product import Product
 from .sparse import Trains
 
-NARROW = (
-    50  # neurons of a population below which the dense product is cheaper than a sparse matrix of the other's spikes
-)
+NARROW = 100  # neurons of the smaller population up to which the dense product is cheaper
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 

@@ -32,29 +32,32 @@ def ages(a: float, steps: int, dtype: torch.dtype, device: torch.device) -> Tens
     return (a ** torch.arange(steps - 1, -1, -1, dtype=torch.float64)).to(device, dtype)
 
 
-def forward(x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool = False) -> Tensor:
+def forward(
+    x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool = False, out: Tensor | None = None
+) -> Tensor:
     """The filtered window.
 
     Args:
         x: (T, ...). a: what is left after one step, 0 <= a <= 1.
         lead: (...), the trace before the window; None is zero.
         exclusive: leave this step's x out.
+        out: where to put it, shaped like x.
 
     >>> forward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
     tensor([1.0000, 0.5000, 1.2500])
     """
-    flat = x.reshape(len(x), -1)
+    flat, found = _flat(x, out)
     carry = None if lead is None else lead.reshape(-1)
     size = _block(flat)
     if size == 1:
-        return _recur(flat, a, carry, exclusive).view(x.shape)
+        return _recur(flat, found, a, carry, exclusive).view(x.shape)
     triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    out = _blockwise(flat, triangle)
-    for block, now in zip(flat.split(size), out.split(size), strict=True):
+    _blockwise(flat, found, triangle)
+    for block, now in zip(flat.split(size), found.split(size), strict=True):
         if carry is not None:
             now.addr_(powers[: len(now)], carry)
         carry = now[-1] + block[-1] if exclusive else now[-1]
-    return out.view(x.shape)
+    return found.view(x.shape)
 
 
 def last(x: Tensor, a: float, lead: Tensor | None = None) -> Tensor:
@@ -67,23 +70,30 @@ def last(x: Tensor, a: float, lead: Tensor | None = None) -> Tensor:
     return total if lead is None else total + a ** len(x) * lead
 
 
-def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
+def backward(x: Tensor, a: float, *, exclusive: bool = False, out: Tensor | None = None) -> Tensor:
     """The adjoint filter: what is yet to come, discounted.
 
     >>> backward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
     tensor([1.2500, 0.5000, 1.0000])
     """
-    flat = x.reshape(len(x), -1)
+    flat, found = _flat(x, out)
     size, carry = _block(flat), None
     if size == 1:
-        return _recur(flat, a, None, exclusive, back=True).view(x.shape)
+        return _recur(flat, found, a, None, exclusive, back=True).view(x.shape)
     triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    out, powers = _blockwise(flat, triangle.T), powers.flip(0)
-    for block, now in zip(reversed(flat.split(size)), reversed(out.split(size)), strict=True):
+    _blockwise(flat, found, triangle.T)
+    powers = powers.flip(0)
+    for block, now in zip(reversed(flat.split(size)), reversed(found.split(size)), strict=True):
         if carry is not None:
             now.addr_(powers[-len(now) :], carry)
         carry = now[0] + block[0] if exclusive else now[0]
-    return out.view(x.shape)
+    return found.view(x.shape)
+
+
+def _flat(x: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A window and the room for its filter as (T, entries)."""
+    flat = x.reshape(len(x), -1)
+    return flat, torch.empty_like(flat) if out is None else out.view(flat.shape)
 
 
 def _block(flat: Tensor) -> int:
@@ -91,9 +101,9 @@ def _block(flat: Tensor) -> int:
     return next((steps for width, steps in BLOCKS if flat.shape[1] <= width), 1)
 
 
-def _blockwise(x: Tensor, triangle: Tensor) -> Tensor:
+def _blockwise(x: Tensor, out: Tensor, triangle: Tensor) -> None:
     """Every block of steps times the triangle, or as much of it as the last block has steps."""
-    out, size = torch.empty_like(x), len(triangle)
+    size = len(triangle)
     whole = len(x) // size * size
     blocks = (side[:whole].view(-1, size, x.shape[1]) for side in (x, out))
     if whole:
@@ -101,12 +111,11 @@ def _blockwise(x: Tensor, triangle: Tensor) -> Tensor:
     if whole < len(x):
         rest = len(x) - whole
         torch.mm(triangle[:rest, :rest], x[whole:], out=out[whole:])
-    return out
 
 
-def _recur(x: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool = False) -> Tensor:
+def _recur(x: Tensor, out: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool = False) -> Tensor:
     """The recursion itself, from the first step or back from the last."""
-    out, before = torch.empty_like(x), lead
+    before = lead
     for come, now in list(zip(x.unbind(0), out.unbind(0), strict=True))[:: -1 if back else 1]:
         before = now.copy_(come) if before is None else torch.add(come, before, alpha=a, out=now)
     return out.sub_(x) if exclusive else out

@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from .geometry import Geometry
 from .product import Product
 from .said import Said
+from .scratch import Scratch
 from .sparse import Trains
 from .terms import Dense, Filtered, Spikes, Term
 
@@ -37,8 +39,8 @@ def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: floa
     if not said.terms:
         out.mul_(beta)
         return
-    shared = out.dim() == len(geometry.shape)
-    found = list(products(geometry, said, gains))
+    shared, scratch = out.dim() == len(geometry.shape), Scratch()
+    found = list(products(geometry, said, gains, scratch))
     if shared or len(out) == 1:
         _contract_(geometry, out, found, beta)
         return
@@ -48,18 +50,18 @@ def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: floa
         _contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
 
 
-def products(geometry: Geometry, said: Said, gains: Tensor) -> Iterator[Product]:
-    """The contractions of a window, as few as there are different trains."""
+def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) -> Iterator[Product]:
+    """The contractions of a window, as few as there are different trains; their tables lie in `scratch`."""
     merged: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
     for term in said.terms:
         side = _spikes_side(geometry, term, gains)
         if side is None:
-            yield _plain(geometry, said, term, gains)
+            yield _plain(geometry, said, term, gains, scratch)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
-        table = _gained(geometry, said.values(other), term.scale * gains)
+        table = _gained(geometry, said.values(other), term.scale * gains, scratch)
         if isinstance(own, Filtered):
-            table, met = own.adjoint(table)
+            table, met = own.adjoint(table, scratch.like(table))
             if own.lead is not None and met is not None:
                 yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0))
         key = (id(own.trains), side)  # type: ignore[union-attr]
@@ -84,9 +86,9 @@ def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
     return "post" if post else "pre" if pre else None
 
 
-def _plain(geometry: Geometry, said: Said, term: Term, gains: Tensor) -> Product:
+def _plain(geometry: Geometry, said: Said, term: Term, gains: Tensor, scratch: Scratch) -> Product:
     """A term as it is, its gains on the post side."""
-    post, pre = _gained(geometry, said.values(term.post), term.scale * gains), said.values(term.pre)
+    post, pre = _gained(geometry, said.values(term.post), term.scale * gains, scratch), said.values(term.pre)
     if isinstance(term.post, Spikes):
         return Product(post, pre, "post", Trains(post))
     return Product(post, pre, "pre", said.trains(pre)) if isinstance(term.pre, Spikes) else Product(post, pre)
@@ -96,10 +98,10 @@ def _ordered(side: str, own: Tensor, other: Tensor) -> Product:
     return Product(own, other) if side == "post" else Product(other, own)
 
 
-def _gained(geometry: Geometry, values: Tensor, gains: Tensor) -> Tensor:
+def _gained(geometry: Geometry, values: Tensor, gains: Tensor, scratch: Scratch) -> Tensor:
     """Values (T, B, ...) times gains (T,), (T, B), or (T, B, N) along the neurons' axis."""
     shape = list(gains.shape) + [1] * (values.dim() - gains.dim())
     if gains.dim() == 3 and values.dim() > 3:
         shape = [*gains.shape[:2], *[1] * (values.dim() - 2)]
         shape[geometry.neuron_axis] = gains.shape[2]
-    return values * gains.view(shape)
+    return torch.mul(values, gains.view(shape), out=scratch.like(values))

@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from .rule import EligibilityRule
 from .said import Windowed
-
-PIECE = 1 << 18  # entries of a table that is worked out at once
+from .scratch import PIECE
 
 
 class Past:
@@ -61,7 +60,8 @@ class Past:
         """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
         batch, sizes = self.batch_size, [like.numel() // self.batch_size for like in self.like]
         table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]
-        count = max(1, PIECE // max(1, steps * max(table, max(sizes) // 4)))
+        room = PIECE if self.like[0].is_cpu else 256 * PIECE  # elsewhere a few large products are better than many
+        count = max(1, room // max(1, steps * max(table, max(sizes) // 4)))
         if count >= batch or not isinstance(self.rule.kernel, Windowed):
             return [(slice(0, batch), self)]
         return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]

@@ -7,7 +7,7 @@ other through nothing but the vectors of the window, so that time may be the inn
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -28,29 +28,27 @@ class Rows(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """One term of a window on some rows of a full matrix: post (T, rows), pre (T, N_pre)."""
+    """A window on some rows of a full matrix: f = L R at every step, L (T, rows, K) and R (T, K, N_pre)."""
 
-    scale: float
-    post: Tensor
-    pre: Tensor
+    left: Tensor
+    right: Tensor
 
-    def add_(self, out: Tensor, t: int, beta: float) -> None:
-        """In place: out ← beta·out + scale·f at one step."""
-        out.addr_(self.post[t], self.pre[t], beta=beta, alpha=self.scale)
+    def sum_(self, out: Tensor, t: int, beta: float) -> None:
+        """In place: out ← beta·out + f at one step."""
+        out.addmm_(self.left[t], self.right[t], beta=beta)
 
 
 class Pairs(NamedTuple):
-    """One term of a window on some edges: post (T, N_post), pre (T, N_pre), and the neurons of each edge."""
+    """A window on some edges: f = Σ_k L_k R_k at every step, L (T, N_post, K) and R (T, K, N_pre) at their neurons."""
 
-    scale: float
-    post: Tensor
-    pre: Tensor
+    left: Tensor
+    right: Tensor
     target: Tensor
     source: Tensor
 
-    def add_(self, out: Tensor, t: int, beta: float) -> None:
-        """In place: out ← beta·out + scale·f at one step."""
-        out.mul_(beta).addcmul_(self.post[t][self.target], self.pre[t][self.source], value=self.scale)
+    def sum_(self, out: Tensor, t: int, beta: float) -> None:
+        """In place: out ← beta·out + f at one step."""
+        out.mul_(beta).add_((self.left[t][self.target] * self.right[t][:, self.source].T).sum(1))
 
 
 def walk(
@@ -67,33 +65,29 @@ def walk(
         dt: step length.
     """
     scale = 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0
-    whole = [(term.scale * scale, said.values(term.post), said.values(term.pre)) for term in said.terms]
+    left = torch.stack([said.values(term.post) * (term.scale * scale) for term in said.terms], dim=-1)
+    right = torch.stack([said.values(term.pre) for term in said.terms], dim=-2)
     for b, rows in _blocks(geometry, e, failing):
         part = e[b, rows].clone()
         if isinstance(geometry, Edges):
-            ends = geometry.target.to(e.device)[rows], geometry.source.to(e.device)[rows]
-            factors = [Pairs(scale, post[:, b], pre[:, b], *ends) for scale, post, pre in whole]  # type: ignore[arg-type]
+            ends = (neurons.to(e.device)[rows] for neurons in (geometry.target, geometry.source))
+            window = Pairs(left[:, b], right[:, b], *ends)
         else:
-            factors = [Outer(scale, post[:, b, rows], pre[:, b]) for scale, post, pre in whole]  # type: ignore[arg-type]
-        _walk_block_(trace, part, factors, len(said), trace.retained(dt))  # type: ignore[arg-type]
+            window = Outer(left[:, b, rows].contiguous(), right[:, b].contiguous())
+        _walk_block_(trace, part, window, len(said), trace.retained(dt))  # type: ignore[arg-type]
         yield Rows(b, rows, part)
 
 
-def _walk_block_(trace: Trace, part: Tensor, factors: Sequence[Outer | Pairs], steps: int, retained: float) -> None:
+def _walk_block_(trace: Trace, part: Tensor, window: Outer | Pairs, steps: int, retained: float) -> None:
     scratch = torch.zeros_like(part)
     for t in range(steps):
         if trace.linear:
-            _sum_(part, factors, t, retained)
+            window.sum_(part, t, retained)
         else:
-            _sum_(scratch, factors, t, 0.0)
+            window.sum_(scratch, t, 0.0)
             part.copy_(trace.join(part.mul_(retained), scratch))
         if trace.clamp_range is not None:
             part.clamp_(*trace.clamp_range)
-
-
-def _sum_(out: Tensor, factors: Sequence[Outer | Pairs], t: int, beta: float) -> None:
-    for i, factor in enumerate(factors):
-        factor.add_(out, t, 1.0 if i else beta)
 
 
 def _blocks(geometry: Dense | Edges, e: Tensor, failing: Tensor | None) -> Iterator[tuple[int, Tensor | slice]]:

@@ -26,7 +26,7 @@ from .three_factor import modulate
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
 FOLD, LONGEST = 64, 256  # steps of a contraction: as many as leave its table in the cache, between these
-CACHE = 1 << 17  # entries of such a table; twice as many where e lies outside of any cache, and is swept less often
+CACHE = 1 << 17  # entries of such a table; twice as many for one sample, and where e lies outside of any cache
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
 
 
@@ -233,5 +233,5 @@ def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
     """Steps of one contraction: enough to pay, few enough for the table of a sample to stay in the cache."""
     batch = len(like[1])
     entries = max(1, max(side.numel() for side in like) // batch)
-    large = batch * math.prod(rule.geometry.shape) > 64 * CACHE
-    return max(FOLD, min(LONGEST, (1 + large) * CACHE // entries))
+    long = batch == 1 or batch * math.prod(rule.geometry.shape) > 64 * CACHE
+    return max(FOLD, min(LONGEST, (1 + long) * CACHE // entries))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Kernel
+from .scratch import Scratch
 from .sparse import Trains, numbers_of
 from .terms import Dense, Filtered, Side, Term
 
@@ -40,16 +41,17 @@ class Said:
             for numbers, given in ((self.pre, pre), (self.post, post))
         }
         self._values: dict[int, Tensor] = {}
+        self._scratch = Scratch()
 
     def __len__(self) -> int:
         return len(self.pre)
 
     def values(self, side: Side) -> Tensor:
-        """A side of a term at every step; not to be changed."""
+        """A side of a term at every step; not to be changed, and not to outlive this."""
         if not isinstance(side, Filtered):
             return side.values()
         if id(side) not in self._values:
-            self._values[id(side)] = side.values()
+            self._values[id(side)] = side.values(self._scratch.like(side.trains))
         return self._values[id(side)]
 
     def trains(self, numbers: Tensor) -> Trains:

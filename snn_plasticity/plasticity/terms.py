@@ -44,17 +44,17 @@ class Filtered(NamedTuple):
     lead: Tensor | None = None
     exclusive: bool = False
 
-    def values(self) -> Tensor:
+    def values(self, out: Tensor | None = None) -> Tensor:
         """The trace at every step."""
-        return filters.forward(self.trains, self.decay, self.lead, exclusive=self.exclusive)
+        return filters.forward(self.trains, self.decay, self.lead, exclusive=self.exclusive, out=out)
 
     def after(self) -> Tensor:
         """The trace after the window."""
         return filters.last(self.trains, self.decay, self.lead)
 
-    def adjoint(self, other: Tensor) -> tuple[Tensor, Tensor | None]:
+    def adjoint(self, other: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The other side with the filter moved onto it, and what meets the lead, (B, ...)."""
-        moved = filters.backward(other, self.decay, exclusive=self.exclusive)
+        moved = filters.backward(other, self.decay, exclusive=self.exclusive, out=out)
         if self.lead is None:
             return moved, None
         met = moved[0] + other[0] if self.exclusive else moved[0]
