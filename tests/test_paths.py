@@ -11,6 +11,7 @@ from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, t
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense, past, running, sparse
 from snn_plasticity.plasticity.eprop import EProp
+from snn_plasticity.plasticity.kernels import Coincidence, Pair
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -342,3 +343,24 @@ def test_what_is_recorded_is_not_the_callers_memory(dtype):
     rates.zero_()
     changes = [module.change(torch.ones(2)) for module in modules]
     assert torch.equal(*changes) and bool(changes[0].any())
+
+
+class Previous:
+    """post ⊗ the input of the step before: its state is that input itself, not a copy."""
+
+    def init(self, pre, post):
+        return torch.zeros_like(pre)
+
+    def step(self, pre, post, state, dt=1.0):
+        return Coincidence((Pair(post, state),)), pre
+
+
+@pytest.mark.parametrize("path", ("auto", "fold"))
+def test_a_kernel_may_keep_its_input_as_it_is(path):
+    plain, fast = (EligibilityTraceModule(6, 5, settings(Previous()), path=which) for which in ("plain", path))
+    for seed in range(4):
+        pre, post = trains(70, 2, 6, seed=seed), trains(70, 2, 5, seed=seed + 9)
+        mod = torch.randn(70, 2, dtype=torch.float64)
+        changes = [module.modulate_window(pre, post, mod) for module in (plain, fast)]
+        torch.testing.assert_close(changes[1], changes[0], rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-10, atol=1e-11)

@@ -6,10 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from .kernels import Kernel
 from .scratch import Scratch
-from .sparse import Trains, numbers_of
+from .sparse import Trains
 from .terms import Dense, Filtered, Side, Term
 
 
@@ -34,17 +35,28 @@ class Said:
     """
 
     def __init__(self, kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype) -> None:
-        self.pre, self.post = numbers_of(pre, dtype), numbers_of(post, dtype)
-        self.terms, self.after = window_of(kernel, self.pre, self.post, state, dt)
+        self._scratch = Scratch()
+        self.pre, self.post = (self._numbers(trains, dtype) for trains in (pre, post))
+        self.terms, after = window_of(kernel, self.pre, self.post, state, dt)
+        self.after = tree_map_only(Tensor, self._owned, after)
         self._trains = {
             id(numbers): Trains(numbers, given if given.dtype == torch.bool else None)
             for numbers, given in ((self.pre, pre), (self.post, post))
         }
         self._values: dict[int, Tensor] = {}
-        self._scratch = Scratch()
 
     def __len__(self) -> int:
         return len(self.pre)
+
+    def _numbers(self, trains: Tensor, dtype: torch.dtype) -> Tensor:
+        if trains.dtype != torch.bool:
+            return trains.to(dtype)
+        return self._scratch.like(trains, dtype).copy_(trains.view(torch.uint8))  # faster than from booleans
+
+    def _owned(self, state: Tensor) -> Tensor:
+        """A part of the kernel's state that outlives this."""
+        lent = {side.untyped_storage().data_ptr() for side in (self.pre, self.post)}
+        return state.clone() if state.untyped_storage().data_ptr() in lent else state
 
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""

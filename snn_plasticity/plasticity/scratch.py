@@ -27,15 +27,16 @@ class Scratch:
     def __init__(self) -> None:
         self._borrowed: list[Tensor] = []
 
-    def like(self, tensor: Tensor) -> Tensor:
+    def like(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Room for a table shaped like a tensor; what is in it is not defined."""
-        entries, free = math.prod(tensor.shape), _FREE.get(tensor.dtype)
+        dtype = dtype or tensor.dtype
+        entries, free = math.prod(tensor.shape), _FREE.get(dtype)
         if entries > PIECE or free is None or not tensor.is_cpu:
-            return torch.empty_like(tensor)
+            return tensor.new_empty(tensor.shape, dtype=dtype)
         try:
             buffer = free.pop()
         except IndexError:
-            buffer = tensor.new_empty(PIECE)
+            buffer = tensor.new_empty(PIECE, dtype=dtype)
         self._borrowed.append(buffer)
         return buffer[:entries].view(tensor.shape)
 
