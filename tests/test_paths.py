@@ -9,9 +9,10 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense, past, running, sparse
+from snn_plasticity.plasticity import dense, sparse
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair
+from snn_plasticity.plasticity.paths import past, running
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -139,8 +140,8 @@ def test_a_clamp_binds_at_the_same_steps(layer_name, kernel, path, clamp):
 
 def test_the_certificate_spares_most_rows_and_never_lies():
     """Where it passes, the largest |e| of the plain path stays within; where e is half the clamp, all rows pass."""
-    from snn_plasticity.plasticity.certificate import count_bounds, row_bounds
-    from snn_plasticity.plasticity.said import Said
+    from snn_plasticity.plasticity.paths.certificate import count_bounds, row_bounds
+    from snn_plasticity.plasticity.paths.said import Said
 
     pre, post = trains(200, 2, 50, seed=1, rate=0.05), trains(200, 2, 40, seed=2, rate=0.05)
     module = EligibilityTraceModule(50, 40, settings("stdp_pair", tau_e=50.0), path="plain")

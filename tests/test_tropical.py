@@ -12,10 +12,11 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import Convention
-from snn_plasticity.plasticity import traces, tropical
+from snn_plasticity.plasticity import traces
 from snn_plasticity.plasticity.kernels import Coincidence, PairSTDP
 from snn_plasticity.plasticity.named_kernels import kernel_of
-from snn_plasticity.plasticity.said import window_of
+from snn_plasticity.plasticity.paths import tropical
+from snn_plasticity.plasticity.paths.said import window_of
 from snn_plasticity.plasticity.terms import Dense, Spikes, Term
 from snn_plasticity.plasticity.traces import Dutch, Replacing, trace_of
 

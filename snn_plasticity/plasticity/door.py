@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..checks import require_finite, require_real
 from .geometry import Geometry
+from .paths.running import PATHS
 from .rule import EligibilityRule
-from .running import PATHS
 from .sparse import bits_of
 
 

@@ -16,9 +16,9 @@ from .dense import Dense, Diagonal
 from .door import check_spikes, check_window, choose_path, described, plain, recordable
 from .edges import Edges
 from .geometry import Geometry
+from .paths.running import RunningTraces
+from .paths.saving import pack, unpack
 from .rule import EligibilityRule
-from .running import RunningTraces
-from .saving import pack, unpack
 from .synapses import geometry_of
 from .three_factor import modulator_like
 
@@ -35,7 +35,7 @@ class EligibilityTraceModule(nn.Module):
         geometry: layout of the synapses, instead of a full matrix or a diagonal.
         connectivity: the synapses there are, as a boolean mask (N_post, N_pre) or a list (2, E) of pre and post
             neurons; e is then (B, E).
-        path: "auto", "plain", "fold", "shared" or "rows"; see `running`. All are exact.
+        path: "auto", "plain", "fold", "shared" or "rows"; see `paths.running`. All are exact.
 
     Raises:
         ValueError: diagonal synapses between populations of different size, or a path that would not be exact.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from .rule import EligibilityRule
+from ..rule import EligibilityRule
+from ..scratch import PIECE
 from .said import Windowed
-from .scratch import PIECE
 
 
 class Past:

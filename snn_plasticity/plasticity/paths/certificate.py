@@ -17,11 +17,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import filters
-from .geometry import Geometry
+from .. import filters
+from ..geometry import Geometry
+from ..terms import Dense, Filtered, Side, Spikes
 from .past import Past
 from .said import Said
-from .terms import Dense, Filtered, Side, Spikes
 
 
 def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> Tensor | None:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .dense import BLOCK, Dense
-from .edges import Edges
+from ..dense import BLOCK, Dense
+from ..edges import Edges
+from ..traces import Trace
 from .said import Said
-from .traces import Trace
 
 
 class Rows(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from .rule import EligibilityRule
+from ..rule import EligibilityRule
 from .running import Ask, RunningTraces
 
 

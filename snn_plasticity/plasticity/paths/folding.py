@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .geometry import Geometry
-from .product import Product
+from ..geometry import Geometry
+from ..product import Product
+from ..scratch import Scratch
+from ..sparse import Trains
+from ..terms import Dense, Filtered, Spikes, Term
 from .said import Said
-from .scratch import Scratch
-from .sparse import Trains
-from .terms import Dense, Filtered, Spikes, Term
 
 NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import filters
+from .. import filters
+from ..sparse import by_neuron
+from ..terms import Spikes, Term
+from ..traces import Replacing, Trace
 from .coincidences import Coincidences
-from .sparse import by_neuron
-from .terms import Spikes, Term
-from .traces import Replacing, Trace
 
 BLOCK = 1 << 17  # entries of e that are worked on together: a few such blocks fit into a cache
 SMALL = 1 << 17  # entries × steps of a sample up to which walking is faster

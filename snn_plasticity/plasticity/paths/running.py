@@ -15,14 +15,14 @@ import math
 
 from torch import Tensor
 
-from ..untracked import untracked
+from ...untracked import untracked
+from ..rule import EligibilityRule
+from ..three_factor import modulate
 from .advance import advance
 from .change import Ask, change_from_spikes
 from .past import Past, silenced
 from .recording import Recording
-from .rule import EligibilityRule
 from .said import Windowed
-from .three_factor import modulate
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
 FOLD, LONGEST = 64, 256  # steps of a contraction: as many as leave its table in the cache, between these

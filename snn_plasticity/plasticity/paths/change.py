@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import filters
+from .. import filters
+from ..three_factor import modulate
 from .advance import fold_said
 from .certificate import failing_rows
 from .folding import fold_
 from .past import Past
 from .recording import Block
 from .said import Said
-from .three_factor import modulate
 
 
 class Ask(NamedTuple):

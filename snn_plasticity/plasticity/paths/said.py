@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from .kernels import Kernel
-from .scratch import Scratch
-from .sparse import Trains
-from .terms import Dense, Filtered, Side, Term
+from ..kernels import Kernel
+from ..scratch import Scratch
+from ..sparse import Trains
+from ..terms import Dense, Filtered, Side, Term
 
 
 @runtime_checkable

@@ -11,15 +11,15 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from . import filters, traces
+from .. import filters, traces
+from ..dense import Dense
+from ..edges import Edges
+from ..sparse import numbers_of
 from .certificate import failing_rows
-from .dense import Dense
-from .edges import Edges
 from .folding import fold_
 from .past import Past
 from .rows import Rows, walk
 from .said import Said
-from .sparse import numbers_of
 from .tropical import fold_replacing_
 
 
