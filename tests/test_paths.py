@@ -365,3 +365,20 @@ def test_a_kernel_may_keep_its_input_as_it_is(path):
         changes = [module.modulate_window(pre, post, mod) for module in (plain, fast)]
         torch.testing.assert_close(changes[1], changes[0], rtol=1e-10, atol=1e-11)
     torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_what_each_synapse_gets_bounds_its_trace(kernel):
+    """Where e is small beside the window its own sums bound it: above every |e|, and tighter than by rows."""
+    from snn_plasticity.plasticity.paths.certificate import row_bounds, synapse_bounds
+    from snn_plasticity.plasticity.paths.said import Said
+
+    module = EligibilityTraceModule(20, 3, settings(kernel, tau_e=50.0), path="plain")
+    pre, post = trains(90, 2, 20, seed=1), trains(90, 2, 3, seed=2)
+    said = Said(module.rule.kernel, pre, post, None, 1.0, torch.float64)
+    bound = synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), said)
+    assert bool((bound <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
+    for p, q in zip(pre, post, strict=True):
+        assert bool((module.update(p, q).abs().amax(2) <= bound + 1e-12).all())
+    few = Said(module.rule.kernel, pre[:2], post[:2], None, 1.0, torch.float64)
+    assert synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), few) is None  # e is the larger one

@@ -6,13 +6,16 @@
                                                                                max_t |post_i| · max F(|pre|) )
 
 F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still are
-sums of which nothing is known but the number of spikes of each neuron; these are tried first. Potentiation and
-depression have opposite signs where all factors are non-negative, so that the larger of the two counts; otherwise their
-sum does. The bound holds for every step of the window and for each post neuron, so that only rows that fail need be
-walked through. Where a weight sums over positions, post is summed over them.
+sums of which nothing is known but the number of spikes of each neuron; these are tried first. Where e is small, what
+either sign adds to each synapse says most. Potentiation and depression have opposite signs where all factors are
+non-negative, so that the larger of the two counts; otherwise their sum does. The bound holds for every step of the
+window and for each post neuron, so that only rows that fail need be walked through. Where a weight sums over positions,
+post is summed over them.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -20,6 +23,7 @@ from torch import Tensor
 from .. import filters
 from ..geometry import Geometry
 from ..terms import Dense, Filtered, Side, Spikes
+from .folding import fold_
 from .past import Past
 from .said import Said
 
@@ -43,7 +47,8 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
     before = past.row_maxima() if past.bound is None else past.bound
     new = count_bounds(past.rule.geometry, said, past.scale)
     if new is None or _any(before + new > limit):
-        new = row_bounds(past.rule.geometry, said, 1.0, past.scale)
+        sums = synapse_bounds(past, said)
+        new = row_bounds(past.rule.geometry, said, 1.0, past.scale) if sums is None else sums
     if _any(before + new > limit) and refresh and not past.shared and past.e is not None:
         before = past.row_maxima()
     if _any(before + new > limit):
@@ -84,6 +89,22 @@ def count_bounds(geometry: Geometry, said: Said, scale: float) -> Tensor | None:
         sums[term.scale > 0] = sums[term.scale > 0] + abs(term.scale) * scale * bound
     up, down = (torch.as_tensor(sums[sign]).expand_as(bound) for sign in (True, False))
     return torch.maximum(up, down)
+
+
+def synapse_bounds(past: Past, said: Said) -> Tensor | None:
+    """As `row_bounds`, from all that either sign adds to each synapse; None where e is larger than the tables."""
+    geometry, batch = past.rule.geometry, past.batch_size
+    table = len(said) * max(like.numel() for like in past.like)
+    signed = any(_signed(said, side) for term in said.terms for side in (term.post, term.pre))
+    if signed or batch * math.prod(geometry.shape) > table:
+        return None
+    gains, worst = past.like[1].new_full((len(said),), past.scale), past.like[1].new_zeros(batch, geometry.n_post)
+    for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
+        if terms:
+            sums = past.like[1].new_zeros(batch, *geometry.shape)
+            fold_(geometry, sums, said.only(terms), gains)
+            worst = torch.maximum(worst, geometry.row_maxima(sums))
+    return worst
 
 
 def _counted(said: Said, side: Side) -> tuple[Tensor, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -57,6 +58,12 @@ class Said:
         """A part of the kernel's state that outlives this."""
         lent = {side.untyped_storage().data_ptr() for side in (self.pre, self.post)}
         return state.clone() if state.untyped_storage().data_ptr() in lent else state
+
+    def only(self, terms: list[Term]) -> Said:
+        """The same window with some of its terms, while this is there."""
+        part = copy(self)
+        part.terms = terms
+        return part
 
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""
