@@ -73,6 +73,12 @@ def require_choice(name: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{name} = {value!r}; expected one of {', '.join(map(repr, allowed))}.")
 
 
+def require_batch_size(batch_size: object) -> None:
+    """Refuse what is no number of samples."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size!r}; expected a whole number, 1 or more.")
+
+
 def as_signal(
     value: Signal,
     batch_size: int,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_batch_size
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, score
@@ -71,8 +72,7 @@ class AffectiveEstimator(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size!r}; expected a whole number, 1 or more.")
+        require_batch_size(batch_size)
         device = device or next((p.device for p in self.parameters()), None)
         zero = torch.zeros(batch_size, device=device, dtype=torch.promote_types(dtype, torch.float32))
         half, able = zero + dimensions.RELEVANCE_AT_REST, zero + dimensions.COPING_AT_REST

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal
+from ..checks import Signal, require_batch_size
 from ..config import NeuromodConfig
 from .baselines import RewardBaseline
 from .combine import combination_of
@@ -63,8 +63,7 @@ class NeuromodulatoryGate(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size!r}; expected a whole number, 1 or more.")
+        require_batch_size(batch_size)
         device = device or next((p.device for p in self.parameters()), None)
         wide = torch.promote_types(dtype, torch.float32)
         levels = torch.zeros(batch_size, len(self.modulators), device=device, dtype=wide)

@@ -121,6 +121,11 @@ def trace_of(config: EligibilityConfig) -> Trace:
     }[config.trace_type]()
 
 
+def scale_of(trace: Trace) -> Number:
+    """Factor of f: 1/τ_e with `normalize_trace`, else one."""
+    return 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0
+
+
 def step(trace: Trace, e: Tensor, f: Tensor, dt: float = 1.0) -> Tensor:
     """One step of a trace, pure and differentiable: e and f (B, *weight shape).
 
@@ -136,7 +141,7 @@ def step(trace: Trace, e: Tensor, f: Tensor, dt: float = 1.0) -> Tensor:
 def step_(trace: Trace, geometry: Geometry, e: Tensor, coincidence: Coincidence, dt: float = 1.0) -> None:
     """The same step in place; nothing as large as e is allocated for a dense matrix."""
     retained = trace.retained(dt)
-    scale = 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0
+    scale = scale_of(trace)
     if not coincidence.ltp and not coincidence.ltd:
         e.mul_(retained)
     elif trace.linear:

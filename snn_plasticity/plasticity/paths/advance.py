@@ -56,12 +56,12 @@ def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, *, decay: bool) -> N
     said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype)
     failing = failing_rows(past, said, dt)
     rows = rule.geometry if isinstance(rule.geometry, Dense | Edges) and pre.dim() == 3 else None
-    if failing is not None and (past.shared or rows is None):
-        if past.shared:
-            raise ValueError(
-                "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only "
-                "their sum. Use path='fold', or clamp_range=None."
-            )
+    if failing is not None and past.shared:
+        raise ValueError(
+            "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only "
+            "their sum. Use path='fold', or clamp_range=None."
+        )
+    if failing is not None and rows is None:
         _step_through(past, pre, post, dt)
         return
     walked = list(walk(rule.trace, rows, past.allocated(), said, failing, dt)) if rows and failing is not None else []

@@ -45,7 +45,7 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
     low, high = trace.clamp_range
     limit, beta = max(0.0, min(-low, high)), float(trace.retained(dt))
     before = past.row_maxima() if past.bound is None else past.bound
-    new = count_bounds(past.rule.geometry, said, past.scale)
+    new = count_bounds(said, past.scale)
     if new is None or _any(before + new > limit):
         sums = synapse_bounds(past, said)
         new = row_bounds(past.rule.geometry, said, 1.0, past.scale) if sums is None else sums
@@ -60,8 +60,7 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
 
 def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) -> Tensor:
     """Largest |e| that a window can add to any synapse of each post neuron, (B, N_post)."""
-    sums: dict[bool, Tensor | float] = {True: 0.0, False: 0.0}
-    positive = True
+    bounds, positive = [], True
     for term in said.terms:
         sides = [said.values(side) for side in (term.post, term.pre)]
         signed = [_signed(said, side) for side in (term.post, term.pre)]
@@ -72,23 +71,21 @@ def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) ->
         if rows is post:  # no positions
             other = rows.amax(0) * _total(pre, discount).amax(dim=(0, 2)).unsqueeze(1)
             bound = torch.minimum(bound, other)
-        sums[term.scale > 0] = sums[term.scale > 0] + abs(term.scale) * scale * bound
-    up, down = (torch.as_tensor(sums[sign]).expand_as(bound) for sign in (True, False))
-    return torch.maximum(up, down) if positive else up + down
+        bounds.append((term.scale * scale, bound))
+    return _joined(bounds, positive)
 
 
-def count_bounds(geometry: Geometry, said: Said, scale: float) -> Tensor | None:
+def count_bounds(said: Said, scale: float) -> Tensor | None:
     """As `row_bounds`, from the numbers of spikes; None where a side is no train of them, or has positions."""
-    sums: dict[bool, Tensor | float] = {True: 0.0, False: 0.0}
+    bounds = []
     for term in said.terms:
         sides = [_counted(said, side) for side in (term.post, term.pre)]
         if None in sides:
             return None
         (post, post_peak), (pre, pre_peak) = sides  # type: ignore[misc]
         bound = torch.minimum(post * pre_peak.amax(1, keepdim=True), post_peak * pre.amax(1, keepdim=True))
-        sums[term.scale > 0] = sums[term.scale > 0] + abs(term.scale) * scale * bound
-    up, down = (torch.as_tensor(sums[sign]).expand_as(bound) for sign in (True, False))
-    return torch.maximum(up, down)
+        bounds.append((term.scale * scale, bound))
+    return _joined(bounds, positive=True)
 
 
 def synapse_bounds(past: Past, said: Said) -> Tensor | None:
@@ -105,6 +102,15 @@ def synapse_bounds(past: Past, said: Said) -> Tensor | None:
             fold_(geometry, sums, said.only(terms), gains)
             worst = torch.maximum(worst, geometry.row_maxima(sums))
     return worst
+
+
+def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
+    """Of the bounds of all terms, with their scales: the larger sign, or both where factors may be negative."""
+    up, down = (
+        sum((abs(scale) * bound for scale, bound in bounds if (scale > 0) is sign), torch.zeros_like(bounds[0][1]))
+        for sign in (True, False)
+    )
+    return torch.maximum(up, down) if positive else up + down
 
 
 def _counted(said: Said, side: Side) -> tuple[Tensor, Tensor] | None:

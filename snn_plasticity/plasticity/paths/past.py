@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ..rule import EligibilityRule
 from ..scratch import PIECE
+from ..traces import scale_of
 from .said import Windowed
 
 
@@ -36,8 +37,7 @@ class Past:
     @property
     def scale(self) -> float:
         """Factor of f."""
-        trace = self.rule.trace
-        return 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0  # type: ignore[return-value]
+        return scale_of(self.rule.trace)  # type: ignore[return-value]
 
     def allocated(self) -> Tensor:
         """e as it is, zeros where nothing was worked in yet."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..dense import BLOCK, Dense
 from ..edges import Edges
-from ..traces import Trace
+from ..traces import Trace, scale_of
 from .said import Said
 
 
@@ -64,7 +64,7 @@ def walk(
         failing: (B, N_post) bool, the post neurons whose synapses are walked; None is all of them.
         dt: step length.
     """
-    scale = 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0
+    scale = scale_of(trace)
     left = torch.stack([said.values(term.post) * (term.scale * scale) for term in said.terms], dim=-1)
     right = torch.stack([said.values(term.pre) for term in said.terms], dim=-2)
     for b, rows in _blocks(geometry, e, failing):

@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import filters
 from ..sparse import by_neuron
 from ..terms import Spikes, Term
-from ..traces import Replacing, Trace
+from ..traces import Replacing, Trace, scale_of
 from .coincidences import Coincidences
 
 BLOCK = 1 << 17  # entries of e that are worked on together: a few such blocks fit into a cache
@@ -90,7 +90,7 @@ def fold_replacing_(trace: Trace, e: Tensor, terms: list[Term], dt: float) -> bo
         return False  # sparse products have no max there
     if e[0].numel() * len(terms[0].post.values()) <= SMALL:
         return False
-    window = _window(terms, 1.0 / trace.tau_e if trace.convention.normalize_trace else 1.0)  # type: ignore[arg-type]
+    window = _window(terms, scale_of(trace))  # type: ignore[arg-type]
     window = None if window is None or _crowded(window) else _limited(window, trace)
     if window is None:
         return False
