@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _AS_IT_IS = nullcontext()
+_casting_anywhere = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # an older torch is taken to say yes
 
 
 def untracked(like: Tensor) -> AbstractContextManager[object]:
@@ -18,6 +19,8 @@ def untracked(like: Tensor) -> AbstractContextManager[object]:
     ...     torch.ones(1).is_inference()
     False
     """
+    if not (torch.is_grad_enabled() or torch.is_inference_mode_enabled()) and _surely_not_casting(like):
+        return _AS_IT_IS
     device_type = like.device.type
     inference, casting = torch.is_inference_mode_enabled(), _autocasting(device_type)
     if not (inference or casting):
@@ -35,6 +38,11 @@ def _outside(inference: bool, casting: str | None) -> Iterator[None]:
         if casting is not None:
             stack.enter_context(torch.autocast(casting, enabled=False))
         yield
+
+
+def _surely_not_casting(like: Tensor) -> bool:
+    """Whether autocast is off for a device of a usual kind, as far as one quick question tells (others it forgets)."""
+    return (like.is_cpu or like.is_cuda) and not _casting_anywhere()
 
 
 def _autocasting(device_type: str) -> bool:

@@ -197,6 +197,19 @@ def test_a_readout_head_is_not_mistaken_for_the_synapse(between, grad):
     assert learner.connections["head"].note == "no neuron found so far"
 
 
+@pytest.mark.parametrize("how", ["raw", "binary", "eval", "half"])
+def test_the_input_of_a_head_is_known_however_it_is_read(how):
+    """Its memory is remembered whether the activity is that memory, a copy, or left out."""
+    net = Net(lambda m, x: (m.head(x), m.n(x)), head=linear(N_IN, N_IN), n=lif())
+    learner = attach(net, CONFIG, pre="binary" if how == "binary" else "raw")
+    net.head.train(how != "eval")
+    kind = torch.bfloat16 if how == "half" else torch.float32
+    with torch.no_grad():
+        steps(net.to(kind), X.to(kind))()
+    assert learner.connections["head"].eligibility is None
+    assert learner.connections["head"].note == "no neuron found so far"
+
+
 def test_a_head_before_a_normalised_layer_is_told_apart_by_the_graph():
     net = Net(
         lambda m, x: (m.head(x), m.n(m.norm(m.fc(x)))), head=linear(), fc=linear(), norm=nn.BatchNorm1d(N_OUT), n=lif()

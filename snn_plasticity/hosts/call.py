@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .layout import Layout, regroups, rows_shown
+from .layout import Layout, place_of, regroups, rows_shown
 from .synapse import Synapse
 
 
@@ -22,7 +22,7 @@ class Call:
 
     Args:
         synapse: who was called.
-        given: its input, which is not kept alive.
+        given: its input, which is not kept alive; `pre` itself where that lies in the same memory.
         pre: the activity in it; None where it takes no part (a layer in `eval()`).
         output: its output, which is not kept alive.
         trace_graph: whether to keep the output's autograd node, to find out once whom it feeds.
@@ -37,11 +37,18 @@ class Call:
         *,
         trace_graph: bool = False,
     ) -> None:
-        self.synapse, self.pre, self.made = synapse, pre, Layout.of(output)
+        self.synapse, self.pre, self.shape = synapse, pre, output.shape
+        self.place = place_of(output)
         self.node: Any = output.grad_fn if trace_graph else None
         self.version = _version(output)
         self.readers: dict[str, int] = {}
-        self._memory, self._source = StorageWeakRef(_storage(output)), StorageWeakRef(_storage(given))
+        self._memory = StorageWeakRef(_storage(output))
+        self._source = given if given is pre else StorageWeakRef(_storage(given))
+
+    @property
+    def made(self) -> Layout:
+        """Where the elements of the output are."""
+        return Layout(self.shape, *self.place)
 
     @property
     def is_gone(self) -> bool:
@@ -54,7 +61,8 @@ class Call:
 
     def came_from(self, memory: int) -> bool:
         """Whether the memory of a tensor is that of this call's input: it was there before the output."""
-        return self._source.cdata == memory
+        source = self._source
+        return (source.cdata if isinstance(source, StorageWeakRef) else memory_of(source)) == memory
 
     def changed_in(self, tensor: Tensor) -> bool:
         """Whether something was written into the output since."""
@@ -62,13 +70,13 @@ class Call:
 
     def is_sequence_for(self, spikes: Tensor) -> bool:
         """Whether a neuron reads this call step by step: (T, B, ...) against its (B, ...)."""
-        shape = self.made.shape
+        shape = self.shape
         longer = len(shape) > 1 and (shape[0] != 1 or len(shape) > spikes.dim())
         return longer and regroups(shape[1:], spikes.shape)
 
     def waits_for(self, reader: str, spikes: Tensor) -> bool:
         """Whether this neuron has yet to read from it."""
-        steps = self.made.shape[0] if self.is_sequence_for(spikes) else 1
+        steps = self.shape[0] if self.is_sequence_for(spikes) else 1
         return self.readers.get(reader, 0) < steps
 
     def read(self, reader: str) -> int:
@@ -84,7 +92,9 @@ class Call:
             PairingError: what lies between the synapse and the neuron leaves no such correspondence.
         """
         assert self.pre is not None
-        if spikes.shape == current.shape and self.is_behind(memory_of(current)):
+        if spikes.shape == self.shape and place_of(current) == self.place:  # the usual case: nothing in between
+            lined = self.pre, spikes
+        elif spikes.shape == current.shape and self.is_behind(memory_of(current)):
             lined = self._by_memory(self.pre, current, spikes)
         else:
             lined = self._by_shape(self.pre, spikes, self.readers.get(reader, 1) - 1, time_major)
@@ -102,11 +112,11 @@ class Call:
         samples = pre.reshape(-1, *pre.shape[-items:])
         if rows.order is not None:
             samples = samples[rows.order.to(samples.device)]
-        made = self.made.shape[-items:]
+        made = self.shape[-items:]
         return samples.reshape(*rows.leading, *samples.shape[1:]), spikes.reshape(*rows.leading, *made)
 
     def _by_shape(self, pre: Tensor, spikes: Tensor, before: int, time_major: bool) -> tuple[Tensor, Tensor] | None:
-        made, shape = self.made.shape, tuple(spikes.shape)
+        made, shape = self.shape, tuple(spikes.shape)
         if made == shape:
             return pre, spikes
         if time_major and len(shape) > 1 and made[0] == prod(shape[:2]) and regroups(made[1:], shape[2:]):
@@ -123,7 +133,7 @@ class Call:
         return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))
 
     def _mismatch(self, reader: str, spikes: Tensor) -> str:
-        name, made = self.synapse.name, tuple(self.made.shape)
+        name, made = self.synapse.name, tuple(self.shape)
         return (
             f"The output of {name} has shape {made}, and the spikes of {reader} have {tuple(spikes.shape)}: "
             "expected one spike per output. Is there pooling, slicing or a transposition between them? "
@@ -136,7 +146,7 @@ def stacked(calls: list[Call]) -> Call:
     first = calls[0]
     pre = None if any(c.pre is None for c in calls) else torch.stack([c.pre for c in calls if c.pre is not None])
     joined = Call(first.synapse, torch.empty(0), pre, torch.empty(0))
-    joined.made = Layout((len(calls), *first.made.shape), (), 0)
+    joined.shape, joined.place = torch.Size((len(calls), *first.shape)), ((), 0)
     return joined
 
 

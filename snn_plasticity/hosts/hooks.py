@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C import _current_graph_task_id, _is_tracing
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
@@ -60,7 +62,8 @@ class Hook:
                 f"{self.key}: the call came from a replica of the module, as nn.DataParallel makes them; expected the "
                 "module that was attached to. Use DistributedDataParallel, or pause the learner meanwhile."
             )
-        _refuse_transforms(self.key, spikes)
+        if is_functorch_wrapped_tensor(spikes):
+            raise _transformed(self.key)
         with untracked(spikes):
             getattr(owner, self.method)(self.key, args, kwargs, output)
 
@@ -91,17 +94,16 @@ class Inert:
 
 def _is_rehearsal(spikes: Tensor) -> bool:
     """Whether a call computes no new activity: tracing, exporting, or recomputing during a backward pass."""
-    if torch._C._is_tracing() or torch._C._current_graph_task_id() != -1:
+    if _is_tracing() or _current_graph_task_id() != -1:
         return True
     return spikes.is_meta or (type(spikes) is not Tensor and isinstance(spikes, (FakeTensor, FunctionalTensor)))
 
 
-def _refuse_transforms(key: str, spikes: Tensor) -> None:
-    if torch._C._functorch.is_functorch_wrapped_tensor(spikes):  # type: ignore[attr-defined]
-        raise RuntimeError(
-            f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
-            "outlive it. Pause the learner there (`with learner.paused():`), or give the module a real batch dimension."
-        )
+def _transformed(key: str) -> RuntimeError:
+    return RuntimeError(
+        f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
+        "outlive it. Pause the learner there (`with learner.paused():`), or give the module a real batch dimension."
+    )
 
 
 def as_activity(tensor: Tensor) -> Tensor:
@@ -111,11 +113,18 @@ def as_activity(tensor: Tensor) -> Tensor:
     tensor([1., 1.])
     """
     tensor = tensor.detach()
+    if is_plain(tensor):
+        return tensor
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     if tensor.dtype not in _PRECISE:
         tensor = tensor.to(torch.float32)
     return tensor.clone() if tensor.is_inference() else tensor
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is activity as it is, so that nothing has to be copied."""
+    return tensor.layout is torch.strided and tensor.dtype in _PRECISE and not tensor.is_inference()
 
 
 def hooks_of(model: nn.Module) -> list[Hook]:

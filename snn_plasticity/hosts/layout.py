@@ -25,9 +25,14 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, tensor: Tensor) -> Layout:
         """Of a tensor; a sparse one has a shape only."""
-        if tensor.layout is not torch.strided:
-            return cls(tensor.shape, (), 0)
-        return cls(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
+        return cls(tensor.shape, *place_of(tensor))
+
+
+def place_of(tensor: Tensor) -> tuple[tuple[int, ...], int]:
+    """Stride and offset of a tensor in its memory; a sparse one has none."""
+    if tensor.layout is not torch.strided:
+        return (), 0
+    return tensor.stride(), int(tensor.storage_offset())
 
 
 class Rows(NamedTuple):

@@ -76,18 +76,12 @@ class Neuron:
     def __init__(self, name: str, module: nn.Module, kind: NeuronKind) -> None:
         self.name, self.module, self.kind = name, module, kind
         self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
+        self.deafness = deafness_of(kind)  # why no synapse from outside learns from its spikes; None if they do
 
     @property
     def proper(self) -> nn.Module:
         """The module that holds its weights."""
         return getattr(self.module, self.kind.inside) if self.kind.inside else self.module
-
-    @property
-    def deafness(self) -> str | None:
-        """Why no synapse from outside learns from its spikes; None if they do."""
-        if self.kind.refusal or self.kind.takes_current:
-            return self.kind.refusal
-        return "it has input weights of its own, and what it is given drives those rather than its membrane"
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Firing:
         """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""
@@ -101,6 +95,13 @@ class Neuron:
     def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the call was given first."""
         return args[0] if args else kwargs[self.argument]
+
+
+def deafness_of(kind: NeuronKind) -> str | None:
+    """Why no synapse from outside learns from the spikes of such a neuron; None if they do."""
+    if kind.refusal or kind.takes_current:
+        return kind.refusal
+    return "it has input weights of its own, and what it is given drives those rather than its membrane"
 
 
 def first_tensor(output: Any) -> Tensor:

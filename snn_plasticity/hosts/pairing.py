@@ -39,6 +39,11 @@ class Pairing:
         self.given = {synapse: tuple(partners) for synapse, partners in given.items()}
         self.homes = {neuron: tuple(inside) for neuron, inside in homes.items()}
         self.found: dict[str, tuple[str, ...]] = {}
+        self._readouts = {synapse for synapse, partners in self.given.items() if not partners}
+        self._wired: dict[str, list[str]] = {}  # {neuron: synapses}: the other way round
+        for synapse, partners in self.given.items():
+            for neuron in dict.fromkeys(partners):
+                self._wired.setdefault(neuron, []).append(synapse)
         self._known = set(self.given)  # synapses of which it is known, or was found, whom they feed
         self._held = {*self.given, *(synapse for inside in self.homes.values() for synapse in inside)}
         self._calls: dict[str, list[Call]] = {}
@@ -50,13 +55,15 @@ class Pairing:
 
     def called(self, synapse: Synapse, given: Tensor, pre: Tensor | None, output: Tensor) -> None:
         """A synapse has computed something, of what it was given."""
-        if self.given.get(synapse.name) == ():
-            return  # a readout
-        waiting = self._still_waiting(synapse.name)
-        for call in waiting:
-            call.node = None  # one autograd node is enough to find out whom it feeds, and it holds a graph
-        waiting.append(Call(synapse, given, pre, output, trace_graph=synapse.name not in self._known))
-        self._calls[synapse.name] = waiting[-LIMIT:]
+        name = synapse.name
+        if name in self._readouts:
+            return
+        call = Call(synapse, given, pre, output, trace_graph=name not in self._known)
+        waiting = self._still_waiting(name) if name in self._calls else []
+        for older in waiting:
+            older.node = None  # one autograd node is enough to find out whom it feeds, and it holds a graph
+        waiting.append(call)
+        self._calls[name] = waiting if len(waiting) <= LIMIT else waiting[-LIMIT:]
 
     def fired(self, neuron: Neuron, firing: Firing) -> list[Call]:
         """The calls that fed a neuron, each marked as read.
@@ -81,20 +88,28 @@ class Pairing:
 
     def _feeding(self, neuron: Neuron, firing: Firing) -> list[Call]:
         name = neuron.name
-        calls = [self._calls.pop(inside)[-1] for inside in self.homes.get(name, ()) if inside in self._calls]
-        given = [synapse for synapse, partners in self.given.items() if name in partners] if self.given else None
-        if given:
-            calls += self._of(given, neuron, firing)
+        inner = self._inside(name) if name in self.homes else []
+        wired = self._wired.get(name)
+        if wired:
+            return inner + self._of(wired, neuron, firing)
+        known, behind = self.found.get(name), self._behind(neuron, firing)
+        if behind is not None:
+            outer = [behind]
         else:
-            known = self.found.get(name)
-            outer = self._behind(neuron, firing)
-            outer = outer or (self._alone(neuron, firing) if known is None else self._of(known, neuron, firing))
-            fed = {call.synapse.name for call in outer}
-            if known is None or not fed.issubset(known):
-                self.found[name] = (*(known or ()), *fed.difference(known or ()))
-                self._known |= fed
-            calls += outer
-        return calls
+            outer = self._alone(neuron, firing) if known is None else self._of(known, neuron, firing)
+        if behind is None or known is None or behind.synapse.name not in known:
+            self._remember(name, {call.synapse.name for call in outer})
+        return inner + outer
+
+    def _inside(self, neuron: str) -> list[Call]:
+        """The latest calls of the synapses that are built into a neuron."""
+        return [self._calls.pop(name)[-1] for name in self.homes[neuron] if name in self._calls]
+
+    def _remember(self, neuron: str, fed: set[str]) -> None:
+        """These synapses, too, have fed a neuron."""
+        known = self.found.get(neuron, ())
+        self.found[neuron] = (*known, *fed.difference(known))
+        self._known |= fed
 
     def _still_waiting(self, synapse: str) -> list[Call]:
         """Older calls without a neuron. One whose output is gone as well can only be part of a sequence."""
@@ -108,17 +123,31 @@ class Pairing:
         """Calls whose neuron has to be found."""
         return [call for name, calls in self._calls.items() if name not in self._held for call in calls]
 
-    def _behind(self, neuron: Neuron, firing: Firing) -> list[Call]:
+    def _behind(self, neuron: Neuron, firing: Firing) -> Call | None:
         """The call whose output is what the neuron got."""
         memory = memory_of(firing.current)
+        call = self._newest_in(memory)
+        if call is not None and call.changed_in(firing.current):
+            self._refuse_sum(neuron, firing, memory)
+        return call
+
+    def _newest_in(self, memory: int) -> Call | None:
+        """The last of the free calls whose output lies in this memory; as a rule it is the first that is looked at."""
+        for name in reversed(self._calls):
+            if name not in self._held:
+                for call in reversed(self._calls[name]):
+                    if call.is_behind(memory):
+                        return call
+        return None
+
+    def _refuse_sum(self, neuron: Neuron, firing: Firing, memory: int) -> None:
+        """What was written into an output since may have been that of another synapse."""
         same = [call for call in self._free() if call.is_behind(memory)]
-        if same and same[-1].changed_in(firing.current):
-            newest = {call.synapse.name: call for call in self._free() if not call.readers and call not in same}
-            added = self._possible(firing.current, newest.values())
-            if added:
-                names = {call.synapse.name for call in (*same, *added)}
-                raise PairingError(self._ambiguous(neuron, names))
-        return same[-1:]
+        newest = {call.synapse.name: call for call in self._free() if not call.readers and call not in same}
+        added = self._possible(firing.current, newest.values())
+        if added:
+            names = {call.synapse.name for call in (*same, *added)}
+            raise PairingError(self._ambiguous(neuron, names))
 
     def _alone(self, neuron: Neuron, firing: Firing) -> list[Call]:
         """The only synapse that waits for a neuron."""

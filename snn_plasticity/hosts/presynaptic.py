@@ -27,14 +27,13 @@ class Presynaptic:
     def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
         if not callable(choice) and choice not in ("raw", "binary"):
             raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
-        self.choice, self._looks = choice, LOOKS
+        self._reading = _binary if choice == "binary" else choice if callable(choice) else None
+        self._looks = LOOKS
 
     def __call__(self, name: str, activity: Tensor) -> Tensor:
         """The presynaptic activity in an input."""
-        if self.choice == "binary":
-            return (activity != 0).to(activity.dtype)
-        if callable(self.choice):
-            return self.choice(activity)
+        if self._reading is not None:
+            return self._reading(activity)
         if self._looks > 0 and activity.device.type == "cpu":
             self._looks -= 1
             self._look(name, activity)
@@ -49,3 +48,7 @@ class Presynaptic:
                 "with pre=lambda x: x.",
                 stacklevel=2,
             )
+
+
+def _binary(activity: Tensor) -> Tensor:
+    return (activity != 0).to(activity.dtype)

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from .call import Call
-from .hooks import Hook, PassHook, as_activity
+from .hooks import Hook, PassHook, as_activity, is_plain
 from .neuron import Firing, Neuron
 from .pairing import Pairing, PairingError
 from .presynaptic import Presynaptic
@@ -115,7 +115,10 @@ class Watcher:
         synapse, pre = self.found.synapses[name], None
         given = synapse.input_of(args, kwargs)
         if name in self.plastic and synapse.layer.training:
-            pre = self.pre(name, as_activity(given))
+            activity = as_activity(given)
+            pre = self.pre(name, activity)
+            if pre is activity and is_plain(given):
+                given = pre  # the same memory
         self.pairing.called(synapse, given, pre, output)
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -136,7 +139,13 @@ class Watcher:
             if connection is not None and call.pre is not None:
                 pre, post = call.align(neuron.name, firing.current, spikes, time_major=time_major)
                 self._observe(connection, neuron, firing, pre, post)
-        for own in self.own.get(neuron.name, ()):
+        if neuron.name in self.own:
+            self._learn_own(neuron, firing, spikes)
+
+    def _learn_own(self, neuron: Neuron, firing: Firing, spikes: Tensor) -> None:
+        """The weights that a neuron holds itself."""
+        time_major = neuron.kind.time_major
+        for own in self.own[neuron.name]:
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
                 pre = self.pre(own.name, as_activity(own.weight.pre(firing, time_major)))
@@ -166,17 +175,16 @@ class Watcher:
 
     def _connection(self, synapse: str, neuron: str) -> Connection | None:
         """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""
-        if synapse not in self.plastic:
-            return None
-        edge = (synapse, neuron)
-        if edge not in self.edges:
-            first = self.edges.pop((synapse, None), None)
-            self.edges[edge] = first or self._build(synapse, neuron)
-            self.edges[edge].note = ""
-            learner = self._learner()
-            if learner is not None:
-                learner.connections.setdefault(self.edges[edge].name, self.edges[edge])
-        return self.edges[edge]
+        connection = self.edges.get((synapse, neuron))
+        if connection is not None or synapse not in self.plastic:
+            return connection
+        connection = self.edges.pop((synapse, None), None) or self._build(synapse, neuron)
+        self.edges[synapse, neuron] = connection
+        connection.note = ""
+        learner = self._learner()
+        if learner is not None:
+            learner.connections.setdefault(connection.name, connection)
+        return connection
 
     def _tell_readouts(self, calls: Iterable[Call], neuron: Neuron) -> None:
         for name in (call.synapse.name for call in calls):
