@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense
-from snn_plasticity.plasticity.sparse import DENSITY, SIZE, by_neuron
+from snn_plasticity.plasticity.sparse import DENSITY, SIZE, Trains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N
@@ -92,14 +92,16 @@ def _narrow_ratio(n_pre: int, n_post: int, batch: int = 8, steps: int = 128) -> 
 def _ratio(steps: int, n: int, density: float) -> float:
     """Dense time over sparse time."""
     generator = torch.Generator().manual_seed(0)
-    train = (torch.rand(steps, n, generator=generator) < density).float()
+    bits = torch.rand(steps, n, generator=generator) < density
+    train = bits.float()
     table, out = torch.rand(steps, n, generator=generator), torch.zeros(n, n)
 
     def dense() -> None:
         out.addmm_(train.T, table, beta=0.9)
 
     def sparse() -> None:
-        out.addmm_(by_neuron(train), table, beta=0.9)
+        found = Trains(train.unsqueeze(1), bits.unsqueeze(1)).together.times(table)
+        torch.add(found, out, alpha=0.9, out=out)
 
     return _seconds(dense) / _seconds(sparse)
 

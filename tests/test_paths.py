@@ -334,6 +334,55 @@ def test_only_zeros_and_ones_are_spikes(dtype):
     assert sparse.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None
 
 
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
+    spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
+    for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
+        room = torch.empty(3, 30, dtype=torch.bool)
+        assert sparse.bits_into(room, given)
+        assert torch.equal(room, spikes.bool())
+    for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
+        assert not sparse.bits_into(torch.empty(3, 30, dtype=torch.bool), torch.where(spikes > 0, odd, spikes))
+
+
+def test_the_memory_of_an_episode_is_used_again_and_nothing_else():
+    plain, fast = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
+    saved = None
+    for episode, (batch, heights) in enumerate([(2, 1), (2, 1), (2, 1), (3, 1), (2, (0.3, 1)), (2, 1), (2, 1)]):
+        pre, post = trains(300, batch, 6, seed=episode), trains(300, batch, 5, seed=episode + 9)
+        for module in (plain, fast):
+            module.reset()
+            for t in range(300):
+                height = heights if isinstance(heights, int) else heights[t % 2]
+                module.observe(height * pre[t], post[t], dt=1.0 if t < 290 else 2.0)
+        changes = [module.change(torch.linspace(-1.0, 2.0, batch)) for module in (plain, fast)]
+        torch.testing.assert_close(changes[1], changes[0], rtol=1e-10, atol=1e-11)
+        if saved is not None:  # what was kept of an episode is not touched by the next
+            for module, before in zip((plain, fast), saved, strict=True):
+                again = EligibilityTraceModule(6, 5, settings("stdp_pair"), path=module.path)
+                again.set_extra_state(before[0])
+                assert torch.equal(again.eligibility, before[1])
+        saved = [(module.get_extra_state(), module.eligibility.clone()) for module in (plain, fast)]
+
+
+def test_a_block_of_the_last_episode_is_written_again():
+    module, places = EligibilityTraceModule(6, 5, settings("stdp_pair")), set()
+    for seed in range(4):
+        module.reset()
+        for now_pre, now_post in zip(trains(30, 2, 6, seed=seed), trains(30, 2, 5, seed=seed), strict=True):
+            module.observe(now_pre, now_post)
+        (block,) = module._running.recorded.blocks
+        places.add(block.pre.data_ptr())
+    assert len(places) == 1
+
+
+def test_a_silent_step_among_rates_begins_no_new_block():
+    module = EligibilityTraceModule(6, 5, settings("rate"))
+    for t in range(20):
+        module.observe((0.3 if t % 3 != 1 else 0.0) * torch.ones(2, 6), torch.ones(2, 5))
+    assert len(module._running.recorded.blocks) == 1
+
+
 @pytest.mark.parametrize("dtype", (torch.bool, torch.float64))
 def test_what_is_recorded_is_not_the_callers_memory(dtype):
     spikes, rates = trains(80, 2, 6, seed=1).to(dtype), trains(80, 2, 5, seed=2).double() * 0.3

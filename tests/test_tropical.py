@@ -48,7 +48,8 @@ def same(kernel, trace, pre, post, e, windows=2, **tolerance) -> list[bool]:
     """Windows that follow each other; where one is declined, e must be as it was, and is stepped."""
     got, state, folded, at = e.clone(), None, [], 0
     for length in [len(part) for part in pre.chunk(windows)]:
-        terms, state = window_of(kernel, pre[at : at + length], post[at : at + length], state, 1.0)
+        terms, after = window_of(kernel, pre[at : at + length], post[at : at + length], state, 1.0)
+        state = after()
         before = got.clone()
         folded.append(tropical.fold_replacing_(trace, got, terms, 1.0))
         at += length

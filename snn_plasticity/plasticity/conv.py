@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
-from .geometry import SmallProducts
+from .geometry import SmallProducts, scaled_
 from .product import Product
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
@@ -71,12 +71,12 @@ class Conv(SmallProducts):
         post, pre = product.post, product.pre
         if out.dim() == len(self.shape):
             post, pre = post.flatten(0, 1), pre.flatten(0, 1)
-            out.mul_(beta).add_(self._gradient(post, pre, self.shape, self.groups))
+            scaled_(out, beta).add_(self._gradient(post, pre, self.shape, self.groups))
         else:
             batch = len(out)
             folded = (batch * self.shape[0], *self.shape[1:])
             gradient = self._gradient(post.flatten(1, 2), pre.flatten(1, 2), folded, batch * self.groups)
-            out.mul_(beta).add_(gradient.view(out.shape))
+            scaled_(out, beta).add_(gradient.view(out.shape))
 
     def product(self, post: Tensor, pre: Tensor) -> Tensor:
         """Sum over positions of post × the patch of pre it saw, (B, *shape): one grouped weight gradient."""

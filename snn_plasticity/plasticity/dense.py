@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .geometry import SmallProducts
+from .geometry import SmallProducts, scaled_
 from .kernels import Coincidence
 from .product import Product
 from .sparse import Trains
 
-NARROW = 100  # neurons of the smaller population up to which the dense product is cheaper
+NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
+MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 
@@ -64,8 +65,9 @@ class Dense(SmallProducts):
 
     @property
     def spikes_side(self) -> str:
-        """The post side, unless the post population is so small that it should be the table."""
-        return "pre" if self.n_post < min(NARROW, self.n_pre) else "post"
+        """The post side, unless the post population is so much smaller that it should be the table."""
+        smaller = self.n_post < min(NARROW, self.n_pre) or self.n_post * MUCH <= self.n_pre
+        return "pre" if smaller else "post"
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, N)."""
@@ -73,19 +75,33 @@ class Dense(SmallProducts):
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post ⊗ pre; spikes as sparse matrices where that is faster."""
-        if product.post.dim() > 3:  # positions count as further steps
-            post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
-            own = {"post": post, "pre": pre}.get(product.sparse or "")
-            product = Product(post, pre, product.sparse, None if own is None else Trains(own))
-        if min(self.n_pre, self.n_post) < NARROW or product.trains is None or not product.trains.worthwhile:
+        product = self._in_a_row(product)
+        if not self._sparsely(product):
             _contract_dense_(out, product, beta)
         elif out.dim() == 2:
-            _contract_sparse_(out, product, beta, apart=False)
+            _add_(out, _sparse_product(product, apart=False), beta)
         elif product.sparse == "post":
-            _contract_sparse_(out.view(-1, self.n_pre), product, beta, apart=True)
+            _add_(out.view(-1, self.n_pre), _sparse_product(product, apart=True), beta)
         else:
             for b, sample in enumerate(out):
-                _contract_sparse_(sample, product.of(slice(b, b + 1)), beta, apart=False)
+                _add_(sample, _sparse_product(product.of(slice(b, b + 1)), apart=False), beta)
+
+    def contracted(self, product: Product) -> Tensor:
+        """Σ_t Σ_b post ⊗ pre, a new tensor; the sparse product is one already."""
+        product = self._in_a_row(product)
+        return _sparse_product(product, apart=False) if self._sparsely(product) else super().contracted(product)
+
+    def _in_a_row(self, product: Product) -> Product:
+        """Positions as further steps."""
+        if product.post.dim() == 3:
+            return product
+        post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
+        own = {"post": post, "pre": pre}.get(product.sparse or "")
+        return Product(post, pre, product.sparse, None if own is None else Trains(own))
+
+    def _sparsely(self, product: Product) -> bool:
+        """Whether the product of spikes as a sparse matrix is faster."""
+        return min(self.n_pre, self.n_post) >= NARROW and product.trains is not None and product.trains.worthwhile
 
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
@@ -104,16 +120,19 @@ def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
         out.baddbmm_(product.post.permute(1, 2, 0), product.pre.transpose(0, 1), beta=beta)
 
 
-def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool) -> None:
-    """Out (N_post, N_pre), or with `apart` (B·N_post, N_pre) and spikes on the post side."""
+def _sparse_product(product: Product, *, apart: bool) -> Tensor:
+    """(N_post, N_pre), or with `apart` (B·N_post, N_pre) and spikes on the post side."""
     assert product.trains is not None
     table = product.pre if product.sparse == "post" else product.post
     whole = not apart and table.shape[1] > 1
-    matrix = product.trains.together if whole else product.trains.apart(product.first, table.shape[1])
-    if product.sparse == "post":
-        torch.addmm(out, matrix, table.reshape(-1, table.shape[2]), beta=beta, out=out)
-    else:
-        out.mul_(beta).add_((matrix @ table.reshape(-1, table.shape[2])).T)
+    bags = product.trains.together if whole else product.trains.apart(product.first, table.shape[1])
+    found = bags.times(table.reshape(-1, table.shape[2]))
+    return found if product.sparse == "post" else found.T.contiguous()
+
+
+def _add_(out: Tensor, found: Tensor, beta: float) -> None:
+    """In place: out ← beta·out + found."""
+    _ = torch.add(found, out, alpha=beta, out=out) if beta else out.copy_(found)
 
 
 @dataclass(frozen=True)
@@ -153,4 +172,4 @@ class Diagonal(SmallProducts):
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post · pre."""
-        out.mul_(beta).add_((product.post * product.pre).sum(0 if out.dim() == 2 else (0, 1)))
+        scaled_(out, beta).add_((product.post * product.pre).sum(0 if out.dim() == 2 else (0, 1)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .dense import Dense
-from .geometry import SmallProducts
+from .geometry import SmallProducts, scaled_
 from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
@@ -103,7 +103,7 @@ class Edges(SmallProducts):
         Where the full matrix is small enough to be written down it is, and read at the edges; else event by event where
         one side is mostly zeros.
         """
-        out.mul_(beta)
+        scaled_(out, beta)
         if self.n_pre * self.n_post <= SCRATCH and len(product.post) > 1:
             self._read_off(out, product)
         elif product.sparse is None or out.device.type != "cpu":

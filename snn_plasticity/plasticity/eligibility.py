@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from ..checks import require_finite
 from ..config import EligibilityConfig
@@ -16,8 +14,9 @@ from .dense import Dense, Diagonal
 from .door import check_spikes, check_window, choose_path, described, plain, recordable
 from .edges import Edges
 from .geometry import Geometry
+from .paths.recording import Recording
 from .paths.running import RunningTraces
-from .paths.saving import pack, unpack
+from .paths.saving import moved, pack, unpack
 from .rule import EligibilityRule
 from .synapses import geometry_of
 from .three_factor import modulator_like
@@ -72,6 +71,7 @@ class EligibilityTraceModule(nn.Module):
         self.rule = EligibilityRule.of(geometry, self.config)
         self.path = choose_path(path, self.rule)
         self._running: RunningTraces | None = None
+        self._before: Recording | None = None  # of the sequence before, for its memory
         self._asked: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
 
     @classmethod
@@ -132,6 +132,7 @@ class EligibilityTraceModule(nn.Module):
             return
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"batch_size = {batch_size!r}; expected a whole number >= 1.")
+        self._before = None if self._running is None else Recording(self._running.recorded)
         self._running = None
         self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
 
@@ -153,6 +154,8 @@ class EligibilityTraceModule(nn.Module):
             ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
         """
         dt = self._fits(pre, post, dt)
+        if self._running is not None and self._running.record_bits(pre, post, dt):
+            return
         look = require_finite if self._at_once else recordable
         kept = look("pre", pre), look("post", post)
         self._begun(pre, post).record(*self._wide(*kept), dt)
@@ -286,8 +289,7 @@ class EligibilityTraceModule(nn.Module):
         """Follow `.to(device)` and `.double()`; traces never fall below fp32."""
         super()._apply(fn, recurse)
         if self._running is not None:
-            moved = tree_map_only(Tensor, lambda leaf: _moved(leaf, fn), pack(self._running))
-            self._running = unpack(self.rule, moved, self.path)
+            self._running = unpack(self.rule, moved(pack(self._running), fn), self.path)
         return self
 
     def _begun(self, pre: Tensor, post: Tensor) -> RunningTraces:
@@ -296,7 +298,8 @@ class EligibilityTraceModule(nn.Module):
             wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
             with untracked(pre):
                 like = (torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide))
-            self._running = RunningTraces(self.rule, like, self.path)
+            self._running = RunningTraces(self.rule, like, self.path, self._before)
+            self._before = None
         return self._running
 
     def _observed(self) -> RunningTraces:
@@ -339,9 +342,3 @@ class EligibilityTraceModule(nn.Module):
     def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
         check_window(pre, post)
         return self._fits(pre[0], post[0], dt)
-
-
-def _moved(leaf: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
-    """A leaf after `.to()` or the like; traces stay at least fp32, recorded spikes stay booleans."""
-    moved = fn(leaf)
-    return moved.float() if moved.dtype in (torch.float16, torch.bfloat16) else moved

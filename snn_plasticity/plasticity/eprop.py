@@ -12,6 +12,7 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -46,10 +47,12 @@ class EProp:
         _, filtered = advance_trace(state, pre, self.tau_m, dt, self.convention)
         return Coincidence((Pair(post, filtered),)), filtered
 
-    def window(self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0) -> tuple[list[Term], Tensor]:
+    def window(
+        self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
+    ) -> tuple[list[Term], Callable[[], Tensor]]:
         """Many steps (T, B, ...) at once."""
         x = Filtered(pre, float(decay_factor(self.tau_m, dt, self.convention.spike_trace_decay)), state)
-        return [Term(1.0, Dense(post), x)], x.after()
+        return [Term(1.0, Dense(post), x)], x.after
 
 
 def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,8 @@
     backward   r_t = x_t + a·r_{t+1},  r_T = 0                (exclusive: without this step's x_t)
 
 The two are adjoint to each other: ⟨forward(x), z⟩ = ⟨x, backward(z)⟩, which is what lets a fold move a filter from one
-population of a synapse to the other. Time and memory grow linearly with the window.
+population of a synapse to the other. Within a block of steps the filter is a triangular product; what enters a block
+from its neighbour is the same filter again, over the ends of the blocks. Time and memory grow linearly with the window.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-BLOCKS = ((16, 256), (400, 32), (1500, 16), (8000, 8))  # up to so many entries of a step: steps of a triangular product
+BLOCKS = ((600, 16), (8000, 8))  # up to so many entries of a step: steps of a triangular product
 
 
 @lru_cache(maxsize=64)
@@ -47,17 +48,7 @@ def forward(
     tensor([1.0000, 0.5000, 1.2500])
     """
     flat, found = _flat(x, out)
-    carry = None if lead is None else lead.reshape(-1)
-    size = _block(flat)
-    if size == 1:
-        return _recur(flat, found, a, carry, exclusive).view(x.shape)
-    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    _blockwise(flat, found, triangle)
-    for block, now in zip(flat.split(size), found.split(size), strict=True):
-        if carry is not None:
-            now.addr_(powers[: len(now)], carry)
-        carry = now[-1] + block[-1] if exclusive else now[-1]
-    return found.view(x.shape)
+    return _filter(flat, found, a, None if lead is None else lead.reshape(-1), exclusive).view(x.shape)
 
 
 def last(x: Tensor, a: float, lead: Tensor | None = None) -> Tensor:
@@ -77,17 +68,7 @@ def backward(x: Tensor, a: float, *, exclusive: bool = False, out: Tensor | None
     tensor([1.2500, 0.5000, 1.0000])
     """
     flat, found = _flat(x, out)
-    size, carry = _block(flat), None
-    if size == 1:
-        return _recur(flat, found, a, None, exclusive, back=True).view(x.shape)
-    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    _blockwise(flat, found, triangle.T)
-    powers = powers.flip(0)
-    for block, now in zip(reversed(flat.split(size)), reversed(found.split(size)), strict=True):
-        if carry is not None:
-            now.addr_(powers[-len(now) :], carry)
-        carry = now[0] + block[0] if exclusive else now[0]
-    return found.view(x.shape)
+    return _filter(flat, found, a, None, exclusive, back=True).view(x.shape)
 
 
 def _flat(x: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -99,6 +80,35 @@ def _flat(x: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
 def _block(flat: Tensor) -> int:
     """Steps of one triangular product; 1 is step by step."""
     return next((steps for width, steps in BLOCKS if flat.shape[1] <= width), 1)
+
+
+def _filter(x: Tensor, out: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool = False) -> Tensor:
+    """The filter of (T, entries), from a lead or back from the last step."""
+    size = _block(x)
+    if size == 1:
+        return _recur(x, out, a, lead, exclusive, back=back)
+    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
+    triangle, powers = (triangle.T, powers.flip(0)) if back else (triangle, powers)
+    _blockwise(x, out, triangle)
+    if lead is not None:
+        out[:size].addr_(powers[: len(x)], lead)
+    if len(x) > size:
+        ends = slice(0 if back else size - 1, None, size)
+        ended = out[ends] + x[ends] if exclusive else out[ends]
+        _enter_(out, powers, _filter(ended, torch.empty_like(ended), a**size, None, False, back=back), back)
+    return out
+
+
+def _enter_(out: Tensor, powers: Tensor, ended: Tensor, back: bool) -> None:
+    """Add to each block what the filter had come to at the end of the block before it (or behind it)."""
+    size = len(powers)
+    room, entering = (out, ended[1:]) if back else (out[size:], ended)
+    whole = min(len(room) // size, len(entering))
+    blocks = room[: whole * size].view(whole, size, out.shape[1])
+    blocks.addcmul_(powers.view(1, size, 1), entering[:whole].unsqueeze(1))
+    rest = room[whole * size :]
+    if len(rest) and whole < len(entering):
+        rest.addr_(powers[: len(rest)], entering[whole])
 
 
 def _blockwise(x: Tensor, out: Tensor, triangle: Tensor) -> None:

@@ -64,12 +64,24 @@ class Geometry(Protocol):
         ...
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
-        """In place, over a window: out ← beta·out + Σ_t post ⊗ pre, per sample or summed over the batch."""
+        """In place, over a window: out ← beta·out + Σ_t post ⊗ pre, per sample or summed over the batch.
+
+        With beta = 0 it does not matter what was in `out`.
+        """
+        ...
+
+    def contracted(self, product: Product) -> Tensor:
+        """Σ_t post ⊗ pre over a window, summed over the batch, as a new tensor."""
         ...
 
     def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of e with the scale·f that belongs to them, a cacheful at a time."""
         ...
+
+
+def scaled_(out: Tensor, beta: float) -> Tensor:
+    """In place: beta·out, or zeros whatever was there."""
+    return out.mul_(beta) if beta else out.zero_()
 
 
 def correlation(geometry: Geometry, coincidence: Coincidence) -> Tensor:
@@ -97,6 +109,12 @@ class SmallProducts:
     def row_maxima(self, e: Tensor) -> Tensor:
         """The largest |e| of each post neuron, (B, N_post)."""
         return torch.linalg.vector_norm(e.reshape(*e.shape[:2], -1), ord=float("inf"), dim=2)
+
+    def contracted(self: Geometry, product: Product) -> Tensor:
+        """Σ_t post ⊗ pre over a window, summed over the batch, as a new tensor."""
+        out = product.post.new_empty(self.shape)
+        self.contract_(out, product, 0.0)
+        return out
 
     def accumulate_(self: Geometry, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
         """In place, one product after the other: e ← beta·e + scale·f."""

@@ -15,6 +15,7 @@ element by element, so that `pre` and `post` may have any shape that begins with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -147,13 +148,13 @@ class PairSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], SpikeTraces] | None:
+    ) -> tuple[list[Term], Callable[[], SpikeTraces]] | None:
         """Many steps (T, B, ...) at once; None where the traces are no linear filters (nearest pairs)."""
         if self.convention.pairing == "nearest":
             return None
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
         terms = [Term(float(self.a_plus), Spikes(post), x), Term(-float(self.a_minus), y, Spikes(pre))]
-        return terms, SpikeTraces(x.after(), y.after())
+        return terms, lambda: SpikeTraces(x.after(), y.after())
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class SymmetricSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], SpikeTraces] | None:
+    ) -> tuple[list[Term], Callable[[], SpikeTraces]] | None:
         """Many steps (T, B, ...) at once, as `PairSTDP`."""
         pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
         said = pair.window(pre, post, state, dt)

@@ -8,6 +8,7 @@ x₂, y₂   slow spike traces, read before the spike of the same step
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ class TripletSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], TripletTraces] | None:
+    ) -> tuple[list[Term], Callable[[], TripletTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest."""
         if self.convention.pairing == "nearest":
             return None
@@ -84,5 +85,5 @@ class TripletSTDP:
         x_slow, y_slow = spike_filters(self.tau_x, self.tau_y, unseen, (pre, post), slow, dt)
         ltp = Spikes(post * (self.a_plus + self.a3_plus * y_slow.values()))
         ltd = Spikes(pre * (self.a_minus + self.a3_minus * x_slow.values()))
-        after = TripletTraces(x.after(), y.after(), x_slow.after(), y_slow.after())
-        return [Term(1.0, ltp, x), Term(-1.0, y, ltd)], after
+        terms = [Term(1.0, ltp, x), Term(-1.0, y, ltd)]
+        return terms, lambda: TripletTraces(x.after(), y.after(), x_slow.after(), y_slow.after())

@@ -28,7 +28,7 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
     if len(pre) == 1 and not past.shared:
         _step_through(past, pre, post, dt)
         return
-    past.allocated()
+    past.laid_out()
     parts = past.parts(len(pre))
     for samples, part in parts:
         window = pre[:, samples], post[:, samples]
@@ -46,9 +46,11 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
 
 def fold_said(past: Past, said: Said, dt: float, *, decay: bool = True) -> None:
     """Fold a window into e, as if no clamp were there; e decays before, unless other samples have seen to that."""
-    e, beta = past.allocated(), float(past.rule.trace.retained(dt))
+    e, beta = past.laid_out(), float(past.rule.trace.retained(dt))
     gains = past.scale * filters.ages(beta, len(said), e.dtype, e.device)
-    fold_(past.rule.geometry, e, said, gains, beta ** len(said) if decay else 1.0)
+    kept = beta ** len(said) if decay else 1.0
+    fold_(past.rule.geometry, e, said, gains, 0.0 if past.blank else kept)
+    past.blank = False
 
 
 def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, *, decay: bool) -> None:

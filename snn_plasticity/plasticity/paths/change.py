@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from .. import filters
+from ..geometry import Geometry
 from ..three_factor import modulate
 from .advance import fold_said
 from .certificate import failing_rows
-from .folding import fold_
+from .folding import fold_, folded
 from .past import Past
 from .recording import Block
 from .said import Said
@@ -41,31 +42,47 @@ def change_from_spikes(past: Past, window: Sequence[Block], asked: Sequence[Ask]
     dt, longest = window[0].dt, max(block.used for block in window)
     steps = sum(block.used for block in window)
     gains, lead = _gains(asked, float(trace.retained(dt)), steps)
-    total = _from_e(past, lead)
+    total = _Total(past, lead)
     if fold:
-        past.allocated()
+        past.laid_out()
     parts = past.parts(longest) if fold else past.copied().parts(longest)
     start = 0
     for block in window:
+        now, goes_on = past.scale * gains[start : start + block.used], fold or block is not window[-1]
         for samples, part in parts:
-            if not _add_(total, part, block, samples, past.scale * gains[start : start + block.used], fold):
+            if not _add_(total, part, block, samples, now, fold=fold, goes_on=goes_on):
                 return None
         start += block.used
     if fold:
         past.take(parts)
-    return total
+    return total.so_far
 
 
-def _add_(total: Tensor, past: Past, block: Block, samples: slice, gains: Tensor, fold: bool) -> bool:
+class _Total:
+    """The change so far, beginning with what comes from e before the window."""
+
+    def __init__(self, past: Past, lead: Tensor) -> None:
+        self.so_far = None if past.e is None else _from_e(past, past.e, lead)
+
+    def add(self, geometry: Geometry, said: Said, gains: Tensor) -> None:
+        """Add the part of a window."""
+        if self.so_far is None:
+            self.so_far = folded(geometry, said, gains)
+        else:
+            fold_(geometry, self.so_far, said, gains)
+
+
+def _add_(total: _Total, past: Past, block: Block, samples: slice, gains: Tensor, *, fold: bool, goes_on: bool) -> bool:
     """The part of some samples in a block; False where the clamp might bind."""
     rule = past.rule
-    said = Said(rule.kernel, block.pre[:, samples], block.post[:, samples], past.kernel, block.dt, total.dtype)
-    past.kernel = said.after
+    said = Said(rule.kernel, block.pre[:, samples], block.post[:, samples], past.kernel, block.dt, past.like[1].dtype)
     if failing_rows(past, said, block.dt, refresh=False) is not None:
         return False
-    fold_(rule.geometry, total, said, gains if gains.dim() == 1 else gains[:, samples])
+    total.add(rule.geometry, said, gains if gains.dim() == 1 else gains[:, samples])
     if fold:
         fold_said(past, said, block.dt, decay=not past.shared or samples.start == 0)
+    if goes_on:
+        past.kernel = said.after
     return True
 
 
@@ -83,8 +100,6 @@ def _gains(asked: Sequence[Ask], beta: float, steps: int) -> tuple[Tensor, Tenso
     return gains, at_once + beta * gains[0]
 
 
-def _from_e(past: Past, lead: Tensor) -> Tensor:
+def _from_e(past: Past, e: Tensor, lead: Tensor) -> Tensor:
     """The part of a change that comes from e before the window, summed over the batch."""
-    if past.e is None:
-        return past.like[1].new_zeros(past.rule.geometry.shape)
-    return lead * past.e if past.shared else modulate(past.rule.geometry.per_synapse(lead), past.e, "sum")
+    return lead * e if past.shared else modulate(past.rule.geometry.per_synapse(lead), e, "sum")

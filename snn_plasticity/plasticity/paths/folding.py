@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
+from ..geometry import Geometry, scaled_
 from ..product import Product
 from ..scratch import Scratch
 from ..sparse import Trains
@@ -34,10 +34,10 @@ def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: floa
         out: (B, *shape), each sample for itself, or (*shape), summed over the batch.
         said: f of a window in factored form.
         gains: (T,), (T, B) or (T, B, N_post).
-        beta: factor of what is there.
+        beta: factor of what is there; with 0 it may be anything.
     """
     if not said.terms:
-        out.mul_(beta)
+        scaled_(out, beta)
         return
     shared, scratch = out.dim() == len(geometry.shape), Scratch()
     found = list(products(geometry, said, gains, scratch))
@@ -48,6 +48,17 @@ def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: floa
     for start in range(0, len(out), count):
         samples = slice(start, start + count)
         _contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
+
+
+def folded(geometry: Geometry, said: Said, gains: Tensor) -> Tensor:
+    """Σ_t G_t f_t, summed over the batch, as a new tensor; arguments as of `fold_`."""
+    scratch = Scratch()
+    found = list(products(geometry, said, gains, scratch))
+    if not found:
+        return said.post.new_zeros(geometry.shape)
+    out = geometry.contracted(found[0])
+    _contract_(geometry, out, found[1:], 1.0)
+    return out
 
 
 def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) -> Iterator[Product]:

@@ -27,6 +27,7 @@ class Past:
         self.rule, self.like, self.shared = rule, like, shared
         self.kernel: Any = None  # None is a fresh start
         self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
+        self.blank = False  # whether e is zero and its memory not yet written
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
 
     @property
@@ -41,14 +42,23 @@ class Past:
 
     def allocated(self) -> Tensor:
         """e as it is, zeros where nothing was worked in yet."""
-        if self.e is None:
-            lead = () if self.shared else (self.batch_size,)
-            self.e = self.like[1].new_zeros(*lead, *self.rule.geometry.shape)
+        e = self.laid_out()
+        if self.blank:
+            e.zero_()
+            self.blank = False
+        return e
+
+    def laid_out(self) -> Tensor:
+        """The memory of e, which is not to be read while it is `blank`: writing it twice would cost too much."""
+        if self.e is None and self.shared:
+            self.e = self.like[1].new_zeros(self.rule.geometry.shape)
+        elif self.e is None:
+            self.e, self.blank = self.like[1].new_empty(self.batch_size, *self.rule.geometry.shape), True
         return self.e
 
     def row_maxima(self) -> Tensor:
         """The largest |e| of each row, (B, N_post)."""
-        if self.e is None or self.shared:
+        if self.e is None or self.blank or self.shared:
             return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
         return self.rule.geometry.row_maxima(self.e)
 
@@ -68,6 +78,7 @@ class Past:
 
     def take(self, parts: list[tuple[slice, Past]]) -> None:
         """Go on where the parts are."""
+        self.blank = self.blank and all(part.blank for _, part in parts)
         if len(parts) == 1:
             return
         held = [tree_flatten(part.kernel) for _, part in parts]
@@ -91,6 +102,7 @@ class Past:
         part = Past(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
         part.kernel = tree_map_only(Tensor, lambda leaf: leaf[samples], self.kernel)
         part.e = self.e if self.e is None or self.shared else self.e[samples]
+        part.blank = self.blank
         part.bound = None if self.bound is None else self.bound[samples]
         return part
 

@@ -1,7 +1,7 @@
 """Spikes that are not folded yet: trains of zeros and ones at a byte per entry, anything else as it came.
 
 Single steps are written into blocks of `RUN` steps, so that nothing need be joined when they are folded; long windows
-are blocks of their own.
+are blocks of their own. The memory of the last block is used again: touching fresh memory takes longer than writing.
 """
 
 from __future__ import annotations
@@ -12,28 +12,35 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..sparse import bits_of
+from ..sparse import bits_into, bits_of
 
 RUN = 256  # steps of a block that grows; those that never come take no memory
 SHORT = 64  # steps up to which a window is written into such a block
 
 
 class Block(NamedTuple):
-    """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there."""
+    """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there.
+
+    Its memory is the recording's own where it `grows`.
+    """
 
     pre: Tensor
     post: Tensor
     dt: float
     used: int
+    grows: bool = False
 
-    def holds(self, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """Whether a further step can be written into it."""
-        return (
-            self.dt == dt
-            and self.used < len(self.pre)
-            and pre.dtype == self.pre.dtype
-            and post.dtype == self.post.dtype
-        )
+    def takes(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """Whether it grows, and a step of these kinds can be written into it."""
+        kinds = (pre.dtype, self.pre.dtype), (post.dtype, self.post.dtype)
+        fits = self.grows and self.dt == dt and self.used < RUN
+        return fits and all(new in (torch.bool, kept) for new, kept in kinds)
+
+    def renewed(self, pre: Tensor, post: Tensor, dt: float) -> Block | None:
+        """An empty block in the same memory, if steps like these fit into it."""
+        pairs = (pre, self.pre), (post, self.post)
+        same = all((new.shape, new.dtype, new.device) == (old.shape[1:], old.dtype, old.device) for new, old in pairs)
+        return Block(self.pre, self.post, dt, 0, grows=True) if same else None
 
 
 class Recording:
@@ -45,9 +52,10 @@ class Recording:
     1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Recording | None = None) -> None:
         self.blocks: list[Block] = []
         self._steps = 0
+        self._spare = None if before is None else before._memory()
 
     def __len__(self) -> int:
         return self._steps
@@ -63,8 +71,20 @@ class Recording:
         block = self._growing(pre, post, dt)
         block.pre[block.used].copy_(pre)
         block.post[block.used].copy_(post)
-        self.blocks[-1] = block._replace(used=block.used + 1)
-        self._steps += 1
+        self._grown(block)
+
+    def append_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """One step of zeros and ones, where such steps are being written; False, and nothing, if it is none."""
+        block = self.blocks[-1] if self.blocks else None
+        if block is None or not block.grows or block.used == RUN or block.dt != dt:
+            return False
+        rooms = block.pre[block.used], block.post[block.used]
+        if not all(room.dtype == torch.bool for room in rooms):
+            return False
+        if not (bits_into(rooms[0], pre) and bits_into(rooms[1], post)):
+            return False
+        self._grown(block)
+        return True
 
     def append_window(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
         """Many steps (T, B, ...). Booleans are kept as they are given; others are copied if `copy`."""
@@ -96,6 +116,8 @@ class Recording:
                 blocks, self.blocks = self.blocks, []
                 self.append_window(block.pre[steps : block.used], block.post[steps : block.used], block.dt)
                 self.blocks += blocks
+            elif block.grows:
+                self._spare = block
             steps -= min(steps, block.used)
 
     def one_dt(self) -> bool:
@@ -109,13 +131,24 @@ class Recording:
     def _growing(self, pre: Tensor, post: Tensor, dt: float) -> Block:
         """The last block if it has room for such a step, else a new one."""
         last = self.blocks[-1] if self.blocks else None
-        if last is None or not last.holds(pre, post, dt):
+        if last is None or not last.takes(pre, post, dt):
             if last is not None and last.used < len(last.pre):
-                self.blocks[-1] = last._replace(pre=last.pre[: last.used], post=last.post[: last.used])
-            with torch.inference_mode(False):
-                last = Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0)
+                self.blocks[-1] = Block(last.pre[: last.used], last.post[: last.used], last.dt, last.used)
+            last = self._spare and self._spare.renewed(pre, post, dt)
+            self._spare = None
+            if last is None:
+                with torch.inference_mode(False):
+                    last = Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0, grows=True)
             self.blocks.append(last)
         return last
+
+    def _grown(self, block: Block) -> None:
+        self.blocks[-1] = block._replace(used=block.used + 1)
+        self._steps += 1
+
+    def _memory(self) -> Block | None:
+        """A block that nobody needs any more once this is gone."""
+        return next((block for block in reversed(self.blocks) if block.grows), self._spare)
 
 
 def _kept(trains: Tensor, *, copy: bool = False) -> Tensor:

@@ -37,12 +37,15 @@ class RunningTraces:
         rule: kernel, geometry and trace.
         like: zeros shaped like one step's pre and post.
         path: one of `PATHS`.
+        before: a recording that is over, whose memory may be used again.
     """
 
-    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
+    def __init__(
+        self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str, before: Recording | None = None
+    ) -> None:
         self.rule, self.like, self.path = rule, like, path
         self.past = Past(rule, like, self.shared)
-        self.recorded = Recording()
+        self.recorded = Recording(before)
         self.asked: list[Ask] = []  # modulators that wait
         self.partial: Tensor | None = None  # what the modulators before the last fold asked for
         self.changes = 0
@@ -78,6 +81,14 @@ class RunningTraces:
             return
         self.recorded.append(pre, post, dt)
         self._fold_if_due()
+
+    def record_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """One step as it came, if it is zeros and ones and has to wait; False, and nothing, if not."""
+        if self.at_once or not self.recorded.append_bits(pre, post, dt):
+            return False
+        self._met = False
+        self._fold_if_due()
+        return True
 
     def record_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """Many steps (T, B, ...)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,7 +22,10 @@ class Windowed(Protocol):
     """A kernel that can say a whole window at once, and for which silence is the same as a fresh start."""
 
     def window(self, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any] | None:
-        """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them; None where it cannot."""
+        """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them, or a function that works it out.
+
+        None where it cannot.
+        """
         ...
 
 
@@ -38,13 +43,17 @@ class Said:
     def __init__(self, kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype) -> None:
         self._scratch = Scratch()
         self.pre, self.post = (self._numbers(trains, dtype) for trains in (pre, post))
-        self.terms, after = window_of(kernel, self.pre, self.post, state, dt)
-        self.after = tree_map_only(Tensor, self._owned, after)
+        self.terms, self._after = window_of(kernel, self.pre, self.post, state, dt)
         self._trains = {
             id(numbers): Trains(numbers, given if given.dtype == torch.bool else None)
             for numbers, given in ((self.pre, pre), (self.post, post))
         }
         self._values: dict[int, Tensor] = {}
+
+    @cached_property
+    def after(self) -> Any:
+        """The kernel's state after the window."""
+        return tree_map_only(Tensor, self._owned, self._after())
 
     def __len__(self) -> int:
         return len(self.pre)
@@ -78,13 +87,14 @@ class Said:
         return self._trains.setdefault(id(numbers), Trains(numbers))
 
 
-def window_of(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:
-    """The terms of a window, pre (T, B, ...) and post (T, B, ...), and the kernel's state after it.
+def window_of(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Callable[[], Any]]:
+    """The terms of a window, pre (T, B, ...) and post (T, B, ...), and what works out the kernel's state after it.
 
     Kernels with a `window` method say it at once; any other is asked step by step. `state` None is a fresh start.
     """
     said = kernel.window(pre, post, state, dt) if isinstance(kernel, Windowed) else None
-    return said if said is not None else _step_by_step(kernel, pre, post, state, dt)
+    terms, after = _step_by_step(kernel, pre, post, state, dt) if said is None else said
+    return terms, after if callable(after) else lambda: after
 
 
 def _step_by_step(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:

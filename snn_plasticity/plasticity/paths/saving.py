@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
@@ -18,7 +20,7 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "kernel": None if running.past.kernel is None else tree_flatten(running.past.kernel)[0],
         "e": running.past.e,
         "bound": running.past.bound,
-        "recorded": [[pre[:used], post[:used], dt] for pre, post, dt, used in running.recorded.blocks],
+        "recorded": [[b.pre[: b.used], b.post[: b.used], b.dt] for b in running.recorded.blocks],
         "asked": [[met, mods] for met, mods in running.asked],
         "partial": running.partial,
         "changes": running.changes,
@@ -26,6 +28,16 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "shape": list(running.rule.geometry.shape),
     }
     return tree_map_only(Tensor, Tensor.clone, packed)
+
+
+def moved(packed: dict[str, Any], fn: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """After `.to()` or the like; traces stay at least fp32, recorded spikes stay booleans."""
+
+    def move(leaf: Tensor) -> Tensor:
+        after = fn(leaf)
+        return after.float() if after.dtype in (torch.float16, torch.bfloat16) else after
+
+    return tree_map_only(Tensor, move, packed)
 
 
 def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTraces:
