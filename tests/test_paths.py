@@ -20,12 +20,22 @@ LINEAR = ("accumulating", "dutch")
 
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch):
-    """Fold often, and as sparse matrices, so that short stories meet every branch."""
+    """Fold often, and as narrow sparse matrices, so that short stories meet every branch; in foul memory."""
     monkeypatch.setattr(running, "FOLD", 7)
     monkeypatch.setattr(running, "LONGEST", 7)
     monkeypatch.setattr(past, "PIECE", 70)
     monkeypatch.setattr(dense, "NARROW", 0)
+    monkeypatch.setattr(dense, "WIDTH", 16)
     monkeypatch.setattr(sparse, "SIZE", 0)
+    monkeypatch.setattr(torch.Tensor, "new_empty", foul)
+
+
+def foul(like, *size, dtype=None):
+    """Memory that shows when it is read before it was written."""
+    dtype = dtype or like.dtype
+    return like.new_full(
+        torch.Size(size) if isinstance(size[0], int) else size[0], dtype.is_floating_point and torch.nan, dtype=dtype
+    )
 
 
 def modulators(shape, n_post, rng):
@@ -116,6 +126,20 @@ def test_layers_known_only_by_their_product_are_folded_too(kernel):
         module.observe_window(pre, post)
     plain, fast = (module.change(torch.tensor([1.0, -2.0, 0.5])) for module in modules)
     torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("n_pre", "n_post"), ((50, 37), (50, 10), (10, 50)))
+@pytest.mark.parametrize("path", ("fold", "auto"))
+def test_wide_tables_are_multiplied_in_parts(n_pre, n_post, path):
+    plain, fast = (
+        EligibilityTraceModule(n_pre, n_post, settings("stdp_pair"), path=which) for which in ("plain", path)
+    )
+    for seed in range(3):
+        pre, post = trains(30, 2, n_pre, seed=seed), trains(30, 2, n_post, seed=seed + 9)
+        mod = torch.randn(30, 2, dtype=torch.float64)
+        changes = [module.modulate_window(pre, post, mod) for module in (plain, fast)]
+        torch.testing.assert_close(changes[1], changes[0], rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-10, atol=1e-11)
 
 
 CLAMPS = ((-0.3, 0.4), (-1.0, 1.0), (-3.0, 3.0), (0.0, 1.0), (0.1, 1.0))

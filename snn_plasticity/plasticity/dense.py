@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,10 +13,11 @@ from torch import Tensor
 from .geometry import SmallProducts, scaled_
 from .kernels import Coincidence
 from .product import Product
-from .sparse import Trains
+from .sparse import Bags, Trains
 
 NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
 MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
+WIDTH = 256  # columns of a table that are multiplied at once
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 
@@ -79,17 +81,20 @@ class Dense(SmallProducts):
         if not self._sparsely(product):
             _contract_dense_(out, product, beta)
         elif out.dim() == 2:
-            _add_(out, _sparse_product(product, apart=False), beta)
+            _contract_sparse_(out, product, beta, apart=False)
         elif product.sparse == "post":
-            _add_(out.view(-1, self.n_pre), _sparse_product(product, apart=True), beta)
+            _contract_sparse_(out.view(-1, self.n_pre), product, beta, apart=True)
         else:
             for b, sample in enumerate(out):
-                _add_(sample, _sparse_product(product.of(slice(b, b + 1)), apart=False), beta)
+                _contract_sparse_(sample, product.of(slice(b, b + 1)), beta, apart=False)
 
     def contracted(self, product: Product) -> Tensor:
         """Σ_t Σ_b post ⊗ pre, a new tensor; the sparse product is one already."""
         product = self._in_a_row(product)
-        return _sparse_product(product, apart=False) if self._sparsely(product) else super().contracted(product)
+        if not self._sparsely(product):
+            return super().contracted(product)
+        bags, table = _sparse_factors(product, apart=False)
+        return bags.times(table) if product.sparse == "post" else bags.times(table).T.contiguous()
 
     def _in_a_row(self, product: Product) -> Product:
         """Positions as further steps."""
@@ -120,19 +125,24 @@ def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
         out.baddbmm_(product.post.permute(1, 2, 0), product.pre.transpose(0, 1), beta=beta)
 
 
-def _sparse_product(product: Product, *, apart: bool) -> Tensor:
-    """(N_post, N_pre), or with `apart` (B·N_post, N_pre) and spikes on the post side."""
+def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool) -> None:
+    """Out (N_post, N_pre), or with `apart` (B·N_post, N_pre); as many columns at a time as registers hold."""
+    bags, table = _sparse_factors(product, apart=apart)
+    out = out if product.sparse == "post" else out.T
+    tiles = math.ceil(table.shape[1] / WIDTH)
+    width = math.ceil(table.shape[1] / tiles / 16) * 16
+    for part, room in zip(table.split(width, 1), out.split(width, 1), strict=True):
+        found = bags.times(part.contiguous())
+        _ = torch.add(found, room, alpha=beta, out=room) if beta else room.copy_(found)
+
+
+def _sparse_factors(product: Product, *, apart: bool) -> tuple[Bags, Tensor]:
+    """Spikes (N, K) and the table (K, M); with `apart` spikes (B·N, K), each sample's for itself."""
     assert product.trains is not None
     table = product.pre if product.sparse == "post" else product.post
     whole = not apart and table.shape[1] > 1
     bags = product.trains.together if whole else product.trains.apart(product.first, table.shape[1])
-    found = bags.times(table.reshape(-1, table.shape[2]))
-    return found if product.sparse == "post" else found.T.contiguous()
-
-
-def _add_(out: Tensor, found: Tensor, beta: float) -> None:
-    """In place: out ← beta·out + found."""
-    _ = torch.add(found, out, alpha=beta, out=out) if beta else out.copy_(found)
+    return bags, table.reshape(-1, table.shape[2])
 
 
 @dataclass(frozen=True)

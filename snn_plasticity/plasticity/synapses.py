@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from .conv import Conv
 from .dense import Dense
-from .geometry import Geometry, SmallProducts
+from .geometry import Geometry, SmallProducts, scaled_
 from .product import Product
 
 
@@ -60,7 +60,7 @@ class LayerVJP(SmallProducts):
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place, step by step: out ← beta·out + Σ_t post ⊗ pre."""
-        out.mul_(beta)
+        scaled_(out, beta)
         for post, pre in zip(product.post, product.pre, strict=True):
             now = self.product(post, pre)
             out.add_(now.sum(0) if out.dim() == len(self.shape) else now)
