@@ -1,6 +1,7 @@
 """How a window of spikes gets into the past of a sequence.
 
-A linear trace is folded. Where its clamp might bind, the certificate tells in which rows, and these are walked through.
+A linear trace is folded. Where its clamp might bind, the certificate tells in which rows, and these go through it from
+post spike to post spike, or step by step.
 A replacing trace is folded with max for the sum, where that is exact; others that are not linear are walked through
 in all rows. What has no rows (convolutions) is stepped through instead.
 """
@@ -16,6 +17,7 @@ from ..dense import Dense
 from ..edges import Edges
 from ..sparse import numbers_of
 from .certificate import failing_rows
+from .clamped import through_
 from .folding import fold_
 from .past import Past
 from .rows import Rows, walk
@@ -66,11 +68,11 @@ def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, *, decay: bool) -> N
     if failing is not None and rows is None:
         _step_through(past, pre, post, dt)
         return
-    walked = list(walk(rule.trace, rows, past.allocated(), said, failing, dt)) if rows and failing is not None else []
-    if failing is None or not bool(failing.all()):
+    walked = through_(rule.trace, rows, past.allocated(), said, failing, dt) if rows and failing is not None else []
+    if walked is not None and (failing is None or not bool(failing.all())):
         fold_said(past, said, dt, decay=decay)
     past.kernel = said.after
-    _write(past.allocated(), walked)
+    _write(past.allocated(), walked or [])
 
 
 def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:

@@ -27,6 +27,8 @@ from .folding import fold_
 from .past import Past
 from .said import Said
 
+FEW = 4  # of so many rows one must have a chance, or no tighter bound is looked for
+
 
 def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> Tensor | None:
     """Rows (B, N_post) in which the clamp might bind within the window; None if there are none.
@@ -51,7 +53,7 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
         new = row_bounds(past.rule.geometry, said, 1.0, past.scale) if sums is None else sums
     if _any(before + new > limit) and refresh and not past.shared and past.e is not None:
         before = past.row_maxima()
-    if _any(before + new > limit):
+    if _any(before + new > limit) and _any_hope(before, limit):
         new = row_bounds(past.rule.geometry, said, beta, past.scale)
     failing = before + new > limit
     past.bound = (beta ** len(said) * before + new).clamp(max=max(abs(low), abs(high)))
@@ -133,6 +135,11 @@ def _total(values: Tensor, discount: float) -> Tensor:
 
 def _any(rows: Tensor) -> bool:
     return bool(rows.any())
+
+
+def _any_hope(before: Tensor, limit: float) -> bool:
+    """Whether a tighter bound could save more than a few rows: those at the clamp it cannot."""
+    return bool(torch.count_nonzero(before < limit) * FEW > before.numel())
 
 
 def _signed(said: Said, side: Side) -> bool:
