@@ -10,7 +10,7 @@ import torch
 from timing import cpu_seconds
 
 INNER, OUTER = 256, 1000  # steps and neurons of the product that stands for a fold
-ROW = 1 << 16  # entries of a row: 256 KiB of fp32
+ROW = 1 << 16  # entries that are added up: 256 KiB of fp32
 
 
 class Limits(NamedTuple):
@@ -31,8 +31,8 @@ def measure_limits() -> Limits:
     """Both, one after the other."""
     left, right, out = torch.rand(OUTER, INNER), torch.rand(INNER, OUTER), torch.empty(OUTER, OUTER)
     product = _fastest(lambda: torch.mm(left, right, out=out))
-    row, total = torch.rand(ROW), torch.zeros(ROW)
-    return Limits(2.0 * INNER * OUTER * OUTER / product, ROW / _fastest(lambda: total.add_(row)))
+    row = torch.rand(ROW)
+    return Limits(2.0 * INNER * OUTER * OUTER / product, ROW / _fastest(row.sum))
 
 
 def _fastest(work: Callable[[], object], repeats: int = 50, rounds: int = 15) -> float:

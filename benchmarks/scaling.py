@@ -4,7 +4,7 @@
 
 Two limits are measured in the same run: a dense fold is a matrix product, 2 N² B operations per step, as fast as
 `torch.mm` multiplies; a sparse fold adds a row of N entries for each spike, ρ N² B additions per step, as fast as
-`torch.add` adds rows that lie in the cache. The figure is benchmarks/figures/scaling.png.
+`torch.sum` adds up what lies in the cache. The figure is benchmarks/figures/scaling.png.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class PlasticityLearner:
         for shared in due.values():
             first = shared[0][0]
             total = sum((asked for _, asked in shared[1:]), shared[0][1])
-            delta = first.update.clamp(total)
+            delta = first.update.clamp_(total)
             delta = delta if self.reduce is None else self.reduce(delta)
             losses.append(_land(first, delta))
             changes |= {connection.name: delta for connection, _ in shared}

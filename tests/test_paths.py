@@ -362,11 +362,11 @@ def test_only_zeros_and_ones_are_spikes(dtype):
 def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
     spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
     for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
-        room = torch.empty(3, 30, dtype=torch.bool)
-        assert sparse.bits_into(room, given)
-        assert torch.equal(room, spikes.bool())
+        rooms = torch.empty(2, 3, 30, dtype=torch.bool)
+        assert sparse.bits_into(rooms, 1, given)
+        assert torch.equal(rooms[1], spikes.bool())
     for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
-        assert not sparse.bits_into(torch.empty(3, 30, dtype=torch.bool), torch.where(spikes > 0, odd, spikes))
+        assert not sparse.bits_into(torch.empty(1, 3, 30, dtype=torch.bool), 0, torch.where(spikes > 0, odd, spikes))
 
 
 def test_the_memory_of_an_episode_is_used_again_and_nothing_else():

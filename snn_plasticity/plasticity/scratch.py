@@ -11,9 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-PIECE = 1 << 19  # entries of a buffer, and of a table that is worked out at once
-KEPT = 16  # buffers that wait for the next table
-_FREE: dict[torch.dtype, list[Tensor]] = {torch.float32: [], torch.float64: []}
+PIECE = 1 << 19  # entries of a table that is worked out at once
+KEPT = {PIECE: 16, 4 * PIECE: 2}  # entries of a buffer: how many such wait for the next table
+_FREE: dict[tuple[torch.dtype, int], list[Tensor]] = {
+    (dtype, size): [] for dtype in (torch.float32, torch.float64) for size in KEPT
+}
 
 
 class Scratch:
@@ -30,13 +32,15 @@ class Scratch:
     def like(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Room for a table shaped like a tensor; what is in it is not defined."""
         dtype = dtype or tensor.dtype
-        entries, free = math.prod(tensor.shape), _FREE.get(dtype)
-        if entries > PIECE or free is None or not tensor.is_cpu:
+        entries = math.prod(tensor.shape)
+        size = PIECE if entries <= PIECE else 4 * PIECE
+        free = _FREE.get((dtype, size))
+        if entries > size or free is None or not tensor.is_cpu:
             return tensor.new_empty(tensor.shape, dtype=dtype)
         try:
             buffer = free.pop()
         except IndexError:
-            buffer = tensor.new_empty(PIECE, dtype=dtype)
+            buffer = tensor.new_empty(size, dtype=dtype)
         self._borrowed.append(buffer)
         return buffer[:entries].view(tensor.shape)
 
@@ -44,8 +48,8 @@ class Scratch:
         """Give everything back."""
         while self._borrowed:
             buffer = self._borrowed.pop()
-            free = _FREE[buffer.dtype]
-            if len(free) < KEPT:
+            free = _FREE[buffer.dtype, len(buffer)]
+            if len(free) < KEPT[len(buffer)]:
                 free.append(buffer)
 
     def __del__(self) -> None:

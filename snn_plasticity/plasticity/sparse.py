@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .filters import last
+
 DENSITY = 0.3  # above it, the dense product is faster
 SIZE = 1 << 14  # entries of the trains below which the dense product is faster, whatever the density
 EIGHTS = 1 << 13  # entries from which looking at eight at a time pays
@@ -23,16 +25,20 @@ PIECE = 1 << 20  # entries that are looked at together
 
 
 class Words(NamedTuple):
-    """Numbers as words of bits, and the bits that are not set in one."""
+    """Numbers as words of bits: their kind, a one, and the bits that are not set in it."""
 
     kind: type
+    one: int
     others: int
 
+    @classmethod
+    def of(cls, kind: type, one: np.floating) -> Words:
+        """As many bits as a one has."""
+        word = int(one.view(kind))
+        return cls(kind, word, word ^ int(np.iinfo(kind).max))
 
-_WORDS = {
-    torch.float32: Words(np.uint32, 0xFFFFFFFF ^ int(np.float32(1).view(np.uint32))),
-    torch.float64: Words(np.uint64, 0xFFFFFFFFFFFFFFFF ^ int(np.float64(1).view(np.uint64))),
-}
+
+_WORDS = {torch.float32: Words.of(np.uint32, np.float32(1)), torch.float64: Words.of(np.uint64, np.float64(1))}
 
 
 def bits_of(trains: Tensor) -> Tensor | None:
@@ -51,25 +57,31 @@ def bits_of(trains: Tensor) -> Tensor | None:
     return bits if all(_all_ones(*piece, words) for piece in pieces) else None
 
 
-def bits_into(room: Tensor, spikes: Tensor) -> bool:
+def bits_into(rooms: Tensor, at: int, spikes: Tensor) -> bool:
     """Write spikes into a row of booleans if they are all zeros and ones; whether they were.
 
-    >>> room = torch.empty(2, dtype=torch.bool)
-    >>> bits_into(room, torch.tensor([1.0, 0.0])), bits_into(room, torch.tensor([0.5, 0.0]))
+    >>> rooms = torch.empty(1, 2, dtype=torch.bool)
+    >>> bits_into(rooms, 0, torch.tensor([1.0, 0.0])), bits_into(rooms, 0, torch.tensor([0.5, 0.0]))
     (True, False)
     """
     spikes = spikes.detach() if spikes.requires_grad else spikes
     words = _WORDS.get(spikes.dtype)
     if words is None or not spikes.is_cpu:
-        return spikes.dtype == torch.bool and room.copy_(spikes) is room
-    return _all_ones(spikes, room.copy_(spikes), words)
+        return spikes.dtype == torch.bool and rooms[at].copy_(spikes) is not None
+    room, numbers = rooms.numpy()[at], spikes.numpy().view(words.kind)
+    np.equal(numbers, words.one, out=room)
+    return _only(numbers, words) and bool(np.count_nonzero(room) == float(spikes.sum()))
 
 
 def _all_ones(trains: Tensor, bits: Tensor, words: Words) -> bool:
     """Whether all that is not zero is one: no other bits are set than its, and there are as many as they sum to."""
-    if int(np.bitwise_or.reduce(trains.numpy().view(words.kind), axis=None)) & words.others:
-        return False
-    return bool(np.count_nonzero(bits.numpy()) == float(trains.sum()))
+    numbers = trains.numpy().view(words.kind)
+    return _only(numbers, words) and bool(np.count_nonzero(bits.numpy()) == float(trains.sum()))
+
+
+def _only(numbers: np.ndarray, words: Words) -> bool:
+    """Whether no bits are set anywhere but those of a one; what is neither zero nor one is smaller then."""
+    return not int(np.bitwise_or.reduce(numbers, axis=None)) & words.others
 
 
 def numbers_of(trains: Tensor, dtype: torch.dtype) -> Tensor:
@@ -100,7 +112,7 @@ class Trains:
     @cached_property
     def count(self) -> Tensor:
         """Spikes of each sample and neuron, (B, N)."""
-        return self.numbers.sum(0)
+        return last(self.numbers, 1.0)
 
     @cached_property
     def together(self) -> Bags:

@@ -95,6 +95,10 @@ class ThreeFactorUpdate:
         """A change within `weight_clamp`."""
         return delta if self.config.weight_clamp is None else delta.clamp(*self.config.weight_clamp)
 
+    def clamp_(self, delta: Tensor) -> Tensor:
+        """In place: a change within `weight_clamp`."""
+        return delta if self.config.weight_clamp is None else delta.clamp_(*self.config.weight_clamp)
+
     @torch.no_grad()
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32."""

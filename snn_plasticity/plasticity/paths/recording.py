@@ -78,10 +78,9 @@ class Recording:
         block = self.blocks[-1] if self.blocks else None
         if block is None or not block.grows or block.used == RUN or block.dt != dt:
             return False
-        rooms = block.pre[block.used], block.post[block.used]
-        if not all(room.dtype == torch.bool for room in rooms):
+        if block.pre.dtype != torch.bool or block.post.dtype != torch.bool:
             return False
-        if not (bits_into(rooms[0], pre) and bits_into(rooms[1], post)):
+        if not (bits_into(block.pre, block.used, pre) and bits_into(block.post, block.used, post)):
             return False
         self._grown(block)
         return True
