@@ -346,9 +346,12 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
-def test_only_zeros_and_ones_are_spikes(dtype):
+@pytest.mark.parametrize("piece", (7, 1 << 17))
+def test_only_zeros_and_ones_are_spikes(dtype, piece, monkeypatch):
+    monkeypatch.setattr(sparse, "PIECE", piece)
     spikes = trains(20, 3, 30, seed=1).to(dtype)
     assert torch.equal(sparse.bits_of(spikes), spikes.bool())
+    assert torch.equal(sparse.bits_of(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
     assert torch.equal(sparse.bits_of(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
     for odd in (0.5, 2.0, -1.0, 1e-30, 1e-42, 1.0 - 1e-7, 1.0 + 3e-7, float("nan"), float("inf")):
         for number in (1, 600):

@@ -16,29 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .filters import last
-
 DENSITY = 0.3  # above it, the dense product is faster
 SIZE = 1 << 14  # entries of the trains below which the dense product is faster, whatever the density
 EIGHTS = 1 << 13  # entries from which looking at eight at a time pays
-PIECE = 1 << 20  # entries that are looked at together
-
-
-class Words(NamedTuple):
-    """Numbers as words of bits: their kind, a one, and the bits that are not set in it."""
-
-    kind: type
-    one: int
-    others: int
-
-    @classmethod
-    def of(cls, kind: type, one: np.floating) -> Words:
-        """As many bits as a one has."""
-        word = int(one.view(kind))
-        return cls(kind, word, word ^ int(np.iinfo(kind).max))
-
-
-_WORDS = {torch.float32: Words.of(np.uint32, np.float32(1)), torch.float64: Words.of(np.uint64, np.float64(1))}
+PIECE = 1 << 17  # entries that are looked at together
 
 
 def bits_of(trains: Tensor) -> Tensor | None:
@@ -47,14 +28,13 @@ def bits_of(trains: Tensor) -> Tensor | None:
     >>> bits_of(torch.tensor([1.0, 0.0]))
     tensor([ True, False])
     """
-    words = _WORDS.get(trains.dtype)
-    if words is None or not trains.is_cpu:
+    if not _readable(trains):
         return trains if trains.dtype == torch.bool else None
-    bits = trains.bool()
+    bits = torch.empty(trains.shape, dtype=torch.bool)
     if trains.numel() <= PIECE:
-        return bits if _all_ones(trains, bits, words) else None
-    pieces = zip(trains.reshape(-1).split(PIECE), bits.reshape(-1).split(PIECE), strict=True)
-    return bits if all(_all_ones(*piece, words) for piece in pieces) else None
+        return bits if _written(bits.numpy(), trains.numpy()) else None
+    pieces = zip(bits.view(-1).split(PIECE), trains.reshape(-1).split(PIECE), strict=True)
+    return bits if all(_written(room.numpy(), piece.numpy()) for room, piece in pieces) else None
 
 
 def bits_into(rooms: Tensor, at: int, spikes: Tensor) -> bool:
@@ -65,23 +45,19 @@ def bits_into(rooms: Tensor, at: int, spikes: Tensor) -> bool:
     (True, False)
     """
     spikes = spikes.detach() if spikes.requires_grad else spikes
-    words = _WORDS.get(spikes.dtype)
-    if words is None or not spikes.is_cpu:
+    if not _readable(spikes):
         return spikes.dtype == torch.bool and rooms[at].copy_(spikes) is not None
-    room, numbers = rooms.numpy()[at], spikes.numpy().view(words.kind)
-    np.equal(numbers, words.one, out=room)
-    return _only(numbers, words) and bool(np.count_nonzero(room) == float(spikes.sum()))
+    return _written(rooms.numpy()[at], spikes.numpy())
 
 
-def _all_ones(trains: Tensor, bits: Tensor, words: Words) -> bool:
-    """Whether all that is not zero is one: no other bits are set than its, and there are as many as they sum to."""
-    numbers = trains.numpy().view(words.kind)
-    return _only(numbers, words) and bool(np.count_nonzero(bits.numpy()) == float(trains.sum()))
+def _readable(trains: Tensor) -> bool:
+    return trains.is_cpu and trains.dtype in (torch.float32, torch.float64)
 
 
-def _only(numbers: np.ndarray, words: Words) -> bool:
-    """Whether no bits are set anywhere but those of a one; what is neither zero nor one is smaller then."""
-    return not int(np.bitwise_or.reduce(numbers, axis=None)) & words.others
+def _written(room: np.ndarray, numbers: np.ndarray) -> bool:
+    """Write where the ones are; whether all the others are zeros."""
+    np.equal(numbers, 1.0, out=room)
+    return bool(np.count_nonzero(numbers != 0.0) == np.count_nonzero(room))
 
 
 def numbers_of(trains: Tensor, dtype: torch.dtype) -> Tensor:
@@ -112,7 +88,7 @@ class Trains:
     @cached_property
     def count(self) -> Tensor:
         """Spikes of each sample and neuron, (B, N)."""
-        return last(self.numbers, 1.0)
+        return self.numbers.sum(0)
 
     @cached_property
     def together(self) -> Bags:
