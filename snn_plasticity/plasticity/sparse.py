@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DENSITY = 0.3  # above it, the dense product is faster
+DENSITY = 0.35  # above it, the dense product is faster
 SIZE = 1 << 14  # entries of the trains below which the dense product is faster, whatever the density
 EIGHTS = 1 << 13  # entries from which looking at eight at a time pays
+BYTE = 255  # the largest number in a byte
 PIECE = 1 << 17  # entries that are looked at together
 
 
@@ -88,7 +89,11 @@ class Trains:
     @cached_property
     def count(self) -> Tensor:
         """Spikes of each sample and neuron, (B, N)."""
-        return self.numbers.sum(0)
+        if self.bits is None or not self.bits.is_cpu:
+            return self.numbers.sum(0)
+        parts = np.split(self.bits.numpy().view(np.uint8), range(BYTE, len(self.bits), BYTE))
+        counts = (np.add.reduce(part, axis=0, dtype=np.uint8) for part in parts)  # as bytes they add fastest
+        return sum((torch.from_numpy(count).to(self.numbers.dtype) for count in counts), self.numbers.new_zeros(()))
 
     @cached_property
     def together(self) -> Bags:

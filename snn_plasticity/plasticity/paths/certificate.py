@@ -100,8 +100,8 @@ def synapse_bounds(past: Past, said: Said) -> Tensor | None:
     gains, worst = past.like[1].new_full((len(said),), past.scale), past.like[1].new_zeros(batch, geometry.n_post)
     for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
         if terms:
-            sums = past.like[1].new_zeros(batch, *geometry.shape)
-            fold_(geometry, sums, said.only(terms), gains)
+            sums = past.like[1].new_empty(batch, *geometry.shape)
+            fold_(geometry, sums, said.only(terms), gains, beta=0.0)
             worst = torch.maximum(worst, geometry.row_maxima(sums))
     return worst
 
