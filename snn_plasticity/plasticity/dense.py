@@ -94,7 +94,8 @@ class Dense(SmallProducts):
         if not self._sparsely(product):
             return super().contracted(product)
         bags, table = _sparse_factors(product, apart=False)
-        return bags.times(table) if product.sparse == "post" else bags.times(table).T.contiguous()
+        found = bags.times(table)
+        return found if product.sparse == "post" else found.T.contiguous()
 
     def _in_a_row(self, product: Product) -> Product:
         """Positions as further steps."""
@@ -133,7 +134,10 @@ def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool
     width = math.ceil(table.shape[1] / tiles / 16) * 16
     for part, room in zip(table.split(width, 1), out.split(width, 1), strict=True):
         found = bags.times(part.contiguous())
-        _ = torch.add(found, room, alpha=beta, out=room) if beta else room.copy_(found)
+        if beta:
+            torch.add(found, room, alpha=beta, out=room)
+        else:
+            room.copy_(found)
 
 
 def _sparse_factors(product: Product, *, apart: bool) -> tuple[Bags, Tensor]:

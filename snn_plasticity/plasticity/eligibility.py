@@ -132,7 +132,8 @@ class EligibilityTraceModule(nn.Module):
             return
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"batch_size = {batch_size!r}; expected a whole number >= 1.")
-        self._before = None if self._running is None else Recording(self._running.recorded)
+        if self._running is not None:
+            self._before = Recording(self._running.recorded)
         self._running = None
         self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
 

@@ -46,9 +46,10 @@ def bits_into(rooms: Tensor, at: int, spikes: Tensor) -> bool:
     (True, False)
     """
     spikes = spikes.detach() if spikes.requires_grad else spikes
-    if not _readable(spikes):
-        return spikes.dtype == torch.bool and rooms[at].copy_(spikes) is not None
-    return _written(rooms.numpy()[at], spikes.numpy())
+    if spikes.dtype == torch.bool:
+        rooms[at].copy_(spikes)
+        return True
+    return _readable(spikes) and _written(rooms.numpy()[at], spikes.numpy())
 
 
 def _readable(trains: Tensor) -> bool:

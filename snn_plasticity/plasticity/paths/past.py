@@ -78,7 +78,7 @@ class Past:
 
     def take(self, parts: list[tuple[slice, Past]]) -> None:
         """Go on where the parts are."""
-        self.blank = self.blank and all(part.blank for _, part in parts)
+        self.blank = False  # each part has written its own
         if len(parts) == 1:
             return
         held = [tree_flatten(part.kernel) for _, part in parts]

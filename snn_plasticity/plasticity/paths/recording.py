@@ -30,11 +30,14 @@ class Block(NamedTuple):
     used: int
     grows: bool = False
 
+    def has_room(self, dt: float) -> bool:
+        """Whether it grows, and a further step of this length has a place in it."""
+        return self.grows and self.dt == dt and self.used < RUN
+
     def takes(self, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """Whether it grows, and a step of these kinds can be written into it."""
+        """Whether a step of these kinds can be written into it."""
         kinds = (pre.dtype, self.pre.dtype), (post.dtype, self.post.dtype)
-        fits = self.grows and self.dt == dt and self.used < RUN
-        return fits and all(new in (torch.bool, kept) for new, kept in kinds)
+        return self.has_room(dt) and all(new in (torch.bool, kept) for new, kept in kinds)
 
     def renewed(self, pre: Tensor, post: Tensor, dt: float) -> Block | None:
         """An empty block in the same memory, if steps like these fit into it."""
@@ -76,7 +79,7 @@ class Recording:
     def append_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step of zeros and ones, where such steps are being written; False, and nothing, if it is none."""
         block = self.blocks[-1] if self.blocks else None
-        if block is None or not block.grows or block.used == RUN or block.dt != dt:
+        if block is None or not block.has_room(dt):
             return False
         if block.pre.dtype != torch.bool or block.post.dtype != torch.bool:
             return False
