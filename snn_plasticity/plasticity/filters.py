@@ -19,8 +19,8 @@ BLOCKS = ((600, 16), (8000, 8))  # up to so many entries of a step: steps of a t
 
 
 @lru_cache(maxsize=64)
-def _powers(a: float, exclusive: bool, steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The lower triangle a^(t−s), and how a lead enters each step, a^(t+1)."""
+def powers(a: float, exclusive: bool, steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The lower triangle a^(t−s), and how a lead enters each step, a^(t+1). Not to be changed."""
     t = torch.arange(steps, dtype=torch.float64)
     lag = t[:, None] - t[None, :]
     triangle = torch.where(lag >= float(exclusive), torch.tensor(a, dtype=torch.float64) ** lag.clamp(min=0.0), 0.0)
@@ -87,15 +87,15 @@ def _filter(x: Tensor, out: Tensor, a: float, lead: Tensor | None, exclusive: bo
     size = _block(x)
     if size == 1:
         return _recur(x, out, a, lead, exclusive, back=back)
-    triangle, powers = _powers(a, exclusive, size, x.dtype, x.device)
-    triangle, powers = (triangle.T, powers.flip(0)) if back else (triangle, powers)
+    triangle, entering = powers(a, exclusive, size, x.dtype, x.device)
+    triangle, entering = (triangle.T, entering.flip(0)) if back else (triangle, entering)
     _blockwise(x, out, triangle)
     if lead is not None:
-        out[:size].addr_(powers[: len(x)], lead)
+        out[:size].addr_(entering[: len(x)], lead)
     if len(x) > size:
         ends = slice(0 if back else size - 1, None, size)
         ended = out[ends] + x[ends] if exclusive else out[ends]
-        _enter_(out, powers, _filter(ended, torch.empty_like(ended), a**size, None, False, back=back), back)
+        _enter_(out, entering, _filter(ended, torch.empty_like(ended), a**size, None, False, back=back), back)
     return out
 
 

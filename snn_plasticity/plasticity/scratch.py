@@ -31,18 +31,22 @@ class Scratch:
 
     def like(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Room for a table shaped like a tensor; what is in it is not defined."""
+        return self.shaped(tensor, *tensor.shape, dtype=dtype)
+
+    def shaped(self, tensor: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Room for a table of this shape, of a tensor's kind."""
         dtype = dtype or tensor.dtype
-        entries = math.prod(tensor.shape)
+        entries = math.prod(shape)
         size = PIECE if entries <= PIECE else 4 * PIECE
         free = _FREE.get((dtype, size))
         if entries > size or free is None or not tensor.is_cpu:
-            return tensor.new_empty(tensor.shape, dtype=dtype)
+            return tensor.new_empty(shape, dtype=dtype)
         try:
             buffer = free.pop()
         except IndexError:
             buffer = tensor.new_empty(size, dtype=dtype)
         self._borrowed.append(buffer)
-        return buffer[:entries].view(tensor.shape)
+        return buffer[:entries].view(shape)
 
     def close(self) -> None:
         """Give everything back."""

@@ -77,14 +77,14 @@ class Trains:
 
     def __init__(self, numbers: Tensor, bits: Tensor | None = None) -> None:
         self.numbers, self.bits = numbers, bits
-        self._there = numbers if bits is None else bits
+        self.there = numbers if bits is None else bits
 
     @cached_property
     def worthwhile(self) -> bool:
         """Whether they should be multiplied as sparse matrices; every eighth step tells."""
         if not self.numbers.is_cpu or self.numbers.numel() < SIZE:
             return False
-        some = self._there[:: 1 if len(self._there) < 64 else 8]
+        some = self.there[:: 1 if len(self.there) < 64 else 8]
         return bool(np.count_nonzero(some.bool().numpy()) < DENSITY * some.numel())
 
     @cached_property
@@ -100,7 +100,7 @@ class Trains:
     def together(self) -> Bags:
         """A row for each neuron, (N, T·B): a column for each step and sample."""
         steps, batch, n = self.numbers.shape
-        return _Rows.of(self._there.reshape(steps * batch, 1, n), self.numbers.dtype).bags(0, 1, n)
+        return _Rows.of(self.there.reshape(steps * batch, 1, n), self.numbers.dtype).bags(0, 1, n)
 
     def apart(self, first: int, count: int) -> Bags:
         """Some samples, (count·N, T·count): rows for each of their neurons, columns as in `together`."""
@@ -109,7 +109,7 @@ class Trains:
 
     @cached_property
     def _rows(self) -> _Rows:
-        return _Rows.of(self._there, self.numbers.dtype)
+        return _Rows.of(self.there, self.numbers.dtype)
 
 
 class Bags(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from ..geometry import Geometry, scaled_
 from ..product import Product
 from ..scratch import Scratch
 from ..sparse import Trains
-from ..terms import Dense, Filtered, Spikes, Term
+from ..sweeps import BACKWARD, FORWARD, HERE, Way, sweep
+from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
 NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
@@ -61,24 +63,65 @@ def folded(geometry: Geometry, said: Said, gains: Tensor) -> Tensor:
     return out
 
 
+class _Faced(NamedTuple):
+    """A term as seen from the side whose spikes are multiplied."""
+
+    scale: float
+    own: Spikes | Filtered
+    other: Side
+
+
 def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) -> Iterator[Product]:
     """The contractions of a window, as few as there are different trains; their tables lie in `scratch`."""
-    merged: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-    for term in said.terms:
+    groups: dict[tuple, list[_Faced]] = {}
+    for nth, term in enumerate(said.terms):
         side = _spikes_side(geometry, term, gains)
         if side is None:
             yield _plain(geometry, said, term, gains, scratch)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
-        table = _gained(geometry, said.values(other), term.scale * gains, scratch)
-        if isinstance(own, Filtered):
-            table, met = own.adjoint(table, scratch.like(table))
-            if own.lead is not None and met is not None:
-                yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0))
-        key = (id(own.trains), side)  # type: ignore[union-attr]
-        merged[key] = (own.trains, merged[key][1].add_(table) if key in merged else table)  # type: ignore[union-attr]
-    for (_, side), (trains, table) in merged.items():
+        with_others = id(other.trains) if _sweeps(own, other, gains) else nth  # type: ignore[union-attr]
+        groups.setdefault((side, id(own.trains), with_others), []).append(_Faced(term.scale, own, other))  # type: ignore
+    merged: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+    for key, terms in groups.items():
+        table, met = _table(geometry, said, terms, gains, scratch)
+        yield from (_ordered(key[0], lead.unsqueeze(0), what.unsqueeze(0)) for lead, what in met)
+        trains = terms[0].own.trains
+        merged[key[:2]] = (trains, merged[key[:2]][1].add_(table) if key[:2] in merged else table)
+    for (side, _), (trains, table) in merged.items():
         yield _ordered(side, trains, table)._replace(sparse=side, trains=said.trains(trains))
+
+
+def _sweeps(own: Side, other: Side, gains: Tensor) -> bool:
+    """Whether a term is a way of a sweep: at most one filter, and gains that all neurons share."""
+    filtered = isinstance(own, Filtered) + isinstance(other, Filtered)
+    return filtered <= 1 and not isinstance(other, Dense) and gains.dim() < 3
+
+
+def _table(
+    geometry: Geometry, said: Said, terms: list[_Faced], gains: Tensor, scratch: Scratch
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """What the spikes of these terms' own side are to be multiplied with; and what meets the leads of their filters."""
+    (scale, own, other), *more = terms
+    swept = _sweeps(own, other, gains)
+    if swept and (more or isinstance(own, Filtered) or isinstance(other, Filtered)):
+        table, reached = sweep(said.trains(other.trains).there, gains, [_way(term) for term in terms], scratch)
+        filters = [term.own for term in terms if isinstance(term.own, Filtered)]
+        return table, [(f.lead, f.decay * met) for f, met in zip(filters, reached, strict=True) if f.lead is not None]
+    table = _gained(geometry, said.values(other), scale * gains, scratch)
+    if not isinstance(own, Filtered):
+        return table, []
+    table, met = own.adjoint(table, scratch.like(table))
+    return table, [] if met is None or own.lead is None else [(own.lead, met)]
+
+
+def _way(term: _Faced) -> Way:
+    """A filter on the spikes' own side moves to the other one and works backwards there."""
+    if isinstance(term.own, Filtered):
+        return Way(term.scale, BACKWARD, term.own.decay, term.own.exclusive)
+    if isinstance(term.other, Filtered):
+        return Way(term.scale, FORWARD, term.other.decay, term.other.exclusive, term.other.lead)
+    return Way(term.scale, HERE)
 
 
 def _contract_(geometry: Geometry, out: Tensor, found: list[Product], beta: float) -> None:
