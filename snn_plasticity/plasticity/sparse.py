@@ -90,11 +90,15 @@ class Trains:
     @cached_property
     def count(self) -> Tensor:
         """Spikes of each sample and neuron, (B, N)."""
+        return self.counts(BYTE).sum(0)
+
+    def counts(self, steps: int) -> Tensor:
+        """Spikes in every so many steps, at most `BYTE`: (⌈T / steps⌉, B, N)."""
         if self.bits is None or not self.bits.is_cpu:
-            return self.numbers.sum(0)
-        parts = np.split(self.bits.numpy().view(np.uint8), range(BYTE, len(self.bits), BYTE))
-        counts = (np.add.reduce(part, axis=0, dtype=np.uint8) for part in parts)  # as bytes they add fastest
-        return sum((torch.from_numpy(count).to(self.numbers.dtype) for count in counts), self.numbers.new_zeros(()))
+            return torch.stack([part.sum(0) for part in self.numbers.split(steps)])
+        parts = (part.numpy().view(np.uint8) for part in self.bits.split(steps))
+        counts = np.stack([np.add.reduce(part, axis=0, dtype=np.uint8) for part in parts])  # as bytes they add fastest
+        return torch.from_numpy(counts).to(self.numbers.dtype)
 
     @cached_property
     def together(self) -> Bags:

@@ -21,7 +21,7 @@ from torch import Tensor
 from . import filters
 from .scratch import Scratch
 
-STEPS = 16  # of a block
+STEPS = 16  # of a block at most
 FORWARD, BACKWARD, HERE = 1, -1, 0
 
 
@@ -49,8 +49,8 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
     >>> sweep(x, gains, ways, Scratch())[0].flatten()
     tensor([ 51., 105., 225.])
     """
-    size = min(STEPS, len(x))
-    blocks, far = math.ceil(len(x) / size), [way for way in ways if way.direction != HERE]
+    blocks, far = math.ceil(len(x) / STEPS), [way for way in ways if way.direction != HERE]
+    size = math.ceil(len(x) / blocks)
     matrix, weights = _matrices(ways, _in_blocks(gains, size, blocks))
     room = _laid_out(x, size, blocks, len(far), gains, scratch)
     ends = scratch.shaped(gains, blocks, len(far), *room.shape[2:])
@@ -108,9 +108,8 @@ def _between(a: float, blocks: int, dtype: torch.dtype, device: torch.device) ->
     """What a block leaves to each later one, a^(later − 1 − block)."""
     lag = torch.arange(blocks, dtype=torch.float64)
     lag = lag[:, None] - lag[None, :]
-    return torch.where(lag >= 1.0, torch.tensor(a, dtype=torch.float64) ** (lag - 1.0).clamp(min=0.0), 0.0).to(
-        device, dtype
-    )
+    left = torch.tensor(a, dtype=torch.float64) ** (lag - 1.0).clamp(min=0.0)
+    return torch.where(lag >= 1.0, left, 0.0).to(device, dtype)
 
 
 def _laid_out(x: Tensor, size: int, blocks: int, more: int, like: Tensor, scratch: Scratch) -> Tensor:

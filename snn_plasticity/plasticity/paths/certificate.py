@@ -22,11 +22,14 @@ from torch import Tensor
 
 from .. import filters
 from ..geometry import Geometry
+from ..product import Product
+from ..scratch import Scratch
 from ..terms import Dense, Filtered, Side, Spikes
-from .folding import fold_
+from .folding import products
 from .past import Past
 from .said import Said
 
+COARSE = 16  # steps within which a spike counts for the most that it could
 FEW = 4  # of so many rows one must have a chance, or no tighter bound is looked for
 
 
@@ -97,13 +100,24 @@ def synapse_bounds(past: Past, said: Said) -> Tensor | None:
     signed = any(_signed(said, side) for term in said.terms for side in (term.post, term.pre))
     if signed or batch * math.prod(geometry.shape) > table:
         return None
-    gains, worst = past.like[1].new_full((len(said),), past.scale), past.like[1].new_zeros(batch, geometry.n_post)
+    gains, scratch = past.like[1].new_full((len(said),), past.scale), Scratch()
+    worst = past.like[1].new_zeros(batch, geometry.n_post)
+    sums = past.like[1].new_empty(batch, *geometry.shape)
     for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
+        for first, product in enumerate(products(geometry, said.only(terms), gains, scratch)):
+            geometry.contract_(sums, _coarse(product), float(first > 0))
         if terms:
-            sums = past.like[1].new_empty(batch, *geometry.shape)
-            fold_(geometry, sums, said.only(terms), gains, beta=0.0)
             worst = torch.maximum(worst, geometry.row_maxima(sums))
     return worst
+
+
+def _coarse(product: Product) -> Product:
+    """A product in which each spike counts for the most that any does in a few steps around it; sums are no smaller."""
+    if product.trains is None or product.trains.bits is None:
+        return Product(product.post.abs(), product.pre.abs())
+    counts, table = product.trains.counts(COARSE), product.pre if product.sparse == "post" else product.post
+    most = torch.stack([steps.abs().amax(0) for steps in table.split(COARSE)])
+    return Product(counts, most) if product.sparse == "post" else Product(most, counts)
 
 
 def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
