@@ -100,7 +100,7 @@ def _ratio(steps: int, n: int, density: float) -> float:
         out.addmm_(train.T, table, beta=0.9)
 
     def sparse() -> None:
-        found = Trains(train.unsqueeze(1), bits.unsqueeze(1)).together.times(table)
+        found = Trains(bits.unsqueeze(1), train.dtype).together.times(table)
         torch.add(found, out, alpha=0.9, out=out)
 
     return _seconds(dense) / _seconds(sparse)

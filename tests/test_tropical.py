@@ -16,7 +16,7 @@ from snn_plasticity.plasticity import traces
 from snn_plasticity.plasticity.kernels import Coincidence, PairSTDP
 from snn_plasticity.plasticity.named_kernels import kernel_of
 from snn_plasticity.plasticity.paths import tropical
-from snn_plasticity.plasticity.paths.said import window_of
+from snn_plasticity.plasticity.paths.said import Said
 from snn_plasticity.plasticity.terms import Dense, Spikes, Term
 from snn_plasticity.plasticity.traces import Dutch, Replacing, trace_of
 
@@ -48,10 +48,9 @@ def same(kernel, trace, pre, post, e, windows=2, **tolerance) -> list[bool]:
     """Windows that follow each other; where one is declined, e must be as it was, and is stepped."""
     got, state, folded, at = e.clone(), None, [], 0
     for length in [len(part) for part in pre.chunk(windows)]:
-        terms, after = window_of(kernel, pre[at : at + length], post[at : at + length], state, 1.0)
-        state = after()
-        before = got.clone()
-        folded.append(tropical.fold_replacing_(trace, got, terms, 1.0))
+        said = Said(kernel, pre[at : at + length], post[at : at + length], state, 1.0, pre.dtype)
+        state, before = said.after, got.clone()
+        folded.append(tropical.fold_replacing_(trace, got, said, 1.0))
         at += length
         if not folded[-1]:
             assert torch.equal(got, before)
@@ -127,40 +126,40 @@ def test_at_a_tie_the_latest_stays(limit):
     got = got.clone()
     for f in torch.einsum("tbo,tbi->tboi", post, p) + torch.einsum("tbo,tbi->tboi", q, pre):
         expected = traces.step(trace, expected, f)
-    assert tropical.fold_replacing_(
-        trace, got, [Term(1.0, Spikes(post), Dense(p)), Term(1.0, Dense(q), Spikes(pre))], 1.0
-    )
+    said = Said(PairSTDP(), pre, post, None, 1.0, pre.dtype)
+    said = said.only([Term(1.0, Spikes(post), Dense(p)), Term(1.0, Dense(q), Spikes(pre))])
+    assert tropical.fold_replacing_(trace, got, said, 1.0)
     assert torch.equal(got, expected)
 
 
 def test_what_is_declined_stays_as_it_was():
     pre, post, e = some(0.2)
     pair, trace = kernel_of(settings("stdp_pair")), Replacing(15.0, None)
-    terms, _ = window_of(pair, pre, post, None, 1.0)
-    graded = [Term(1.0, Spikes(post * torch.rand_like(post)), Spikes(pre))]
-    two_trains = [Term(1.0, Spikes(post), Spikes(pre)), Term(1.0, Spikes(post.roll(1, 2)), Spikes(pre))]
-    crowded, _ = window_of(pair, torch.ones_like(pre), torch.ones_like(post), None, 1.0)
+    said = Said(pair, pre, post, None, 1.0, pre.dtype)
+    graded = said.only([Term(1.0, Spikes(post * torch.rand_like(post)), Spikes(pre))])
+    two_trains = said.only([Term(1.0, Spikes(post), Spikes(pre)), Term(1.0, Spikes(post.roll(1, 2)), Spikes(pre))])
+    crowded = Said(pair, torch.ones_like(pre), torch.ones_like(post), None, 1.0, pre.dtype)
     declined = {
-        "another trace": (Dutch(15.0, scope="active", clamp_range=None), terms),
-        "a tau_e that is learned": (Replacing(torch.tensor(15.0), None), terms),
-        "an asymmetric clamp that may bind": (Replacing(15.0, (-0.3, 0.4)), terms),
+        "another trace": (Dutch(15.0, scope="active", clamp_range=None), said),
+        "a tau_e that is learned": (Replacing(torch.tensor(15.0), None), said),
+        "an asymmetric clamp that may bind": (Replacing(15.0, (-0.3, 0.4)), said),
         "a clamp that may bind spikes of several sizes": (Replacing(15.0, (-0.3, 0.3)), graded),
         "two trains on one side": (trace, two_trains),
         "too many coincidences": (trace, crowded),
-        "nothing": (trace, []),
+        "nothing": (trace, said.only([])),
     }
-    for reason, (trace, said) in declined.items():
+    for reason, (trace, window) in declined.items():
         got = e.clone()
-        assert not tropical.fold_replacing_(trace, got, said, 1.0), reason
+        assert not tropical.fold_replacing_(trace, got, window, 1.0), reason
         assert torch.equal(got, e), reason
 
 
 def test_half_precision_and_small_windows_are_walked(monkeypatch):
     pre, post, e = some(0.1)
-    terms, _ = window_of(kernel_of(settings("stdp_pair")), pre, post, None, 1.0)
-    assert not tropical.fold_replacing_(Replacing(15.0), e.half(), terms, 1.0)
+    said = Said(kernel_of(settings("stdp_pair")), pre, post, None, 1.0, pre.dtype)
+    assert not tropical.fold_replacing_(Replacing(15.0), e.half(), said, 1.0)
     monkeypatch.setattr(tropical, "SMALL", 40 * 13 * 9)
-    assert not tropical.fold_replacing_(Replacing(15.0), e, terms, 1.0)
+    assert not tropical.fold_replacing_(Replacing(15.0), e, said, 1.0)
 
 
 def test_saturated_post_trains_without_coincidences():

@@ -13,7 +13,7 @@ from torch import Tensor
 from .geometry import SmallProducts, scaled_
 from .kernels import Coincidence
 from .product import Product
-from .sparse import Bags, Trains
+from .sparse import Bags, Trains, numbers_of
 
 NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
 MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
@@ -71,6 +71,10 @@ class Dense(SmallProducts):
         smaller = self.n_post < min(NARROW, self.n_pre) or self.n_post * MUCH <= self.n_pre
         return "pre" if smaller else "post"
 
+    def takes_bits(self, trains: Trains) -> bool:
+        """Where they are multiplied as a sparse matrix."""
+        return min(self.n_pre, self.n_post) >= NARROW and trains.worthwhile
+
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, N)."""
         return spikes if spikes.dim() == 3 else spikes.flatten(2, -2).sum(2)
@@ -103,11 +107,13 @@ class Dense(SmallProducts):
             return product
         post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
         own = {"post": post, "pre": pre}.get(product.sparse or "")
-        return Product(post, pre, product.sparse, None if own is None else Trains(own))
+        return Product(
+            post, pre, product.sparse, None if own is None else Trains(own, product.trains and product.trains.dtype)
+        )
 
     def _sparsely(self, product: Product) -> bool:
         """Whether the product of spikes as a sparse matrix is faster."""
-        return min(self.n_pre, self.n_post) >= NARROW and product.trains is not None and product.trains.worthwhile
+        return product.trains is not None and self.takes_bits(product.trains)
 
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
@@ -119,11 +125,12 @@ class Dense(SmallProducts):
 
 
 def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
-    """Both sides as they are; out (N_post, N_pre) or (B, N_post, N_pre)."""
+    """Both sides as numbers; out (N_post, N_pre) or (B, N_post, N_pre)."""
+    post, pre = (numbers_of(side, out.dtype) for side in (product.post, product.pre))
     if out.dim() == 2:
-        out.addmm_(product.post.flatten(0, 1).T, product.pre.flatten(0, 1), beta=beta)
+        out.addmm_(post.flatten(0, 1).T, pre.flatten(0, 1), beta=beta)
     else:
-        out.baddbmm_(product.post.permute(1, 2, 0), product.pre.transpose(0, 1), beta=beta)
+        out.baddbmm_(post.permute(1, 2, 0), pre.transpose(0, 1), beta=beta)
 
 
 def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool) -> None:

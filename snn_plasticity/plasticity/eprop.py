@@ -12,7 +12,6 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from ..conventions import Convention
 from ..decay import decay_factor
 from .kernels import Coincidence, Number, Pair, advance_trace
-from .terms import Dense, Filtered, Term
+from .terms import After, Dense, Filtered, Term
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,10 @@ class EProp:
 
     def window(
         self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
-    ) -> tuple[list[Term], Callable[[], Tensor]]:
+    ) -> tuple[list[Term], After[Tensor]]:
         """Many steps (T, B, ...) at once."""
         x = Filtered(pre, float(decay_factor(self.tau_m, dt, self.convention.spike_trace_decay)), state)
-        return [Term(1.0, Dense(post), x)], x.after
+        return [Term(1.0, Dense(post), x)], lambda last: last(x)
 
 
 def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .kernels import Coincidence
 from .product import Product
+from .sparse import Trains
 
 
 class Geometry(Protocol):
@@ -44,6 +45,10 @@ class Geometry(Protocol):
     @property
     def spikes_side(self) -> str:
         """Which side's raw spikes are multiplied where either could be, "post" or "pre"; the other becomes a table."""
+        ...
+
+    def takes_bits(self, trains: Trains) -> bool:
+        """Whether a product's side of spikes may be booleans."""
         ...
 
     @property
@@ -101,6 +106,10 @@ class SmallProducts:
     def spikes_side(self) -> str:
         """Either would do."""
         return "post"
+
+    def takes_bits(self, trains: Trains) -> bool:
+        """They are multiplied as numbers."""
+        return False
 
     def per_synapse(self, mod: Tensor) -> Tensor:
         """A modulator as it is: e has a row for each post neuron."""

@@ -15,16 +15,15 @@ element by element, so that `pre` and `post` may have any shape that begins with
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
-from .terms import Filtered, Spikes, Term
+from .terms import After, Filtered, Spikes, Term
 
 Number = float | Tensor
 
@@ -98,6 +97,8 @@ class Rate:
     torch.Size([1, 3])
     """
 
+    passes_on: ClassVar[bool] = True  # `window` takes booleans: it puts its trains into terms as they are
+
     def init(self, pre: Tensor, post: Tensor) -> None:
         """No memory."""
         return
@@ -132,6 +133,7 @@ class PairSTDP:
     a_plus: Number = 1.0
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
+    passes_on: ClassVar[bool] = True  # as in `Rate`
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
@@ -148,13 +150,13 @@ class PairSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], Callable[[], SpikeTraces]] | None:
+    ) -> tuple[list[Term], After[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once; None where the traces are no linear filters (nearest pairs)."""
         if self.convention.pairing == "nearest":
             return None
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
         terms = [Term(float(self.a_plus), Spikes(post), x), Term(-float(self.a_minus), y, Spikes(pre))]
-        return terms, lambda: SpikeTraces(x.after(), y.after())
+        return terms, lambda last: SpikeTraces(last(x), last(y))
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class SymmetricSTDP:
     a_plus: Number = 1.0
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
+    passes_on: ClassVar[bool] = True  # as in `Rate`
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
@@ -184,7 +187,7 @@ class SymmetricSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], Callable[[], SpikeTraces]] | None:
+    ) -> tuple[list[Term], After[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once, as `PairSTDP`."""
         pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
         said = pair.window(pre, post, state, dt)

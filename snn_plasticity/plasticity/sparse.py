@@ -71,18 +71,22 @@ class Trains:
     """Spikes of a window, (T, B, N), and the sparse matrices that have been made of them.
 
     Args:
-        numbers: the trains.
-        bits: the same as booleans, if all are zeros and ones.
+        there: the trains, numbers or booleans.
+        dtype: of what is worked out of them, if not that of the numbers.
     """
 
-    def __init__(self, numbers: Tensor, bits: Tensor | None = None) -> None:
-        self.numbers, self.bits = numbers, bits
-        self.there = numbers if bits is None else bits
+    def __init__(self, there: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.there, self.dtype = there, dtype or there.dtype
+
+    @property
+    def binary(self) -> bool:
+        """Whether they are known to be zeros and ones."""
+        return self.there.dtype == torch.bool
 
     @cached_property
     def worthwhile(self) -> bool:
         """Whether they should be multiplied as sparse matrices; every eighth step tells."""
-        if not self.numbers.is_cpu or self.numbers.numel() < SIZE:
+        if not self.there.is_cpu or self.there.numel() < SIZE:
             return False
         some = self.there[:: 1 if len(self.there) < 64 else 8]
         return bool(np.count_nonzero(some.bool().numpy()) < DENSITY * some.numel())
@@ -94,26 +98,26 @@ class Trains:
 
     def counts(self, steps: int) -> Tensor:
         """Spikes in every so many steps, at most `BYTE`: (⌈T / steps⌉, B, N)."""
-        if self.bits is None or not self.bits.is_cpu:
-            return torch.stack([part.sum(0) for part in self.numbers.split(steps)])
-        parts = (part.numpy().view(np.uint8) for part in self.bits.split(steps))
+        if not self.binary or not self.there.is_cpu:
+            return torch.stack([part.sum(0, dtype=self.dtype) for part in self.there.split(steps)])
+        parts = (part.numpy().view(np.uint8) for part in self.there.split(steps))
         counts = np.stack([np.add.reduce(part, axis=0, dtype=np.uint8) for part in parts])  # as bytes they add fastest
-        return torch.from_numpy(counts).to(self.numbers.dtype)
+        return torch.from_numpy(counts).to(self.dtype)
 
     @cached_property
     def together(self) -> Bags:
         """A row for each neuron, (N, T·B): a column for each step and sample."""
-        steps, batch, n = self.numbers.shape
-        return _Rows.of(self.there.reshape(steps * batch, 1, n), self.numbers.dtype).bags(0, 1, n)
+        steps, batch, n = self.there.shape
+        return _Rows.of(self.there.reshape(steps * batch, 1, n), self.dtype).bags(0, 1, n)
 
     def apart(self, first: int, count: int) -> Bags:
         """Some samples, (count·N, T·count): rows for each of their neurons, columns as in `together`."""
-        _, batch, n = self.numbers.shape
+        _, batch, n = self.there.shape
         return self.together if batch == 1 else self._rows.bags(first, count, n)
 
     @cached_property
     def _rows(self) -> _Rows:
-        return _Rows.of(self.there, self.numbers.dtype)
+        return _Rows.of(self.there, self.dtype)
 
 
 class Bags(NamedTuple):

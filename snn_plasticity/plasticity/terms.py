@@ -9,7 +9,8 @@ that raw spikes remain: a matrix of zeros and ones, and one table per window ins
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from . import filters
 
 
 class Spikes(NamedTuple):
-    """Trains (T, B, ...), mostly zeros."""
+    """Trains (T, B, ...), mostly zeros: numbers or booleans."""
 
     trains: Tensor
 
@@ -48,10 +49,6 @@ class Filtered(NamedTuple):
         """The trace at every step."""
         return filters.forward(self.trains, self.decay, self.lead, exclusive=self.exclusive, out=out)
 
-    def after(self) -> Tensor:
-        """The trace after the window."""
-        return filters.last(self.trains, self.decay, self.lead)
-
     def adjoint(self, other: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The other side with the filter moved onto it, and what meets the lead, (B, ...)."""
         moved = filters.backward(other, self.decay, exclusive=self.exclusive, out=out)
@@ -62,6 +59,8 @@ class Filtered(NamedTuple):
 
 
 Side = Spikes | Filtered | Dense
+State = TypeVar("State")
+After = Callable[[Callable[[Filtered], Tensor]], State]  # a state, given what tells a trace after the window
 
 
 class Term(NamedTuple):

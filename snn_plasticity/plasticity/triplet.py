@@ -8,7 +8,6 @@ x₂, y₂   slow spike traces, read before the spike of the same step
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ..conventions import Convention
 from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
-from .terms import Spikes, Term
+from .terms import After, Spikes, Term
 
 
 class TripletTraces(NamedTuple):
@@ -74,7 +73,7 @@ class TripletSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], Callable[[], TripletTraces]] | None:
+    ) -> tuple[list[Term], After[TripletTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest."""
         if self.convention.pairing == "nearest":
             return None
@@ -86,4 +85,4 @@ class TripletSTDP:
         ltp = Spikes(post * (self.a_plus + self.a3_plus * y_slow.values()))
         ltd = Spikes(pre * (self.a_minus + self.a3_minus * x_slow.values()))
         terms = [Term(1.0, ltp, x), Term(-1.0, y, ltd)]
-        return terms, lambda: TripletTraces(x.after(), y.after(), x_slow.after(), y_slow.after())
+        return terms, lambda last: TripletTraces(last(x), last(y), last(x_slow), last(y_slow))

@@ -39,7 +39,7 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
         elif isinstance(past.rule.geometry, Dense) and pre.dim() == 3:
             said = Said(part.rule.kernel, *window, part.kernel, dt, part.like[0].dtype)
             part.kernel = said.after
-            if not fold_replacing_(part.rule.trace, part.allocated(), said.terms, dt):
+            if not fold_replacing_(part.rule.trace, part.allocated(), said, dt):
                 _write(part.allocated(), walk(part.rule.trace, past.rule.geometry, part.allocated(), said, None, dt))
         else:
             _step_through(part, *window, dt)

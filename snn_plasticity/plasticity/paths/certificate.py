@@ -113,7 +113,7 @@ def synapse_bounds(past: Past, said: Said) -> Tensor | None:
 
 def _coarse(product: Product) -> Product:
     """A product in which each spike counts for the most that any does in a few steps around it; sums are no smaller."""
-    if product.trains is None or product.trains.bits is None:
+    if product.trains is None or not product.trains.binary:
         return Product(product.post.abs(), product.pre.abs())
     counts, table = product.trains.counts(COARSE), product.pre if product.sparse == "post" else product.post
     most = torch.stack([steps.abs().amax(0) for steps in table.split(COARSE)])
@@ -158,6 +158,6 @@ def _any_hope(before: Tensor, limit: float) -> bool:
 
 def _signed(said: Said, side: Side) -> bool:
     """Whether a side might be negative anywhere."""
-    if isinstance(side, Dense) or said.trains(side.trains).bits is None:
+    if isinstance(side, Dense) or not said.trains(side.trains).binary:
         return _any(said.values(side) < 0)
     return isinstance(side, Filtered) and side.lead is not None and _any(side.lead < 0)

@@ -94,18 +94,18 @@ def _driven(said: Said, scale: float) -> tuple[Drive, float] | None:
     if parts is None:
         return None
     at, between, y = parts
-    size, pre = at.post.values(), between.pre.values()
-    same = size is y.trains or torch.equal(size, y.trains)
-    if not same and not (y.exclusive and bool(((size != 0) <= (y.trains != 0)).all())):
+    size, pre, spikes = said.values(at.post), said.values(between.pre), said.numbers(y.trains)
+    same = size is spikes or torch.equal(size, spikes)
+    if not same and not (y.exclusive and bool(((size != 0) <= (spikes != 0)).all())):
         return None
     sign, amplitude = -1.0 if between.scale * scale > 0 else 1.0, abs(between.scale * scale)
     table = said.values(at.pre) * (sign * scale * at.scale)
-    lead = torch.zeros_like(y.trains[0]) if y.lead is None else y.lead
-    if any(bool(side.min() < 0) for side in (size, y.trains, lead, pre, table)):
+    lead = torch.zeros_like(spikes[0]) if y.lead is None else y.lead
+    if any(bool(side.min() < 0) for side in (size, spikes, lead, pre, table)):
         return None
     if not y.exclusive:
         table.sub_(pre, alpha=amplitude)  # what a post spike adds to y meets pre spikes of its own step
-    jump = y.trains if y.exclusive else torch.zeros_like(y.trains)
+    jump = spikes if y.exclusive else torch.zeros_like(spikes)
     sizes = float(torch.where(pre > 0, pre, pre.max()).min()), float(pre.max())
     return Drive(size, table, said.values(y), jump, lead, pre, amplitude, y.decay, sizes), sign
 

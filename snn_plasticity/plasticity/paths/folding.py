@@ -57,7 +57,7 @@ def folded(geometry: Geometry, said: Said, gains: Tensor) -> Tensor:
     scratch = Scratch()
     found = list(products(geometry, said, gains, scratch))
     if not found:
-        return said.post.new_zeros(geometry.shape)
+        return gains.new_zeros(geometry.shape)
     out = geometry.contracted(found[0])
     _contract_(geometry, out, found[1:], 1.0)
     return out
@@ -89,7 +89,9 @@ def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) ->
         trains = terms[0].own.trains
         merged[key[:2]] = (trains, merged[key[:2]][1].add_(table) if key[:2] in merged else table)
     for (side, _), (trains, table) in merged.items():
-        yield _ordered(side, trains, table)._replace(sparse=side, trains=said.trains(trains))
+        spikes = said.trains(trains)
+        own = trains if geometry.takes_bits(spikes) else said.numbers(trains)
+        yield _ordered(side, own, table)._replace(sparse=side, trains=spikes)
 
 
 def _sweeps(own: Side, other: Side, gains: Tensor) -> bool:
@@ -104,7 +106,7 @@ def _table(
     """What the spikes of these terms' own side are to be multiplied with; and what meets the leads of their filters."""
     (scale, own, other), *more = terms
     swept = _sweeps(own, other, gains)
-    if swept and (more or isinstance(own, Filtered) or isinstance(other, Filtered)):
+    if not isinstance(other, Dense) and swept and (more or isinstance(own, Filtered) or isinstance(other, Filtered)):
         table, reached = sweep(said.trains(other.trains).there, gains, [_way(term) for term in terms], scratch)
         filters = [term.own for term in terms if isinstance(term.own, Filtered)]
         return table, [(f.lead, f.decay * met) for f, met in zip(filters, reached, strict=True) if f.lead is not None]
@@ -145,7 +147,9 @@ def _plain(geometry: Geometry, said: Said, term: Term, gains: Tensor, scratch: S
     post, pre = _gained(geometry, said.values(term.post), term.scale * gains, scratch), said.values(term.pre)
     if isinstance(term.post, Spikes):
         return Product(post, pre, "post", Trains(post))
-    return Product(post, pre, "pre", said.trains(pre)) if isinstance(term.pre, Spikes) else Product(post, pre)
+    if isinstance(term.pre, Spikes):
+        return Product(post, pre, "pre", said.trains(term.pre.trains))
+    return Product(post, pre)
 
 
 def _ordered(side: str, own: Tensor, other: Tensor) -> Product:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from .. import filters
 from ..kernels import Kernel
 from ..scratch import Scratch
 from ..sparse import Trains
-from ..terms import Dense, Filtered, Side, Term
+from ..terms import Dense, Filtered, Side, Spikes, Term
 
 
 @runtime_checkable
@@ -22,9 +22,10 @@ class Windowed(Protocol):
     """A kernel that can say a whole window at once, and for which silence is the same as a fresh start."""
 
     def window(self, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any] | None:
-        """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them, or a function that works it out.
+        """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them; None where it cannot.
 
-        None where it cannot.
+        The state may be a function that makes it, given what tells the trace after the window of a `Filtered` side. A
+        kernel with `passes_on = True` is given booleans where all spikes are ones.
         """
         ...
 
@@ -41,32 +42,44 @@ class Said:
     """
 
     def __init__(self, kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype) -> None:
-        self._scratch = Scratch()
-        self.pre, self.post = (self._numbers(trains, dtype) for trains in (pre, post))
-        self.terms, self._after = window_of(kernel, self.pre, self.post, state, dt)
-        self._trains = {
-            id(numbers): Trains(numbers, given if given.dtype == torch.bool else None)
-            for numbers, given in ((self.pre, pre), (self.post, post))
-        }
+        self._scratch, self._dtype, self._length = Scratch(), dtype, len(pre)
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
+        taken = (pre, post) if getattr(kernel, "passes_on", False) else (self.numbers(pre), self.numbers(post))
+        said = kernel.window(*taken, state, dt) if isinstance(kernel, Windowed) else None
+        if said is None:
+            taken = self.numbers(pre), self.numbers(post)
+            said = _step_by_step(kernel, *taken, state, dt)
+        self.terms, self._after = said
+        self._taken, self._trains = taken, {}
+        for side, given in zip(taken, (pre, post), strict=True):
+            self._trains[id(side)] = Trains(given, dtype)
 
     @cached_property
     def after(self) -> Any:
         """The kernel's state after the window."""
-        return tree_map_only(Tensor, self._owned, self._after())
+        after = self._after(self._last) if callable(self._after) else self._after
+        return tree_map_only(Tensor, self._owned, after)
 
     def __len__(self) -> int:
-        return len(self.pre)
+        return self._length
 
-    def _numbers(self, trains: Tensor, dtype: torch.dtype) -> Tensor:
-        if trains.dtype != torch.bool:
-            return trains.to(dtype)
-        return self._scratch.like(trains, dtype).copy_(trains.view(torch.uint8))  # faster than from booleans
+    def _last(self, trace: Filtered) -> Tensor:
+        return filters.last(self.numbers(trace.trains), trace.decay, trace.lead)
 
     def _owned(self, state: Tensor) -> Tensor:
         """A part of the kernel's state that outlives this."""
-        lent = {side.untyped_storage().data_ptr() for side in (self.pre, self.post)}
+        lent = {side.untyped_storage().data_ptr() for side in self._taken}
         return state.clone() if state.untyped_storage().data_ptr() in lent else state
+
+    def numbers(self, trains: Tensor) -> Tensor:
+        """Trains in the precision of everything, while this is there."""
+        if trains.dtype == self._dtype:
+            return trains
+        if id(trains) not in self._made:
+            given = trains.view(torch.uint8) if trains.dtype == torch.bool else trains  # faster than from booleans
+            self._made[id(trains)] = trains, self._scratch.like(trains, self._dtype).copy_(given)
+        return self._made[id(trains)][1]
 
     def only(self, terms: list[Term]) -> Said:
         """The same window with some of its terms, while this is there."""
@@ -76,28 +89,22 @@ class Said:
 
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""
-        if not isinstance(side, Filtered):
-            return side.values()
+        if isinstance(side, Dense):
+            return side.tensor
+        numbers = self.numbers(side.trains)
+        if isinstance(side, Spikes):
+            return numbers
         if id(side) not in self._values:
-            self._values[id(side)] = side.values(self._scratch.like(side.trains))
+            self._values[id(side)] = side._replace(trains=numbers).values(self._scratch.like(numbers))
         return self._values[id(side)]
 
-    def trains(self, numbers: Tensor) -> Trains:
+    def trains(self, side: Tensor) -> Trains:
         """Raw spikes of a term as sparse matrices."""
-        return self._trains.setdefault(id(numbers), Trains(numbers))
-
-
-def window_of(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Callable[[], Any]]:
-    """The terms of a window, pre (T, B, ...) and post (T, B, ...), and what works out the kernel's state after it.
-
-    Kernels with a `window` method say it at once; any other is asked step by step. `state` None is a fresh start.
-    """
-    said = kernel.window(pre, post, state, dt) if isinstance(kernel, Windowed) else None
-    terms, after = _step_by_step(kernel, pre, post, state, dt) if said is None else said
-    return terms, after if callable(after) else lambda: after
+        return self._trains.setdefault(id(side), Trains(side, self._dtype))
 
 
 def _step_by_step(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:
+    """Any kernel's terms of a window, and its state after it; `state` None is a fresh start."""
     state = kernel.init(pre[0], post[0]) if state is None else state
     said = []
     for now_pre, now_post in zip(pre, post, strict=True):

@@ -21,6 +21,7 @@ from ..sparse import by_neuron
 from ..terms import Spikes, Term
 from ..traces import Replacing, Trace, scale_of
 from .coincidences import Coincidences
+from .said import Said
 
 BLOCK = 1 << 17  # entries of e that are worked on together: a few such blocks fit into a cache
 SMALL = 1 << 17  # entries × steps of a sample up to which walking is faster
@@ -74,23 +75,23 @@ class Tied(NamedTuple):
     before: Tensor
 
 
-def fold_replacing_(trace: Trace, e: Tensor, terms: list[Term], dt: float) -> bool:
+def fold_replacing_(trace: Trace, e: Tensor, said: Said, dt: float) -> bool:
     """In place: e (B, N_post, N_pre) after a window; False, with e as it was, where this is not exact or does not pay.
 
     Args:
         trace: what is kept and how it is joined.
         e: the eligibility before the window.
-        terms: the window in factored form, without positions (T, B, N).
+        said: the window, without positions (T, B, N).
         dt: step length.
     """
     retained = trace.retained(dt)
-    if not isinstance(trace, Replacing) or isinstance(retained, Tensor) or not terms:
+    if not isinstance(trace, Replacing) or isinstance(retained, Tensor) or not said.terms:
         return False
     if e.device.type != "cpu" or e.dtype not in TOLERANCE or not len(e):
         return False  # sparse products have no max there
-    if e[0].numel() * len(terms[0].post.values()) <= SMALL:
+    if e[0].numel() * len(said) <= SMALL:
         return False
-    window = _window(terms, scale_of(trace))  # type: ignore[arg-type]
+    window = _window(said, scale_of(trace))  # type: ignore[arg-type]
     window = None if window is None or _crowded(window) else _limited(window, trace)
     if window is None:
         return False
@@ -102,11 +103,11 @@ def fold_replacing_(trace: Trace, e: Tensor, terms: list[Term], dt: float) -> bo
     return True
 
 
-def _window(terms: list[Term], scale: float) -> Window | None:
+def _window(said: Said, scale: float) -> Window | None:
     """f as spikes × table on either side; None where one side has several trains."""
     halves: dict[str, Half] = {}
-    for term in terms:
-        post, pre = term.post.values(), term.pre.values()
+    for term in said.terms:
+        post, pre = said.values(term.post), said.values(term.pre)
         side = _sparser(term, post, pre)
         spikes, table = (post, pre) if side == "post" else (pre, post)
         table = table * (scale * term.scale)
