@@ -25,7 +25,7 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(running, "LONGEST", 7)
     monkeypatch.setattr(past, "PIECE", 70)
     monkeypatch.setattr(dense, "NARROW", 0)
-    monkeypatch.setattr(dense, "WIDTH", 16)
+    monkeypatch.setattr(dense, "WIDTHS", (16, 16))
     monkeypatch.setattr(sparse, "SIZE", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 

@@ -17,7 +17,8 @@ from .sparse import Bags, Trains, numbers_of
 
 NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
 MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
-WIDTH = 256  # columns of a table that are multiplied at once
+WIDTHS = (64, 256)  # columns of a table that are multiplied at once: within these, as many as
+TILE = 1 << 17  # entries, which leave room in the cache
 BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 
@@ -137,7 +138,7 @@ def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool
     """Out (N_post, N_pre), or with `apart` (B·N_post, N_pre); as many columns at a time as registers hold."""
     bags, table = _sparse_factors(product, apart=apart)
     out = out if product.sparse == "post" else out.T
-    tiles = math.ceil(table.shape[1] / WIDTH)
+    tiles = math.ceil(table.shape[1] / min(max(WIDTHS[0], TILE // len(table)), WIDTHS[1]))
     width = math.ceil(table.shape[1] / tiles / 16) * 16
     for part, room in zip(table.split(width, 1), out.split(width, 1), strict=True):
         found = bags.times(part.contiguous())

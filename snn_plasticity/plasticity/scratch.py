@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-PIECE = 1 << 19  # entries of a table that is worked out at once
+PIECE = 1 << 20  # entries of a table that is worked out at once
 KEPT = {PIECE: 16, 4 * PIECE: 2}  # entries of a buffer: how many such wait for the next table
 _FREE: dict[tuple[torch.dtype, int], list[Tensor]] = {
     (dtype, size): [] for dtype in (torch.float32, torch.float64) for size in KEPT
