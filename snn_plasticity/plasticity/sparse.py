@@ -21,6 +21,7 @@ SIZE = 1 << 14  # entries of the trains below which the dense product is faster,
 EIGHTS = 1 << 13  # entries from which looking at eight at a time pays
 BYTE = 255  # the largest number in a byte
 PIECE = 1 << 17  # entries that are looked at together
+TURNED = 32  # steps that are transposed together
 
 
 def bits_of(trains: Tensor) -> Tensor | None:
@@ -165,7 +166,7 @@ class _Rows(NamedTuple):
     def of(cls, trains: Tensor, dtype: torch.dtype) -> _Rows:
         """Of trains (T, B, N)."""
         count = len(trains)
-        turned = np.ascontiguousarray(trains.numpy().transpose(1, 2, 0)).ravel()
+        turned = _turned(trains.numpy()).ravel()
         binary = trains.dtype == torch.bool
         where = _ones(turned) if binary else np.flatnonzero(turned)
         starts = np.searchsorted(where, np.arange(0, turned.size + 1, count))
@@ -182,6 +183,15 @@ class _Rows(NamedTuple):
             column = column * count + np.repeat(np.arange(count, dtype=np.int32), np.diff(starts[::n]))
         values = None if self.values is None else self.values[entries]
         return Bags(torch.from_numpy(starts), torch.from_numpy(column), values)
+
+
+def _turned(trains: np.ndarray) -> np.ndarray:
+    """Trains (T, B, N) as (B, N, T), some steps at a time, so that what is read and written stays in the cache."""
+    steps, *shape = trains.shape
+    turned = np.empty((*shape, steps), trains.dtype)
+    for start in range(0, steps, TURNED):
+        turned[..., start : start + TURNED] = trains[start : start + TURNED].transpose(1, 2, 0)
+    return turned
 
 
 def _ones(bits: np.ndarray) -> np.ndarray:
