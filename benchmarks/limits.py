@@ -1,4 +1,4 @@
-"""What this machine can do at most, by plain torch calls: multiply matrices, and add rows that lie in its cache."""
+"""What this machine can do at most, by plain torch calls: multiply, add rows that lie in its cache, pass over memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Limits(NamedTuple):
     multiply: float
     add: float
 
-    def step(self, n: int, density: float, batch: int) -> float:
+    def sums(self, n: int, density: float, batch: int) -> float:
         """The least time in which a step can be folded: as a dense product, or by adding a row for each spike."""
         return min(2.0 * n * n * batch / self.multiply, density * n * n * batch / self.add)
 
@@ -33,6 +33,21 @@ def measure_limits() -> Limits:
     product = _fastest(lambda: torch.mm(left, right, out=out))
     row = torch.rand(ROW)
     return Limits(2.0 * INNER * OUTER * OUTER / product, ROW / _fastest(row.sum))
+
+
+class Passes(NamedTuple):
+    """Seconds of one pass over memory."""
+
+    trains: float  # reading all trains of a window
+    eligibility: float  # reading e of all samples and writing it
+    change: float  # writing a weight change
+
+
+def measure_passes(n: int, steps: int, batch: int) -> Passes:
+    """Passes over what a window of this size has to read and to write at least once."""
+    trains, e, change = torch.rand(2, steps, batch, n), torch.rand(batch, n, n), torch.rand(n, n)
+    works = trains.sum, lambda: e.mul_(0.999), change.zero_
+    return Passes(*(_fastest(work, repeats=3, rounds=7) for work in works))
 
 
 def _fastest(work: Callable[[], object], repeats: int = 50, rounds: int = 15) -> float:

@@ -2,9 +2,10 @@
 
     python benchmarks/scaling.py [--quick]
 
-Two limits are measured in the same run: a dense fold is a matrix product, 2 N² B operations per step, as fast as
+The limit is measured in the same run. A dense fold is a matrix product, 2 N² B operations per step, as fast as
 `torch.mm` multiplies; a sparse fold adds a row of N entries for each spike, ρ N² B additions per step, as fast as
-`torch.sum` adds up what lies in the cache. The figure is benchmarks/figures/scaling.png.
+`torch.sum` adds up what lies in the cache: the lesser of the two are the sums. Besides, trains must be read once, e be
+read and written once in a window, and a change be written. The figure is benchmarks/figures/scaling.png.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ import ours
 import results
 import scaling_figure
 import trains as spikes
-from limits import Limits, measure_limits
+from limits import Limits, measure_limits, measure_passes
 from players import Player
 from timing import in_turns, one_thread
 from tqdm import tqdm
 from trains import Rule, Size
 
 RULE = Rule()
-HEADER = ("varied", "N", "density", "T", "B", "plain", "e", "Δw", "limit", "of limit: e", "Δw")
+WHERE, TIMES = ("varied", "N", "density", "T", "B"), ("plain", "e", "Δw", "sums", "limit: e", "Δw")
+HEADER = (*WHERE, *TIMES, "of limit: e", "Δw", "of sums: e", "Δw")
 TEXT = """## Scaling
 
 µs of CPU time per step of the whole batch, N×N synapses: the plain path step by step, then e or Δw of a window; e is
 carried from window to window, Δw is of windows that begin anew.
-*Limit*: the lesser of the dense product (2 N² B operations) and the additions of a sparse one (ρ N² B), at the speed of
-plain torch calls measured in the same run; *of limit* is how much of that speed is reached.
+*Sums*: the lesser of the dense product (2 N² B operations) and the additions of a sparse one (ρ N² B). *Limit*: these,
+and one pass over what must be read and written: trains read, e read and written, a change written; all at the speed of
+plain torch calls on as much memory in the same run. *Of limit* is how much of that speed is reached, *of sums* how much
+if memory cost nothing.
 
 ![Time per step](figures/scaling.png)
 """
@@ -53,7 +57,9 @@ class Measured(NamedTuple):
     plain: float
     eligibility: float
     change: float
-    limit: float
+    sums: float  # the limits
+    limit_of_e: float
+    limit: float  # of the change
 
 
 def points(quick: bool) -> list[Point]:
@@ -79,8 +85,11 @@ def measure(point: Point, limits: Limits, rounds: int, seconds: float) -> Measur
         "change": ours.change_of_window(trains, RULE, anew=True),
     }
     turns = {name: _turn(player, seconds) for name, player in players.items()}
-    limit = limits.step(point.n, point.density, point.batch)
-    return Measured(point, **in_turns(turns, rounds), limit=limit)
+    sums, passes = limits.sums(point.n, point.density, point.batch), measure_passes(point.n, point.steps, point.batch)
+    limit_of_e, limit = (
+        sums + (passes.trains + result) / point.steps for result in (passes.eligibility, passes.change)
+    )
+    return Measured(point, **in_turns(turns, rounds), sums=sums, limit_of_e=limit_of_e, limit=limit)
 
 
 def main() -> None:
@@ -109,8 +118,9 @@ def _turn(player: Player, seconds: float):
 def _cells(one: Measured) -> list[str]:
     point, micro = one.point, results.micro
     where = [point.varied, str(point.n), f"{point.density:.1%}", str(point.steps), str(point.batch)]
-    shares = [f"{one.limit / seconds:.0%}" for seconds in (one.eligibility, one.change)]
-    return [*where, *(micro(seconds) for seconds in (one.plain, one.eligibility, one.change, one.limit)), *shares]
+    limits = (one.limit_of_e, one.limit, one.sums, one.sums)
+    shares = [f"{limit / took:.0%}" for limit, took in zip(limits, (one.eligibility, one.change) * 2, strict=True)]
+    return [*where, *(micro(seconds) for seconds in one[1:]), *shares]
 
 
 def _growth(measured: list[Measured]) -> str:

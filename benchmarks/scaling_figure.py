@@ -16,7 +16,7 @@ LINES = {
     "plain": ("plain path", "#7a7a7a", "s-"),
     "eligibility": ("e of a window", "#0072b2", "o-"),
     "change": ("Δw of a window", "#d55e00", "^-"),
-    "limit": ("limit of this machine", "black", ":"),
+    "limit": ("limit of this machine (Δw)", "black", ":"),
 }
 
 
