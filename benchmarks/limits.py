@@ -1,4 +1,4 @@
-"""What this machine can do at most, by plain torch calls: multiply, add rows that lie in its cache, pass over memory."""
+"""What this machine can do at most, by plain torch calls: multiply, add what lies in its cache, pass over memory."""
 
 from __future__ import annotations
 

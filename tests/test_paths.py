@@ -9,7 +9,7 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense, sparse
+from snn_plasticity.plasticity import dense, sparse, sweeps
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair
 from snn_plasticity.plasticity.paths import past, running
@@ -26,6 +26,10 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(past, "PIECE", 70)
     monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(dense, "WIDTHS", (16, 16))
+    monkeypatch.setattr(dense, "TILE", 16 * 8)
+    monkeypatch.setattr(sweeps, "STEPS", 4)
+    monkeypatch.setattr(sweeps, "ROOM", 40)
+    monkeypatch.setattr(dense, "TILE", 16 * 64)
     monkeypatch.setattr(sparse, "SIZE", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 

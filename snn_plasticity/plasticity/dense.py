@@ -99,6 +99,8 @@ class Dense(SmallProducts):
         if not self._sparsely(product):
             return super().contracted(product)
         bags, table = _sparse_factors(product, apart=False)
+        if len(table) * WIDTHS[1] > TILE:
+            return super().contracted(product)
         found = bags.times(table)
         return found if product.sparse == "post" else found.T.contiguous()
 
@@ -151,7 +153,7 @@ def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool
 def _sparse_factors(product: Product, *, apart: bool) -> tuple[Bags, Tensor]:
     """Spikes (N, K) and the table (K, M); with `apart` spikes (B·N, K), each sample's for itself."""
     assert product.trains is not None
-    table = product.pre if product.sparse == "post" else product.post
+    table = product.table
     whole = not apart and table.shape[1] > 1
     bags = product.trains.together if whole else product.trains.apart(product.first, table.shape[1])
     return bags, table.reshape(-1, table.shape[2])

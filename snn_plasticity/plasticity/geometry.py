@@ -122,7 +122,7 @@ class SmallProducts:
 
     def contracted(self: Geometry, product: Product) -> Tensor:
         """Σ_t post ⊗ pre over a window, summed over the batch, as a new tensor."""
-        out = product.post.new_empty(self.shape)
+        out = product.table.new_empty(self.shape)
         self.contract_(out, product, 0.0)
         return out
 

@@ -22,6 +22,7 @@ from . import filters
 from .scratch import Scratch
 
 STEPS = 16  # of a block at most
+ROOM = 1 << 18  # entries that are worked on together: few enough for a cache
 FORWARD, BACKWARD, HERE = 1, -1, 0
 
 
@@ -29,10 +30,15 @@ class Way(NamedTuple):
     """One summand of a sweep; exclusive: without this step's own x. `lead` (B, ...) is the trace before the window."""
 
     scale: float
-    direction: int
+    direction: int = HERE
     decay: float = 0.0
     exclusive: bool = False
     lead: Tensor | None = None
+
+    @property
+    def far(self) -> bool:
+        """Whether it reaches other steps."""
+        return self.direction != HERE
 
 
 def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tuple[Tensor, list[Tensor]]:
@@ -49,23 +55,24 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
     >>> sweep(x, gains, ways, Scratch())[0].flatten()
     tensor([ 51., 105., 225.])
     """
-    blocks, far = math.ceil(len(x) / STEPS), [way for way in ways if way.direction != HERE]
-    size = math.ceil(len(x) / blocks)
+    blocks, far = math.ceil(len(x) / STEPS), [way for way in ways if way.far]
+    size, (batch, n) = math.ceil(len(x) / blocks), x.flatten(2).shape[1:]
     matrix, weights = _matrices(ways, _in_blocks(gains, size, blocks))
-    room = _laid_out(x, size, blocks, len(far), gains, scratch)
-    ends = scratch.shaped(gains, blocks, len(far), *room.shape[2:])
-    _times(weights, room[:, :size], ends)
-    for k, way in enumerate(far):
-        _enter(way, size, ends[:, k], room[:, size + k])
-    table = scratch.shaped(gains, blocks, size, *room.shape[2:])
-    _times(matrix, room, table)
-    reached = [
-        torch.add(ends[0, k], room[0, size + k], alpha=way.decay**size) * way.scale
-        for k, way in enumerate(far)
-        if way.direction == BACKWARD
-    ]
+    together = min(batch, max(1, ROOM // (len(x) * n)))
+    room = scratch.shaped(gains, blocks, size + len(far), together, n)
+    ends, table = (scratch.shaped(gains, blocks, rows, batch, n) for rows in (len(far), size))
+    for start in range(0, batch, together):
+        here = slice(start, start + together)
+        own = slice(None) if len(matrix) == 1 else here
+        entries, left = room[:, :, : min(together, batch - start)], ends[:, :, here]
+        _lay_out(x[:, here], size, entries)
+        _times(weights[own], entries[:, :size], left)
+        for k, way in enumerate(far):
+            _enter(way, here, size, left[:, k], entries[:, size + k])
+        _times(matrix[own], entries, table[:, :, here])
+    reached = [(way, ends[:, k]) for k, way in enumerate(far) if way.direction == BACKWARD]
     whole = table.view(blocks * size, *x.shape[1:])[: len(x)]
-    return whole, [first.view(x.shape[1:]) for first in reached]
+    return whole, [_come_to(*one, size).view(x.shape[1:]) for one in reached]
 
 
 def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
@@ -75,32 +82,25 @@ def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
 
 
 def _matrices(ways: Sequence[Way], gains: Tensor) -> tuple[Tensor, Tensor]:
-    """What a block makes of its steps and of what enters it; and what it adds to what leaves it, of each way."""
-    size = gains.shape[2]
-    far = sum(way.direction != HERE for way in ways)
-    matrix = gains.new_zeros(*gains.shape, size + far)
-    weights = gains.new_empty(*gains.shape[:2], far, size)
-    inner, k = matrix[..., :size], 0
+    """What a block makes of its steps and of what enters it; and what it adds to what leaves it, for each far way."""
+    size, far = gains.shape[2], [way for way in ways if way.far]
+    matrix, weights = gains.new_zeros(*gains.shape, size + len(far)), gains.new_empty(*gains.shape[:2], len(far), size)
     for way in ways:
-        triangle, entering, leaving = _powers(way.decay, way.exclusive, size, gains.dtype, gains.device)
+        triangle, _ = filters.powers(way.decay, way.exclusive, size, gains.dtype, gains.device)
         if way.direction == BACKWARD:
-            inner.addcmul_(gains.unsqueeze(2), triangle.T, value=way.scale)
+            matrix[..., :size].addcmul_(gains.unsqueeze(2), triangle.T, value=way.scale)
+        else:
+            matrix[..., :size].addcmul_(gains.unsqueeze(3), triangle, value=way.scale)
+    for k, way in enumerate(far):
+        leaving = filters.ages(way.decay, size, gains.dtype, gains.device)
+        _, entering = filters.powers(way.decay, way.exclusive, size, gains.dtype, gains.device)
+        if way.direction == BACKWARD:
             matrix[..., size + k] = way.scale * entering.flip(0)
             torch.mul(gains, leaving.flip(0), out=weights[..., k, :])
         else:
-            inner.addcmul_(gains.unsqueeze(3), triangle, value=way.scale)
-        if way.direction == FORWARD:
             torch.mul(gains, way.scale * entering, out=matrix[..., size + k])
             weights[..., k, :] = leaving
-        k += way.direction != HERE
     return matrix, weights
-
-
-@lru_cache(maxsize=64)
-def _powers(a: float, exclusive: bool, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Within a block the triangle a^(t−u); of what enters it a^(t+1); to what leaves it a^(size−1−u)."""
-    triangle, entering = filters.powers(a, exclusive, size, dtype, device)
-    return triangle, entering, filters.ages(a, size, dtype, device)
 
 
 @lru_cache(maxsize=64)
@@ -112,23 +112,21 @@ def _between(a: float, blocks: int, dtype: torch.dtype, device: torch.device) ->
     return torch.where(lag >= 1.0, left, 0.0).to(device, dtype)
 
 
-def _laid_out(x: Tensor, size: int, blocks: int, more: int, like: Tensor, scratch: Scratch) -> Tensor:
-    """The trains in blocks with room below each, (blocks, size + more, B, N), zero behind the last step."""
-    x = (x.view(torch.uint8) if x.dtype == torch.bool else x).flatten(2) if x.dim() > 2 else x.unsqueeze(2)
-    room = scratch.shaped(like, blocks, size + more, *x.shape[1:])
+def _lay_out(x: Tensor, size: int, room: Tensor) -> None:
+    """The trains of some samples in blocks, (blocks, size, B, N), zero behind the last step."""
+    x = (x.view(torch.uint8) if x.dtype == torch.bool else x).flatten(2)
     whole = len(x) // size
     room[:whole, :size].copy_(x[: whole * size].unflatten(0, (whole, size)) if whole else room[:0, :size])
-    if whole < blocks:
+    if whole < len(room):
         rest = len(x) - whole * size
         room[whole, :rest].copy_(x[whole * size :])
         room[whole, rest:size] = 0.0
-    return room
 
 
 def _times(matrix: Tensor, x: Tensor, out: Tensor) -> None:
     """Every block (rows, columns) of every sample, or of all alike, times its steps (blocks, columns, B, N)."""
     if len(matrix) == 1:
-        torch.bmm(matrix[0], x.flatten(2), out=out.view(*out.shape[:2], -1))
+        torch.bmm(matrix[0], x.flatten(2), out=out.view(*out.shape[:2], math.prod(out.shape[2:])))
     elif len(matrix) <= len(x):
         for b, own in enumerate(matrix):
             torch.bmm(own, x[:, :, b], out=out[:, :, b])
@@ -137,12 +135,17 @@ def _times(matrix: Tensor, x: Tensor, out: Tensor) -> None:
             torch.bmm(own, entries.transpose(0, 1), out=out[block].transpose(0, 1))
 
 
-def _enter(way: Way, size: int, ends: Tensor, out: Tensor) -> None:
-    """What enters each block, from all that the ones before it (or behind it) left, and from the lead."""
-    step = way.decay**size
+def _enter(way: Way, here: slice, size: int, ends: Tensor, out: Tensor) -> None:
+    """What enters each block of some samples, from all that the ones before it (or behind it) left, and the lead."""
+    step, entering = way.decay**size, out.view(len(out), -1)
     between = _between(step, len(ends), out.dtype, out.device)
-    entering = out.view(len(out), -1)
     torch.mm(between if way.direction == FORWARD else between.T, ends.reshape(len(ends), -1), out=entering)
     if way.lead is not None:
         powers = filters.ages(step, len(ends), out.dtype, out.device).flip(0)
-        entering.addr_(powers, way.lead.reshape(-1).to(out.dtype))
+        entering.addr_(powers, way.lead[here].reshape(-1).to(out.dtype))
+
+
+def _come_to(way: Way, ends: Tensor, size: int) -> Tensor:
+    """What a backward way has come to at the first step, inclusive, (B, N)."""
+    powers = filters.ages(way.decay**size, len(ends), ends.dtype, ends.device).flip(0)
+    return torch.tensordot(powers * way.scale, ends, dims=1)

@@ -115,8 +115,8 @@ def _coarse(product: Product) -> Product:
     """A product in which each spike counts for the most that any does in a few steps around it; sums are no smaller."""
     if product.trains is None or not product.trains.binary:
         return Product(product.post.abs(), product.pre.abs())
-    counts, table = product.trains.counts(COARSE), product.pre if product.sparse == "post" else product.post
-    most = torch.stack([steps.abs().amax(0) for steps in table.split(COARSE)])
+    counts = product.trains.counts(COARSE)
+    most = torch.stack([steps.abs().amax(0) for steps in product.table.split(COARSE)])
     return Product(counts, most) if product.sparse == "post" else Product(most, counts)
 
 

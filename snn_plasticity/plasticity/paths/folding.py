@@ -21,7 +21,7 @@ from ..geometry import Geometry, scaled_
 from ..product import Product
 from ..scratch import Scratch
 from ..sparse import Trains
-from ..sweeps import BACKWARD, FORWARD, HERE, Way, sweep
+from ..sweeps import BACKWARD, FORWARD, Way, sweep
 from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
@@ -123,7 +123,7 @@ def _way(term: _Faced) -> Way:
         return Way(term.scale, BACKWARD, term.own.decay, term.own.exclusive)
     if isinstance(term.other, Filtered):
         return Way(term.scale, FORWARD, term.other.decay, term.other.exclusive, term.other.lead)
-    return Way(term.scale, HERE)
+    return Way(term.scale)
 
 
 def _contract_(geometry: Geometry, out: Tensor, found: list[Product], beta: float) -> None:

@@ -1,0 +1,89 @@
+"""Sweeps of a window against its filters one by one, each followed or led by the gains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import trains
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from snn_plasticity.plasticity import filters, sweeps
+from snn_plasticity.plasticity.scratch import Scratch
+from snn_plasticity.plasticity.sweeps import BACKWARD, FORWARD, HERE, Way, sweep
+
+
+def one_by_one(x, gains, ways):
+    """Each way with the filter it stands for; and what the backward ones come to at the first step."""
+    gains = gains.view(*gains.shape, *[1] * (x.dim() - gains.dim()))
+    total, reached = torch.zeros_like(x), []
+    for way in ways:
+        if way.direction == FORWARD:
+            total += way.scale * gains * filters.forward(x, way.decay, way.lead, exclusive=way.exclusive)
+        elif way.direction == BACKWARD:
+            total += way.scale * filters.backward(gains * x, way.decay, exclusive=way.exclusive)
+            reached.append(way.scale * filters.backward(gains * x, way.decay)[0])
+        else:
+            total += way.scale * gains * x
+    return total, reached
+
+
+decays = st.sampled_from((0.0, 0.5, 0.95, 1.0))
+ways_of = st.lists(
+    st.tuples(st.floats(-2.0, 2.0), st.sampled_from((FORWARD, BACKWARD, HERE)), decays, st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=4,
+)
+
+
+@effort(max_examples=150, deadline=None)
+@given(
+    drawn=ways_of,
+    steps=st.integers(1, 70),
+    batch=st.integers(1, 5),
+    per_sample=st.booleans(),
+    binary=st.booleans(),
+    room=st.sampled_from((1, 300, 1 << 18)),
+)
+def test_a_sweep_is_the_sum_of_its_ways(drawn, steps, batch, per_sample, binary, room):
+    generator = torch.Generator().manual_seed(steps)
+    x = trains(steps, batch, 6, seed=steps, rate=0.3)
+    x = x if binary else x * torch.randn(x.shape, generator=generator).double()
+    gains = torch.randn(*((steps, batch) if per_sample else (steps,)), generator=generator).double()
+    lead = torch.randn(batch, 6, generator=generator).double()
+    ways = [
+        Way(scale)
+        if direction == HERE
+        else Way(scale, direction, decay, exclusive, lead if led and direction == FORWARD else None)
+        for scale, direction, decay, exclusive, led in drawn
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "ROOM", room)
+        got, reached = sweep(x.bool() if binary else x, gains, ways, scratch := Scratch())
+        expected, ended = one_by_one(x, gains, ways)
+        torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
+        assert len(reached) == len(ended)
+        for come, to in zip(reached, ended, strict=True):
+            torch.testing.assert_close(come, to, rtol=1e-11, atol=1e-11)
+        scratch.close()
+
+
+def test_positions_and_single_precision():
+    x, gains = trains(50, 2, 24, rate=0.2, dtype=torch.float32).view(50, 2, 4, 6), torch.randn(50, 2)
+    ways = [Way(1.0, FORWARD, 0.95, True), Way(-0.5, BACKWARD, 0.9)]
+    got, _ = sweep(x, gains, ways, Scratch())
+    assert got.shape == x.shape
+    torch.testing.assert_close(got, one_by_one(x, gains, ways)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_lies_behind_the_last_step_does_not_matter():
+    """Memory that is handed out again may hold anything."""
+    x, gains, ways = trains(17, 2, 5), torch.ones(17).double(), [Way(1.0, FORWARD, 0.5), Way(1.0, BACKWARD, 0.5)]
+    expected = one_by_one(x, gains, ways)[0]
+    for _ in range(2):
+        got, _ = sweep(x, gains, ways, scratch := Scratch())
+        torch.testing.assert_close(got, expected)
+        for buffer in scratch._borrowed:
+            buffer.fill_(torch.nan)
+        scratch.close()
