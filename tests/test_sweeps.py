@@ -15,18 +15,19 @@ from snn_plasticity.plasticity.sweeps import BACKWARD, FORWARD, HERE, Way, sweep
 
 
 def one_by_one(x, gains, ways):
-    """Each way with the filter it stands for; and what the backward ones come to at the first step."""
+    """Each way with the filter it stands for; and what meets the leads of those that go back."""
     gains = gains.view(*gains.shape, *[1] * (x.dim() - gains.dim()))
-    total, reached = torch.zeros_like(x), []
+    total, met = torch.zeros_like(x), []
     for way in ways:
         if way.direction == FORWARD:
             total += way.scale * gains * filters.forward(x, way.decay, way.lead, exclusive=way.exclusive)
         elif way.direction == BACKWARD:
             total += way.scale * filters.backward(gains * x, way.decay, exclusive=way.exclusive)
-            reached.append(way.scale * filters.backward(gains * x, way.decay)[0])
+            if way.lead is not None:
+                met.append(way.decay * way.scale * filters.backward(gains * x, way.decay)[0])
         else:
             total += way.scale * gains * x
-    return total, reached
+    return total, met
 
 
 decays = st.sampled_from((0.0, 0.5, 0.95, 1.0))
@@ -53,19 +54,17 @@ def test_a_sweep_is_the_sum_of_its_ways(drawn, steps, batch, per_sample, binary,
     gains = torch.randn(*((steps, batch) if per_sample else (steps,)), generator=generator).double()
     lead = torch.randn(batch, 6, generator=generator).double()
     ways = [
-        Way(scale)
-        if direction == HERE
-        else Way(scale, direction, decay, exclusive, lead if led and direction == FORWARD else None)
+        Way(scale) if direction == HERE else Way(scale, direction, decay, exclusive, lead if led else None)
         for scale, direction, decay, exclusive, led in drawn
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweeps, "ROOM", room)
-        got, reached = sweep(x.bool() if binary else x, gains, ways, scratch := Scratch())
-        expected, ended = one_by_one(x, gains, ways)
+        got, met = sweep(x.bool() if binary else x, gains, ways, scratch := Scratch())
+        expected, whats = one_by_one(x, gains, ways)
         torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
-        assert len(reached) == len(ended)
-        for come, to in zip(reached, ended, strict=True):
-            torch.testing.assert_close(come, to, rtol=1e-11, atol=1e-11)
+        assert all(one.lead is lead for one in met)
+        for one, what in zip(met, whats, strict=True):
+            torch.testing.assert_close(one.what, what, rtol=1e-11, atol=1e-11)
         scratch.close()
 
 

@@ -27,7 +27,11 @@ FORWARD, BACKWARD, HERE = 1, -1, 0
 
 
 class Way(NamedTuple):
-    """One summand of a sweep; exclusive: without this step's own x. `lead` (B, ...) is the trace before the window."""
+    """One summand of a sweep; exclusive: without this step's own x.
+
+    `lead` (B, ...) is a trace before the window: of x on the way forward; on the way back of what the sum is to be
+    multiplied with, so that it meets all that is yet to come.
+    """
 
     scale: float
     direction: int = HERE
@@ -41,8 +45,15 @@ class Way(NamedTuple):
         return self.direction != HERE
 
 
-def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tuple[Tensor, list[Tensor]]:
-    """The sum of all ways, (T, B, ...), in borrowed memory; and what each backward one has come to at the first step.
+class Met(NamedTuple):
+    """A trace before the window, and what it meets: both (B, ...)."""
+
+    lead: Tensor
+    what: Tensor
+
+
+def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tuple[Tensor, list[Met]]:
+    """The sum of all ways, (T, B, ...), in borrowed memory; and what the leads of those that go back meet.
 
     Args:
         x: (T, B, ...), numbers or booleans.
@@ -55,52 +66,63 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
     >>> sweep(x, gains, ways, Scratch())[0].flatten()
     tensor([ 51., 105., 225.])
     """
-    blocks, far = math.ceil(len(x) / STEPS), [way for way in ways if way.far]
-    size, (batch, n) = math.ceil(len(x) / blocks), x.flatten(2).shape[1:]
+    steps, batch, *rest = x.shape
+    blocks, n, far = math.ceil(steps / STEPS), math.prod(rest), [way for way in ways if way.far]
+    size, together = math.ceil(steps / blocks), min(batch, max(1, ROOM // (steps * n)))
     matrix, weights = _matrices(ways, _in_blocks(gains, size, blocks))
-    together = min(batch, max(1, ROOM // (len(x) * n)))
     room = scratch.shaped(gains, blocks, size + len(far), together, n)
     ends, table = (scratch.shaped(gains, blocks, rows, batch, n) for rows in (len(far), size))
     for start in range(0, batch, together):
         here = slice(start, start + together)
-        own = slice(None) if len(matrix) == 1 else here
+        own = slice(None) if gains.dim() == 1 else here
         entries, left = room[:, :, : min(together, batch - start)], ends[:, :, here]
         _lay_out(x[:, here], size, entries)
         _times(weights[own], entries[:, :size], left)
         for k, way in enumerate(far):
             _enter(way, here, size, left[:, k], entries[:, size + k])
         _times(matrix[own], entries, table[:, :, here])
-    reached = [(way, ends[:, k]) for k, way in enumerate(far) if way.direction == BACKWARD]
-    whole = table.view(blocks * size, *x.shape[1:])[: len(x)]
-    return whole, [_come_to(*one, size).view(x.shape[1:]) for one in reached]
+    met = [
+        Met(way.lead, _met(way, ends[:, k], size).view(x.shape[1:]))
+        for k, way in enumerate(far)
+        if way.direction < 0 and way.lead is not None
+    ]
+    return table.view(blocks * size, *x.shape[1:])[:steps], met
 
 
 def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
     """Gains of each sample or of all, (B or 1, blocks, size), zero behind the last step."""
-    rows = gains.reshape(len(gains), -1).T
-    return torch.nn.functional.pad(rows, (0, blocks * size - len(gains))).view(len(rows), blocks, size)
+    rows = gains.T if gains.dim() > 1 else gains.unsqueeze(0)
+    behind = blocks * size - rows.shape[1]
+    rows = torch.nn.functional.pad(rows, (0, behind)) if behind else rows
+    return rows.reshape(rows.shape[0], blocks, size)
 
 
 def _matrices(ways: Sequence[Way], gains: Tensor) -> tuple[Tensor, Tensor]:
     """What a block makes of its steps and of what enters it; and what it adds to what leaves it, for each far way."""
-    size, far = gains.shape[2], [way for way in ways if way.far]
-    matrix, weights = gains.new_zeros(*gains.shape, size + len(far)), gains.new_empty(*gains.shape[:2], len(far), size)
+    size, far = gains.shape[2], sum(way.far for way in ways)
+    matrix, weights = gains.new_zeros(*gains.shape, size + far), gains.new_empty(*gains.shape[:2], far, size)
+    within, k = matrix[..., :size], 0
     for way in ways:
-        triangle, _ = filters.powers(way.decay, way.exclusive, size, gains.dtype, gains.device)
+        triangle, entering, leaving = _powers(way.decay, way.exclusive, way.direction, size, gains.dtype, gains.device)
+        within.addcmul_(gains.unsqueeze(2 if way.direction == BACKWARD else 3), triangle, value=way.scale)
         if way.direction == BACKWARD:
-            matrix[..., :size].addcmul_(gains.unsqueeze(2), triangle.T, value=way.scale)
-        else:
-            matrix[..., :size].addcmul_(gains.unsqueeze(3), triangle, value=way.scale)
-    for k, way in enumerate(far):
-        leaving = filters.ages(way.decay, size, gains.dtype, gains.device)
-        _, entering = filters.powers(way.decay, way.exclusive, size, gains.dtype, gains.device)
-        if way.direction == BACKWARD:
-            matrix[..., size + k] = way.scale * entering.flip(0)
-            torch.mul(gains, leaving.flip(0), out=weights[..., k, :])
-        else:
-            torch.mul(gains, way.scale * entering, out=matrix[..., size + k])
+            torch.mul(gains, leaving, out=weights[..., k, :])
+            matrix[..., size + k] = entering * way.scale
+        elif way.far:
             weights[..., k, :] = leaving
+            torch.mul(gains, entering * way.scale, out=matrix[..., size + k])
+        k += way.far
     return matrix, weights
+
+
+@lru_cache(maxsize=64)
+def _powers(
+    a: float, exclusive: bool, direction: int, size: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Within a block the triangle; of what enters it a, a², … in the order of the way; to what leaves it …, a, 1."""
+    triangle, entering = filters.powers(a, exclusive, size, dtype, device)
+    leaving = filters.ages(a, size, dtype, device)
+    return (triangle.T, entering.flip(0), leaving.flip(0)) if direction == BACKWARD else (triangle, entering, leaving)
 
 
 @lru_cache(maxsize=64)
@@ -115,19 +137,20 @@ def _between(a: float, blocks: int, dtype: torch.dtype, device: torch.device) ->
 def _lay_out(x: Tensor, size: int, room: Tensor) -> None:
     """The trains of some samples in blocks, (blocks, size, B, N), zero behind the last step."""
     x = (x.view(torch.uint8) if x.dtype == torch.bool else x).flatten(2)
-    whole = len(x) // size
-    room[:whole, :size].copy_(x[: whole * size].unflatten(0, (whole, size)) if whole else room[:0, :size])
-    if whole < len(room):
-        rest = len(x) - whole * size
+    whole, rest = divmod(x.shape[0], size)
+    if whole:
+        room[:whole, :size].copy_(x[: whole * size].unflatten(0, (whole, size)))
+    if rest:
         room[whole, :rest].copy_(x[whole * size :])
         room[whole, rest:size] = 0.0
 
 
 def _times(matrix: Tensor, x: Tensor, out: Tensor) -> None:
     """Every block (rows, columns) of every sample, or of all alike, times its steps (blocks, columns, B, N)."""
-    if len(matrix) == 1:
+    samples, blocks = matrix.shape[:2]
+    if samples == 1:
         torch.bmm(matrix[0], x.flatten(2), out=out.view(*out.shape[:2], math.prod(out.shape[2:])))
-    elif len(matrix) <= len(x):
+    elif samples <= blocks:
         for b, own in enumerate(matrix):
             torch.bmm(own, x[:, :, b], out=out[:, :, b])
     else:
@@ -137,15 +160,15 @@ def _times(matrix: Tensor, x: Tensor, out: Tensor) -> None:
 
 def _enter(way: Way, here: slice, size: int, ends: Tensor, out: Tensor) -> None:
     """What enters each block of some samples, from all that the ones before it (or behind it) left, and the lead."""
-    step, entering = way.decay**size, out.view(len(out), -1)
-    between = _between(step, len(ends), out.dtype, out.device)
-    torch.mm(between if way.direction == FORWARD else between.T, ends.reshape(len(ends), -1), out=entering)
-    if way.lead is not None:
-        powers = filters.ages(step, len(ends), out.dtype, out.device).flip(0)
+    step, blocks, width = way.decay**size, out.shape[0], math.prod(out.shape[1:])
+    between, entering = _between(step, blocks, out.dtype, out.device), out.view(blocks, width)
+    torch.mm(between if way.direction == FORWARD else between.T, ends.reshape(blocks, width), out=entering)
+    if way.lead is not None and way.direction == FORWARD:
+        powers = filters.ages(step, blocks, out.dtype, out.device).flip(0)
         entering.addr_(powers, way.lead[here].reshape(-1).to(out.dtype))
 
 
-def _come_to(way: Way, ends: Tensor, size: int) -> Tensor:
-    """What a backward way has come to at the first step, inclusive, (B, N)."""
+def _met(way: Way, ends: Tensor, size: int) -> Tensor:
+    """What a lead of the other side meets, (B, N): all that is to come, as seen from the step before the first."""
     powers = filters.ages(way.decay**size, len(ends), ends.dtype, ends.device).flip(0)
-    return torch.tensordot(powers * way.scale, ends, dims=1)
+    return torch.tensordot(powers * (way.decay * way.scale), ends, dims=1)

@@ -21,7 +21,7 @@ from ..geometry import Geometry, scaled_
 from ..product import Product
 from ..scratch import Scratch
 from ..sparse import Trains
-from ..sweeps import BACKWARD, FORWARD, Way, sweep
+from ..sweeps import BACKWARD, FORWARD, Met, Way, sweep
 from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
@@ -102,25 +102,23 @@ def _sweeps(own: Side, other: Side, gains: Tensor) -> bool:
 
 def _table(
     geometry: Geometry, said: Said, terms: list[_Faced], gains: Tensor, scratch: Scratch
-) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+) -> tuple[Tensor, list[Met]]:
     """What the spikes of these terms' own side are to be multiplied with; and what meets the leads of their filters."""
     (scale, own, other), *more = terms
     swept = _sweeps(own, other, gains)
     if not isinstance(other, Dense) and swept and (more or isinstance(own, Filtered) or isinstance(other, Filtered)):
-        table, reached = sweep(said.trains(other.trains).there, gains, [_way(term) for term in terms], scratch)
-        filters = [term.own for term in terms if isinstance(term.own, Filtered)]
-        return table, [(f.lead, f.decay * met) for f, met in zip(filters, reached, strict=True) if f.lead is not None]
+        return sweep(said.trains(other.trains).there, gains, [_way(term) for term in terms], scratch)
     table = _gained(geometry, said.values(other), scale * gains, scratch)
     if not isinstance(own, Filtered):
         return table, []
     table, met = own.adjoint(table, scratch.like(table))
-    return table, [] if met is None or own.lead is None else [(own.lead, met)]
+    return table, [] if met is None or own.lead is None else [Met(own.lead, met)]
 
 
 def _way(term: _Faced) -> Way:
     """A filter on the spikes' own side moves to the other one and works backwards there."""
     if isinstance(term.own, Filtered):
-        return Way(term.scale, BACKWARD, term.own.decay, term.own.exclusive)
+        return Way(term.scale, BACKWARD, term.own.decay, term.own.exclusive, term.own.lead)
     if isinstance(term.other, Filtered):
         return Way(term.scale, FORWARD, term.other.decay, term.other.exclusive, term.other.lead)
     return Way(term.scale)
