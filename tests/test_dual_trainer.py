@@ -279,6 +279,24 @@ def equal(a, b) -> bool:
     )
 
 
+@pytest.mark.parametrize("coupling", [BaseToo(), Distill(), Sandwich()], ids=repr)
+def test_losses_are_in_single_precision_whatever_the_nets_compute_in(coupling) -> None:
+    seen = []
+
+    def objective(output, target):
+        seen.append(output.dtype)
+        return nn.functional.cross_entropy(output, target)
+
+    base = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    motivated, weights = widen(base, 2)
+    steps = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (base, motivated))
+    pair = (
+        Trainee(net, step, objective, amp=torch.bfloat16) for net, step in zip((base, motivated), steps, strict=True)
+    )
+    DualModelTrainer(*pair, weights, Always(), coupling=coupling).fit(batches(2), 1, progress=False)
+    assert len(seen) >= 2 and set(seen) == {torch.float32}
+
+
 @pytest.mark.parametrize("condition", [Never(), Always()], ids=repr)
 @pytest.mark.parametrize("coupling", [None, BaseToo(), Distill(), Distill(base_first=True), Sandwich()], ids=repr)
 def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_last_good_state(condition, coupling) -> None:

@@ -242,6 +242,7 @@ def test_bad_spikes_are_refused_and_nothing_changes(pre, post, word):
     ("call", "word"),
     [
         (lambda m: m.reset(0), "batch_size = 0"),
+        (lambda m: m.reset(True), "batch_size = True"),
         (lambda m: m.reset(mask=torch.ones(3)), "boolean"),
         (lambda m: m.reset(mask=torch.ones(2, dtype=torch.bool)), "(3,)"),
         (lambda m: m.update(torch.ones(3, 4), torch.ones(3, 2), dt=0.0), "dt = 0.0"),

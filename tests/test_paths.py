@@ -11,7 +11,7 @@ from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, t
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense, sparse, sweeps
 from snn_plasticity.plasticity.eprop import EProp
-from snn_plasticity.plasticity.kernels import Coincidence, Pair
+from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
 from snn_plasticity.plasticity.paths import past, running
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -463,3 +463,15 @@ def test_what_each_synapse_gets_bounds_its_trace(kernel):
         assert bool((module.update(p, q).abs().amax(2) <= bound + 1e-12).all())
     few = Said(module.rule.kernel, pre[:2], post[:2], None, 1.0, torch.float64)
     assert synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), few) is None  # e is the larger one
+
+
+@pytest.mark.parametrize("path", ("fold", "auto"))
+def test_a_kernel_may_have_nothing_to_say_about_a_window(path):
+    class Silent(Rate):
+        def window(self, pre, post, state, dt=1.0):
+            return [], None
+
+    pre, post = trains(20, 2, 4), trains(20, 2, 3)
+    module = EligibilityTraceModule(4, 3, EligibilityConfig(kernel=Silent()), path=path)
+    assert torch.equal(module.update_window(pre, post), torch.zeros(2, 3, 4).double())
+    assert torch.equal(module.change(1.0), torch.zeros(3, 4).double())

@@ -131,12 +131,12 @@ def _asked(pair: Pair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:
     """Up; the large net's loss, with its graph, and its answers, without."""
     pair.up()
     output, target = motivated.output(batch)
-    return motivated.objective(output, target), output.detach()
+    return motivated.judged(output, target), output.detach()
 
 
 def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:
     output, target = base.output(batch)
-    loss = base.objective(output, target)
+    loss = base.judged(output, target)
     if not share:
         return loss
     soft = F.log_softmax(answers.float() / temperature, -1)

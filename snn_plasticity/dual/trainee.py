@@ -112,7 +112,10 @@ class Trainee:
 
     def loss(self, batch: Any) -> Tensor:
         """Of one batch, with its graph."""
-        output, target = self.output(batch)
+        return self.judged(*self.output(batch))
+
+    def judged(self, output: Tensor, target: Any) -> Tensor:
+        """The objective of an output, in single precision whatever the net computed in."""
         with torch.autocast(device_of(self.model).type, enabled=False):
             return self.objective(output.float() if self.amp else output, target)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_finite
+from ..checks import require_batch_size, require_finite
 from ..config import EligibilityConfig
 from ..untracked import untracked
 from .dense import Dense, Diagonal
@@ -130,8 +130,8 @@ class EligibilityTraceModule(nn.Module):
         if mask is not None:
             self._reset_samples(mask)
             return
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ValueError(f"batch_size = {batch_size!r}; expected a whole number >= 1.")
+        if batch_size is not None:
+            require_batch_size(batch_size)
         if self._running is not None:
             self._before = Recording(self._running.recorded)
         self._running = None

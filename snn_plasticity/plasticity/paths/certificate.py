@@ -45,6 +45,8 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
     trace = past.rule.trace
     if trace.clamp_range is None:
         return None
+    if not said.terms:
+        return None
     if not past.rule.geometry.closed_form:
         return past.row_maxima() >= 0.0
     low, high = trace.clamp_range
