@@ -187,6 +187,18 @@ def test_norms_over_anything_but_wider_units_are_no_trouble() -> None:
     assert torch.equal(before, spikes_of(widen(base, 2, sample=x, init="preserving").model, x))
 
 
+@pytest.mark.parametrize("slopes", [1, 6])
+@pytest.mark.parametrize("place", ["first", "spread"])
+def test_slopes_by_channel_are_widened_with_their_channels(slopes, place) -> None:
+    torch.manual_seed(0)
+    base, x = normed(nn.PReLU(slopes)), torch.randn(9, 2, 5)
+    nn.init.uniform_(base[1].weight)
+    before, motivated = spikes_of(base, x), widen(base, 2, sample=x, init="preserving", place=place).model
+    assert 0 < before.sum() < before.numel()
+    assert torch.equal(before, spikes_of(motivated, x))
+    assert motivated[1].num_parameters == len(motivated[1].weight) == (12 if slopes == 6 else 1)
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.InstanceNorm1d])
 @pytest.mark.parametrize("place", ["first", "spread"])
 def test_norms_by_channel_are_widened_with_their_channels(norm, place) -> None:

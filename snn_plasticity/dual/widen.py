@@ -12,7 +12,7 @@ from ..checks import require_choice
 from ..hosts.survey import survey
 from .tensors import clone, owner_of, tensors_of
 from .weights_map import Slot, WeightsMap
-from .wiring import NORMS, Axis, Wiring, mixes, wiring_of
+from .wiring import BY_UNIT, Axis, Wiring, mixes, wiring_of
 
 INITS = ("fresh", "preserving")
 _OUT = ("out_features", "out_channels", "hidden_size", "num_features", "linear_features", "channels")
@@ -156,6 +156,8 @@ def _rename(model: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None
             _resize(module, attribute, widths[made])  # type: ignore[index]
         for attribute in _IN if into and into.units else ():
             _resize(module, attribute, widths[into.units] * (1 if inner else into.repeat))  # type: ignore[union-attr,index]
+        if isinstance(module, nn.PReLU):
+            module.num_parameters = module.weight.numel()
         if made and hasattr(module, "p") and hasattr(module.p, "_replace"):
             module.p = _constants(module.p, wiring.widths[made], widths[made])
 
@@ -184,7 +186,7 @@ def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> 
         torch.manual_seed(seed)
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
-            if callable(renew) and isinstance(module, (*_Readers, *NORMS)):
+            if callable(renew) and isinstance(module, (*_Readers, *BY_UNIT)):
                 renew()
             elif hasattr(module, "recurrent_weights"):
                 for tensor in (module.input_weights, module.recurrent_weights):

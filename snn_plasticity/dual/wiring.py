@@ -19,7 +19,7 @@ from ..hosts.survey import Survey, survey
 from .tensors import clone, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-NORMS = (nn.modules.batchnorm._NormBase,)  # by channel: each unit alone
+BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
 MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, getattr(nn, "RMSNorm", nn.LayerNorm))  # from torch 2.4
 
 
@@ -79,7 +79,7 @@ class _Run:
         self.own = {own.neuron.proper: own.neuron.name for own in self.found.own.values()}
         self.inner = {child for n in self.found.neurons.values() for child in n.proper.modules()} - set(self.own)
         self.makers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
-        self.followers = [m for m in self.names if isinstance(m, (*NORMS, *MIXING)) or m in self._neurons()]
+        self.followers = [m for m in self.names if isinstance(m, (*BY_UNIT, *MIXING)) or m in self._neurons()]
 
     def _neurons(self) -> set[nn.Module]:
         return {neuron.proper for neuron in self.found.neurons.values()} - set(self.own)
@@ -206,6 +206,6 @@ def _tensor_axes(
     if name in reads:
         units = reads[name].units
         return tuple(Axis(units if size == widths[units] and k < 2 else None) for k, size in enumerate(tensor.shape))
-    if isinstance(module, NORMS) and tensor.dim():
+    if isinstance(module, BY_UNIT) and tensor.numel() > 1:
         raise ValueError(f"{name}: nothing that it reads comes from a layer; it cannot be widened.")
     return fixed
