@@ -12,7 +12,7 @@ from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense, sparse, sweeps
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
-from snn_plasticity.plasticity.paths import past, running
+from snn_plasticity.plasticity.paths import folding, past, running
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -27,8 +27,9 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(dense, "WIDTHS", (16, 16))
     monkeypatch.setattr(dense, "TILE", 16 * 8)
-    monkeypatch.setattr(sweeps, "STEPS", 4)
+    monkeypatch.setattr(sweeps, "STEPS", range(3, 5))
     monkeypatch.setattr(sweeps, "ROOM", 40)
+    monkeypatch.setattr(folding, "NARROW", 4)
     monkeypatch.setattr(dense, "TILE", 16 * 64)
     monkeypatch.setattr(sparse, "SIZE", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)

@@ -21,7 +21,7 @@ from torch import Tensor
 from . import filters
 from .scratch import Scratch
 
-STEPS = 16  # of a block at most
+STEPS = range(16, 25)  # of a block: as many as leave the last one full, or nearly so
 ROOM = 1 << 18  # entries that are worked on together: few enough for a cache
 FORWARD, BACKWARD, HERE = 1, -1, 0
 
@@ -67,8 +67,8 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
     tensor([ 51., 105., 225.])
     """
     steps, batch, *rest = x.shape
-    blocks, n, far = math.ceil(steps / STEPS), math.prod(rest), [way for way in ways if way.far]
-    size, together = math.ceil(steps / blocks), min(batch, max(1, ROOM // (steps * n)))
+    size, n, far = _size(steps), math.prod(rest), [way for way in ways if way.far]
+    blocks, together = math.ceil(steps / size), min(batch, max(1, ROOM // (steps * n)))
     matrix, weights = _matrices(ways, _in_blocks(gains, size, blocks))
     room = scratch.shaped(gains, blocks, size + len(far), together, n)
     ends, table = (scratch.shaped(gains, blocks, rows, batch, n) for rows in (len(far), size))
@@ -87,6 +87,11 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
         if way.direction < 0 and way.lead is not None
     ]
     return table.view(blocks * size, *x.shape[1:])[:steps], met
+
+
+def _size(steps: int) -> int:
+    """Steps of a block."""
+    return steps if steps < STEPS.stop else min(STEPS, key=lambda size: -steps % size)
 
 
 def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
@@ -123,6 +128,12 @@ def _powers(
     triangle, entering = filters.powers(a, exclusive, size, dtype, device)
     leaving = filters.ages(a, size, dtype, device)
     return (triangle.T, entering.flip(0), leaving.flip(0)) if direction == BACKWARD else (triangle, entering, leaving)
+
+
+@lru_cache(maxsize=64)
+def _left(a: float, blocks: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is left of it with every block, from the first on: 1, a, a² and so on."""
+    return filters.ages(a, blocks, dtype, device).flip(0)
 
 
 @lru_cache(maxsize=64)
@@ -164,11 +175,10 @@ def _enter(way: Way, here: slice, size: int, ends: Tensor, out: Tensor) -> None:
     between, entering = _between(step, blocks, out.dtype, out.device), out.view(blocks, width)
     torch.mm(between if way.direction == FORWARD else between.T, ends.reshape(blocks, width), out=entering)
     if way.lead is not None and way.direction == FORWARD:
-        powers = filters.ages(step, blocks, out.dtype, out.device).flip(0)
-        entering.addr_(powers, way.lead[here].reshape(-1).to(out.dtype))
+        entering.addr_(_left(step, blocks, out.dtype, out.device), way.lead[here].reshape(-1).to(out.dtype))
 
 
 def _met(way: Way, ends: Tensor, size: int) -> Tensor:
-    """What a lead of the other side meets, (B, N): all that is to come, as seen from the step before the first."""
-    powers = filters.ages(way.decay**size, len(ends), ends.dtype, ends.device).flip(0)
-    return torch.tensordot(powers * (way.decay * way.scale), ends, dims=1)
+    """What a lead of the other side meets, (B · N,): all that is to come, as seen from the step before the first."""
+    left = _left(way.decay**size, ends.shape[0], ends.dtype, ends.device)
+    return torch.mv(ends.reshape(ends.shape[0], -1).T, left).mul_(way.decay * way.scale)

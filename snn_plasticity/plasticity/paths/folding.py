@@ -25,6 +25,7 @@ from ..sweeps import BACKWARD, FORWARD, Met, Way, sweep
 from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
+NARROW = 192  # neurons from which a sweep with gains of its own for each sample is faster than filters
 NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
 
 
@@ -96,8 +97,9 @@ def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) ->
 
 def _sweeps(own: Side, other: Side, gains: Tensor) -> bool:
     """Whether a term is a way of a sweep: at most one filter, and gains that all neurons share."""
-    filtered = isinstance(own, Filtered) + isinstance(other, Filtered)
-    return filtered <= 1 and not isinstance(other, Dense) and gains.dim() < 3
+    if isinstance(other, Dense) or gains.dim() == 3 or isinstance(own, Filtered) + isinstance(other, Filtered) > 1:
+        return False
+    return gains.dim() == 1 or gains.shape[1] == 1 or other.trains[0, 0].numel() >= NARROW
 
 
 def _table(
