@@ -25,8 +25,9 @@ from .recording import Recording
 from .said import Windowed
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
-FOLD, LONGEST = 64, 256  # steps of a contraction: as many as leave its table in the cache, between these
-CACHE = 1 << 17  # entries of such a table; twice as many for one sample, and where e lies outside of any cache
+FOLD, LONGEST = 64, 1024  # steps of a contraction: as many as leave its table small, between these
+CERTAIN = 256  # at most, where a clamp has to be shown not to bind, or traces are not linear
+TABLE = 1 << 19  # entries of such a table for one sample
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
 
 
@@ -241,8 +242,7 @@ class RunningTraces:
 
 
 def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
-    """Steps of one contraction: enough to pay, few enough for the table of a sample to stay in the cache."""
-    batch = len(like[1])
-    entries = max(1, max(side.numel() for side in like) // batch)
-    long = batch == 1 or batch * math.prod(rule.geometry.shape) > 64 * CACHE
-    return max(FOLD, min(LONGEST, (1 + long) * CACHE // entries))
+    """Steps of one contraction: enough to pay, few enough for the table of a sample to stay small."""
+    entries = max(1, max(side.numel() for side in like) // len(like[1]))
+    longest = LONGEST if rule.trace.linear and rule.trace.clamp_range is None else min(CERTAIN, LONGEST)
+    return max(FOLD, min(longest, TABLE // entries))
