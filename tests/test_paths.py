@@ -13,6 +13,7 @@ from snn_plasticity.plasticity import dense, sparse, sweeps
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
 from snn_plasticity.plasticity.paths import folding, past, running
+from snn_plasticity.plasticity.terms import Dense, Spikes, Term
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -476,3 +477,20 @@ def test_a_kernel_may_have_nothing_to_say_about_a_window(path):
     module = EligibilityTraceModule(4, 3, EligibilityConfig(kernel=Silent()), path=path)
     assert torch.equal(module.update_window(pre, post), torch.zeros(2, 3, 4).double())
     assert torch.equal(module.change(1.0), torch.zeros(3, 4).double())
+
+
+@pytest.mark.parametrize("path", ("fold", "auto"))
+def test_a_kernel_that_reckons_with_its_trains_gets_numbers(path):
+    """Also where it derives from one that only passes them on."""
+
+    class Inverted(Rate):
+        def step(self, pre, post, state, dt=1.0):
+            return Coincidence((Pair(post, 1.0 - pre),)), None
+
+        def window(self, pre, post, state, dt=1.0):
+            return [Term(1.0, Spikes(post), Dense(1.0 - pre))], None
+
+    pre, post = trains(20, 2, 4), trains(20, 2, 3)
+    config = EligibilityConfig(kernel=Inverted(), tau_e=15.0, clamp_range=None)
+    plain, fast = (EligibilityTraceModule(4, 3, config, path=which) for which in ("plain", path))
+    torch.testing.assert_close(fast.update_window(pre, post), plain.update_window(pre, post), rtol=1e-12, atol=1e-12)

@@ -16,14 +16,14 @@ element by element, so that `pre` and `post` may have any shape that begins with
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
-from .terms import After, Filtered, Spikes, Term
+from .terms import After, Filtered, Spikes, Term, passes_on
 
 Number = float | Tensor
 
@@ -97,8 +97,6 @@ class Rate:
     torch.Size([1, 3])
     """
 
-    passes_on: ClassVar[bool] = True  # `window` takes booleans: it puts its trains into terms as they are
-
     def init(self, pre: Tensor, post: Tensor) -> None:
         """No memory."""
         return
@@ -107,6 +105,7 @@ class Rate:
         """One step; `dt` does not matter."""
         return Coincidence((Pair(post, pre),)), None
 
+    @passes_on
     def window(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[list[Term], None]:
         """Many steps (T, B, ...) at once."""
         return [Term(1.0, Spikes(post), Spikes(pre))], None
@@ -133,7 +132,6 @@ class PairSTDP:
     a_plus: Number = 1.0
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
-    passes_on: ClassVar[bool] = True  # as in `Rate`
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
@@ -148,6 +146,7 @@ class PairSTDP:
         ltp, ltd = Pair(self.a_plus * post, x_seen), Pair(self.a_minus * y_seen, pre)
         return Coincidence((ltp,), (ltd,)), SpikeTraces(x, y)
 
+    @passes_on
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], After[SpikeTraces]] | None:
@@ -173,7 +172,6 @@ class SymmetricSTDP:
     a_plus: Number = 1.0
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
-    passes_on: ClassVar[bool] = True  # as in `Rate`
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
@@ -185,6 +183,7 @@ class SymmetricSTDP:
         coincidence, state = pair.step(pre, post, state, dt)
         return Coincidence(coincidence.ltp + coincidence.ltd), state
 
+    @passes_on
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], After[SpikeTraces]] | None:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import filters
@@ -84,7 +85,7 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
     met = [
         Met(way.lead, _met(way, ends[:, k], size).view(x.shape[1:]))
         for k, way in enumerate(far)
-        if way.direction < 0 and way.lead is not None
+        if way.direction == BACKWARD and way.lead is not None
     ]
     return table.view(blocks * size, *x.shape[1:])[:steps], met
 
@@ -98,7 +99,7 @@ def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
     """Gains of each sample or of all, (B or 1, blocks, size), zero behind the last step."""
     rows = gains.T if gains.dim() > 1 else gains.unsqueeze(0)
     behind = blocks * size - rows.shape[1]
-    rows = torch.nn.functional.pad(rows, (0, behind)) if behind else rows
+    rows = F.pad(rows, (0, behind)) if behind else rows
     return rows.reshape(rows.shape[0], blocks, size)
 
 
@@ -139,10 +140,8 @@ def _left(a: float, blocks: int, dtype: torch.dtype, device: torch.device) -> Te
 @lru_cache(maxsize=64)
 def _between(a: float, blocks: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What a block leaves to each later one, a^(later − 1 − block)."""
-    lag = torch.arange(blocks, dtype=torch.float64)
-    lag = lag[:, None] - lag[None, :]
-    left = torch.tensor(a, dtype=torch.float64) ** (lag - 1.0).clamp(min=0.0)
-    return torch.where(lag >= 1.0, left, 0.0).to(device, dtype)
+    triangle, _ = filters.powers(a, False, blocks, dtype, device)
+    return F.pad(triangle[:-1], (0, 0, 1, 0))
 
 
 def _lay_out(x: Tensor, size: int, room: Tensor) -> None:

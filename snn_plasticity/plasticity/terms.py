@@ -16,6 +16,14 @@ from torch import Tensor
 
 from . import filters
 
+Window = TypeVar("Window", bound=Callable)
+
+
+def passes_on(window: Window) -> Window:
+    """Mark a kernel's `window` that puts its trains into terms as they are, so that booleans may be given to it."""
+    window.passes_on = True  # type: ignore[attr-defined]
+    return window
+
 
 class Spikes(NamedTuple):
     """Trains (T, B, ...), mostly zeros: numbers or booleans."""

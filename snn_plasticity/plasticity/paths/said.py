@@ -24,8 +24,8 @@ class Windowed(Protocol):
     def window(self, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any] | None:
         """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them; None where it cannot.
 
-        The state may be a function that makes it, given what tells the trace after the window of a `Filtered` side. A
-        kernel with `passes_on = True` is given booleans where all spikes are ones.
+        The state may be a function that makes it, given what tells the trace after the window of a `Filtered` side.
+        Booleans are given, where all spikes are ones, to a method that is marked with `passes_on`.
         """
         ...
 
@@ -45,8 +45,9 @@ class Said:
         self._scratch, self._dtype, self._length = Scratch(), dtype, len(pre)
         self._made: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
-        taken = (pre, post) if getattr(kernel, "passes_on", False) else (self.numbers(pre), self.numbers(post))
-        said = kernel.window(*taken, state, dt) if isinstance(kernel, Windowed) else None
+        window = kernel.window if isinstance(kernel, Windowed) else _nothing
+        taken = (pre, post) if hasattr(window, "passes_on") else (self.numbers(pre), self.numbers(post))
+        said = window(*taken, state, dt)
         if said is None:
             taken = self.numbers(pre), self.numbers(post)
             said = _step_by_step(kernel, *taken, state, dt)
@@ -101,6 +102,10 @@ class Said:
     def trains(self, side: Tensor) -> Trains:
         """Raw spikes of a term as sparse matrices."""
         return self._trains.setdefault(id(side), Trains(side, self._dtype))
+
+
+def _nothing(*window: object) -> None:
+    """What a kernel says of a window that it can only be asked about step by step."""
 
 
 def _step_by_step(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:
