@@ -1,10 +1,11 @@
-"""From which density, train and population a sparse product is faster than a dense one."""
+"""From which density, train and population the library's faster ways are faster: sparse products and sweeps."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import results
 import torch
@@ -13,11 +14,12 @@ from tqdm import tqdm
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense
+from snn_plasticity.plasticity.paths import folding
 from snn_plasticity.plasticity.sparse import DENSITY, SIZE, Trains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N
-SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256)
+SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
 HEADER = ("trains, and table", "sparse is faster below a density of")
 STEPS = 64
 NARROW = (10, 20, 30, 50, 80, 100, 150, 200)  # neurons of the smaller population
@@ -37,7 +39,7 @@ def report(quick: bool) -> str:
     narrow = (
         f"Between 1000 neurons and a few, the sparse product is faster from {found} on; the library: {dense.NARROW}."
     )
-    return "\n\n".join([text, results.table(HEADER, rows), end, narrow])
+    return "\n\n".join([text, results.table(HEADER, rows), end, narrow, _sweeps(quick)])
 
 
 def density_of(steps: int, n: int) -> float | None:
@@ -66,11 +68,22 @@ def _from_here_on(tried: Sequence[int], won: list[bool]) -> int | None:
 def narrow_of(*, to: bool, quick: bool) -> int | None:
     """The size of the smaller population from which sparse stays faster, for the change of a window."""
     tried = NARROW[::3] if quick else NARROW
-    return _from_here_on(tried, [_narrow_ratio(*((1000, n) if to else (n, 1000))) > 1 for n in tried])
+    won = [_advantage(dense, *((1000, n) if to else (n, 1000)), batch=8, steps=128) > 1 for n in tried]
+    return _from_here_on(tried, won)
 
 
-def _narrow_ratio(n_pre: int, n_post: int, batch: int = 8, steps: int = 128) -> float:
-    """Dense time over sparse time of the weight change of a window at 5 %."""
+def _sweeps(quick: bool) -> str:
+    """From how many neurons on one sweep is faster than a filter after the other, with gains of each sample."""
+    tried = SIZES[4::2] if quick else SIZES[3:]
+    least = _from_here_on(tried, [_advantage(folding, n, n, batch=64, steps=64) > 1 for n in tried])
+    found = f"from {least} neurons on" if least else f"at none of up to {tried[-1]} neurons"
+    return (
+        f"With rewards of each sample and step, a sweep is faster than filters {found}; the library: {folding.NARROW}."
+    )
+
+
+def _advantage(where: ModuleType, n_pre: int, n_post: int, *, batch: int, steps: int) -> float:
+    """How many times faster the weight change of a window at 5 % is where no population counts as narrow."""
     generator = torch.Generator().manual_seed(0)
     pre, post = ((torch.rand(steps, batch, n, generator=generator) < 0.05).float() for n in (n_pre, n_post))
     mod = torch.randn(steps, batch, generator=generator)
@@ -80,13 +93,13 @@ def _narrow_ratio(n_pre: int, n_post: int, batch: int = 8, steps: int = 128) -> 
         traces.reset()
         traces.modulate_window(pre, post, mod)
 
-    used, times = dense.NARROW, {}
+    used, times = where.NARROW, []
     try:
-        for name, dense.NARROW in (("sparse", 0), ("dense", 10**9)):
-            times[name] = _seconds(change)
+        for where.NARROW in (10**9, 0):
+            times.append(_seconds(change))
     finally:
-        dense.NARROW = used
-    return times["dense"] / times["sparse"]
+        where.NARROW = used
+    return times[0] / times[1]
 
 
 def _ratio(steps: int, n: int, density: float) -> float:
