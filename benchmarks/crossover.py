@@ -19,7 +19,8 @@ from snn_plasticity.plasticity.sparse import DENSITY, SIZE, Trains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N
-SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
+SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256)
+WIDE = (64, 96, 128, 192, 256, 384, 512)
 HEADER = ("trains, and table", "sparse is faster below a density of")
 STEPS = 64
 NARROW = (10, 20, 30, 50, 80, 100, 150, 200)  # neurons of the smaller population
@@ -74,8 +75,8 @@ def narrow_of(*, to: bool, quick: bool) -> int | None:
 
 def _sweeps(quick: bool) -> str:
     """From how many neurons on one sweep is faster than a filter after the other, with gains of each sample."""
-    tried = SIZES[4::2] if quick else SIZES[3:]
-    least = _from_here_on(tried, [_advantage(folding, n, n, batch=64, steps=64) > 1 for n in tried])
+    tried = WIDE[::2] if quick else WIDE
+    least = _from_here_on(tried, [_advantage(folding, n, n, batch=32, steps=256) > 1 for n in tried])
     found = f"from {least} neurons on" if least else f"at none of up to {tried[-1]} neurons"
     return (
         f"With rewards of each sample and step, a sweep is faster than filters {found}; the library: {folding.NARROW}."

@@ -25,7 +25,7 @@ from ..sweeps import BACKWARD, FORWARD, Met, Way, sweep
 from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
-NARROW = 192  # neurons from which a sweep with gains of its own for each sample is faster than filters
+NARROW = 256  # neurons from which a sweep with gains of its own for each sample is faster than filters
 NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
 
 
