@@ -9,7 +9,7 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense, sparse, sweeps
+from snn_plasticity.plasticity import bits, dense, sparse, sweeps
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
 from snn_plasticity.plasticity.paths import folding, past, running
@@ -354,17 +354,17 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
 @pytest.mark.parametrize("piece", (7, 1 << 17))
 def test_only_zeros_and_ones_are_spikes(dtype, piece, monkeypatch):
-    monkeypatch.setattr(sparse, "PIECE", piece)
+    monkeypatch.setattr(bits, "PIECE", piece)
     spikes = trains(20, 3, 30, seed=1).to(dtype)
-    assert torch.equal(sparse.bits_of(spikes), spikes.bool())
-    assert torch.equal(sparse.bits_of(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
-    assert torch.equal(sparse.bits_of(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
+    assert torch.equal(bits.bits_of(spikes), spikes.bool())
+    assert torch.equal(bits.bits_of(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
+    assert torch.equal(bits.bits_of(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
     for odd in (0.5, 2.0, -1.0, 1e-30, 1e-42, 1.0 - 1e-7, 1.0 + 3e-7, float("nan"), float("inf")):
         for number in (1, 600):
             other = spikes.clone()
             other.view(-1)[torch.randperm(other.numel())[:number]] = odd
-            assert sparse.bits_of(other) is None
-    assert sparse.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None
+            assert bits.bits_of(other) is None
+    assert bits.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
@@ -372,10 +372,10 @@ def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
     spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
     for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
         rooms = torch.empty(2, 3, 30, dtype=torch.bool)
-        assert sparse.bits_into(rooms, 1, given)
+        assert bits.bits_into(rooms, 1, given)
         assert torch.equal(rooms[1], spikes.bool())
     for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
-        assert not sparse.bits_into(torch.empty(1, 3, 30, dtype=torch.bool), 0, torch.where(spikes > 0, odd, spikes))
+        assert not bits.bits_into(torch.empty(1, 3, 30, dtype=torch.bool), 0, torch.where(spikes > 0, odd, spikes))
 
 
 def test_the_memory_of_an_episode_is_used_again_and_nothing_else():

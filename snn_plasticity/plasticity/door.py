@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_finite, require_real
+from .bits import bits_of
 from .geometry import Geometry
 from .paths.running import PATHS
 from .rule import EligibilityRule
-from .sparse import bits_of
 
 
 def check_spikes(

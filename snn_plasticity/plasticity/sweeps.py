@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import filters
+from .bits import countable
 from .scratch import Scratch
 
 STEPS = range(16, 25)  # of a block: as many as leave the last one full, or nearly so
@@ -146,7 +147,7 @@ def _between(a: float, blocks: int, dtype: torch.dtype, device: torch.device) ->
 
 def _lay_out(x: Tensor, size: int, room: Tensor) -> None:
     """The trains of some samples in blocks, (blocks, size, B, N), zero behind the last step."""
-    x = (x.view(torch.uint8) if x.dtype == torch.bool else x).flatten(2)
+    x = countable(x).flatten(2)
     whole, rest = divmod(x.shape[0], size)
     if whole:
         room[:whole, :size].copy_(x[: whole * size].unflatten(0, (whole, size)))

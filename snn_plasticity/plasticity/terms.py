@@ -16,10 +16,10 @@ from torch import Tensor
 
 from . import filters
 
-Window = TypeVar("Window", bound=Callable)
+Method = TypeVar("Method", bound=Callable)
 
 
-def passes_on(window: Window) -> Window:
+def passes_on(window: Method) -> Method:
     """Mark a kernel's `window` that puts its trains into terms as they are, so that booleans may be given to it."""
     window.passes_on = True  # type: ignore[attr-defined]
     return window

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from .. import filters, traces
+from ..bits import numbers_of
 from ..dense import Dense
 from ..edges import Edges
-from ..sparse import numbers_of
 from .certificate import failing_rows
 from .clamped import through_
 from .folding import fold_

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from .. import filters
+from ..bits import countable
 from ..kernels import Kernel
 from ..scratch import Scratch
 from ..sparse import Trains
@@ -78,8 +79,7 @@ class Said:
         if trains.dtype == self._dtype:
             return trains
         if id(trains) not in self._made:
-            given = trains.view(torch.uint8) if trains.dtype == torch.bool else trains  # faster than from booleans
-            self._made[id(trains)] = trains, self._scratch.like(trains, self._dtype).copy_(given)
+            self._made[id(trains)] = trains, self._scratch.like(trains, self._dtype).copy_(countable(trains))
         return self._made[id(trains)][1]
 
     def only(self, terms: list[Term]) -> Said:
