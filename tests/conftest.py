@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, Window
+from snn_plasticity.plasticity.kernels import Coincidence
 
 torch.set_num_threads(1)
 
@@ -63,6 +64,12 @@ def trains(*shape: int, seed: int = 0, rate: float = 0.3, dtype: torch.dtype = t
     """Bernoulli spike trains (T, B, ...)."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(*shape, generator=generator) < rate).to(dtype)
+
+
+def product(coincidence: Coincidence) -> torch.Tensor:
+    """f of a full matrix, (B, N_post, N_pre), written out."""
+    signed = [(1.0, pair) for pair in coincidence.ltp] + [(-1.0, pair) for pair in coincidence.ltd]
+    return sum(sign * torch.einsum("bo,bi->boi", *pair) for sign, pair in signed)  # type: ignore[return-value]
 
 
 def layer_and_trains(name: str, steps: int = 6, batch: int = 3, dtype: torch.dtype = torch.float64):

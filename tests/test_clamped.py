@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import CONVENTIONS, settings, trains
+from conftest import CONVENTIONS, product, settings, trains
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import traces
 from snn_plasticity.plasticity.dense import Dense
-from snn_plasticity.plasticity.kernels import Coincidence, PairSTDP
+from snn_plasticity.plasticity.kernels import PairSTDP
 from snn_plasticity.plasticity.named_kernels import kernel_of
 from snn_plasticity.plasticity.paths import clamped, leaps
 from snn_plasticity.plasticity.paths.said import Said
@@ -27,11 +27,6 @@ def _everything_is_large_enough(monkeypatch):
     monkeypatch.setattr(clamped, "CROWDED", 1.0)
     monkeypatch.setattr(clamped, "OFTEN", 10.0)
     monkeypatch.setattr(leaps, "ROWS", 4)  # several blocks of rows
-
-
-def product(coincidence: Coincidence) -> torch.Tensor:
-    signed = [(1.0, pair) for pair in coincidence.ltp] + [(-1.0, pair) for pair in coincidence.ltd]
-    return sum(sign * torch.einsum("bo,bi->boi", *pair) for sign, pair in signed)  # type: ignore[return-value]
 
 
 def stepped(kernel, trace, pre, post, e):

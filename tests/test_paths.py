@@ -24,6 +24,7 @@ def _small_limits(monkeypatch):
     """Fold often, and as narrow sparse matrices, so that short stories meet every branch; in foul memory."""
     monkeypatch.setattr(running, "FOLD", 7)
     monkeypatch.setattr(running, "LONGEST", 7)
+    monkeypatch.setattr(running, "CERTAIN", 7)
     monkeypatch.setattr(past, "PIECE", 70)
     monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(dense, "WIDTHS", (16, 16))
@@ -31,7 +32,6 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(sweeps, "STEPS", range(3, 5))
     monkeypatch.setattr(sweeps, "ROOM", 40)
     monkeypatch.setattr(folding, "NARROW", 4)
-    monkeypatch.setattr(dense, "TILE", 16 * 64)
     monkeypatch.setattr(sparse, "SIZE", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from snn_plasticity.plasticity import filters, sweeps
 from snn_plasticity.plasticity.scratch import Scratch
-from snn_plasticity.plasticity.sweeps import BACKWARD, FORWARD, HERE, Way, sweep
+from snn_plasticity.plasticity.sweeps import Way, sweep
 
 
 def one_by_one(x, gains, ways):
@@ -19,20 +19,18 @@ def one_by_one(x, gains, ways):
     gains = gains.view(*gains.shape, *[1] * (x.dim() - gains.dim()))
     total, met = torch.zeros_like(x), []
     for way in ways:
-        if way.direction == FORWARD:
+        if not way.back:
             total += way.scale * gains * filters.forward(x, way.decay, way.lead, exclusive=way.exclusive)
-        elif way.direction == BACKWARD:
-            total += way.scale * filters.backward(gains * x, way.decay, exclusive=way.exclusive)
-            if way.lead is not None:
-                met.append(way.decay * way.scale * filters.backward(gains * x, way.decay)[0])
-        else:
-            total += way.scale * gains * x
+            continue
+        total += way.scale * filters.backward(gains * x, way.decay, exclusive=way.exclusive)
+        if way.lead is not None:
+            met.append(way.decay * way.scale * filters.backward(gains * x, way.decay)[0])
     return total, met
 
 
 decays = st.sampled_from((0.0, 0.5, 0.95, 1.0))
 ways_of = st.lists(
-    st.tuples(st.floats(-2.0, 2.0), st.sampled_from((FORWARD, BACKWARD, HERE)), decays, st.booleans(), st.booleans()),
+    st.tuples(st.floats(-2.0, 2.0), decays, st.booleans(), st.booleans(), st.booleans()),
     min_size=1,
     max_size=4,
 )
@@ -53,10 +51,7 @@ def test_a_sweep_is_the_sum_of_its_ways(drawn, steps, batch, per_sample, binary,
     x = x if binary else x * torch.randn(x.shape, generator=generator).double()
     gains = torch.randn(*((steps, batch) if per_sample else (steps,)), generator=generator).double()
     lead = torch.randn(batch, 6, generator=generator).double()
-    ways = [
-        Way(scale) if direction == HERE else Way(scale, direction, decay, exclusive, lead if led else None)
-        for scale, direction, decay, exclusive, led in drawn
-    ]
+    ways = [Way(scale, decay, exclusive, lead if led else None, back) for scale, decay, exclusive, led, back in drawn]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweeps, "ROOM", room)
         got, met = sweep(x.bool() if binary else x, gains, ways, scratch := Scratch())
@@ -70,7 +65,7 @@ def test_a_sweep_is_the_sum_of_its_ways(drawn, steps, batch, per_sample, binary,
 
 def test_positions_and_single_precision():
     x, gains = trains(50, 2, 24, rate=0.2, dtype=torch.float32).view(50, 2, 4, 6), torch.randn(50, 2)
-    ways = [Way(1.0, FORWARD, 0.95, True), Way(-0.5, BACKWARD, 0.9)]
+    ways = [Way(1.0, 0.95, exclusive=True), Way(-0.5, 0.9, back=True)]
     got, _ = sweep(x, gains, ways, Scratch())
     assert got.shape == x.shape
     torch.testing.assert_close(got, one_by_one(x, gains, ways)[0], rtol=1e-4, atol=1e-5)
@@ -78,7 +73,7 @@ def test_positions_and_single_precision():
 
 def test_what_lies_behind_the_last_step_does_not_matter():
     """Memory that is handed out again may hold anything."""
-    x, gains, ways = trains(17, 2, 5), torch.ones(17).double(), [Way(1.0, FORWARD, 0.5), Way(1.0, BACKWARD, 0.5)]
+    x, gains, ways = trains(17, 2, 5), torch.ones(17).double(), [Way(1.0, 0.5), Way(1.0, 0.5, back=True)]
     expected = one_by_one(x, gains, ways)[0]
     for _ in range(2):
         got, _ = sweep(x, gains, ways, scratch := Scratch())

@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 import torch
-from conftest import CONVENTIONS, KERNELS, settings, trains
+from conftest import CONVENTIONS, KERNELS, product, settings, trains
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import Convention
 from snn_plasticity.plasticity import traces
-from snn_plasticity.plasticity.kernels import Coincidence, PairSTDP
+from snn_plasticity.plasticity.kernels import PairSTDP
 from snn_plasticity.plasticity.named_kernels import kernel_of
 from snn_plasticity.plasticity.paths import tropical
 from snn_plasticity.plasticity.paths.said import Said
@@ -28,11 +28,6 @@ def _everything_is_large_enough(monkeypatch):
     monkeypatch.setattr(tropical, "SMALL", 0)
     monkeypatch.setattr(tropical, "BLOCK", 40)  # several blocks of rows
     monkeypatch.setattr(tropical, "TIED", 3)
-
-
-def product(coincidence: Coincidence) -> torch.Tensor:
-    signed = [(1.0, pair) for pair in coincidence.ltp] + [(-1.0, pair) for pair in coincidence.ltd]
-    return sum(sign * torch.einsum("bo,bi->boi", *pair) for sign, pair in signed)  # type: ignore[return-value]
 
 
 def stepped(kernel, trace, pre, post, e, dt=1.0):

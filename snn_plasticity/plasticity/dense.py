@@ -97,11 +97,10 @@ class Dense(SmallProducts):
     def contracted(self, product: Product) -> Tensor:
         """Σ_t Σ_b post ⊗ pre, a new tensor; the sparse product is one already."""
         product = self._in_a_row(product)
-        if not self._sparsely(product):
+        small = product.table.shape[:2].numel() * WIDTHS[1] <= TILE
+        if not small or not self._sparsely(product):
             return super().contracted(product)
         bags, table = _sparse_factors(product, apart=False)
-        if len(table) * WIDTHS[1] > TILE:
-            return super().contracted(product)
         found = bags.times(table)
         return found if product.sparse == "post" else found.T.contiguous()
 
@@ -110,9 +109,10 @@ class Dense(SmallProducts):
         if product.post.dim() == 3:
             return product
         post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
-        own = {"post": post, "pre": pre}.get(product.sparse or "")
+        if product.trains is None:
+            return Product(post, pre)
         return Product(
-            post, pre, product.sparse, None if own is None else Trains(own, product.trains and product.trains.dtype)
+            post, pre, product.sparse, Trains(post if product.sparse == "post" else pre, product.trains.dtype)
         )
 
     def _sparsely(self, product: Product) -> bool:

@@ -33,6 +33,7 @@ class Trains:
 
     def __init__(self, there: Tensor, dtype: torch.dtype | None = None) -> None:
         self.there, self.dtype = there, dtype or there.dtype
+        self._counts: dict[int, Tensor] = {}
 
     @property
     def binary(self) -> bool:
@@ -54,6 +55,11 @@ class Trains:
 
     def counts(self, steps: int) -> Tensor:
         """Spikes in every so many steps, at most `BYTE`: (⌈T / steps⌉, B, N)."""
+        if steps not in self._counts:
+            self._counts[steps] = self._counted(steps)
+        return self._counts[steps]
+
+    def _counted(self, steps: int) -> Tensor:
         if not self.binary or not self.there.is_cpu:
             return torch.stack([part.sum(0, dtype=self.dtype) for part in self.there.split(steps)])
         parts = (part.numpy().view(np.uint8) for part in self.there.split(steps))

@@ -1,11 +1,10 @@
 """Filters forward and back, with gains, in one pass over a window: a semiseparable matrix times its trains.
 
     out_t = Σ_ways scale · r_t        r_t = G_t · (x_t + a x_{t−1} + a² x_{t−2} + …)                 forward
-                                      r_t = G_t x_t + a G_{t+1} x_{t+1} + a² G_{t+2} x_{t+2} + …     backward
-                                      r_t = G_t · x_t                                                here
+                                      r_t = G_t x_t + a G_{t+1} x_{t+1} + a² G_{t+2} x_{t+2} + …     back
 
-Within a block of steps all ways are one small matrix. It has one more column for each way that comes from further than
-the block: what enters from there is known from the ends of all blocks, which are few.
+Within a block of steps all ways are one small matrix, with one more column for each way: what enters from further away
+is known from the ends of all blocks, which are few.
 """
 
 from __future__ import annotations
@@ -25,26 +24,20 @@ from .scratch import Scratch
 
 STEPS = range(16, 25)  # of a block: as many as leave the last one full, or nearly so
 ROOM = 1 << 18  # entries that are worked on together: few enough for a cache
-FORWARD, BACKWARD, HERE = 1, -1, 0
 
 
 class Way(NamedTuple):
-    """One summand of a sweep; exclusive: without this step's own x.
+    """One summand of a sweep, forward or `back`; exclusive: without this step's own x.
 
     `lead` (B, ...) is a trace before the window: of x on the way forward; on the way back of what the sum is to be
     multiplied with, so that it meets all that is yet to come.
     """
 
     scale: float
-    direction: int = HERE
-    decay: float = 0.0
+    decay: float
     exclusive: bool = False
     lead: Tensor | None = None
-
-    @property
-    def far(self) -> bool:
-        """Whether it reaches other steps."""
-        return self.direction != HERE
+    back: bool = False
 
 
 class Met(NamedTuple):
@@ -64,29 +57,29 @@ def sweep(x: Tensor, gains: Tensor, ways: Sequence[Way], scratch: Scratch) -> tu
         scratch: whose memory to use.
 
     >>> x, gains = torch.tensor([[[1.0]], [[0.0]], [[2.0]]]), torch.tensor([1.0, 10.0, 100.0])
-    >>> ways = [Way(1.0, FORWARD, 0.5), Way(1.0, BACKWARD, 0.5, exclusive=True)]
+    >>> ways = [Way(1.0, 0.5), Way(1.0, 0.5, exclusive=True, back=True)]
     >>> sweep(x, gains, ways, Scratch())[0].flatten()
     tensor([ 51., 105., 225.])
     """
     steps, batch, *rest = x.shape
-    size, n, far = _size(steps), math.prod(rest), [way for way in ways if way.far]
+    size, n = _size(steps), math.prod(rest)
     blocks, together = math.ceil(steps / size), min(batch, max(1, ROOM // (steps * n)))
     matrix, weights = _matrices(ways, _in_blocks(gains, size, blocks))
-    room = scratch.shaped(gains, blocks, size + len(far), together, n)
-    ends, table = (scratch.shaped(gains, blocks, rows, batch, n) for rows in (len(far), size))
+    room = scratch.shaped(gains, blocks, size + len(ways), together, n)
+    ends, table = (scratch.shaped(gains, blocks, rows, batch, n) for rows in (len(ways), size))
     for start in range(0, batch, together):
         here = slice(start, start + together)
         own = slice(None) if gains.dim() == 1 else here
         entries, left = room[:, :, : min(together, batch - start)], ends[:, :, here]
         _lay_out(x[:, here], size, entries)
         _times(weights[own], entries[:, :size], left)
-        for k, way in enumerate(far):
+        for k, way in enumerate(ways):
             _enter(way, here, size, left[:, k], entries[:, size + k])
         _times(matrix[own], entries, table[:, :, here])
     met = [
         Met(way.lead, _met(way, ends[:, k], size).view(x.shape[1:]))
-        for k, way in enumerate(far)
-        if way.direction == BACKWARD and way.lead is not None
+        for k, way in enumerate(ways)
+        if way.back and way.lead is not None
     ]
     return table.view(blocks * size, *x.shape[1:])[:steps], met
 
@@ -105,31 +98,30 @@ def _in_blocks(gains: Tensor, size: int, blocks: int) -> Tensor:
 
 
 def _matrices(ways: Sequence[Way], gains: Tensor) -> tuple[Tensor, Tensor]:
-    """What a block makes of its steps and of what enters it; and what it adds to what leaves it, for each far way."""
-    size, far = gains.shape[2], sum(way.far for way in ways)
-    matrix, weights = gains.new_zeros(*gains.shape, size + far), gains.new_empty(*gains.shape[:2], far, size)
-    within, k = matrix[..., :size], 0
-    for way in ways:
-        triangle, entering, leaving = _powers(way.decay, way.exclusive, way.direction, size, gains.dtype, gains.device)
-        within.addcmul_(gains.unsqueeze(2 if way.direction == BACKWARD else 3), triangle, value=way.scale)
-        if way.direction == BACKWARD:
+    """What a block makes of its steps and of what enters it; and what it adds to what leaves it, for each way."""
+    size = gains.shape[2]
+    matrix = gains.new_zeros(*gains.shape, size + len(ways))
+    weights, within = gains.new_empty(*gains.shape[:2], len(ways), size), matrix[..., :size]
+    for k, way in enumerate(ways):
+        triangle, entering, leaving = _powers(way.decay, way.exclusive, way.back, size, gains.dtype, gains.device)
+        within.addcmul_(gains.unsqueeze(2 if way.back else 3), triangle, value=way.scale)
+        if way.back:
             torch.mul(gains, leaving, out=weights[..., k, :])
             matrix[..., size + k] = entering * way.scale
-        elif way.far:
+        else:
             weights[..., k, :] = leaving
             torch.mul(gains, entering * way.scale, out=matrix[..., size + k])
-        k += way.far
     return matrix, weights
 
 
 @lru_cache(maxsize=64)
 def _powers(
-    a: float, exclusive: bool, direction: int, size: int, dtype: torch.dtype, device: torch.device
+    a: float, exclusive: bool, back: bool, size: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Within a block the triangle; of what enters it a, a², … in the order of the way; to what leaves it …, a, 1."""
     triangle, entering = filters.powers(a, exclusive, size, dtype, device)
     leaving = filters.ages(a, size, dtype, device)
-    return (triangle.T, entering.flip(0), leaving.flip(0)) if direction == BACKWARD else (triangle, entering, leaving)
+    return (triangle.T, entering.flip(0), leaving.flip(0)) if back else (triangle, entering, leaving)
 
 
 @lru_cache(maxsize=64)
@@ -173,8 +165,8 @@ def _enter(way: Way, here: slice, size: int, ends: Tensor, out: Tensor) -> None:
     """What enters each block of some samples, from all that the ones before it (or behind it) left, and the lead."""
     step, blocks, width = way.decay**size, out.shape[0], math.prod(out.shape[1:])
     between, entering = _between(step, blocks, out.dtype, out.device), out.view(blocks, width)
-    torch.mm(between if way.direction == FORWARD else between.T, ends.reshape(blocks, width), out=entering)
-    if way.lead is not None and way.direction == FORWARD:
+    torch.mm(between.T if way.back else between, ends.reshape(blocks, width), out=entering)
+    if way.lead is not None and not way.back:
         entering.addr_(_left(step, blocks, out.dtype, out.device), way.lead[here].reshape(-1).to(out.dtype))
 
 

@@ -30,19 +30,11 @@ class Spikes(NamedTuple):
 
     trains: Tensor
 
-    def values(self) -> Tensor:
-        """The trains."""
-        return self.trains
-
 
 class Dense(NamedTuple):
     """Anything (T, B, ...)."""
 
     tensor: Tensor
-
-    def values(self) -> Tensor:
-        """The tensor."""
-        return self.tensor
 
 
 class Filtered(NamedTuple):

@@ -25,7 +25,7 @@ from ..geometry import Geometry
 from ..product import Product
 from ..scratch import Scratch
 from ..terms import Dense, Filtered, Side, Spikes
-from .folding import products
+from .folding import contract_, products
 from .past import Past
 from .said import Said
 
@@ -43,9 +43,7 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
         refresh: whether e may be looked at, where the running bound is not enough.
     """
     trace = past.rule.trace
-    if trace.clamp_range is None:
-        return None
-    if not said.terms:
+    if trace.clamp_range is None or not said.terms:
         return None
     if not past.rule.geometry.closed_form:
         return past.row_maxima() >= 0.0
@@ -106,9 +104,8 @@ def synapse_bounds(past: Past, said: Said) -> Tensor | None:
     worst = past.like[1].new_zeros(batch, geometry.n_post)
     sums = past.like[1].new_empty(batch, *geometry.shape)
     for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
-        for first, product in enumerate(products(geometry, said.only(terms), gains, scratch)):
-            geometry.contract_(sums, _coarse(product), float(first > 0))
         if terms:
+            contract_(geometry, sums, map(_coarse, products(geometry, said.only(terms), gains, scratch)), 0.0)
             worst = torch.maximum(worst, geometry.row_maxima(sums))
     return worst
 

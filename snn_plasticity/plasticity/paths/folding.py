@@ -11,8 +11,8 @@ to the other side, where all terms with the same spikes become one table, and th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..geometry import Geometry, scaled_
 from ..product import Product
 from ..scratch import Scratch
 from ..sparse import Trains
-from ..sweeps import BACKWARD, FORWARD, Met, Way, sweep
+from ..sweeps import Met, Way, sweep
 from ..terms import Dense, Filtered, Side, Spikes, Term
 from .said import Said
 
@@ -45,12 +45,12 @@ def fold_(geometry: Geometry, out: Tensor, said: Said, gains: Tensor, beta: floa
     shared, scratch = out.dim() == len(geometry.shape), Scratch()
     found = list(products(geometry, said, gains, scratch))
     if shared or len(out) == 1:
-        _contract_(geometry, out, found, beta)
+        contract_(geometry, out, found, beta)
         return
     count = max(1, NEAR // math.prod(geometry.shape))
     for start in range(0, len(out), count):
         samples = slice(start, start + count)
-        _contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
+        contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
 
 
 def folded(geometry: Geometry, said: Said, gains: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def folded(geometry: Geometry, said: Said, gains: Tensor) -> Tensor:
     if not found:
         return gains.new_zeros(geometry.shape)
     out = geometry.contracted(found[0])
-    _contract_(geometry, out, found[1:], 1.0)
+    contract_(geometry, out, found[1:], 1.0)
     return out
 
 
@@ -81,8 +81,8 @@ def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) ->
             yield _plain(geometry, said, term, gains, scratch)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
-        with_others = id(other.trains) if _sweeps(own, other, gains) else nth  # type: ignore[union-attr]
-        groups.setdefault((side, id(own.trains), with_others), []).append(_Faced(term.scale, own, other))  # type: ignore
+        together = id(other.trains) if _sweeps(other, own, gains) else nth
+        groups.setdefault((side, id(own.trains), together), []).append(_Faced(term.scale, own, other))  # type: ignore
     merged: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
     for key, terms in groups.items():
         table, met = _table(geometry, said, terms, gains, scratch)
@@ -95,20 +95,20 @@ def products(geometry: Geometry, said: Said, gains: Tensor, scratch: Scratch) ->
         yield _ordered(side, own, table)._replace(sparse=side, trains=spikes)
 
 
-def _sweeps(own: Side, other: Side, gains: Tensor) -> bool:
-    """Whether a term is a way of a sweep: at most one filter, and gains that all neurons share."""
-    if isinstance(other, Dense) or gains.dim() == 3 or isinstance(own, Filtered) + isinstance(other, Filtered) > 1:
+def _sweeps(other: Side, own: Side, gains: Tensor) -> TypeGuard[Spikes | Filtered]:
+    """Whether a term is a way of a sweep over `other`: it has one filter, and gains that all neurons share."""
+    if isinstance(other, Dense) or isinstance(own, Filtered) == isinstance(other, Filtered):
         return False
-    return gains.dim() == 1 or gains.shape[1] == 1 or other.trains[0, 0].numel() >= NARROW
+    each = gains.dim() == 2 and gains.shape[1] > 1  # gains of its own for each sample
+    return gains.dim() < 3 and (not each or other.trains[0, 0].numel() >= NARROW)
 
 
 def _table(
     geometry: Geometry, said: Said, terms: list[_Faced], gains: Tensor, scratch: Scratch
 ) -> tuple[Tensor, list[Met]]:
     """What the spikes of these terms' own side are to be multiplied with; and what meets the leads of their filters."""
-    (scale, own, other), *more = terms
-    swept = _sweeps(own, other, gains)
-    if not isinstance(other, Dense) and swept and (more or isinstance(own, Filtered) or isinstance(other, Filtered)):
+    scale, own, other = terms[0]
+    if _sweeps(other, own, gains):
         return sweep(said.trains(other.trains).there, gains, [_way(term) for term in terms], scratch)
     table = _gained(geometry, said.values(other), scale * gains, scratch)
     if not isinstance(own, Filtered):
@@ -119,14 +119,13 @@ def _table(
 
 def _way(term: _Faced) -> Way:
     """A filter on the spikes' own side moves to the other one and works backwards there."""
-    if isinstance(term.own, Filtered):
-        return Way(term.scale, BACKWARD, term.own.decay, term.own.exclusive, term.own.lead)
-    if isinstance(term.other, Filtered):
-        return Way(term.scale, FORWARD, term.other.decay, term.other.exclusive, term.other.lead)
-    return Way(term.scale)
+    back = isinstance(term.own, Filtered)
+    moved: Filtered = term.own if back else term.other  # type: ignore[assignment]
+    return Way(term.scale, moved.decay, moved.exclusive, moved.lead, back)
 
 
-def _contract_(geometry: Geometry, out: Tensor, found: list[Product], beta: float) -> None:
+def contract_(geometry: Geometry, out: Tensor, found: Iterable[Product], beta: float) -> None:
+    """In place: out ← beta·out + Σ of all products."""
     for product in found:
         geometry.contract_(out, product, beta)
         beta = 1.0

@@ -244,5 +244,5 @@ class RunningTraces:
 def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
     """Steps of one contraction: enough to pay, few enough for the table of a sample to stay small."""
     entries = max(1, max(side.numel() for side in like) // len(like[1]))
-    longest = LONGEST if rule.trace.linear and rule.trace.clamp_range is None else min(CERTAIN, LONGEST)
+    longest = LONGEST if rule.trace.linear and rule.trace.clamp_range is None else CERTAIN
     return max(FOLD, min(longest, TABLE // entries))
