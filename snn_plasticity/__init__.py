@@ -36,6 +36,7 @@ from .neuromodulation import RewardBaseline as RewardBaseline
 from .neuromodulation import TDCritic as TDCritic
 from .neuromodulation import gate_attention as gate_attention
 from .neuromodulation import gate_confidence as gate_confidence
+from .notices import PlasticityWarning as PlasticityWarning
 from .plasticity import Coincidence as Coincidence
 from .plasticity import EligibilityRule as EligibilityRule
 from .plasticity import EligibilityTraceModule as EligibilityTraceModule

@@ -14,7 +14,7 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"decay", "checks", "untracked"},
+    {"decay", "checks", "notices", "untracked"},
     {"conventions"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
@@ -27,8 +27,8 @@ FLOORS = (
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
-FILE_LIMIT = 200  # lines of code: neither blank, nor comment, nor docstring
-FUNCTION_LIMIT = 30
+FILE_LIMIT = 300  # lines of code: neither blank, nor comment, nor docstring
+FUNCTION_LIMIT = 40
 
 
 def parse(path: Path) -> ast.Module:

@@ -1,0 +1,19 @@
+"""What is said aloud without stopping anything: the warning of a step that learns nothing, or less than it seems."""
+
+from __future__ import annotations
+
+import warnings
+
+
+class PlasticityWarning(UserWarning):
+    """Something here cannot learn, cannot be known or changes nothing; the message says what, why and what to do.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", PlasticityWarning)  # in your own tests: silence becomes an error
+    """
+
+
+def notice(message: str, *, stacklevel: int = 2) -> None:
+    """Warn with a `PlasticityWarning`; `stacklevel` counts from the caller, as in `warnings.warn`."""
+    warnings.warn(message, PlasticityWarning, stacklevel=stacklevel + 1)
