@@ -24,9 +24,9 @@ PARTS = {"peers": peers.report, "own": own.report, "edges": edges.report}
 INTRODUCTION = """## Against others
 
 Learning alone, in µs of CPU time per step of the whole batch: pair STDP with an eligibility trace (τ± = 20 steps,
-τ_e = 200), Bernoulli trains at 5 % (1 % for the edge list), a reward for each sample in every step. *Agreed to* is the
-largest difference between both weight changes over the largest change, measured before the clock starts. *Asked* is
-the ratio that has to be reached, and the one aimed at.
+τ_e = 200, A₊ = 0.01, A₋ = 0.0105: no clamp binds), Bernoulli trains at 5 % (1 % for the edge list), a reward for
+each sample in every step. *Agreed to* is the largest difference between both weight changes over the largest change,
+measured before the clock starts. *Asked* is the ratio that has to be reached, and the one aimed at.
 """
 
 

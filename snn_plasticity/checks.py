@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 Signal = float | Tensor
-_is_compiling = getattr(torch.compiler, "is_compiling", torch._utils.is_compiling)  # type: ignore[attr-defined]  # public since 2.3
+_is_compiling = torch.compiler.is_compiling
 
 
 def _readable(tensor: Tensor) -> bool:

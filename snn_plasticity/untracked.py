@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _AS_IT_IS = nullcontext()
-_casting_anywhere = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # an older torch is taken to say yes
+_casting_anywhere = torch._C._is_any_autocast_enabled  # type: ignore[attr-defined]
 
 
 def untracked(like: Tensor) -> AbstractContextManager[object]:
@@ -22,7 +22,7 @@ def untracked(like: Tensor) -> AbstractContextManager[object]:
     if not (torch.is_grad_enabled() or torch.is_inference_mode_enabled()) and _surely_not_casting(like):
         return _AS_IT_IS
     device_type = like.device.type
-    inference, casting = torch.is_inference_mode_enabled(), _autocasting(device_type)
+    inference, casting = torch.is_inference_mode_enabled(), torch.is_autocast_enabled(device_type)
     if not (inference or casting):
         return torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS
     return _outside(inference, device_type if casting else None)
@@ -43,11 +43,3 @@ def _outside(inference: bool, casting: str | None) -> Iterator[None]:
 def _surely_not_casting(like: Tensor) -> bool:
     """Whether autocast is off for a device of a usual kind, as far as one quick question tells (others it forgets)."""
     return (like.is_cpu or like.is_cuda) and not _casting_anywhere()
-
-
-def _autocasting(device_type: str) -> bool:
-    """Whether autocast is on there; torch before 2.4 cannot be asked about one device, and is taken to say yes."""
-    try:
-        return torch.is_autocast_enabled(device_type)
-    except TypeError:
-        return True

@@ -27,7 +27,7 @@ NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))
 def code_blocks(path: Path) -> list[tuple[int, str, str | None]]:
     """Line number and text of every ```python block, with the block of output that follows it, if one does."""
     text = path.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", text, re.S | re.M)
+    blocks = re.finditer(r"^```python\n(.*?)^```\n(?:\n*```\n(.*?)^```)?", text, re.S | re.M)
     return [(text.count("\n", 0, match.start(1)), match.group(1), match.group(2)) for match in blocks]
 
 
@@ -57,7 +57,7 @@ def test_code_blocks_run(
     for line, block, output in code_blocks(path):
         exec(compile("\n" * line + block, str(path), "exec"), module.__dict__)
         printed = capsys.readouterr().out
-        assert output is None or printed.split() == output.split()
+        assert printed.split() == (output or "").split(), f"line {line}: what is printed is not what the page shows"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

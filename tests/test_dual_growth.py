@@ -161,9 +161,8 @@ MIXING = [
     nn.GroupNorm(2, 6),
     nn.GroupNorm(2, 6, affine=False),
     nn.LocalResponseNorm(2),
+    nn.RMSNorm((6, 3)),
 ]
-if hasattr(nn, "RMSNorm"):  # since torch 2.4
-    MIXING.append(nn.RMSNorm((6, 3)))
 
 
 @pytest.mark.parametrize("norm", MIXING, ids=repr)

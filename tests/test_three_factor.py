@@ -162,10 +162,6 @@ def test_the_whole_update_is_differentiable(trace):
     assert torch.isfinite(slope(constants[0].detach()))
 
 
-OLD = torch.__version__.startswith(("2.2", "2.3", "2.4"))
-
-
-@pytest.mark.skipif(OLD, reason="Dynamo cannot build a frozen dataclass before torch 2.5")
 @pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_pure_rule_compiles_into_one_graph(kernel, trace):

@@ -20,7 +20,7 @@ from .tensors import clone, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
-MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, getattr(nn, "RMSNorm", nn.LayerNorm))  # from torch 2.4
+MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
 class Axis(NamedTuple):

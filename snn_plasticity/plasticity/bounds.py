@@ -1,7 +1,7 @@
 """Bounds: a proposed change becomes an allowed weight.
 
     free   w ← w + Δw
-    hard   w ← clamp(w + Δw, low, high)
+    hard   w ← clamp(w + Δw, min(w, low), max(w, high))
     soft   Δw > 0 shrinks by ((high − w)/(high − low))^μ₊,  Δw < 0 by ((w − low)/(high − low))^μ₋,  then as hard
 
 A weight that already lies outside may stay or move inward, never further out; no change means no change.
