@@ -16,6 +16,7 @@ from .affect import ValenceArousalSpace as ValenceArousalSpace
 from .config import EligibilityConfig as EligibilityConfig
 from .config import NeuromodConfig as NeuromodConfig
 from .config import PlasticityConfig as PlasticityConfig
+from .config import PlasticityFullConfig as PlasticityFullConfig
 from .config import ThreeFactorConfig as ThreeFactorConfig
 from .config.affect import AffectiveConfig as AffectiveConfig
 from .config.affect import AffectiveFullConfig as AffectiveFullConfig

@@ -1,20 +1,149 @@
 """Checks at the door: what was read, what was expected, what to do.
 
 Shapes and types are checked everywhere. Values (NaN, ranges) are read only where that costs no device
-synchronisation: on CPU tensors, outside `torch.compile` and outside functorch transforms.
+synchronisation: on CPU tensors, outside `torch.compile` and outside functorch transforms. Numbers and ranges leave as
+plain Python values, whatever they came as: a NumPy scalar, an int, a list.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Signal = float | Tensor
+Kind = TypeVar("Kind")
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 _is_compiling = torch.compiler.is_compiling
+
+
+def shown(value: object) -> str:
+    """A value in a sentence: a tensor or an array by its type and shape, anything else as it is, cut short."""
+    if isinstance(value, Tensor):
+        return f"a Tensor of shape {tuple(value.shape)}, {value.dtype}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}, {value.dtype}"
+    try:
+        text = repr(value)
+    except Exception:  # an object that cannot even be shown
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 120 else f"{text[:110]}… ({type(value).__name__})"
+
+
+def require_kind(name: str, value: object, kind: type[Kind] | tuple[type, ...], how: str) -> Kind:
+    """The value; refused where it is of another kind. `how` says what to give instead."""
+    if isinstance(value, kind):
+        return value  # type: ignore[return-value]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    words = " or ".join(f"{'an' if k.__name__[0] in 'AEIOU' else 'a'} {k.__name__}" for k in kinds)
+    raise TypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; expected {words}. {how}")
+
+
+def require_number(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    infinite: bool = False,
+) -> float:
+    """A real number in `low` .. `high` as a float; NaN is refused, and infinity unless `infinite`."""
+    number = _as_float(value)
+    fits = number is not None and low <= number <= high and (infinite or math.isfinite(number))
+    if number is None or not fits or (open_low and number == low):
+        left = "(" if open_low or (low == -math.inf and not infinite) else "["
+        right = ")" if high == math.inf and not infinite else "]"
+        raise ValueError(f"{name} = {shown(value)}; expected a number in {left}{low:g}, {high:g}{right}.")
+    return number
+
+
+def require_count(name: str, value: object, low: int = 1) -> int:
+    """A whole number from `low` upwards as an int; booleans and fractions are refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value < 2**63:
+        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more.")
+    return int(value)
+
+
+def require_flag(name: str, value: object) -> bool:
+    """True or False; anything that is merely true or false in a condition is refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} = {shown(value)}; expected True or False.")
+    return bool(value)
+
+
+def require_pair(name: str, value: object, *, around_zero: bool = False) -> tuple[float, float]:
+    """Two numbers (low, high) with low < high, as a tuple; with `around_zero`, zero must lie within."""
+    listed = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    sides = tuple(map(_as_float, value)) if listed else ()  # type: ignore[call-overload]
+    if len(sides) != 2 or sides[0] is None or sides[1] is None or not sides[0] < sides[1]:
+        raise ValueError(f"{name} = {shown(value)}; expected a pair (low, high) with low < high, or None.")
+    if around_zero and not sides[0] <= 0.0 <= sides[1]:
+        raise ValueError(
+            f"{name} = {shown(value)} leaves out zero, so that something would change where nothing is asked for; "
+            "expected low <= 0 <= high."
+        )
+    return sides[0], sides[1]
+
+
+def require_callable(name: str, value: object, how: str) -> Callable[..., Any]:
+    """The value; refused where it cannot be called. `how` says from what to what."""
+    if not callable(value):
+        raise TypeError(f"{name} = {shown(value)}; expected a function {how}.")
+    return value
+
+
+def require_path(name: str, value: object, *, new: bool = False) -> Path:
+    """The path of a file that is there; with `new`, of one that can be written.
+
+    Raises:
+        TypeError: no path.
+        FileNotFoundError: no such file, or no such folder.
+    """
+    if not isinstance(value, (str, Path)):
+        raise TypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; expected a path as str or Path.")
+    path = Path(value)
+    try:
+        found = path.parent.is_dir() and not path.is_dir() if new else path.is_file()
+    except (OSError, ValueError):  # too long, or with characters that no path may have
+        found = False
+    if not found:
+        wanted = "a file in a folder that exists" if new else "the path of a file that exists"
+        raise FileNotFoundError(f"{name} = {shown(str(value))}; expected {wanted}.")
+    return path
+
+
+def require_device(name: str, device: object) -> torch.device | None:
+    """A device by name or as it is; None stays None."""
+    if device is None or isinstance(device, torch.device):
+        return device
+    try:
+        return torch.device(device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError):
+        raise ValueError(f"{name} = {shown(device)}; expected a device such as 'cpu' or 'cuda:0'.") from None
+
+
+def require_dtype(name: str, dtype: object) -> torch.dtype:
+    """A floating-point dtype."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"{name} = {shown(dtype)}; expected a floating-point dtype such as torch.float32.")
+    return dtype
+
+
+def _as_float(value: object) -> float | None:
+    """A real number as a float; None for anything else (booleans, strings, tensors) and for what no float can hold."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _readable(tensor: Tensor) -> bool:
@@ -30,6 +159,8 @@ def require_real(name: str, tensor: Any) -> None:
         raise TypeError(f"{name} is a {type(tensor).__name__}; expected a torch.Tensor. Wrap it: torch.as_tensor(...).")
     if tensor.is_complex():
         raise TypeError(f"{name} has dtype {tensor.dtype}; expected real numbers (0/1 spikes or rates).")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} has the layout {tensor.layout}; expected a dense tensor: {name}.to_dense().")
 
 
 def require_finite(name: str, tensor: Tensor) -> Tensor:
@@ -69,14 +200,66 @@ def require_at_least(name: str, tensor: Tensor, low: float) -> None:
 
 def require_choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Refuse a word that is none of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(map(repr, allowed))}.")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} = {shown(value)}; expected one of {', '.join(map(repr, allowed))}.")
 
 
-def require_batch_size(batch_size: object) -> None:
-    """Refuse what is no number of samples."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size!r}; expected a whole number, 1 or more.")
+def require_batch_size(batch_size: object) -> int:
+    """A number of samples."""
+    return require_count("batch_size", batch_size)
+
+
+def as_real(
+    name: str, value: object, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """A number, a list, an array or a tensor as a real tensor of any shape, in fp32 (a tensor of fp64 stays fp64).
+
+    Arrays and lists, as environments give them, carry no precision of their own: they come in `dtype`, as numbers do.
+
+    Raises:
+        TypeError: none of these, complex, or a tensor without values.
+        ValueError: a number that is NaN, infinite or beyond any float.
+
+    >>> as_real("reward", [1, 0])
+    tensor([1., 0.])
+    """
+    if isinstance(value, Tensor):
+        require_real(name, value)
+        if value.is_meta and (device is None or torch.device(device).type != "meta"):
+            raise ValueError(f"{name} is on the meta device, which holds no values; expected a tensor that has some.")
+        wide = torch.float64 if value.dtype == torch.float64 or dtype == torch.float64 else torch.float32
+        return value.to(device=device, dtype=wide)
+    if isinstance(value, (bool, int, float, np.bool_, Real)):
+        number = float(value) if isinstance(value, (bool, float, np.bool_)) else _as_float(value)
+        if number is None or not abs(number) <= _LARGEST[dtype]:
+            raise ValueError(f"{name} = {shown(value)}; expected a finite number ({dtype}). Nothing was changed.")
+        return torch.full((), number, dtype=dtype, device=device)  # a kernel, no copy from the host
+    return torch.as_tensor(array_of(name, value), device=device, dtype=dtype)
+
+
+def array_of(name: str, value: object) -> np.ndarray:
+    """A list, a tuple or an array of real numbers as an array that owns its values.
+
+    Raises:
+        TypeError: anything else, strings and objects within included.
+        ValueError: rows of different lengths.
+    """
+    if isinstance(value, (list, tuple, np.ndarray)):
+        try:
+            array = np.array(value)
+        except (ValueError, TypeError, RuntimeError):
+            raise ValueError(f"{name} = {shown(value)}; expected numbers in rows of one length.") from None
+        if array.dtype.kind in "biuf":
+            return array
+    raise TypeError(
+        f"{name} is {shown(value)}, of type {type(value).__name__}; expected a number, a list or an array of real "
+        f"numbers, or a torch.Tensor."
+    )
+
+
+def is_listed(value: object) -> bool:
+    """Whether a value is a list, a tuple or an array: numbers without device and precision."""
+    return isinstance(value, (list, tuple, np.ndarray))
 
 
 def as_signal(
@@ -87,22 +270,18 @@ def as_signal(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Turn a float or a tensor of shape (), (B,) or (B, 1) into (B,), in fp32 (fp64 stays fp64).
+    """Turn a number, a list, an array or a tensor of shape (), (B,) or (B, 1) into (B,), in fp32 (fp64 stays fp64).
 
     Raises:
-        TypeError: no number and no real tensor.
+        TypeError: no number and nothing of real numbers.
         ValueError: another shape, NaN or infinity.
 
     >>> as_signal(0.5, 3, name="reward")
     tensor([0.5000, 0.5000, 0.5000])
     """
-    if isinstance(value, (bool, int, float)):
-        tensor = torch.full((), float(value), dtype=dtype, device=device)  # a kernel, no copy from the host
-    else:
-        require_real(name, value)
-        wide = torch.float64 if value.dtype == torch.float64 or dtype == torch.float64 else torch.float32
-        tensor = value.to(device=device, dtype=wide)
-    require_finite(name, tensor)
+    tensor = as_real(name, value, device, dtype)
+    if not isinstance(value, float):
+        require_finite(name, tensor)
     if tensor.dim() == 2 and tensor.shape[1] == 1:
         tensor = tensor.squeeze(1)
     if tensor.dim() == 0:

@@ -7,9 +7,12 @@ step's eligibility or the last one's, whether the trace is divided by its time c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from .checks import require_choice
+import numpy as np
+
+from .checks import require_choice, require_kind, shown
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "eligibility_decay": ("euler", "exponential"),
@@ -54,10 +57,31 @@ class Convention:
     def __post_init__(self) -> None:
         for field in fields(self):
             allowed, value = _CHOICES[field.name], getattr(self, field.name)
-            if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
+            plain = value.item() if isinstance(value, np.generic) else value
+            if type(plain) not in (str, int, bool) or plain not in allowed or type(plain) is not type(allowed[0]):
                 raise ValueError(
-                    f"Convention.{field.name} = {value!r}; expected one of {', '.join(map(repr, allowed))}."
+                    f"Convention.{field.name} = {shown(value)}; expected one of {', '.join(map(repr, allowed))}."
                 )
+            object.__setattr__(self, field.name, plain)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Convention:
+        """The convention whose choices are given by name; missing ones take their defaults.
+
+        Raises:
+            TypeError: no mapping.
+            ValueError: an unknown name, or none of its choices.
+
+        >>> Convention.from_dict({"lag": 1}).lag
+        1
+        """
+        if isinstance(values, Convention):
+            return values
+        values = require_kind("What Convention is built from", values, Mapping, "As in {'coincidence': 'both'}.")
+        unknown = sorted(map(str, set(values) - set(_CHOICES)))
+        if unknown:
+            raise ValueError(f"Convention has no field {', '.join(unknown)}; it has {', '.join(_CHOICES)}.")
+        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def preset(cls, name: str) -> Convention:

@@ -6,11 +6,20 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from snn_plasticity import Convention, EligibilityConfig, NeuromodConfig, PlasticityConfig, ThreeFactorConfig
+from snn_plasticity import (
+    Convention,
+    EligibilityConfig,
+    NeuromodConfig,
+    PlasticityConfig,
+    PlasticityFullConfig,
+    ThreeFactorConfig,
+)
 from snn_plasticity.checks import as_signal, require_finite, require_real, require_within
+from snn_plasticity.config.validation import require_config
 from snn_plasticity.conventions import PRESETS
 from snn_plasticity.decay import decay_factor
 
@@ -28,19 +37,34 @@ BAD = [
     (EligibilityConfig, "dutch_scope", "some", "'active'"),
     (EligibilityConfig, "clamp_range", (5.0, -5.0), "low < high"),
     (EligibilityConfig, "clamp_range", 5.0, "low < high"),
-    (EligibilityConfig, "dt", 0.0, "(0, inf]"),
+    (EligibilityConfig, "clamp_range", (1.0, 5.0), "leaves out zero"),
+    (EligibilityConfig, "clamp_range", (-math.inf, math.nan), "low < high"),
+    (EligibilityConfig, "clamp_range", ("-5", "5"), "low < high"),
+    (EligibilityConfig, "a_plus", math.nan, "(-inf, inf)"),
+    (EligibilityConfig, "a_minus", math.inf, "(-inf, inf)"),
+    (EligibilityConfig, "a_plus", 10**400, "(-inf, inf)"),
+    (EligibilityConfig, "carry", "no", "True or False"),
+    (EligibilityConfig, "diagonal", 1, "True or False"),
+    (EligibilityConfig, "dt", math.inf, "(0, inf)"),
+    (EligibilityConfig, "dt", 0.0, "(0, inf)"),
     (EligibilityConfig, "convention", "nest", "Convention.preset"),
     (NeuromodConfig, "da_source", "novelty", "'td_error'"),
     (NeuromodConfig, "combination_fn", "product", "'gated_product'"),
     (NeuromodConfig, "combination_fn", 3, "callable"),
-    (NeuromodConfig, "ach_scale", -1.0, "[0, inf]"),
+    (NeuromodConfig, "ach_scale", -1.0, "[0, inf)"),
     (NeuromodConfig, "ne_baseline", 1.5, "[0, 1]"),
     (NeuromodConfig, "modulator_hidden_dim", 0, "whole number"),
     (NeuromodConfig, "modulator_hidden_dim", 2.5, "whole number"),
+    (NeuromodConfig, "da_scale", math.inf, "[0, inf)"),
+    (NeuromodConfig, "n_contexts", -1, "whole number"),
+    (NeuromodConfig, "seed", 2**64, "whole number"),
     (NeuromodConfig, "reward_baseline", "mean", "'running'"),
     (ThreeFactorConfig, "mode", "offline", "'hybrid'"),
-    (ThreeFactorConfig, "lr", -0.1, "[0, inf]"),
+    (ThreeFactorConfig, "lr", -0.1, "[0, inf)"),
     (ThreeFactorConfig, "lr", True, "a number"),
+    (ThreeFactorConfig, "lr", math.inf, "[0, inf)"),
+    (ThreeFactorConfig, "weight_clamp", (-1.0, -0.5), "leaves out zero"),
+    (ThreeFactorConfig, "update_frequency", True, "whole number"),
     (ThreeFactorConfig, "weight_clamp", (1.0,), "low < high"),
     (ThreeFactorConfig, "soft_bounds", 1.0, "needs weight_bounds"),
     (ThreeFactorConfig, "target_layers", "fc1", "tuple of layer names"),
@@ -60,7 +84,7 @@ def test_every_refusal_names_field_value_and_range(kind, field, value, words):
         kind(**{field: value})
     message = str(error.value)
     assert f"{kind.__name__}.{field}" in message and words in message
-    assert repr(value) in message or f"{value:g}" in message or "needs" in message or kind is PlasticityConfig
+    assert repr(value) in message or f"{value!r}"[:60] in message or "needs" in message
 
 
 def test_soft_bounds_refuse_negative_exponents():
@@ -90,6 +114,107 @@ def test_json_and_back_is_the_same_config(config, tmp_path):
     config.to_json(tmp_path / "config.json")
     assert PlasticityConfig.from_json(tmp_path / "config.json") == config
     assert PlasticityConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_infinity_goes_to_strict_json_and_back():
+    """JSON has no number for what never ends; a word stands for it, so that every reader of JSON can read it."""
+    config = EligibilityConfig(tau_e=math.inf, clamp_range=(-math.inf, 5.0))
+    text = config.to_json()
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(text, parse_constant=refuse)["tau_e"] == "inf"
+    assert EligibilityConfig.from_json(text) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ('{"lr": NaN}', "NaN"),
+        ('{"tau_e": Infinity}', "Infinity"),
+        ('{"tau_e": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deep"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"tau_e": 20', "no JSON"),
+        ("[1, 2]", "to_dict"),
+        ('{"convention": {"lag": 3}}', "Convention.lag"),
+        ('{"convention": {"lags": 1}}', "has no field lags; it has .*lag"),
+        ('{"convention": 3}', "Convention"),
+        ('{"clamp_range": "wide"}', "low < high"),
+    ),
+)
+def test_json_that_is_no_config_is_refused_in_a_sentence(text, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        EligibilityConfig.from_json(text)
+
+
+def test_files_that_are_not_there_and_paths_that_are_none_are_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="path of a file that exists"):
+        EligibilityConfig.from_json(tmp_path / "missing.json")
+    with pytest.raises(FileNotFoundError, match="expected the path"):
+        EligibilityConfig.from_json("x" * 100_000)
+    with pytest.raises(FileNotFoundError, match="folder that exists"):
+        EligibilityConfig().to_json(tmp_path / "nowhere" / "config.json")
+    for wrong in (3, None, b"{}"):
+        with pytest.raises(TypeError, match="source is"):
+            EligibilityConfig.from_json(wrong)
+        with pytest.raises(TypeError, match="tau_e|to_dict"):
+            EligibilityConfig.from_dict(wrong)
+
+
+def test_lists_arrays_and_numpy_scalars_become_what_a_config_holds():
+    """The same settings, however they were written: equal, hashable, and with plain Python numbers inside."""
+    written = (
+        EligibilityConfig(tau_e=20, clamp_range=[-5, 5], dt=np.float32(1), carry=np.bool_(True)),
+        EligibilityConfig(tau_e=np.int64(20), clamp_range=np.array([-5.0, 5.0]), dt=1, carry=True),
+    )
+    for config in written:
+        assert config == EligibilityConfig(carry=True) and hash(config) == hash(EligibilityConfig(carry=True))
+        assert [type(v) for v in (config.tau_e, *config.clamp_range, config.dt)] == [float] * 4
+        assert EligibilityConfig.from_json(config.to_json()) == config
+    listed = ThreeFactorConfig(
+        lr=np.float64(0.1),
+        weight_bounds=[0, 1],
+        soft_bounds=[1, np.float32(0.5)],
+        target_layers=["a", "b"],
+        update_frequency=np.int32(2),
+    )
+    assert listed == ThreeFactorConfig("online", 0.1, (-1.0, 1.0), (0.0, 1.0), (1.0, 0.5), ("a", "b"), 2)
+    assert type(listed.lr) is float and type(listed.update_frequency) is int
+    assert ThreeFactorConfig.from_json(listed.to_json()) == listed
+    assert Convention(lag=np.int64(1), normalize_trace=np.bool_(True)) == Convention(lag=1, normalize_trace=True)
+
+
+def test_weight_bounds_may_exclude_zero_and_be_open_at_one_end():
+    """They bound the weight, not the change of it: no modulator is still no change."""
+    assert ThreeFactorConfig(weight_bounds=(0.5, 1.0)).weight_bounds == (0.5, 1.0)
+    assert ThreeFactorConfig(weight_bounds=(0.0, math.inf)).weight_bounds == (0.0, math.inf)
+    with pytest.raises(ValueError, match="needs weight_bounds"):
+        ThreeFactorConfig(weight_bounds=(0.0, math.inf), soft_bounds=1.0)
+
+
+def test_the_document_s_name_of_the_config_is_the_config():
+    assert PlasticityFullConfig is PlasticityConfig
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    (
+        (EligibilityConfig(), r"Wrap it: PlasticityConfig\(eligibility=\.\.\.\)"),
+        (ThreeFactorConfig(), r"Wrap it: PlasticityConfig\(three_factor=\.\.\.\)"),
+        ({"lr": 0.1}, r"from_dict"),
+        ("dev", r"PlasticityConfig\.dev\(\)"),
+        ("config.json", r"PlasticityConfig\.from_json"),
+        (PlasticityConfig, r"Call it: PlasticityConfig\(\)"),
+        (0.1, r"For instance PlasticityConfig\(\)"),
+    ),
+)
+def test_settings_of_another_kind_are_told_how_to_become_the_right_one(value, remedy):
+    with pytest.raises(TypeError, match=f"config is .*of type {type(value).__name__}; expected a.*{remedy}"):
+        require_config(value, PlasticityConfig)
+    assert require_config(None, PlasticityConfig) == PlasticityConfig()
+    with pytest.raises(TypeError, match=r"Take its part: config\.neuromod"):
+        require_config(PlasticityConfig(), NeuromodConfig)
 
 
 def test_unknown_fields_and_objects_are_refused_with_what_there_is():
@@ -140,6 +265,67 @@ def test_signals_leave_as_one_number_per_sample(value):
     signal = as_signal(value, 3, name="reward")
     assert signal.shape == (3,) and signal.dtype == torch.float32
     assert as_signal(torch.ones(3).double(), 3, name="reward").dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "value",
+    (
+        np.array([1.0, 0.0, 1.0]),
+        np.array([1.0, 0.0, 1.0], dtype=np.float32),
+        np.array([True, False, True]),
+        np.array([1, 0, 1]),
+        np.array([[1], [0], [1]]),
+        [1.0, 0.0, 1.0],
+        [True, False, True],
+        (1, 0, 1),
+        [np.float64(1.0), 0, True],
+    ),
+)
+def test_rewards_as_environments_give_them_are_signals(value):
+    signal = as_signal(value, 3, name="reward")
+    assert signal.tolist() == [1.0, 0.0, 1.0] and signal.dtype == torch.float32
+    assert as_signal(value, 3, name="reward", dtype=torch.float64).dtype == torch.float64
+
+
+def test_a_signal_owns_its_values():
+    """An environment that fills the same array again must not change what was heard."""
+    reward = np.ones(3, dtype=np.float32)
+    signal = as_signal(reward, 3, name="reward")
+    reward[:] = 7.0
+    assert signal.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("value", (np.float64(0.5), np.float32(0.5), np.array(0.5)))
+def test_numpy_numbers_are_numbers(value):
+    assert as_signal(value, 2, name="reward").tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "value",
+    (
+        None,
+        "1.0",
+        ["a", "b", "c"],
+        [1.0, [2.0], 3.0],
+        np.array([1.0, 2.0, 3.0], dtype=complex),
+        np.array([None, 1.0, 2.0]),
+        [math.nan, 1.0, 2.0],
+        np.array([math.inf, 1.0, 2.0]),
+        [1.0, 2.0],
+        [],
+        1e300,
+        10**400,
+        -math.inf,
+        {"reward": 1.0},
+        torch.ones(3, dtype=torch.complex64),
+        torch.ones(3, device="meta"),
+        torch.ones(3).to_sparse(),
+        lambda: 1.0,
+    ),
+)
+def test_what_is_no_signal_is_refused_by_name(value):
+    with pytest.raises((ValueError, TypeError), match="reward .*expected"):
+        as_signal(value, 3, name="reward", device="cpu")
 
 
 @pytest.mark.parametrize(

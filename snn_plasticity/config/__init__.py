@@ -6,4 +6,5 @@ from .eligibility import EligibilityConfig as EligibilityConfig
 from .neuromod import MODULATORS as MODULATORS
 from .neuromod import NeuromodConfig as NeuromodConfig
 from .plasticity import PlasticityConfig as PlasticityConfig
+from .plasticity import PlasticityFullConfig as PlasticityFullConfig
 from .three_factor import ThreeFactorConfig as ThreeFactorConfig

@@ -20,21 +20,13 @@ constant signals the distance to the fixed point shrinks at every step (the proo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..decay import decay_factor
 from .neuromod import NeuromodConfig
-from .validation import Serializable, require_number
+from .validation import Serializable, require_config, require_count, require_flag, require_number, require_part
 
 MAX_LOOP_GAIN = 0.95
 MAX_SCALE = 1e3
-
-
-def _require_flag(owner: object, name: str) -> None:
-    """Refuse a field that is neither True nor False."""
-    value = getattr(owner, name)
-    if not isinstance(value, bool):
-        raise ValueError(f"{type(owner).__name__}.{name} = {value!r}; expected True or False.")
 
 
 @dataclass(frozen=True)
@@ -91,12 +83,12 @@ class AffectiveConfig(Serializable):
             require_number(self, name, 0.0, 1.0)
         for name in ("output_clamp", "marker_rate"):
             require_number(self, name, 0.0, 1.0, open_low=True)
-        _require_flag(self, "use_somatic_markers")
+        require_flag(self, "use_somatic_markers")
         require_number(self, "somatic_marker_weight", 0.0, MAX_SCALE)
-        require_number(self, "marker_tau", 1.0)
+        require_number(self, "marker_tau", 1.0, infinite=True)
         require_number(self, "marker_width", 0.0, MAX_SCALE, open_low=True)
         for name in ("hidden_dim", "marker_capacity"):
-            require_number(self, name, 1, integer=True)
+            require_count(self, name)
 
 
 @dataclass(frozen=True)
@@ -130,8 +122,8 @@ class AppraisalConfig(Serializable):
     def __post_init__(self) -> None:
         for name in ("relevance_weight", "congruence_weight", "coping_weight", "norm_weight"):
             require_number(self, name, 0.0, 1e6)
-        _require_flag(self, "use_learned_appraisal")
-        require_number(self, "seed", 0, integer=True)
+        require_flag(self, "use_learned_appraisal")
+        require_count(self, "seed", 0)
 
     @property
     def valence_shares(self) -> tuple[float, float]:
@@ -215,8 +207,7 @@ class AffectiveFullConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"AffectiveFullConfig.{name} = {getattr(self, name)!r}; expected a {kind.__name__}.")
+            require_part(self, name, kind)
         self.require_settling()
 
     @classmethod
@@ -249,7 +240,7 @@ class AffectiveFullConfig(Serializable):
         Args:
             gate: the gate that stands between affect and the modulators that are felt; None: nothing does.
         """
-        release = dict.fromkeys(("da", "ach", "ne", "sht"), 1.0) if gate is None else _release(gate)
+        release = dict.fromkeys(("da", "ach", "ne", "sht"), 1.0) if gate is None else _release(_gate(gate))
         felt = {name: getattr(self.affect, f"{name}_feedback") * amount for name, amount in release.items()}
         bias = self.affect.mood_congruence_bias
         mood = self.affect.valence_scale * self.appraisal.valence_shares[0] * bias
@@ -275,8 +266,13 @@ class AffectiveFullConfig(Serializable):
                 )
 
     @classmethod
-    def _restore(cls, name: str, value: Any) -> Any:
-        return _PARTS[name].from_dict(value) if isinstance(value, dict) else value
+    def parts(cls) -> dict[str, type[Serializable]]:
+        """Its three settings."""
+        return _PARTS
+
+
+def _gate(gate: NeuromodConfig) -> NeuromodConfig:
+    return require_config(gate, NeuromodConfig, name="gate")
 
 
 def _release(gate: NeuromodConfig) -> dict[str, float]:

@@ -6,8 +6,9 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..checks import shown
 from ..conventions import Convention
-from .validation import Serializable, require_number, require_range, require_word
+from .validation import Serializable, require_flag, require_number, require_range, require_word
 
 TRACES = ("accumulating", "replacing", "dutch")
 KERNELS = ("rate", "stdp_pair", "stdp_symmetric", "stdp_triplet")
@@ -26,7 +27,7 @@ class EligibilityConfig(Serializable):
         stdp_tau_x, stdp_tau_y, a3_plus, a3_minus: the slow traces and triplet amplitudes of "stdp_triplet".
         dutch_alpha: share of the old trace that a Dutch trace gives up.
         dutch_scope: "all" synapses give it up at every step, or only the "active" ones (f != 0).
-        clamp_range: bounds of the trace, or None.
+        clamp_range: bounds of the trace, with zero between them, or None.
         dt: step length. With 1.0, time constants are counted in steps.
         carry: whether traces go on from one sequence to the next until `reset`.
         diagonal: one trace per neuron pair (i, i) instead of a full matrix.
@@ -61,15 +62,16 @@ class EligibilityConfig(Serializable):
     def __post_init__(self) -> None:
         require_word(self, "trace_type", TRACES)
         require_word(self, "kernel", KERNELS, or_object="a kernel object")
-        if not isinstance(self.kernel, str) and not (hasattr(self.kernel, "init") and hasattr(self.kernel, "step")):
+        kernel = self.kernel
+        if not isinstance(kernel, str) and (isinstance(kernel, type) or not all(map(callable, _methods(kernel)))):
             raise ValueError(
-                f"EligibilityConfig.kernel = {self.kernel!r}; expected one of {', '.join(map(repr, KERNELS))} or an "
-                "object with init(pre, post) -> state and step(pre, post, state, dt) -> (Coincidence, state)."
+                f"EligibilityConfig.kernel = {shown(self.kernel)}; expected one of {', '.join(map(repr, KERNELS))} or "
+                "an object with init(pre, post) -> state and step(pre, post, state, dt) -> (Coincidence, state)."
             )
         require_word(self, "dutch_scope", ("all", "active"))
         if not isinstance(self.convention, Convention):
             raise ValueError(
-                f"EligibilityConfig.convention = {self.convention!r}; expected a Convention, "
+                f"EligibilityConfig.convention = {shown(self.convention)}; expected a Convention, "
                 "for instance Convention.preset('spikingjelly')."
             )
         require_number(self, "dt", 0.0, open_low=True)
@@ -78,10 +80,12 @@ class EligibilityConfig(Serializable):
         for name in ("a_plus", "a_minus", "a3_plus", "a3_minus"):
             require_number(self, name)
         require_number(self, "dutch_alpha", 0.0, 1.0)
-        require_range(self, "clamp_range")
+        require_range(self, "clamp_range", around_zero=True)
+        for name in ("carry", "diagonal"):
+            require_flag(self, name)
 
     def _require_tau(self, name: str) -> None:
-        require_number(self, name, 0.0, open_low=True)
+        require_number(self, name, 0.0, open_low=True, infinite=True)
         tau, convention = getattr(self, name), self.convention
         mode = convention.eligibility_decay if name == "tau_e" else convention.spike_trace_decay
         if tau >= self.dt:
@@ -95,4 +99,8 @@ class EligibilityConfig(Serializable):
 
     @classmethod
     def _restore(cls, name: str, value: Any) -> Any:
-        return Convention(**value) if name == "convention" else super()._restore(name, value)
+        return Convention.from_dict(value) if name == "convention" else super()._restore(name, value)
+
+
+def _methods(kernel: object) -> tuple[object, object]:
+    return getattr(kernel, "init", None), getattr(kernel, "step", None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .validation import Serializable, require_number, require_word
+from ..checks import shown
+from .validation import Serializable, require_count, require_number, require_word
 
 MODULATORS = ("da", "ach", "ne", "sht")
 
@@ -72,16 +73,18 @@ class NeuromodConfig(Serializable):
             self, "combination_fn", ("weighted_sum", "gated_product", "mlp"), or_object="a callable(modulators) -> (B,)"
         )
         if not isinstance(self.combination_fn, str) and not callable(self.combination_fn):
-            raise ValueError(f"NeuromodConfig.combination_fn = {self.combination_fn!r}; expected a name or a callable.")
+            raise ValueError(
+                f"NeuromodConfig.combination_fn = {shown(self.combination_fn)}; expected a name or a callable."
+            )
         require_word(self, "reward_baseline", ("none", "running", "context"))
         require_word(self, "baseline_scope", ("sample", "batch"))
         for name in MODULATORS:
             require_number(self, f"{name}_weight")
             require_number(self, f"{name}_scale", 0.0)
-            require_number(self, f"{name}_tau", 0.0)
+            require_number(self, f"{name}_tau", 0.0, infinite=True)
             require_number(self, f"{name}_baseline", -1.0 if name == "da" else 0.0, 1.0)
         require_number(self, "dt", 0.0, open_low=True)
-        require_number(self, "reward_baseline_tau", 1.0)
+        require_number(self, "reward_baseline_tau", 1.0, infinite=True)
         for name in ("modulator_hidden_dim", "n_contexts"):
-            require_number(self, name, 1, integer=True)
-        require_number(self, "seed", 0, integer=True)
+            require_count(self, name)
+        require_count(self, "seed", 0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from .eligibility import EligibilityConfig
 from .neuromod import NeuromodConfig
 from .three_factor import ThreeFactorConfig
-from .validation import Serializable
+from .validation import Serializable, require_part
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class PlasticityConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"PlasticityConfig.{name} = {getattr(self, name)!r}; expected a {kind.__name__}.")
+            require_part(self, name, kind)
 
     @classmethod
     def minimal(cls) -> PlasticityConfig:
@@ -58,8 +56,9 @@ class PlasticityConfig(Serializable):
         )
 
     @classmethod
-    def _restore(cls, name: str, value: Any) -> Any:
-        return _PARTS[name].from_dict(value) if isinstance(value, dict) else value
+    def parts(cls) -> dict[str, type[Serializable]]:
+        """Its three settings."""
+        return _PARTS
 
 
 _PARTS: dict[str, type[Serializable]] = {
@@ -67,3 +66,6 @@ _PARTS: dict[str, type[Serializable]] = {
     "neuromod": NeuromodConfig,
     "three_factor": ThreeFactorConfig,
 }
+
+PlasticityFullConfig = PlasticityConfig
+"""Another name of `PlasticityConfig`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from .validation import Serializable, require_number, require_range, require_word
+from .. import checks
+from ..checks import shown
+from .validation import Serializable, require_count, require_number, require_range, require_word
 
 MODES = ("online", "hybrid", "auxiliary_loss")
 
@@ -17,7 +20,7 @@ class ThreeFactorConfig(Serializable):
     Args:
         mode: "online" changes the weight, "hybrid" adds to its gradient, "auxiliary_loss" gives a scalar loss.
         lr: learning rate.
-        weight_clamp: range of one update (not of the weight), or None.
+        weight_clamp: range of one update (not of the weight), with zero in it, or None.
         weight_bounds: hard bounds of the weight, None, or a function (weight, delta) -> new weight of your own.
         soft_bounds: exponent of the power law, one number or (potentiation, depression); needs `weight_bounds`.
         target_layers: "all_eligible" or the names of the layers that learn.
@@ -41,23 +44,36 @@ class ThreeFactorConfig(Serializable):
     def __post_init__(self) -> None:
         require_word(self, "mode", MODES)
         require_number(self, "lr", 0.0)
-        require_range(self, "weight_clamp")
+        require_range(self, "weight_clamp", around_zero=True)
         if not callable(self.weight_bounds):
             require_range(self, "weight_bounds")
-        require_number(self, "update_frequency", 1, integer=True)
-        exponents = self.soft_bounds if isinstance(self.soft_bounds, tuple) else (self.soft_bounds,) * 2
-        if self.soft_bounds is None:
-            pass
-        elif len(exponents) != 2 or not all(isinstance(m, (int, float)) and m >= 0 for m in exponents):
+        require_count(self, "update_frequency")
+        if self.soft_bounds is not None:
+            self._require_exponents()
+        names = tuple(self.target_layers) if isinstance(self.target_layers, list) else self.target_layers
+        listed = isinstance(names, tuple) and names and all(isinstance(n, str) for n in names)
+        if not listed and not (isinstance(names, str) and names == "all_eligible"):
             raise ValueError(
-                f"ThreeFactorConfig.soft_bounds = {self.soft_bounds!r}; expected None, an exponent >= 0, "
+                f"ThreeFactorConfig.target_layers = {shown(names)}; expected 'all_eligible' or a tuple of layer names"
+                + (f": ({names!r},)." if isinstance(names, str) else ".")
+            )
+        object.__setattr__(self, "target_layers", names)
+
+    def _require_exponents(self) -> None:
+        """Refuse what is no exponent and no pair of them, and exponents without finite bounds."""
+        given, listed = self.soft_bounds, isinstance(self.soft_bounds, (tuple, list))
+        try:
+            exponents = [checks.require_number("", m, 0.0) for m in (given if listed else (given,))]  # type: ignore[union-attr]
+        except ValueError:
+            exponents = []
+        if len(exponents) != (2 if listed else 1):
+            raise ValueError(
+                f"ThreeFactorConfig.soft_bounds = {shown(given)}; expected None, an exponent >= 0, "
                 "or a pair (potentiation, depression) of them."
             )
-        elif not isinstance(self.weight_bounds, tuple):
-            raise ValueError("ThreeFactorConfig.soft_bounds needs weight_bounds = (low, high) to be a distance from.")
-        names = self.target_layers
-        listed = isinstance(names, tuple) and names and all(isinstance(n, str) for n in names)
-        if names != "all_eligible" and not listed:
+        object.__setattr__(self, "soft_bounds", tuple(exponents) if listed else exponents[0])
+        if not isinstance(self.weight_bounds, tuple) or not all(map(math.isfinite, self.weight_bounds)):
             raise ValueError(
-                f"ThreeFactorConfig.target_layers = {names!r}; expected 'all_eligible' or a tuple of layer names."
+                f"ThreeFactorConfig.soft_bounds needs weight_bounds = (low, high) to be a distance from; "
+                f"they are {shown(self.weight_bounds)}."
             )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checks import Signal, as_signal, require_within
 from ..config import NeuromodConfig
-from ..config.validation import require_number, require_word
+from ..config.validation import require_count, require_number, require_word
 from ..decay import decay_factor
 from .signals import signal_layout
 
@@ -54,9 +54,9 @@ class RewardBaseline:
     def __post_init__(self) -> None:
         require_word(self, "kind", ("none", "running", "context"))
         require_word(self, "scope", ("sample", "batch"))
-        require_number(self, "tau", 0.0, open_low=True)
+        require_number(self, "tau", 0.0, open_low=True, infinite=True)
         require_number(self, "dt", 0.0, open_low=True)
-        require_number(self, "n_contexts", 1, integer=True)
+        require_count(self, "n_contexts")
 
     @classmethod
     def of(cls, config: NeuromodConfig) -> RewardBaseline:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..checks import Signal, as_signal, require_finite, require_real
-from ..config.validation import Serializable, require_number, require_word
+from ..config.validation import Serializable, require_count, require_number, require_word
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TDCriticConfig(Serializable):
     scope: str = "sample"
 
     def __post_init__(self) -> None:
-        require_number(self, "n_features", 1, integer=True)
+        require_count(self, "n_features")
         require_number(self, "gamma", 0.0, 1.0)
         require_number(self, "lam", 0.0, 1.0)
         require_number(self, "lr", 0.0, open_low=True)
