@@ -33,18 +33,24 @@ class PlasticityConfig(Serializable):
 
     @classmethod
     def dev(cls) -> PlasticityConfig:
-        """Pair STDP with a memory of 200 steps; dopamine outlasts the reward a little."""
+        """Pair STDP with a memory of 200 steps; dopamine outlasts the reward a little.
+
+        Chance coincidences depress by 5 % (`a_minus` is 1.05 times the kernel's `balance()`).
+        """
         return cls(
-            EligibilityConfig(kernel="stdp_pair", tau_e=200.0),
+            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.104),
             NeuromodConfig(da_tau=20.0),
             ThreeFactorConfig(lr=0.01),
         )
 
     @classmethod
     def production(cls) -> PlasticityConfig:
-        """Pair STDP, dopamine as reward above its running average (so that it cannot drift), soft-bounded weights."""
+        """Pair STDP, dopamine as reward above its running average (so that it cannot drift), soft-bounded weights.
+
+        Chance coincidences depress by 5 %, as in `dev`.
+        """
         return cls(
-            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.05),
+            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.104),
             NeuromodConfig(
                 combination_fn="gated_product",
                 reward_baseline="running",

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
+from .balance import pair_traces
 from .terms import After, Filtered, Spikes, Term, passes_on
 
 Number = float | Tensor
@@ -110,6 +111,17 @@ class Rate:
         """Many steps (T, B, ...) at once."""
         return [Term(1.0, Spikes(post), Spikes(pre))], None
 
+    def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
+        """There is none: nothing depresses.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Rate has no depression, so that no amplitude balances it: chance coincidences always potentiate. "
+            "Subtract a reward baseline from the modulator, or take a kernel that depresses, as 'stdp_pair'."
+        )
+
 
 @dataclass(frozen=True)
 class PairSTDP:
@@ -157,6 +169,26 @@ class PairSTDP:
         terms = [Term(float(self.a_plus), Spikes(post), x), Term(-float(self.a_minus), y, Spikes(pre))]
         return terms, lambda last: SpikeTraces(last(x), last(y))
 
+    def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
+        """The `a_minus` at which unrelated spikes neither potentiate nor depress (formulas in `balance.py`).
+
+        Above it chance coincidences depress, below it they potentiate.
+
+        Args:
+            dt: step length.
+            pre_rate, post_rate: spikes per step, in (0, 1]; they matter, and are needed, only with nearest pairs.
+
+        Raises:
+            ValueError: a rate that is needed and missing, or out of range; a trace that never decays.
+
+        >>> round(PairSTDP().balance(), 4)                 # exp(1/20): a same-step pair potentiates
+        1.0513
+        >>> PairSTDP(convention=Convention(coincidence="both")).balance()
+        1.0
+        """
+        x, y = pair_traces((self.tau_plus, self.tau_minus), dt, self.convention, (pre_rate, post_rate))
+        return self.a_plus * (x / y)
+
 
 @dataclass(frozen=True)
 class SymmetricSTDP:
@@ -191,3 +223,14 @@ class SymmetricSTDP:
         pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
         said = pair.window(pre, post, state, dt)
         return said and ([said[0][0], said[0][1]._replace(scale=-said[0][1].scale)], said[1])
+
+    def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
+        """As of `PairSTDP`, with the other sign: below zero, where this kernel is no longer symmetric.
+
+        With amplitudes above zero chance coincidences always potentiate; centre the modulator, as by a reward baseline.
+
+        >>> round(SymmetricSTDP().balance(), 4)
+        -1.0513
+        """
+        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
+        return -pair.balance(dt, pre_rate=pre_rate, post_rate=post_rate)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..conventions import Convention
+from .balance import mean_trace, pair_traces, require_rate
 from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
 from .terms import After, Spikes, Term
 
@@ -86,3 +87,26 @@ class TripletSTDP:
         ltd = Spikes(pre * (self.a_minus + self.a3_minus * x_slow.values()))
         terms = [Term(1.0, ltp, x), Term(-1.0, y, ltd)]
         return terms, lambda last: TripletTraces(last(x), last(y), last(x_slow), last(y_slow))
+
+    def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
+        """The `a_minus` at which unrelated spikes neither potentiate nor depress, at these rates.
+
+        With triplets it grows with the rates (formulas in `balance.py`): at one rate only is a triplet rule balanced.
+
+        Args:
+            dt: step length.
+            pre_rate, post_rate: spikes per step, in (0, 1].
+
+        Raises:
+            ValueError: a rate that is missing or out of range; a trace that never decays.
+
+        >>> round(TripletSTDP(a3_plus=0.0).balance(pre_rate=0.02, post_rate=0.02), 4)
+        1.0513
+        >>> round(TripletSTDP(a3_plus=0.5).balance(pre_rate=0.02, post_rate=0.02), 4)
+        2.2445
+        """
+        p, q = require_rate("pre_rate", pre_rate), require_rate("post_rate", post_rate)
+        x, y = pair_traces((self.tau_plus, self.tau_minus), dt, self.convention, (p, q))
+        x_slow = mean_trace(self.tau_x, dt, self.convention, same_step=False, rate=p, name="pre_rate")
+        y_slow = mean_trace(self.tau_y, dt, self.convention, same_step=False, rate=q, name="post_rate")
+        return (self.a_plus + self.a3_plus * q * y_slow) * x / y - self.a3_minus * p * x_slow
