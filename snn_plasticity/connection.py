@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,16 @@ from .config import PlasticityConfig
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.synapses import geometry_of
-from .plasticity.three_factor import ThreeFactorUpdate
+from .plasticity.three_factor import Landing, ThreeFactorUpdate
+from .untracked import untracked
+
+
+class Mark(NamedTuple):
+    """A connection as it was, all but its weight."""
+
+    traces: Any
+    carried: Tensor | None
+    steps: int
 
 
 class Connection:
@@ -49,6 +59,7 @@ class Connection:
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, strict, True
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
+        self._foreign = self._runs_foreign_code()
         self._carried: Tensor | None = None
         self._steps, self._warned = 0, False
 
@@ -121,6 +132,30 @@ class Connection:
         self.forget_asked()
         return asked if self.mask is None or asked is None else asked * self.mask
 
+    def landing(self, delta: Tensor) -> Landing:
+        """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
+
+        Raises:
+            ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
+        """
+        weight = self.weight
+        try:
+            if self.config.three_factor.mode == "auxiliary_loss":
+                return self.update.landing(weight, delta)
+            with untracked(weight):
+                return self.update.landing(weight, delta)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{self.name}: {error}") from error
+
+    def mark(self, *, safe: bool) -> Mark:
+        """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
+        return Mark(self.traces.mark(safe=safe or self._foreign), self._carried, self._steps)
+
+    def go_back(self, mark: Mark) -> None:
+        """Traces, and what was asked, as they were at the mark."""
+        self.traces.go_back(mark.traces)
+        self._carried, self._steps = mark.carried, mark.steps
+
     def state_dict(self) -> dict[str, object]:
         """Traces, and what was asked but not applied yet."""
         return {"traces": self.traces.get_extra_state(), "asked": self._carried, "steps": self._steps}
@@ -130,6 +165,11 @@ class Connection:
         self.traces.set_extra_state(state["traces"])
         asked = state["asked"]
         self._carried, self._steps = None if asked is None else asked.clone(), state["steps"]
+
+    def _runs_foreign_code(self) -> bool:
+        """Whether a step runs code of the user's, or a path that may refuse in mid-step."""
+        kernel = type(self.traces.rule.kernel).__module__.startswith(f"{__package__}.")
+        return not kernel or self.traces.path == "shared" or callable(self.config.three_factor.weight_bounds)
 
     def _carry(self) -> None:
         """Work out what was asked of the running traces, before they are forgotten."""

@@ -19,6 +19,7 @@ from .checks import Signal, require_choice
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
+from .plasticity.three_factor import Landing
 from .third_factor import ThirdFactor
 from .untracked import untracked
 
@@ -95,15 +96,27 @@ class PlasticityLearner:
 
         Raises:
             TypeError: neither modulator nor signals, or both.
-            ValueError: shapes that do not fit, NaN, unknown names; nothing is changed then.
+            ValueError: shapes that do not fit, NaN, unknown names.
+            Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
         chosen = self._chosen(layers)
         heard = self.third_factor.hear(modulator, signals, self.batch_size, self._device())
         for connection in chosen:
             connection.check(heard.factor)
-        met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
+        safe = return_details or self.reduce is not None
+        marks = [connection.mark(safe=safe) for connection in chosen]
+        try:
+            met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
+            changes, landings = self._change(chosen, heard.factor)
+        except BaseException:
+            for connection, mark in zip(chosen, marks, strict=True):
+                connection.go_back(mark)
+            raise
         self.third_factor.state = heard.state
-        changes, loss = self._change(chosen, heard.factor)
+        for landing in landings:
+            landing.land()
+        losses = [landing.value for landing in landings if landing.into == "loss"]
+        loss = sum(losses[1:], losses[0]) if losses else None
         if not return_details:
             return loss
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
@@ -192,37 +205,35 @@ class PlasticityLearner:
             raise ValueError(f"layers = {layers!r}; expected a list of names among {', '.join(self.connections)}.")
         return [self.connections[name] for name in layers]
 
-    def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Ask every connection; change each weight once, also where several connections share it."""
+    def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], list[Landing]]:
+        """Ask every connection; what each weight is to become, once, also where several connections share it."""
         due: dict[int, list[tuple[Connection, Tensor]]] = {}
         for connection in chosen:
             with untracked(connection.weight):
                 asked = connection.ask(mod, self.lr_scale)
             if asked is not None:
                 due.setdefault(id(connection.weight), []).append((connection, asked))
-        changes, losses = {}, []
+        changes, landings = {}, []
         for shared in due.values():
             first = shared[0][0]
             total = sum((asked for _, asked in shared[1:]), shared[0][1])
             delta = first.update.clamp_(total)
-            delta = delta if self.reduce is None else self.reduce(delta)
-            losses.append(_land(first, delta))
+            delta = delta if self.reduce is None else self._reduced(first, delta)
+            landings.append(first.landing(delta))
             changes |= {connection.name: delta for connection, _ in shared}
-        loss = [loss for loss in losses if loss is not None]
-        return changes, sum(loss[1:], loss[0]) if loss else None
+        return changes, landings
+
+    def _reduced(self, connection: Connection, delta: Tensor) -> Tensor:
+        """What `reduce` makes of a change."""
+        assert self.reduce is not None
+        reduced = self.reduce(delta)
+        if not isinstance(reduced, Tensor):
+            raise TypeError(
+                f"{connection.name}: reduce returned {reduced!r}; expected the change as a tensor "
+                f"{tuple(delta.shape)}. One that works in place returns it, too. Nothing was changed."
+            )
+        return reduced
 
     def _device(self) -> torch.device | None:
         devices = (connection.traces.device for connection in self.connections.values())
         return next((device for device in devices if device is not None), None)
-
-
-def _land(connection: Connection, delta: Tensor) -> Tensor | None:
-    """A change reaches its weight in the manner of the mode; the auxiliary loss is returned."""
-    mode, update = connection.config.three_factor.mode, connection.update
-    if mode == "online":
-        update.apply_(connection.weight, delta)
-    elif mode == "hybrid":
-        update.add_grad_(connection.weight, delta)
-    else:
-        return update.loss(connection.weight, delta)
-    return None

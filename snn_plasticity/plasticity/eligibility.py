@@ -14,6 +14,7 @@ from .dense import Dense, Diagonal
 from .door import check_spikes, check_window, choose_path, described, plain, recordable
 from .edges import Edges
 from .geometry import Geometry
+from .paths.marks import Mark, gone_back, marked
 from .paths.recording import Recording
 from .paths.running import RunningTraces
 from .paths.saving import moved, pack, unpack
@@ -263,6 +264,19 @@ class EligibilityTraceModule(nn.Module):
             )
         change = lr * self.change(mod_signal)
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
+
+    def mark(self, *, safe: bool) -> tuple[Mark | None, Any]:
+        """The traces as they are, to come back to with `go_back` when a step is refused.
+
+        Args:
+            safe: whether what waits to be folded is copied; else it may stay folded, which is the same eligibility.
+        """
+        return None if self._running is None else marked(self._running, safe=safe), self._asked
+
+    def go_back(self, mark: tuple[Mark | None, Any]) -> None:
+        """The traces as they were at the mark."""
+        running, self._asked = mark
+        self._running = None if running is None else gone_back(running)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The running traces, as plain tensors: they travel in `state_dict`."""

@@ -12,9 +12,12 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from ..checks import require_finite
 from ..config import ThreeFactorConfig
 from .bounds import bounds_of, free
 
@@ -66,6 +69,24 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     return total / len(e) if reduction == "mean" else total
 
 
+class Landing(NamedTuple):
+    """A change that is worked out and cannot be refused any more: `value` is added to a weight, or takes its place."""
+
+    weight: Tensor
+    value: Tensor
+    into: str  # "sum", "weight", "grad" or "loss"
+
+    @torch.no_grad()
+    def land(self) -> None:
+        """Change what is to be changed; a loss changes nothing."""
+        if self.into == "sum":
+            self.weight.add_(self.value)
+        elif self.into == "weight":
+            self.weight.copy_(self.value)
+        elif self.into == "grad":
+            self.weight.grad = self.value
+
+
 class ThreeFactorUpdate:
     """Turns modulator and eligibility into a change of a weight, in the manner of `config.mode`.
 
@@ -99,27 +120,88 @@ class ThreeFactorUpdate:
         """In place: a change within `weight_clamp`."""
         return delta if self.config.weight_clamp is None else delta.clamp_(*self.config.weight_clamp)
 
-    @torch.no_grad()
-    def apply_(self, weight: Tensor, delta: Tensor) -> None:
-        """Online: change the weight in place, within its bounds, computed in at least fp32."""
-        if self.bounds is free:
-            weight.add_(delta)
-        else:
-            wide = torch.promote_types(weight.dtype, torch.float32)
-            weight.copy_(self.bounds(weight.to(wide), delta.to(wide)))
+    def landing(self, weight: Tensor, delta: Tensor) -> Landing:
+        """What a change comes to in the manner of `config.mode`; nothing is changed yet.
 
-    @torch.no_grad()
+        Raises:
+            ValueError: a change that is NaN or infinite, or does not fit the weight.
+            TypeError: bounds that return no tensor.
+        """
+        if self.config.mode == "online":
+            return self._online(weight, delta)
+        return self._hybrid(weight, delta) if self.config.mode == "hybrid" else self._auxiliary(weight, delta)
+
+    def apply_(self, weight: Tensor, delta: Tensor) -> None:
+        """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""
+        self._online(weight, delta).land()
+
     def add_grad_(self, weight: Tensor, delta: Tensor) -> None:
-        """Hybrid: add −Δw to the gradient, for an optimizer to use."""
-        change = self._allowed(weight, delta)
-        weight.grad = -change if weight.grad is None else weight.grad - change
+        """Hybrid: add −Δw to the gradient, for an optimizer to use; errors as in `landing`."""
+        self._hybrid(weight, delta).land()
 
     def loss(self, weight: Tensor, delta: Tensor) -> Tensor:
-        """Auxiliary loss: a scalar whose gradient with respect to the weight is −Δw."""
-        return -(self._allowed(weight, delta).detach() * weight).sum()
+        """Auxiliary loss: a scalar whose gradient with respect to the weight is −Δw; errors as in `landing`."""
+        return self._auxiliary(weight, delta).value
+
+    @torch.no_grad()
+    def _online(self, weight: Tensor, delta: Tensor) -> Landing:
+        require_change(weight, delta)
+        if weight.is_inference() and not torch.is_inference_mode_enabled():
+            raise ValueError(
+                "The weight was made in inference mode and cannot change outside of it; build the model outside of "
+                "torch.inference_mode(). Nothing was changed."
+            )
+        if self.bounds is free:
+            return Landing(weight, delta, "sum")
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        return Landing(weight, self._bounded(weight.to(wide), delta.to(wide)), "weight")
+
+    @torch.no_grad()
+    def _hybrid(self, weight: Tensor, delta: Tensor) -> Landing:
+        change = self._allowed(weight, delta)
+        return Landing(weight, -change if weight.grad is None else weight.grad - change, "grad")
+
+    def _auxiliary(self, weight: Tensor, delta: Tensor) -> Landing:
+        return Landing(weight, -(self._allowed(weight, delta).detach() * weight).sum(), "loss")
 
     @torch.no_grad()
     def _allowed(self, weight: Tensor, delta: Tensor) -> Tensor:
         """The part of a change that the bounds let through."""
+        require_change(weight, delta)
         delta = delta.to(weight.dtype)
-        return delta if self.bounds is free else self.bounds(weight, delta) - weight
+        return delta if self.bounds is free else self._bounded(weight, delta) - weight
+
+    def _bounded(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight; what bounds of the user's own make of it is looked at."""
+        new = self.bounds(weight, delta)
+        if self.bounds is self.config.weight_bounds:
+            _require_like("The new weight from weight_bounds", new, weight)
+            require_finite("The new weight from weight_bounds", new)
+        return new
+
+
+def require_change(weight: Tensor, delta: object) -> None:
+    """Refuse a change that does not fit its weight, or is NaN or infinite.
+
+    >>> require_change(torch.zeros(2), torch.tensor([0.5, float("inf")]))
+    Traceback (most recent call last):
+    ValueError: Δw holds 1 value(s) that are NaN or infinite of 2; expected finite numbers. ...
+    """
+    require_finite("Δw", _require_like("Δw", delta, weight))
+
+
+def _require_like(what: str, value: object, weight: Tensor) -> Tensor:
+    """The value; one that is no tensor, or not shaped and placed like the weight, is refused."""
+    shape = tuple(weight.shape)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{what} is a {type(value).__name__}; expected a tensor {shape}. Nothing was changed.")
+    if value.shape != weight.shape:
+        raise ValueError(
+            f"{what} has shape {tuple(value.shape)}; expected {shape}, as the weight has. Nothing was changed."
+        )
+    if value.device != weight.device:
+        raise ValueError(
+            f"{what} is on {value.device} and the weight on {weight.device}; expected one device. Where the model "
+            "moved, run it once, or call reset(), so that its traces follow. Nothing was changed."
+        )
+    return value
