@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .config import PlasticityConfig
+from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 from .untracked import untracked
+from .weights import is_flattened, refusal_of, shard_of
 
 
 class Mark(NamedTuple):
@@ -62,6 +66,8 @@ class Connection:
         self._foreign = self._runs_foreign_code()
         self._carried: Tensor | None = None
         self._steps, self._warned = 0, False
+        self._shape, self._dtype = self.weight.shape, self.weight.dtype
+        self._verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
 
     @property
     def weight(self) -> Tensor:
@@ -104,6 +110,27 @@ class Connection:
         """Drop what was asked but not applied yet (`update_frequency` > 1)."""
         self._carried, self._steps = None, 0
 
+    def check_weight(self, around: Callable[[], Iterable[nn.Module]] = list) -> None:
+        """Refuse a weight in which a change would be lost; a weight that was looked at before is not looked at again.
+
+        Args:
+            around: tells the modules that the layer is in.
+
+        Raises:
+            RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
+        """
+        weight, known = getattr(self.module, self.attribute, None), self._verified
+        if weight is not None and known is not None and weight is known() and not self._differs(weight):
+            return
+        reason = refusal_of(self.module, self.attribute)
+        if reason is None and self.weight.shape != self._shape:
+            reason = f"its shape is {tuple(self.weight.shape)} now and was {tuple(self._shape)}; attach anew"
+        reason = reason or shard_of(self.weight, around(), thorough=known is not None)
+        if reason is not None:
+            raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
+        self._tell_of_low_precision()
+        self._dtype, self._verified = self.weight.dtype, weakref.ref(self.weight)
+
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
         if self.traces.batch_size is not None:
@@ -139,6 +166,7 @@ class Connection:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
         weight = self.weight
+        delta = delta.to(weight.device)  # the model may have moved since it last ran
         try:
             if self.config.three_factor.mode == "auxiliary_loss":
                 return self.update.landing(weight, delta)
@@ -170,6 +198,20 @@ class Connection:
         """Whether a step runs code of the user's, or a path that may refuse in mid-step."""
         kernel = type(self.traces.rule.kernel).__module__.startswith(f"{__package__}.")
         return not kernel or self.traces.path == "shared" or callable(self.config.three_factor.weight_bounds)
+
+    def _differs(self, weight: Tensor) -> bool:
+        """Whether a known weight has been given other numbers than those it had."""
+        same = weight.dtype is self._dtype and weight.shape == self._shape
+        return not same or weight.is_meta or is_flattened(weight)
+
+    def _tell_of_low_precision(self) -> None:
+        dtype = self.weight.dtype
+        if low_precision(self.weight) and dtype is not self._dtype:
+            notice(
+                f"{self.name} is {dtype} now, which rounds small changes away (0.5 + 0.0001 is 0.5); keep plastic "
+                "weights in float32.",
+                stacklevel=5,
+            )
 
     def _carry(self) -> None:
         """Work out what was asked of the running traces, before they are forgotten."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checks import Signal, require_choice
 from .connection import Connection
@@ -31,6 +31,14 @@ class Watcher(Protocol):
 
     def remove(self) -> None:
         """Take the hooks off the model."""
+        ...
+
+    def lost(self, connections: Collection[Connection]) -> str | None:
+        """Why one of these connections hears nothing any more, if so."""
+        ...
+
+    def around(self, connection: Connection) -> list[nn.Module]:
+        """The modules that a connection's weight is in."""
         ...
 
     def reset(self) -> None:
@@ -97,9 +105,11 @@ class PlasticityLearner:
         Raises:
             TypeError: neither modulator nor signals, or both.
             ValueError: shapes that do not fit, NaN, unknown names.
+            RuntimeError: a layer, a neuron or a weight is no longer what was attached to.
             Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
         chosen = self._chosen(layers)
+        self.check(chosen)
         heard = self.third_factor.hear(modulator, signals, self.batch_size, self._device())
         for connection in chosen:
             connection.check(heard.factor)
@@ -146,6 +156,24 @@ class PlasticityLearner:
             if scope == "all":
                 for connection in self.connections.values():
                     connection.forget_asked()
+
+    def check(self, connections: Collection[Connection] | None = None) -> None:
+        """Refuse to go on where what was attached to is no longer there.
+
+        Raises:
+            RuntimeError: a layer or neuron was replaced or lost its hook, or a weight is pruned, parametrized, sharded,
+                offloaded or of another shape.
+        """
+        chosen = self.connections.values() if connections is None else connections
+        for watcher in self.watchers:
+            lost = watcher.lost(chosen)
+            if lost is not None:
+                raise RuntimeError(
+                    f"{lost}: this learner would learn nothing more from it. Call learner.remove(), then attach to the "
+                    "model as it is now. Nothing was changed."
+                )
+        for connection in chosen:
+            connection.check_weight(lambda c=connection: [m for w in self.watchers for m in w.around(c)])
 
     @contextmanager
     def paused(self) -> Iterator[PlasticityLearner]:

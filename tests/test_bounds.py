@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_plasticity import ThreeFactorConfig
+from snn_plasticity import ThreeFactorConfig, ThreeFactorUpdate
 from snn_plasticity.plasticity import HardBounds, SoftBounds, free
-from snn_plasticity.plasticity.bounds import bounds_of
+from snn_plasticity.plasticity.bounds import OwnBounds, bounds_of
 
 numbers = st.floats(-3.0, 3.0, width=32)
 BOUNDS = (
@@ -44,10 +44,39 @@ def test_soft_bounds_shrink_each_direction_by_its_own_distance_and_power():
 
 def test_config_names_the_bounds():
     assert bounds_of(ThreeFactorConfig()) is free
-    assert bounds_of(ThreeFactorConfig(weight_bounds=torch.add)) is torch.add
+    assert bounds_of(ThreeFactorConfig(weight_bounds=torch.add)) == OwnBounds(torch.add)
     assert bounds_of(ThreeFactorConfig(weight_bounds=(0.0, 1.0))) == HardBounds(0.0, 1.0)
     soft = ThreeFactorConfig(weight_bounds=(0.0, 1.0), soft_bounds=(1.0, 2.0))
     assert bounds_of(soft) == SoftBounds(0.0, 1.0, 1.0, 2.0)
+
+
+def unit_rows(weight, delta):
+    """In place, as a user may write it: every row sums to one."""
+    weight.add_(delta)
+    return weight.div_(weight.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("mode", ("online", "hybrid", "auxiliary_loss"))
+def test_a_function_of_the_users_moves_nothing_without_a_change(mode):
+    update = ThreeFactorUpdate(ThreeFactorConfig(mode=mode, weight_bounds=unit_rows))
+    weight = torch.nn.Parameter(torch.tensor([[1.0, 3.0], [2.0, 2.0]]))
+
+    def asked(delta):
+        before = weight.detach().clone()
+        weight.grad = None
+        if mode == "online":
+            update.apply_(weight, delta)
+        elif mode == "hybrid":
+            update.add_grad_(weight, delta)
+        else:
+            update.loss(weight, delta).backward()
+        moved = weight.detach() - before
+        return moved if mode == "online" else moved - weight.grad
+
+    assert torch.equal(asked(torch.zeros(2, 2)), torch.zeros(2, 2))
+    assert torch.equal(weight.detach(), torch.tensor([[1.0, 3.0], [2.0, 2.0]]))
+    change = asked(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))  # one synapse asks; its row and the others are normalised
+    torch.testing.assert_close(change, torch.tensor([[5 / 8 - 1.0, 3 / 8 - 3.0], [-1.5, -1.5]]))
 
 
 def test_bounded_changes_are_differentiable():

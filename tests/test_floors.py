@@ -14,7 +14,7 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"decay", "checks", "notices", "untracked"},
+    {"decay", "checks", "notices", "untracked", "weights"},
     {"conventions"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},

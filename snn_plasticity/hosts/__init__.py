@@ -73,4 +73,5 @@ def attach(
     gate = gate or NeuromodulatoryGate(config.neuromod)
     learner = PlasticityLearner(connections, gate, watchers=[watcher], reduce=reduce)
     watcher.bind(learner)
+    learner.check()
     return learner

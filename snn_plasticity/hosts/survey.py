@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from ..weights import refusal_of
 from . import norse, snntorch
 from .neuron import Neuron, NeuronKind
-from .refuse import refusal_of
 from .synapse import RANKS, OwnSynapse, Synapse, rank_of
 
 HOSTS: tuple[ModuleType, ...] = (snntorch, norse)

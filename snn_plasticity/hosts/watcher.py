@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from .call import Call
 from .hooks import Hook, PassHook, as_activity, is_plain
 from .neuron import Firing, Neuron
 from .pairing import Pairing, PairingError
+from .presence import Presence
 from .presynaptic import Presynaptic
 from .survey import Survey
 from .synapse import OwnSynapse
@@ -56,6 +57,7 @@ class Watcher:
         self._learner: Callable[[], PlasticityLearner | None] = lambda: None
         self._handles: list[RemovableHandle] = []
         self._places: dict[str, torch.device] = {}
+        self._presence = Presence(model)
         weakref.finalize(self, _remove, self._handles).atexit = False
 
     @property
@@ -72,6 +74,7 @@ class Watcher:
         for part, method in (*parts, *neurons):
             hook: Any = Hook(self, method, part.name, part.module)
             self._handles.append(part.module.register_forward_hook(hook, with_kwargs=True))
+            self._presence.hooked(part.module, hook, self._handles[-1])
         model = self.model
         if model not in {part.module for part, _ in (*parts, *neurons)}:
             begin, end = self._bracket(model)
@@ -90,6 +93,27 @@ class Watcher:
     def reset(self) -> None:
         """Drop half-done calls."""
         self.pairing.clear()
+
+    def lost(self, connections: Collection[Connection]) -> str | None:
+        """Why one of these hears nothing any more; None while their layers and neurons are where they were."""
+        for key, connection in self.edges.items():
+            if connection in connections:
+                for name, module in self._sites(*key):
+                    if why := self._presence.lost(name, module):
+                        return why
+        return None
+
+    def around(self, connection: Connection) -> list[nn.Module]:
+        """The modules that the weight of a connection is in, from the model inwards."""
+        sites = [site for key, known in self.edges.items() if known is connection for site in self._sites(*key)]
+        return [outer for name, module in sites for outer in self._presence.around(name, module)]
+
+    def _sites(self, synapse: str, neuron: str | None) -> Iterator[tuple[str, nn.Module]]:
+        """The modules that are heard for an edge, by name."""
+        if synapse in self.found.synapses:
+            yield synapse, self.found.synapses[synapse].module
+        if neuron is not None:
+            yield neuron, self.found.neurons[neuron].module
 
     def on_pass_begin(self) -> None:
         """A forward pass of the whole model begins: what an interrupted one left behind is void."""

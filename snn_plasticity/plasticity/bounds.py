@@ -5,7 +5,8 @@
     soft   Δw > 0 shrinks by ((high − w)/(high − low))^μ₊,  Δw < 0 by ((w − low)/(high − low))^μ₋,  then as hard
 
 A weight that already lies outside may stay or move inward, never further out; no change means no change.
-A bound is any function from (weight, delta) to the new weight.
+A bound is any function from (weight, delta) to the new weight; where Δw is zero throughout it is not heard, so that a
+function that normalises moves nothing without a modulator.
 Gütig, Aharonov, Rotter & Sompolinsky 2003.
 """
 
@@ -67,12 +68,32 @@ class SoftBounds:
         return HardBounds(self.low, self.high)(weight, scaled)
 
 
+@dataclass(frozen=True)
+class OwnBounds:
+    """A user's function, which is heard only where something is to change: Δw = 0 everywhere leaves every weight.
+
+    It is given copies, so that it may work in place; a row that is normalised may move weights whose own Δw is zero.
+
+    >>> unit_sum = OwnBounds(lambda weight, delta: (weight + delta) / (weight + delta).sum())
+    >>> unit_sum(torch.tensor([1.0, 1.0]), torch.zeros(2))
+    tensor([1., 1.])
+    >>> unit_sum(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0]))
+    tensor([0.7500, 0.2500])
+    """
+
+    function: Bounds
+
+    def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight; the choice is made on the device."""
+        return torch.where((delta != 0).any(), self.function(weight.clone(), delta.clone()), weight)
+
+
 def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
         return free
     if callable(config.weight_bounds):
-        return cast(Bounds, config.weight_bounds)
+        return OwnBounds(cast(Bounds, config.weight_bounds))
     if config.soft_bounds is None:
         return HardBounds(*config.weight_bounds)
     exponents = config.soft_bounds if isinstance(config.soft_bounds, tuple) else (config.soft_bounds,) * 2

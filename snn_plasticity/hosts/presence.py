@@ -1,0 +1,91 @@
+"""Whether what was attached to is still there: the modules at their places, and the hooks on them.
+
+Asked at every step, so what is asked is who is who: one look into a dictionary for each module on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from .hooks import Hook
+from .survey import unwrap
+
+
+class Link(NamedTuple):
+    """One step of the way from the model to a module."""
+
+    parent: nn.Module
+    key: str
+    child: nn.Module
+
+
+class Presence:
+    """The modules of one learner, where they were when it was attached.
+
+    Args:
+        model: the model without wrappers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._ways: dict[nn.Module, list[Link]] = {}
+        self._hooks: dict[nn.Module, tuple[Hook, int]] = {}
+
+    def hooked(self, module: nn.Module, hook: Hook, handle: RemovableHandle) -> None:
+        """Remember a hook."""
+        self._hooks[module] = (hook, handle.id)
+
+    def around(self, name: str, module: nn.Module) -> list[nn.Module]:
+        """The modules that this one is in, and itself."""
+        return [*(link.parent for link in self._way(name, module) or ()), module]
+
+    def lost(self, name: str, module: nn.Module) -> str | None:
+        """Why nothing of this module is heard any more; None if it is where it was."""
+        way = self._ways.get(module)
+        if way is None or any(parent._modules.get(key) is not child for parent, key, child in way):
+            way = self._way(name, module)
+            if way is None:
+                return f"{name} is no longer in the model ({self._instead(name)})"
+            self._ways[module] = way
+        hook, number = self._hooks.get(module, (None, 0))
+        if not isinstance(hook, Hook):
+            return f"this learner is a copy, and copies of {name} have no hooks"
+        if module._forward_hooks.get(number) is not hook:
+            return f"the hook on {name} was taken off, so that nothing of it is heard"
+        return None
+
+    def _way(self, name: str, module: nn.Module) -> list[Link] | None:
+        """From the model to the module, as it is named, or by whatever way there is now."""
+        way = list(_links(self.model, name))
+        if (way[-1].child if way else self.model) is module:
+            return way
+        now = next((path for path, inner in self.model.named_modules() if inner is module), None)
+        return None if now is None else list(_links(self.model, now))
+
+    def _instead(self, name: str) -> str:
+        way = [link for link in _links(self.model, name) if unwrap(link.parent) is link.parent]
+        if len(way) < len(name.split(".")):
+            return "nothing is in its place"
+        return f"in its place is another {type(unwrap(way[-1].child)).__name__}"
+
+
+def _links(model: nn.Module, path: str) -> Iterator[Link]:
+    """The way along a path, through wrappers that a path does not mention; as far as it goes."""
+    here = model
+    for key in path.split(".") if path else ():
+        child = here._modules.get(key)
+        if child is None:
+            return
+        yield Link(here, key, child)
+        inner = unwrap(child)
+        while child is not inner:
+            key = "module" if "module" in child._modules and "_orig_mod" not in child._modules else "_orig_mod"
+            within = child._modules[key]
+            assert within is not None
+            yield Link(child, key, within)
+            child = within
+        here = inner

@@ -1,0 +1,100 @@
+"""Weights that must not learn, and why: a change of theirs would be lost or would not mean what it says.
+
+Asked when a learner is attached, and again at a step that meets another weight than the one before.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+_RECOMPUTED = {
+    "_orig": "it is pruned or spectrally normalised; call torch.nn.utils.prune.remove (or remove_spectral_norm) first",
+    "_g": "it is weight-normalised; call torch.nn.utils.remove_weight_norm first",
+}
+_SHARDED = (
+    "it is sharded over ranks, and what it learns here is lost when it is sharded again; keep the layers that learn "
+    "out of fully_shard (ignored_params=) and FullyShardedDataParallel (ignored_modules=), or use DDP"
+)
+
+
+def refusal_of(module: nn.Module, attribute: str) -> str | None:
+    """Why this weight cannot be plastic; None if it can.
+
+    >>> refusal_of(nn.Linear(2, 3), "weight")
+    >>> refusal_of(nn.LazyLinear(3), "weight")
+    'it has no shape yet; run the model once, then attach'
+    """
+    if parametrize.is_parametrized(module, attribute):
+        return (
+            "it is parametrized, so that it is computed anew at each forward and a change would be lost; "
+            "call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+    for suffix, reason in _RECOMPUTED.items():
+        if attribute + suffix in module._parameters:
+            return reason
+    weight = getattr(module, attribute, None)
+    if not isinstance(weight, Tensor):
+        return f"it has no tensor `{attribute}`"
+    if is_lazy(weight):
+        return "it has no shape yet; run the model once, then attach"
+    if weight.is_meta:
+        return (
+            "it is on the meta device and holds no numbers (not made yet, or offloaded); materialise the model, and "
+            "offload no layers that learn"
+        )
+    if not weight.is_floating_point():
+        return f"it is {weight.dtype}; expected floating point"
+    return _stored_elsewhere(module, attribute, weight)
+
+
+def _stored_elsewhere(module: nn.Module, attribute: str, weight: Tensor) -> str | None:
+    """Why writing into this tensor would not change what the layer computes with."""
+    if is_flattened(weight) or type(weight).__name__ == "DTensor":
+        return _SHARDED
+    if getattr(type(weight), "__torch_dispatch__") is not getattr(Tensor, "__torch_dispatch__"):  # noqa: B009
+        return (
+            f"it is a {type(weight).__name__}, whose numbers are stored in another form (quantised, say); expected a "
+            "plain torch.Tensor: let it learn first, then convert it"
+        )
+    plain = isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and attribute == "weight"
+    if plain and module._parameters.get(attribute) is not weight:
+        return (
+            f"`{attribute}` is no parameter any more but a tensor that something else makes anew (sharding, or a "
+            "wrapper of the weight); give the layer its parameter back first"
+        )
+    return None
+
+
+def is_flattened(weight: Tensor) -> bool:
+    """Whether `FullyShardedDataParallel` keeps this parameter in a flat one of its own."""
+    return "_fsdp_flattened" in weight.__dict__
+
+
+def shard_of(weight: Tensor, around: Iterable[nn.Module], *, thorough: bool = False) -> str | None:
+    """Why a weight that looks like any other is lost: `fully_shard` has gathered it for a while; None if it has not.
+
+    Args:
+        weight: as the layer holds it.
+        around: the modules that it is in.
+        thorough: ask every sharded parameter there is, also those of models around these modules. This is slow.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", None)
+    if kind is None:
+        return None
+    states = [module._get_fsdp_state() for module in around if isinstance(module, kind)]  # type: ignore[attr-defined]
+    held = [param for state in states for group in _groups(state) for param in group.fsdp_params]
+    if thorough:  # a gathered weight bears no mark: only its shard knows it
+        held += [owner for owner in gc.get_objects() if type(owner).__name__ == "FSDPParam"]
+    return _SHARDED if any(getattr(param, "_unsharded_param", None) is weight for param in held) else None
+
+
+def _groups(state: object) -> list:
+    several = getattr(state, "_fsdp_param_groups", None)
+    return several if several is not None else [g for g in [getattr(state, "_fsdp_param_group", None)] if g]
