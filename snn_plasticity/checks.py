@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,13 +36,29 @@ def shown(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:110]}… ({type(value).__name__})"
 
 
+def known_as(value: object) -> str:
+    """What a value is: a plain one as it is and by its type, any other object by its type alone."""
+    kind = type(value).__name__
+    if value is None or isinstance(value, (Tensor, np.ndarray)):
+        return shown(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    plain = isinstance(value, (str, bytes, bool, int, float, list, tuple, dict, Real))
+    return f"{shown(value)}, {article(kind)} {kind}" if plain else f"{article(kind)} {kind}"
+
+
+def article(word: str) -> str:
+    """What stands before a name: "a" or "an"."""
+    return "an" if word[:1] in "AEIOUaeio" else "a"
+
+
 def require_kind(name: str, value: object, kind: type[Kind] | tuple[type, ...], how: str) -> Kind:
     """The value; refused where it is of another kind. `how` says what to give instead."""
     if isinstance(value, kind):
         return value  # type: ignore[return-value]
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    words = " or ".join(f"{'an' if k.__name__[0] in 'AEIOU' else 'a'} {k.__name__}" for k in kinds)
-    raise TypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; expected {words}. {how}")
+    words = " or ".join(f"{article(k.__name__)} {k.__name__}" for k in kinds)
+    raise TypeError(f"{name} is {known_as(value)}; expected {words}. {how}")
 
 
 def require_number(
@@ -66,7 +82,7 @@ def require_number(
 
 def require_count(name: str, value: object, low: int = 1) -> int:
     """A whole number from `low` upwards as an int; booleans and fractions are refused."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
         raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more.")
     return int(value)
 
@@ -168,7 +184,7 @@ def require_finite(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point() or not _readable(tensor):
         return tensor
     plain = tensor.detach() if tensor.requires_grad else tensor
-    if math.isfinite(plain.sum().item()):
+    if math.isfinite(plain.item() if plain.numel() == 1 else plain.sum().item()):
         return tensor  # a finite sum has finite terms; one pass, where a look at each would take three
     bad = int((~torch.isfinite(plain)).sum())
     if bad:
@@ -198,10 +214,11 @@ def require_at_least(name: str, tensor: Tensor, low: float) -> None:
     require_within(name, tensor, low=low)
 
 
-def require_choice(name: str, value: object, allowed: Collection[str]) -> None:
-    """Refuse a word that is none of `allowed`."""
+def require_choice(name: str, value: object, allowed: Collection[str], or_else: str = "") -> None:
+    """Refuse a word that is none of `allowed`; `or_else` says what else would have been welcome."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} = {shown(value)}; expected one of {', '.join(map(repr, allowed))}.")
+        words = ", ".join(map(repr, allowed)) + (f" or {or_else}" if or_else else "")
+        raise ValueError(f"{name} = {shown(value)}; expected one of {words}.")
 
 
 def require_batch_size(batch_size: object) -> int:
@@ -232,7 +249,9 @@ def as_real(
     if isinstance(value, (bool, int, float, np.bool_, Real)):
         number = float(value) if isinstance(value, (bool, float, np.bool_)) else _as_float(value)
         if number is None or not abs(number) <= _LARGEST[dtype]:
-            raise ValueError(f"{name} = {shown(value)}; expected a finite number ({dtype}). Nothing was changed.")
+            raise ValueError(
+                f"{name} = {shown(value)}; expected a finite number that {dtype} can hold; NaN and infinity are none."
+            )
         return torch.full((), number, dtype=dtype, device=device)  # a kernel, no copy from the host
     return torch.as_tensor(array_of(name, value), device=device, dtype=dtype)
 
@@ -252,14 +271,31 @@ def array_of(name: str, value: object) -> np.ndarray:
         if array.dtype.kind in "biuf":
             return array
     raise TypeError(
-        f"{name} is {shown(value)}, of type {type(value).__name__}; expected a number, a list or an array of real "
-        f"numbers, or a torch.Tensor."
+        f"{name} is {known_as(value)}; expected a number, a list or an array of real numbers, or a torch.Tensor."
     )
 
 
-def is_listed(value: object) -> bool:
-    """Whether a value is a list, a tuple or an array: numbers without device and precision."""
-    return isinstance(value, (list, tuple, np.ndarray))
+def length_of(value: object) -> int | None:
+    """How many samples a signal speaks of; None where it is one number for all, or nothing that has a length."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.shape[0] if value.ndim else None
+    return len(value) if isinstance(value, (list, tuple)) else None
+
+
+def as_modulator(value: object) -> float | Tensor:
+    """A third factor: a number as a float, a list or an array as a tensor, a tensor as it is; NaN is refused.
+
+    Raises:
+        TypeError: no number, and nothing of real numbers.
+        ValueError: NaN or infinity.
+    """
+    if isinstance(value, Tensor):
+        require_real("modulator", value)
+        return require_finite("modulator", value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    read = as_real("modulator", value, dtype=torch.float64)
+    return require_finite("modulator", read) if read.dim() else read.item()
 
 
 def as_signal(

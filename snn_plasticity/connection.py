@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import PlasticityConfig
+from .config.validation import require_config
 from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
@@ -54,7 +55,7 @@ class Connection:
         path: str = "auto",
     ) -> None:
         self.name, self.module, self.attribute = name, module, attribute
-        self.config = config or PlasticityConfig()
+        self.config = require_config(config, PlasticityConfig)
         geometry = geometry or geometry_of(module)
         eligibility = self.config.eligibility
         self.traces = EligibilityTraceModule(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .checks import Signal, as_signal, require_finite
+from .checks import Signal, as_modulator, as_signal
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, reset_samples
 from .untracked import untracked
 
@@ -49,8 +49,7 @@ class ThirdFactor:
                 raise TypeError(
                     f"step got a modulator and the signals {', '.join(signals)}; expected one or the other."
                 )
-            require_finite("modulator", torch.as_tensor(modulator))
-            return Heard({}, modulator, self.state)
+            return Heard({}, as_modulator(modulator), self.state)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
         if batch_size is not None:

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import require_count
 from ..config.affect import AppraisalConfig
+from ..config.validation import require_config
 from .signals import InternalSignals, Readings, layout, read
 
 RELEVANCE_AT_REST = 0.5
@@ -119,7 +121,8 @@ class AppraisalModule(nn.Module):
 
     def __init__(self, config: AppraisalConfig | None = None, hidden_dim: int = 64) -> None:
         super().__init__()
-        self.config = config or AppraisalConfig()
+        self.config = require_config(config, AppraisalConfig)
+        hidden_dim = require_count("hidden_dim", hidden_dim)
         self.inward: nn.Parameter | None = None
         self.outward: nn.Parameter | None = None
         if self.config.use_learned_appraisal:

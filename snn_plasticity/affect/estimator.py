@@ -12,8 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size
+from ..checks import require_batch_size, require_flag
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
+from ..config.validation import require_config
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, score
 from .mapping import from_neuromodulators
@@ -51,11 +52,9 @@ class AffectiveEstimator(nn.Module):
         self, config: AffectiveFullConfig | AffectiveConfig | None = None, *, through_time: bool = False
     ) -> None:
         super().__init__()
-        config = AffectiveFullConfig() if config is None else config
         config = AffectiveFullConfig(affect=config) if isinstance(config, AffectiveConfig) else config
-        if not isinstance(config, AffectiveFullConfig):
-            raise TypeError(f"config is a {type(config).__name__}; expected an AffectiveFullConfig.")
-        self.config, self.through_time = config, through_time
+        self.config = config = require_config(config, AffectiveFullConfig)
+        self.through_time = require_flag("through_time", through_time)
         self.appraisal = AppraisalModule(config.appraisal, config.affect.hidden_dim)
         self.modulator = AffectiveModulator(config.modulation)
 

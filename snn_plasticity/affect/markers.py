@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..checks import Signal, as_signal, require_finite, require_real
 from ..config.affect import AffectiveConfig
+from ..config.validation import require_config
 from ..decay import decay_factor
 
 
@@ -53,7 +54,7 @@ class SomaticMarkers:
     """
 
     def __init__(self, config: AffectiveConfig | None = None) -> None:
-        self.config = config or AffectiveConfig()
+        self.config = require_config(config, AffectiveConfig)
 
     def init(
         self,

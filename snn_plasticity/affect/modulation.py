@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..checks import require_finite, require_real
 from ..config.affect import ModulationConfig
+from ..config.validation import require_config
 
 if TYPE_CHECKING:
     from .state import AffectiveState
@@ -50,7 +51,7 @@ class AffectiveModulator:
     """
 
     def __init__(self, config: ModulationConfig | None = None) -> None:
-        self.config = config or ModulationConfig()
+        self.config = require_config(config, ModulationConfig)
 
     def factors(self, valence: Tensor, arousal: Tensor, dominance: Tensor) -> ModulationVector:
         """All factors of an affect, each (B,)."""

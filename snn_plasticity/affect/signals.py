@@ -6,7 +6,7 @@
     novelty_score                                                       in [0, 1]
     modulators                                                          DA in [−1, 1]; ACh, NE, 5HT in [0, 1]
 
-Each is a float or a tensor of shape (), (B,) or (B, 1).
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_within
+from ..checks import Signal, as_signal, length_of, require_within
 
 MODULATORS = ("DA", "ACh", "NE", "5HT")
 RANGES: dict[str, tuple[float | None, float | None]] = {
@@ -108,8 +108,9 @@ def layout(signals: InternalSignals) -> tuple[int | None, torch.device | None, t
     >>> layout(InternalSignals(novelty_score=torch.ones(3, 1)))
     (3, device(type='cpu'), torch.float32)
     """
-    tensors = [(name, value) for name, value in _given(signals).items() if isinstance(value, Tensor)]
-    size = next((len(value) for _, value in tensors if value.dim() > 0), None)
+    given = _given(signals)
+    tensors = [(name, value) for name, value in given.items() if isinstance(value, Tensor)]
+    size = next((size for size in map(length_of, given.values()) if size is not None), None)
     device = tensors[0][1].device if tensors else None
     for name, value in tensors:
         if value.device != device:

@@ -64,8 +64,8 @@ def require_part(owner: object, field: str, kind: type[Serializable]) -> None:
     value = getattr(owner, field)
     if not isinstance(value, kind):
         raise ValueError(
-            f"{_of(owner, field)} = {checks.shown(value)}, of type {type(value).__name__}; "
-            f"expected {article(kind)} {kind.__name__}. {_remedy(value, kind, _of(owner, field))}"
+            f"{_of(owner, field)} is {checks.known_as(value)}; "
+            f"expected {checks.article(kind.__name__)} {kind.__name__}. {_remedy(value, kind, _of(owner, field))}"
         )
 
 
@@ -80,7 +80,7 @@ def require_config(value: object, kind: type[Config], *, name: str = "config") -
     if isinstance(value, kind):
         return value
     raise TypeError(
-        f"{name} is {checks.shown(value)}, of type {type(value).__name__}; expected {article(kind)} {kind.__name__}. "
+        f"{name} is {checks.known_as(value)}; expected {checks.article(kind.__name__)} {kind.__name__}. "
         f"{_remedy(value, kind, name)}"
     )
 
@@ -104,11 +104,6 @@ def _remedy(value: object, kind: type[Serializable], name: str) -> str:
         return f"From a file or JSON text: {kind.__name__}.from_json(...)."
     first = "" if kind.parts() else f"{fields(kind)[0].name}=..."  # type: ignore[arg-type]
     return f"For instance {kind.__name__}({first})."
-
-
-def article(kind: type) -> str:
-    """What stands before the name of a kind."""
-    return "an" if kind.__name__[0] in "AEIOU" else "a"
 
 
 def _of(owner: object, field: str) -> str:

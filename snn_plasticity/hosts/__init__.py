@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..config import PlasticityConfig
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
+from .arguments import require_choices, require_model, require_settings
 from .call import PairingError as PairingError
 
 
@@ -53,7 +54,8 @@ def attach(
 
     Raises:
         ValueError: unknown names, nothing that can learn, or a weight that learns already.
-        TypeError: weights that are computed from others (parametrized, pruned, ...) or not yet initialised.
+        TypeError: arguments of another kind, or weights that are computed from others (parametrized, pruned, ...) or
+            not yet initialised.
 
     >>> import snntorch, torch
     >>> model = nn.Sequential(nn.Linear(4, 3), snntorch.Leaky(beta=0.9, init_hidden=True))
@@ -66,7 +68,9 @@ def attach(
     """
     from .assemble import assemble  # the hooks need torch._dynamo, which takes a second to import
 
-    config = config or PlasticityConfig()
+    require_model(model)
+    config = require_settings(config, layers, pairs)
+    require_choices(gate, pre, dt, strict, path, reduce)
     watcher, connections = assemble(
         model, config, layers or {}, pairs or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
     )

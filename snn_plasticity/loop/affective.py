@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
-from ..checks import Signal, require_choice
+from ..checks import Signal, require_choice, require_flag, require_kind
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
@@ -72,12 +72,18 @@ class AffectiveLoop:
         shared: bool = False,
         through_time: bool = False,
     ) -> None:
+        for name, part, kind, how in (
+            ("learner", learner, PlasticityLearner, "As attach(model) returns one; or None."),
+            ("gate", gate, NeuromodulatoryGate, "Build one: NeuromodulatoryGate(NeuromodConfig(...)); or None."),
+        ):
+            if part is not None:
+                require_kind(name, part, kind, how)
         if learner is not None and gate is not None and gate is not learner.gate:
             raise TypeError("The learner has another gate than the one that was given; expected one of the two.")
         self.estimator = AffectiveEstimator(config, through_time=through_time)
         self.gate = gate or (NeuromodulatoryGate() if learner is None else learner.gate)
         self.estimator.config.require_settling(self.gate.config)
-        self.learner, self.shared = learner, shared
+        self.learner, self.shared = learner, require_flag("shared", shared)
         self.state: LoopState | None = None
 
     def init(

@@ -6,8 +6,9 @@
     novelty                                                                         in [0, 1]
     context                                                                         index of a stimulus or task
 
-Each is a float or a tensor of shape (), (B,) or (B, 1). The reward prediction error of affect is td_error where it is
-told, else reward − b_c, the gate's own baseline; what is not told as surprise is the size of that error.
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). The reward prediction error of affect is
+td_error where it is told, else reward − b_c, the gate's own baseline; what is not told as surprise is the size of that
+error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..affect import AffectiveState, InternalSignals, to_neuromodulators
-from ..checks import Signal, as_signal, require_within
+from ..checks import Signal, as_signal, length_of, require_within
 from ..config import NeuromodConfig
 from ..neuromodulation import RewardBaseline
 
@@ -60,7 +61,7 @@ def layout(events: Mapping[str, Signal]) -> tuple[int | None, torch.device | Non
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"no event is called {name!r}; the events are {', '.join(EVENTS)}.{hint}")
     tensors = {name: value for name, value in events.items() if isinstance(value, Tensor)}
-    size = next((len(value) for value in tensors.values() if value.dim() > 0), None)
+    size = next((size for size in map(length_of, events.values()) if size is not None), None)
     device = next((value.device for value in tensors.values()), None)
     for name, value in tensors.items():
         if value.device != device:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checks import Signal, as_signal, require_within
 from ..config import NeuromodConfig
-from ..config.validation import require_count, require_number, require_word
+from ..config.validation import require_config, require_count, require_number, require_word
 from ..decay import decay_factor
 from .signals import signal_layout
 
@@ -61,6 +61,7 @@ class RewardBaseline:
     @classmethod
     def of(cls, config: NeuromodConfig) -> RewardBaseline:
         """The baseline that `config` describes."""
+        config = require_config(config, NeuromodConfig)
         return cls(
             config.reward_baseline,
             config.reward_baseline_tau,

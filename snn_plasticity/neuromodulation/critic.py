@@ -18,10 +18,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_finite, require_real
+from ..checks import Signal, as_signal, require_finite, require_kind, require_real
 from ..config.validation import Serializable, require_count, require_number, require_word
 
 
@@ -90,6 +91,9 @@ class TDCritic:
     Args:
         config: a `TDCriticConfig`.
 
+    Raises:
+        TypeError: settings of another kind.
+
     >>> critic = TDCritic(TDCriticConfig(n_features=2, gamma=1.0, lr=0.5))
     >>> here, there = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> td_error, state = critic.step(here, 1.0, there, critic.init(batch_size=1), terminated=True)
@@ -98,7 +102,12 @@ class TDCritic:
     """
 
     def __init__(self, config: TDCriticConfig) -> None:
-        self.config = config
+        if isinstance(config, (int, np.integer)) and not isinstance(config, bool):
+            raise TypeError(
+                f"config is {config!r}, a number; expected a TDCriticConfig. For {config} features: "
+                f"TDCritic(TDCriticConfig(n_features={config}))."
+            )
+        self.config = require_kind("config", config, TDCriticConfig, "For instance TDCriticConfig(n_features=16).")
 
     def __repr__(self) -> str:
         return f"TDCritic({self.config!r})"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..checks import Signal, require_batch_size
 from ..config import NeuromodConfig
+from ..config.validation import require_config
 from .baselines import RewardBaseline
 from .combine import combination_of
 from .modulators import modulators_of
@@ -32,6 +33,7 @@ class NeuromodulatoryGate(nn.Module):
         config: sources, scales, time constants, reward baseline and combination.
 
     Raises:
+        TypeError: settings of another kind.
         ValueError: a combination of the user's that makes something of nothing.
 
     >>> gate = NeuromodulatoryGate(NeuromodConfig(da_tau=200.0))
@@ -43,9 +45,9 @@ class NeuromodulatoryGate(nn.Module):
     tensor([0.7578, 0.0000])
     """
 
-    def __init__(self, config: NeuromodConfig = NeuromodConfig()) -> None:
+    def __init__(self, config: NeuromodConfig | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = require_config(config, NeuromodConfig)
         self.modulators = modulators_of(config)
         self.reward_baseline = RewardBaseline.of(config)
         self.combine = combination_of(config)

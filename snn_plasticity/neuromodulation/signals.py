@@ -4,7 +4,7 @@
     novelty, uncertainty, entropy, urgency, surprise, patience        >= 0
     context                                                           index of a stimulus or task: 0, 1, ...
 
-Each is a float or a tensor of shape (), (B,) or (B, 1). A signal that is not given is zero.
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). A signal that is not given is zero.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_at_least
+from ..checks import Signal, as_signal, length_of, require_at_least
 
 REAL_SIGNALS: tuple[str, ...] = ("reward", "td_error", "long_horizon_value")
 NON_NEGATIVE_SIGNALS: tuple[str, ...] = (
@@ -47,15 +47,15 @@ def _require_known(signals: Mapping[str, Signal]) -> None:
 def signal_layout(signals: Mapping[str, Signal]) -> tuple[int | None, torch.device | None, torch.dtype]:
     """Batch size, device and precision that the tensors among `signals` ask for.
 
-    The batch size is None where all are scalars, the device None where all are Python numbers; the precision
-    is fp32, or fp64 if any tensor is.
+    The batch size is None where all are scalars, the device None where none is a tensor; the precision is fp32, or
+    fp64 if any tensor is. Lists and arrays, as environments give them, have a size and nothing else.
 
     >>> signal_layout({"reward": torch.ones(3, 1), "novelty": 0.5})
     (3, device(type='cpu'), torch.float32)
     """
     _require_known(signals)
     tensors = [value for value in signals.values() if isinstance(value, Tensor)]
-    batch_size = next((len(tensor) for tensor in tensors if tensor.dim() > 0), None)
+    batch_size = next((size for size in map(length_of, signals.values()) if size is not None), None)
     device = tensors[0].device if tensors else None
     double = any(tensor.dtype == torch.float64 for tensor in tensors)
     return batch_size, device, torch.float64 if double else torch.float32

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..checks import require_batch_size, require_finite
 from ..config import EligibilityConfig
+from ..config.validation import require_config
 from ..untracked import untracked
 from .dense import Dense, Diagonal
 from .door import check_spikes, check_window, choose_path, described, plain, recordable
@@ -60,7 +61,7 @@ class EligibilityTraceModule(nn.Module):
         path: str = "auto",
     ) -> None:
         super().__init__()
-        self.config = config or EligibilityConfig()
+        self.config = require_config(config, EligibilityConfig)
         if geometry is None and self.config.diagonal and n_pre != n_post:
             raise ValueError(
                 f"n_pre = {n_pre} and n_post = {n_post}; diagonal synapses need as many pre as post neurons."

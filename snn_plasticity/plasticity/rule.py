@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..config import EligibilityConfig
+from ..config.validation import require_config
 from . import traces
 from .geometry import Geometry, correlation
 from .kernels import Coincidence, Kernel
@@ -48,6 +49,7 @@ class EligibilityRule:
     @classmethod
     def of(cls, geometry: Geometry, config: EligibilityConfig) -> EligibilityRule:
         """The rule that a config describes."""
+        config = require_config(config, EligibilityConfig)
         return cls(geometry, kernel_of(config), trace_of(config))
 
     def init(self, pre: Tensor, post: Tensor) -> EligibilityState:

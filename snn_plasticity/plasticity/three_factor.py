@@ -17,9 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import require_finite
+from ..checks import as_real, require_choice, require_finite, require_real
 from ..config import ThreeFactorConfig
+from ..config.validation import require_config
 from .bounds import bounds_of, free
+
+REDUCTIONS = ("mean", "sum")
 
 
 def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -29,9 +32,8 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
     """
     if not isinstance(mod, Tensor):
-        return torch.full((), float(mod), dtype=like.dtype, device=like.device)
-    if mod.is_complex():
-        raise TypeError(f"The modulator has dtype {mod.dtype}; expected real numbers.")
+        mod = as_real("modulator", mod, like.device, like.dtype)
+    require_real("modulator", mod)
     batch, n_post = shape[:2]
     if mod.shape == (batch, 1) and n_post != 1:
         mod = mod.squeeze(1)
@@ -59,6 +61,7 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     >>> modulate(torch.tensor([1.0, 0.0]), torch.ones(2, 1, 3))
     tensor([[0.5000, 0.5000, 0.5000]])
     """
+    require_choice("reduction", reduction, REDUCTIONS)
     mod = modulator_like(mod, e, tuple(e.shape))
     if mod.dim() == 0:
         total = mod * (e[0] if len(e) == 1 else e.sum(0))
@@ -100,7 +103,8 @@ class ThreeFactorUpdate:
     """
 
     def __init__(self, config: ThreeFactorConfig | None = None, reduction: str = "mean") -> None:
-        self.config = config or ThreeFactorConfig()
+        self.config = require_config(config, ThreeFactorConfig)
+        require_choice("reduction", reduction, REDUCTIONS)
         self.reduction = reduction
         self.bounds = bounds_of(self.config)
 
