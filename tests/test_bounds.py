@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from snn_plasticity import ThreeFactorConfig, ThreeFactorUpdate
 from snn_plasticity.plasticity import HardBounds, SoftBounds, free
-from snn_plasticity.plasticity.bounds import OwnBounds, bounds_of
+from snn_plasticity.plasticity.bounds import bounds_of
 
 numbers = st.floats(-3.0, 3.0, width=32)
 BOUNDS = (
@@ -44,7 +44,7 @@ def test_soft_bounds_shrink_each_direction_by_its_own_distance_and_power():
 
 def test_config_names_the_bounds():
     assert bounds_of(ThreeFactorConfig()) is free
-    assert bounds_of(ThreeFactorConfig(weight_bounds=torch.add)) == OwnBounds(torch.add)
+    assert bounds_of(ThreeFactorConfig(weight_bounds=torch.add)) is torch.add
     assert bounds_of(ThreeFactorConfig(weight_bounds=(0.0, 1.0))) == HardBounds(0.0, 1.0)
     soft = ThreeFactorConfig(weight_bounds=(0.0, 1.0), soft_bounds=(1.0, 2.0))
     assert bounds_of(soft) == SoftBounds(0.0, 1.0, 1.0, 2.0)

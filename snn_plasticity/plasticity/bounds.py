@@ -68,32 +68,12 @@ class SoftBounds:
         return HardBounds(self.low, self.high)(weight, scaled)
 
 
-@dataclass(frozen=True)
-class OwnBounds:
-    """A user's function, which is heard only where something is to change: Δw = 0 everywhere leaves every weight.
-
-    It is given copies, so that it may work in place; a row that is normalised may move weights whose own Δw is zero.
-
-    >>> unit_sum = OwnBounds(lambda weight, delta: (weight + delta) / (weight + delta).sum())
-    >>> unit_sum(torch.tensor([1.0, 1.0]), torch.zeros(2))
-    tensor([1., 1.])
-    >>> unit_sum(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0]))
-    tensor([0.7500, 0.2500])
-    """
-
-    function: Bounds
-
-    def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
-        """The new weight; the choice is made on the device."""
-        return torch.where((delta != 0).any(), self.function(weight.clone(), delta.clone()), weight)
-
-
 def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
         return free
     if callable(config.weight_bounds):
-        return OwnBounds(cast(Bounds, config.weight_bounds))
+        return cast(Bounds, config.weight_bounds)
     if config.soft_bounds is None:
         return HardBounds(*config.weight_bounds)
     exponents = config.soft_bounds if isinstance(config.soft_bounds, tuple) else (config.soft_bounds,) * 2

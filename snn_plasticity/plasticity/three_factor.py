@@ -176,12 +176,12 @@ class ThreeFactorUpdate:
         return delta if self.bounds is free else self._bounded(weight, delta) - weight
 
     def _bounded(self, weight: Tensor, delta: Tensor) -> Tensor:
-        """The new weight; what bounds of the user's own make of it is looked at."""
-        new = self.bounds(weight, delta)
-        if self.bounds is self.config.weight_bounds:
-            _require_like("The new weight from weight_bounds", new, weight)
-            require_finite("The new weight from weight_bounds", new)
-        return new
+        """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
+        if self.bounds is not self.config.weight_bounds:
+            return self.bounds(weight, delta)
+        new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
+        new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero
+        return require_finite("The new weight from weight_bounds", new)
 
 
 def require_change(weight: Tensor, delta: object) -> None:
