@@ -298,6 +298,15 @@ def as_modulator(value: object) -> float | Tensor:
     return require_finite("modulator", read) if read.dim() else read.item()
 
 
+def require_mask(mask: Any, batch_size: int | None = None) -> None:
+    """Refuse what is no boolean (B,); `batch_size` None: of any length."""
+    boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.dim() == 1
+    if not boolean or (batch_size is not None and len(mask) != batch_size):
+        read = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+        shape = "(B,)" if batch_size is None else f"({batch_size},)"
+        raise ValueError(f"mask is {read}; expected a boolean tensor of shape {shape}, one per sample.")
+
+
 def as_signal(
     value: Signal,
     batch_size: int,

@@ -80,26 +80,20 @@ class Connection:
         """(B, *weight shape), or None before anything was observed."""
         return self.traces.eligibility
 
-    def observe(self, pre: Tensor, post: Tensor) -> None:
-        """One step: pre (B, ...) went in, post (B, ...) came of it."""
-        if not self.enabled:
-            return
-        self._admit(pre.shape[0])
-        self.traces.observe(pre, post)
+    def observe(self, pre: Tensor, post: Tensor, *, new_sequence: bool = False) -> None:
+        """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
+        if self.enabled:
+            self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
 
     def observe_sequence(self, pre: Tensor, post: Tensor, *, new_sequence: bool) -> None:
-        """A whole sequence: pre (T, B, ...) and post (T, B, ...)."""
-        if not self.enabled:
-            return
-        if new_sequence:
-            self.start_sequence()
-        self._admit(pre.shape[1])
-        self.traces.observe_window(pre, post)
+        """A whole sequence: pre (T, B, ...) and post (T, B, ...); what is refused changes nothing."""
+        if self.enabled:
+            self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
 
     def start_sequence(self) -> None:
         """A new sequence begins: traces start from zero, unless the config carries them on."""
-        self._carry()
-        self.traces.start_sequence()
+        if not self.config.eligibility.carry:
+            self.reset()
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the eligibility, of all samples or of those in `mask` (B,)."""
@@ -131,6 +125,13 @@ class Connection:
             raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
         self._tell_of_low_precision()
         self._dtype, self._verified = self.weight.dtype, weakref.ref(self.weight)
+
+    def check_reset(self, mask: Tensor, *, traces: bool) -> None:
+        """Refuse a mask (B,) that does not fit what was observed, or `traces` of samples that cannot forget alone."""
+        try:
+            self.traces.check_mask(mask, forgets=traces)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
@@ -220,11 +221,19 @@ class Connection:
             asked = self.traces.collect()
             self._carried = asked if self._carried is None else self._carried + asked
 
-    def _admit(self, new: int) -> None:
-        """Another batch size starts the traces anew, where that is not an error."""
-        known = None if self.strict else self.traces.batch_size
-        if known is None or known == new:
-            return
+    def _first(self, new: int, new_sequence: bool) -> Callable[[], None] | None:
+        """What is to be done before a batch of this size is recorded, once it is known to fit."""
+        if self.strict and not new_sequence:
+            return None
+        known = self.traces.batch_size
+        if known is None:
+            return None
+        if not self.strict and known != new:
+            return lambda: self._restart(known, new)
+        return self.reset if new_sequence and not self.config.eligibility.carry else None
+
+    def _restart(self, known: int, new: int) -> None:
+        """Another batch size starts the traces anew."""
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -232,8 +241,7 @@ class Connection:
                 "from zero. Call learner.reset() between batches to say so yourself.",
                 stacklevel=2,
             )
-        self._carry()
-        self.traces.reset()
+        self.reset()
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.traces.rule.geometry.shape))

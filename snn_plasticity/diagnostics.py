@@ -32,8 +32,8 @@ class PlasticityTrace(NamedTuple):
 
     def to_dict(self) -> dict[str, float]:
         """Flat numbers, batch means: what a logger wants. This reads the device."""
-        numbers = {f"modulators/{name}": float(level.mean()) for name, level in self.modulators.items()}
-        numbers["global_plasticity"] = float(self.global_plasticity.mean())
+        numbers = {f"modulators/{name}": _mean(level) for name, level in self.modulators.items()}
+        numbers["global_plasticity"] = _mean(self.global_plasticity)
         if self.loss is not None:
             numbers["loss"] = float(self.loss)
         for name, layer in self.layers.items():
@@ -44,7 +44,7 @@ class PlasticityTrace(NamedTuple):
 def layer_trace(weight: Tensor, eligibility: Tensor, change: Tensor | None) -> LayerTrace:
     """Statistics of one weight; `change` is None where it was not its turn to change."""
     weight, zero = weight.detach().float(), eligibility.new_zeros(())
-    magnitude = eligibility.abs()
+    magnitude = eligibility.abs() if len(eligibility) else zero  # of an empty batch
     return LayerTrace(
         change_norm=zero if change is None else change.float().norm(),
         change_max=zero if change is None else change.float().abs().max(),
@@ -61,3 +61,8 @@ def plasticity_trace(
     """The trace of one step, detached from every graph."""
     levels = {name: level.detach() for name, level in modulators.items()}
     return PlasticityTrace(levels, plasticity.detach(), layers, loss)
+
+
+def _mean(levels: Tensor) -> float:
+    """Of the batch; zero where it is empty."""
+    return float(levels.mean()) if levels.numel() else 0.0

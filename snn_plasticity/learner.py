@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .checks import Signal, require_choice
+from .checks import Signal, require_choice, require_mask
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
@@ -110,19 +110,15 @@ class PlasticityLearner:
         """
         chosen = self._chosen(layers)
         self.check(chosen)
-        heard = self.third_factor.hear(modulator, signals, self.batch_size, self._device())
+        size = _common_batch(chosen)
+        size = self.batch_size if size is None else size
+        heard = self.third_factor.hear(modulator, signals, size, self._device(), as_one=self._as_one)
         for connection in chosen:
             connection.check(heard.factor)
-        safe = return_details or self.reduce is not None
-        marks = [connection.mark(safe=safe) for connection in chosen]
-        try:
+        with _AllOrNothing(chosen, safe=return_details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
             changes, landings = self._change(chosen, heard.factor)
-        except BaseException:
-            for connection, mark in zip(chosen, marks, strict=True):
-                connection.go_back(mark)
-            raise
-        self.third_factor.state = heard.state
+        self.third_factor.kept = heard.kept
         for landing in landings:
             landing.land()
         losses = [landing.value for landing in landings if landing.into == "loss"]
@@ -144,17 +140,26 @@ class PlasticityLearner:
             ValueError: an unknown scope, or a mask that does not fit.
         """
         require_choice("scope", scope, SCOPES)
-        if scope != "neuromodulators":
-            for connection in self.connections.values():
-                if mask is None or connection.traces.batch_size is not None:
-                    connection.reset(mask)
+        connections = [c for c in self.connections.values() if mask is None or c.traces.batch_size is not None]
+        if mask is not None:
+            require_mask(mask)
+            for connection in connections:
+                connection.check_reset(mask, traces=scope != "neuromodulators")
+        kept = self.third_factor.kept
         if scope != "eligibility":
-            self.third_factor.reset(mask, keep_baseline=scope == "episode")
+            size = None if mask is None else _common_batch(connections)
+            baseline = scope == "episode"
+            kept = self.third_factor.after_reset(mask, size, keep_baseline=baseline, as_one=self._as_one)
+        if scope != "neuromodulators":
+            with _AllOrNothing(connections, safe=False):
+                for connection in connections:
+                    connection.reset(mask)
+        self.third_factor.kept = kept
         if mask is None:
             for watcher in self.watchers:
                 watcher.reset()
             if scope == "all":
-                for connection in self.connections.values():
+                for connection in connections:
                     connection.forget_asked()
 
     def check(self, connections: Collection[Connection] | None = None) -> None:
@@ -225,6 +230,11 @@ class PlasticityLearner:
         lines = "\n".join(f"  {connection!r}" for connection in self.connections.values())
         return f"PlasticityLearner(\n{lines}\n  gate: {self.gate.extra_repr()}\n)"
 
+    @property
+    def _as_one(self) -> bool:
+        """Whether some connection can only hear what is the same for all samples."""
+        return any(connection.traces.path == "shared" for connection in self.connections.values())
+
     def _chosen(self, layers: Collection[str] | None) -> list[Connection]:
         if layers is None:
             return list(self.connections.values())
@@ -265,3 +275,38 @@ class PlasticityLearner:
     def _device(self) -> torch.device | None:
         devices = (connection.traces.device for connection in self.connections.values())
         return next((device for device in devices if device is not None), None)
+
+
+class _AllOrNothing:
+    """Within it, connections may change; where it is left by an error, they are as they were."""
+
+    def __init__(self, connections: Sequence[Connection], *, safe: bool) -> None:
+        self.marks = [(connection, connection.mark(safe=safe)) for connection in connections]
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            for connection, mark in self.marks:
+                connection.go_back(mark)
+
+
+def _common_batch(connections: Sequence[Connection]) -> int | None:
+    """Samples that these connections have observed; None before any was.
+
+    Raises:
+        ValueError: they have observed batches of different sizes.
+    """
+    first: tuple[str, int] | None = None
+    for connection in connections:
+        size = connection.traces.batch_size
+        if size is None or (first is not None and first[1] == size):
+            continue
+        if first is not None:
+            raise ValueError(
+                f"{first[0]} has observed a batch of {first[1]} and {connection.name} one of {size}; expected the "
+                "same. Call learner.reset() before a batch of another size, or name those that are meant: "
+                "step(..., layers=[...]). Nothing was changed."
+            )
+        first = connection.name, size
+    return None if first is None else first[1]

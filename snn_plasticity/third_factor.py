@@ -14,12 +14,22 @@ from .neuromodulation import NeuromodState, NeuromodulatoryGate, reset_samples
 from .untracked import untracked
 
 
+class Kept(NamedTuple):
+    """What is remembered from step to step: the state of the gate; None is as new.
+
+    `loose`: whether a batch of any size may come next, as after a reset of all samples.
+    """
+
+    state: NeuromodState | None = None
+    loose: bool = True
+
+
 class Heard(NamedTuple):
-    """One step's modulators (B,) by name, the third factor, and the state of the gate afterwards."""
+    """One step's modulators (B,) by name, the third factor, and what is remembered of it afterwards."""
 
     modulators: dict[str, Tensor]
     factor: float | Tensor
-    state: NeuromodState | None
+    kept: Kept
 
 
 class ThirdFactor:
@@ -27,7 +37,12 @@ class ThirdFactor:
 
     def __init__(self, gate: NeuromodulatoryGate) -> None:
         self.gate = gate
-        self.state: NeuromodState | None = None
+        self.kept = Kept()
+
+    @property
+    def state(self) -> NeuromodState | None:
+        """The state of the gate; None is as new."""
+        return self.kept.state
 
     def hear(
         self,
@@ -35,8 +50,15 @@ class ThirdFactor:
         signals: Mapping[str, Signal],
         batch_size: int | None,
         device: torch.device | None,
+        *,
+        as_one: bool = False,
     ) -> Heard:
         """What a step is told, checked; nothing is stored yet.
+
+        Args:
+            modulator, signals: as in `PlasticityLearner.step`.
+            batch_size, device: of what has been observed; None: nothing yet.
+            as_one: what is told to all samples alike is one number for all, as long as none differs from the others.
 
         Raises:
             TypeError: neither modulator nor signals, or both.
@@ -49,46 +71,89 @@ class ThirdFactor:
                 raise TypeError(
                     f"step got a modulator and the signals {', '.join(signals)}; expected one or the other."
                 )
-            return Heard({}, as_modulator(modulator), self.state)
+            return Heard({}, as_modulator(modulator), self.kept)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
+        size = batch_size
         if batch_size is not None:
-            signals = {n: as_signal(value, batch_size, name=n, device=device) for n, value in signals.items()}
+            size = 1 if as_one and batch_size and self._tells_all_alike(signals) else batch_size
+            signals = {n: as_signal(value, size, name=n, device=device) for n, value in signals.items()}
         with untracked(torch.empty(0, device=device)):
-            return Heard(*self.gate.step(signals, self._state_for(batch_size)))
+            if size == 0:
+                return self._heard_by_nobody(signals)
+            modulators, factor, state = self.gate.step(signals, self._for_batch(size, as_one=as_one))
+        if as_one and size == 1 and batch_size is not None:
+            factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
+        return Heard(modulators, factor, Kept(state, loose=False))
 
-    def reset(self, mask: Tensor | None, *, keep_baseline: bool) -> None:
-        """Forget the levels, of all samples or of those in `mask`; and what was learnt about reward, or not."""
-        if self.state is None:
-            return
-        if mask is None and not keep_baseline:
-            self.state = None
-        else:
-            everyone = torch.ones(len(self.state.levels), dtype=torch.bool)
-            self.state = reset_samples(self.state, everyone if mask is None else mask, keep_baseline=keep_baseline)
+    def after_reset(
+        self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool, as_one: bool = False
+    ) -> Kept:
+        """What is left when the levels are forgotten, and what was learnt about reward, or not; nothing is stored yet.
+
+        Args:
+            mask: boolean (B,), the samples that forget; None: all do, and a batch of any size may come next.
+            batch_size: of what has been observed; None: nothing yet.
+            keep_baseline: whether the averages of reward stay.
+            as_one: as in `hear`.
+
+        Raises:
+            ValueError: a mask that does not fit.
+        """
+        if self.state is None or (mask is None and not keep_baseline):
+            return Kept() if mask is None else self.kept
+        state = self.state
+        if mask is None:
+            mask = torch.ones(len(state.levels), dtype=torch.bool)
+            return Kept(reset_samples(state, mask, keep_baseline=True), loose=True)
+        if not len(mask):
+            return self.kept
+        if self.kept.loose or batch_size is not None:
+            state = self._for_batch(len(mask), as_one=as_one)
+            assert state is not None
+        return self.kept._replace(state=reset_samples(state, mask, keep_baseline=keep_baseline))
 
     def state_dict(self) -> dict[str, Any]:
         """The gate's parameters, and its state as plain tensors."""
         state = None if self.state is None else [leaf.clone() for leaf in tree_flatten(self.state)[0]]
-        return {"parameters": self.gate.state_dict(), "state": state}
+        return {"parameters": self.gate.state_dict(), "state": state, "loose": self.kept.loose}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.gate.load_state_dict(saved["parameters"])
         leaves, spec = saved["state"], tree_flatten(self.gate.init(1))[1]
-        self.state = None if leaves is None else tree_unflatten([leaf.clone() for leaf in leaves], spec)
+        state = None if leaves is None else tree_unflatten([leaf.clone() for leaf in leaves], spec)
+        self.kept = Kept(state, saved["loose"])
 
-    def _state_for(self, batch_size: int | None) -> NeuromodState | None:
-        """The state, with room for another batch size where no sample's own average is at stake."""
-        state, config = self.state, self.gate.config
+    def _for_batch(self, batch_size: int | None, *, as_one: bool) -> NeuromodState | None:
+        """The state for a batch of another size: levels start anew, and so do no averages.
+
+        What a batch shares stays as it is; what each of its samples has averaged goes on from the mean over them. Where
+        one sample stands for all, all are as it is.
+        """
+        state = self.state
         if state is None or batch_size is None or len(state.levels) == batch_size:
             return state
         fresh = self.gate.init(batch_size, state.levels.device, state.levels.dtype)
-        if config.reward_baseline == "none":
-            return fresh
-        if config.baseline_scope == "batch":
-            return fresh._replace(baseline=state.baseline)
-        raise ValueError(
-            f"The batch has {batch_size} samples, but the gate keeps a reward average for each of {len(state.levels)}. "
-            "Share one with NeuromodConfig(baseline_scope='batch'), or call learner.reset(scope='neuromodulators')."
+        whole = as_one and len(state.levels) == 1
+        return fresh._replace(
+            **{
+                name: old if old.shape == new.shape else old.mean(0, keepdim=True).expand_as(new).clone()
+                for name, old, new in zip(state._fields, state, fresh, strict=True)
+                if whole or name != "levels"
+            }
         )
+
+    def _tells_all_alike(self, signals: Mapping[str, Signal]) -> bool:
+        """Whether every sample hears the same, and none remembers anything of its own."""
+        if any(len(getattr(value, "shape", ())) or isinstance(value, (list, tuple)) for value in signals.values()):
+            return False
+        if self.state is None or len(self.state.levels) == 1:
+            return True
+        remembered = [leaf for name, leaf in self.state._asdict().items() if name != "levels" and leaf.dim() > 1]
+        return not any(leaf.numel() for leaf in remembered) and not any(m.tau for m in self.gate.modulators)
+
+    def _heard_by_nobody(self, signals: Mapping[str, Signal]) -> Heard:
+        """An empty batch: the names of what is told are looked at, and nothing is remembered."""
+        modulators, factor, _ = self.gate.step(dict.fromkeys(signals, 0.0))
+        return Heard({name: level[:0] for name, level in modulators.items()}, factor[:0], self.kept)

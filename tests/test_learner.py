@@ -228,13 +228,6 @@ def test_a_last_smaller_batch_after_a_reset():
         learner.reset()
         connection.observe(PRE[0, :2], POST[0, :2])
         learner.step(reward=torch.ones(2))
-    learner, _, connection = learner_of(gate=NeuromodulatoryGate(NeuromodConfig(reward_baseline="running")))
-    watch(connection)
-    learner.step(reward=1.0)
-    learner.reset()
-    connection.observe(PRE[0, :2], POST[0, :2])
-    with pytest.raises(ValueError, match="baseline_scope='batch'"):
-        learner.step(reward=torch.ones(2))
 
 
 def test_another_batch_size_in_mid_sequence_is_an_error_or_one_warning():

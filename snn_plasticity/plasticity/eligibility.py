@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size, require_finite
+from ..checks import require_batch_size, require_finite, require_mask
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..untracked import untracked
@@ -139,41 +140,69 @@ class EligibilityTraceModule(nn.Module):
         self._running = None
         self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
 
+    def check_mask(self, mask: Tensor, *, forgets: bool = True) -> None:
+        """Refuse a mask that `reset` could not follow, before anything is forgotten.
+
+        Args:
+            mask: boolean (B,).
+            forgets: whether traces are to be forgotten; else only the shape counts.
+
+        Raises:
+            ValueError: it is not boolean or not (B,), or the path "shared" has made one sum of the samples.
+        """
+        require_mask(mask, self.batch_size)
+        if forgets and self._running is not None:
+            self._running.check_forget()
+
     def start_sequence(self) -> None:
         """A new sequence begins: traces start from zero, unless `config.carry`."""
         if not self.config.carry:
             self.reset()
 
-    def observe(self, pre: Tensor, post: Tensor, dt: float | None = None) -> None:
+    def observe(
+        self, pre: Tensor, post: Tensor, dt: float | None = None, *, first: Callable[[], None] | None = None
+    ) -> None:
         """One step, without reading e.
 
         Args:
             pre: (B, N_pre), spikes or rates; for a layer, its input.
             post: (B, N_post); for a layer, shaped like its output.
             dt: step length; None takes `config.dt`.
+            first: done once these spikes are known to fit, before they are recorded: it ends the running sequence.
 
         Raises:
             TypeError: no real tensors.
             ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
         """
-        dt = self._fits(pre, post, dt)
-        if self._running is not None and self._running.record_bits(pre, post, dt):
+        dt = self._fits(pre, post, dt, anew=first is not None)
+        if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
             return
         look = require_finite if self._at_once else recordable
         kept = look("pre", pre), look("post", post)
-        self._begun(pre, post).record(*self._wide(*kept), dt)
+        if first is not None:
+            first()
+        running = self._begun(pre, post)
+        if len(pre):
+            running.record(*self._wide(*kept), dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
         dt = self._fits(pre, post, dt)
         kept = require_finite("pre", pre), require_finite("post", post)
-        return self._begun(pre, post).update(*self._wide(*kept), dt)
+        running = self._begun(pre, post)
+        return running.update(*self._wide(*kept), dt) if len(pre) else running.eligibility()
 
-    def observe_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> None:
-        """Many steps at once, pre (T, B, ...) and post (T, B, ...), without reading e; errors as in `observe`."""
-        dt = self._window_fits(pre, post, dt)
+    def observe_window(
+        self, pre: Tensor, post: Tensor, dt: float | None = None, *, first: Callable[[], None] | None = None
+    ) -> None:
+        """Many steps at once, pre (T, B, ...) and post (T, B, ...), without reading e; else as `observe`."""
+        dt = self._window_fits(pre, post, dt, anew=first is not None)
         kept = recordable("pre", pre), recordable("post", post)
-        self._begun(pre[0], post[0]).record_window(*self._wide(*kept), dt)
+        if first is not None:
+            first()
+        running = self._begun(pre[0], post[0])
+        if pre.shape[1]:
+            running.record_window(*self._wide(*kept), dt)
 
     def update_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """Many steps at once as in `observe_window`; returns e after the last."""
@@ -201,8 +230,15 @@ class EligibilityTraceModule(nn.Module):
                 f"mod is {described(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...)."
             )
         kept = recordable("pre", pre), recordable("post", post)
+        before = self._running, self._before
         running = self._begun(pre[0], post[0])
-        first = self.modulator(mod[0])
+        try:
+            first = self.modulator(mod[0])
+        except (TypeError, ValueError):
+            self._running, self._before = before
+            raise
+        if not pre.shape[1]:
+            return first.new_zeros(self.rule.geometry.shape)
         mod = mod.detach().to(first).reshape(len(mod), *first.shape)
         return self._reduced(running.modulate_window(*self._wide(*kept), dt, mod), reduction)
 
@@ -239,7 +275,15 @@ class EligibilityTraceModule(nn.Module):
             batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
-        return modulator_like(mod, like, (batch, self.rule.geometry.n_post))
+        mod = modulator_like(mod, like, (batch, self.rule.geometry.n_post))
+        if mod.dim() and self.path == "shared" and not batch:
+            return mod.new_zeros(())
+        if mod.dim() and self.path == "shared":
+            raise ValueError(
+                f"The path is 'shared' and the modulator has one value for each of {batch} samples; expected one "
+                "number for the whole batch. Use path='auto'."
+            )
+        return mod
 
     def apply_update(
         self,
@@ -266,17 +310,17 @@ class EligibilityTraceModule(nn.Module):
         change = lr * self.change(mod_signal)
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
-    def mark(self, *, safe: bool) -> tuple[Mark | None, Any]:
+    def mark(self, *, safe: bool) -> tuple[Mark | None, Any, Any]:
         """The traces as they are, to come back to with `go_back` when a step is refused.
 
         Args:
             safe: whether what waits to be folded is copied; else it may stay folded, which is the same eligibility.
         """
-        return None if self._running is None else marked(self._running, safe=safe), self._asked
+        return None if self._running is None else marked(self._running, safe=safe), self._asked, self._before
 
-    def go_back(self, mark: tuple[Mark | None, Any]) -> None:
+    def go_back(self, mark: tuple[Mark | None, Any, Any]) -> None:
         """The traces as they were at the mark."""
-        running, self._asked = mark
+        running, self._asked, self._before = mark
         self._running = None if running is None else gone_back(running)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -334,10 +378,7 @@ class EligibilityTraceModule(nn.Module):
         return total.div_(batch) if mean and batch > 1 else total
 
     def _reset_samples(self, mask: Tensor) -> None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (self.batch_size,):
-            raise ValueError(
-                f"mask is {described(mask)}; expected a boolean tensor of shape ({self.batch_size},), one per sample."
-            )
+        self.check_mask(mask)
         if self._running is not None:
             self._running.forget(mask.to(self._running.like[0].device))
 
@@ -346,15 +387,15 @@ class EligibilityTraceModule(nn.Module):
         """Whether the next step goes straight into e."""
         return self.path == "plain" if self._running is None else self._running.at_once
 
-    def _fits(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+    def _fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         """Refuse spikes that do not fit, whatever their values; the step length otherwise."""
-        like = None if self._running is None else self._running.like
-        check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked else None)
+        like = None if self._running is None or anew else self._running.like
+        check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked and not anew else None)
         dt = self.config.dt if dt is None else dt
         if not dt > 0:
             raise ValueError(f"dt = {dt!r}; expected a step length > 0.")
         return dt
 
-    def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None) -> float:
+    def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         check_window(pre, post)
-        return self._fits(pre[0], post[0], dt)
+        return self._fits(pre[0], post[0], dt, anew=anew)

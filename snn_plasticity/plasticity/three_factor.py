@@ -69,7 +69,7 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
         total = mod * e[0] if len(e) == 1 else (mod @ e.flatten(1)).view(e.shape[1:])
     else:
         total = torch.einsum("bo,bo...->o...", mod, e)
-    return total / len(e) if reduction == "mean" else total
+    return total / len(e) if reduction == "mean" and len(e) else total
 
 
 class Landing(NamedTuple):

@@ -132,7 +132,7 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
-        asking = self._asking(self.visible, mod.unsqueeze(0))
+        asking = Ask(self.visible, mod.unsqueeze(0))
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
             asking = asking._replace(met=0)
@@ -141,12 +141,11 @@ class RunningTraces:
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
-        self._asking(0, mod)
         going_on = self.changes > 0 and not self.asked  # one window after the other: e pays
         if going_on:
             self.fold()
         self.changes += 1
-        asking = self._asking(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
+        asking = Ask(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
         self.recorded.append_window(pre, post, dt, copy=not going_on)
         total = self._worked_out([asking], fold=going_on)
         self._fold_if_due()
@@ -154,20 +153,12 @@ class RunningTraces:
 
     def ask(self, mod: Tensor) -> None:
         """A modulator that meets e as it stands, to be worked out by `collect`."""
-        self.asked.append(self._asking(self.visible, mod.unsqueeze(0)))
+        self.asked.append(Ask(self.visible, mod.unsqueeze(0)))
 
     def collect(self) -> Tensor:
         """Σ over everything asked since the last time, shaped like the weight."""
         total, self.partial = self._waiting(), None
         return total
-
-    def _asking(self, met: int, mods: Tensor) -> Ask:
-        if self.shared and mods.dim() > 1:
-            raise ValueError(
-                f"The path is 'shared' and the modulator has one value for each of {mods.shape[1]} samples; "
-                "expected one number for the whole batch. Use path='auto'."
-            )
-        return Ask(met, mods)
 
     def _advance_one(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step at once, with nothing recorded before it."""
@@ -191,14 +182,23 @@ class RunningTraces:
         total = self._worked_out(asked)
         return total if self.partial is None else total + self.partial
 
-    def forget(self, mask: Tensor) -> None:
-        """The samples in `mask` (B,) bool start anew; the others go on bit for bit.
+    def check_forget(self) -> None:
+        """Refuse that samples forget alone.
 
         Raises:
             ValueError: on the shared path, once the samples' eligibilities are one sum.
         """
-        if self.shared and self.past.e is not None:
-            raise ValueError("The path is 'shared': its samples are one sum by now, and none can be reset alone.")
+        if self.shared and self.past.e is not None and self.batch_size:
+            raise ValueError(
+                "The path is 'shared': its samples are one sum by now, and none can be reset alone. Reset them all, or "
+                "use path='auto'. Nothing was changed."
+            )
+
+    def forget(self, mask: Tensor) -> None:
+        """The samples in `mask` (B,) bool start anew; the others go on bit for bit; errors as `check_forget`."""
+        self.check_forget()
+        if not self.batch_size:
+            return
         if self.asked:
             self.partial = self._waiting()
         if not isinstance(self.rule.kernel, Windowed):
@@ -243,6 +243,6 @@ class RunningTraces:
 
 def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
     """Steps of one contraction: enough to pay, few enough for the table of a sample to stay small."""
-    entries = max(1, max(side.numel() for side in like) // len(like[1]))
+    entries = max(1, max(side.numel() for side in like) // max(1, len(like[1])))
     longest = LONGEST if rule.trace.linear and rule.trace.clamp_range is None else CERTAIN
     return max(FOLD, min(longest, TABLE // entries))
