@@ -20,6 +20,7 @@ from torch import Tensor
 from ..conventions import Convention
 from ..decay import decay_factor
 from .kernels import Coincidence, Number, Pair, advance_trace
+from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Dense, Filtered, Term
 
 
@@ -48,10 +49,17 @@ class EProp:
 
     def window(
         self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
-    ) -> tuple[list[Term], After[Tensor]]:
-        """Many steps (T, B, ...) at once."""
-        x = Filtered(pre, float(decay_factor(self.tau_m, dt, self.convention.spike_trace_decay)), state)
+    ) -> tuple[list[Term], After[Tensor]] | None:
+        """Many steps (T, B, ...) at once; None where each neuron has a time constant of its own."""
+        if not constant(self.tau_m):
+            return None
+        x = Filtered(pre, decay_factor(plain_number(self.tau_m), dt, self.convention.spike_trace_decay), state)
         return [Term(1.0, Dense(post), x)], lambda last: last(x)
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """Refuse time constants that do not fit these neurons, and steps longer than an Euler decay can take."""
+        require_fit({"tau_m": self.tau_m}, pre, "pre")
+        require_decays({"tau_m": self.tau_m}, dt, self.convention.spike_trace_decay)
 
 
 def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:

@@ -24,9 +24,9 @@ from torch import Tensor
 from ..conventions import Convention
 from ..decay import decay_factor
 from .balance import pair_traces
+from .parameters import Number as Number
+from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Filtered, Spikes, Term, passes_on
-
-Number = float | Tensor
 
 
 class Pair(NamedTuple):
@@ -45,7 +45,13 @@ class Coincidence(NamedTuple):
 
 @runtime_checkable
 class Kernel(Protocol):
-    """Anything with `init` and `step`; a kernel of your own needs no edit here."""
+    """Anything with `init` and `step`; a kernel of your own needs no edit here.
+
+    The state is made of tensors and numbers, alone or in tuples, lists and dicts. Which axis of a tensor counts samples
+    is seen from how it grows with the batch; a tensor that does not grow belongs to the whole batch, and stays as it is
+    when single samples are reset. `step` may return other products from step to step, or none. A method
+    `check_step(pre, post, dt)` that raises is asked before spikes are taken.
+    """
 
     def init(self, pre: Tensor, post: Tensor) -> Any:
         """State before the first step, shaped like one step's spikes."""
@@ -81,9 +87,10 @@ def spike_filters(
     state: SpikeTraces | None,
     dt: float,
 ) -> tuple[Filtered, Filtered]:
-    """The pre and post traces of a window, as far as each is seen by the other side's spikes."""
+    """The pre and post traces of a window, as far as each is seen by the other side's spikes; taus are `constant`."""
     seen = (convention.coincidence == "none", convention.coincidence != "both")
-    decays = (float(decay_factor(tau, dt, convention.spike_trace_decay)) for tau in (tau_plus, tau_minus))
+    taus = (plain_number(tau) for tau in (tau_plus, tau_minus))
+    decays = (decay_factor(tau, dt, convention.spike_trace_decay) for tau in taus)
     leads = state or (None, None)
     x, y = (Filtered(*side) for side in zip(spikes, decays, leads, seen, strict=True))
     return x, y
@@ -130,8 +137,9 @@ class PairSTDP:
         W(Δt) = A₊ exp(−Δt/τ₊)  for post after pre,  −A₋ exp(Δt/τ₋)  for pre after post
 
     Args:
-        tau_plus, tau_minus: time constants, in the unit of dt; tensors keep their gradient.
-        a_plus, a_minus: amplitudes.
+        tau_plus, tau_minus: time constants of pre and post, in the unit of dt; a tensor holds one number or one for
+            each neuron, and keeps its gradient.
+        a_plus, a_minus: amplitudes, likewise, for each post neuron.
         convention: decay, same-step pairs, and all or nearest pairs.
 
     >>> kernel = PairSTDP(tau_plus=20.0)
@@ -162,11 +170,13 @@ class PairSTDP:
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], After[SpikeTraces]] | None:
-        """Many steps (T, B, ...) at once; None where the traces are no linear filters (nearest pairs)."""
-        if self.convention.pairing == "nearest":
+        """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
+        numbers = (self.tau_plus, self.tau_minus, self.a_plus, self.a_minus)
+        if self.convention.pairing == "nearest" or not constant(*numbers):
             return None
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
-        terms = [Term(float(self.a_plus), Spikes(post), x), Term(-float(self.a_minus), y, Spikes(pre))]
+        up, down = (plain_number(amplitude) for amplitude in (self.a_plus, self.a_minus))
+        terms = [Term(up, Spikes(post), x), Term(-down, y, Spikes(pre))]
         return terms, lambda last: SpikeTraces(last(x), last(y))
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
@@ -188,6 +198,14 @@ class PairSTDP:
         """
         x, y = pair_traces((self.tau_plus, self.tau_minus), dt, self.convention, (pre_rate, post_rate))
         return self.a_plus * (x / y)
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """Refuse parameters that do not fit these neurons, and steps longer than an Euler decay can take."""
+        require_fit({"tau_plus": self.tau_plus}, pre, "pre")
+        after = {"tau_minus": self.tau_minus, "a_plus": self.a_plus, "a_minus": self.a_minus}
+        require_fit(after, post, "post")
+        taus = {"tau_plus": self.tau_plus, "tau_minus": self.tau_minus}
+        require_decays(taus, dt, self.convention.spike_trace_decay)
 
 
 @dataclass(frozen=True)
@@ -211,8 +229,7 @@ class SymmetricSTDP:
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
         """One step: as `PairSTDP`, with the depressing product potentiating."""
-        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
-        coincidence, state = pair.step(pre, post, state, dt)
+        coincidence, state = self._pair.step(pre, post, state, dt)
         return Coincidence(coincidence.ltp + coincidence.ltd), state
 
     @passes_on
@@ -220,8 +237,7 @@ class SymmetricSTDP:
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], After[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once, as `PairSTDP`."""
-        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
-        said = pair.window(pre, post, state, dt)
+        said = self._pair.window(pre, post, state, dt)
         return said and ([said[0][0], said[0][1]._replace(scale=-said[0][1].scale)], said[1])
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
@@ -232,5 +248,12 @@ class SymmetricSTDP:
         >>> round(SymmetricSTDP().balance(), 4)
         -1.0513
         """
-        pair = PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)
-        return -pair.balance(dt, pre_rate=pre_rate, post_rate=post_rate)
+        return -self._pair.balance(dt, pre_rate=pre_rate, post_rate=post_rate)
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """As `PairSTDP`."""
+        self._pair.check_step(pre, post, dt)
+
+    @property
+    def _pair(self) -> PairSTDP:
+        return PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)

@@ -8,14 +8,17 @@ With `Convention(lag=1)` this step's coincidence waits one step, so that `e` is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from . import traces
 from .geometry import Geometry, correlation
+from .kernel_state import Like, batch_axes
 from .kernels import Coincidence, Kernel
 from .named_kernels import kernel_of
 from .traces import Trace, trace_of
@@ -65,7 +68,9 @@ class EligibilityRule:
         due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
         e = state.e
         if due is not None:
-            e = traces.step(self.trace, e, correlation(self.geometry, due), dt)
+            says = bool(due.ltp or due.ltd)
+            f = correlation(self.geometry, due) if says else torch.zeros_like(e)
+            e = traces.step(self.trace, e, f, dt)
         return e, EligibilityState(kernel, e, waiting)
 
     def step_(self, pre: Tensor, post: Tensor, state: EligibilityState, dt: float = 1.0) -> EligibilityState:
@@ -75,3 +80,14 @@ class EligibilityRule:
         if due is not None:
             traces.step_(self.trace, self.geometry, state.e, due, dt)
         return EligibilityState(kernel, state.e, waiting)
+
+    def batch_axes(self, like: Like) -> list[int | None]:
+        """As `kernel_state.batch_axes`, asked once for spikes of a shape."""
+        sizes = tuple(side.shape[1:] for side in like)
+        if sizes not in self._axes:
+            self._axes[sizes] = batch_axes(self.kernel, like)
+        return self._axes[sizes]
+
+    @cached_property
+    def _axes(self) -> dict[tuple[torch.Size, ...], list[int | None]]:
+        return {}

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..conventions import Convention
 from .balance import mean_trace, pair_traces, require_rate
 from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
+from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Spikes, Term
 
 
@@ -36,7 +37,7 @@ class TripletSTDP:
     Slow traces are read before the spike of the same step (reading them after it would count a spike as its own past).
 
     Args:
-        tau_plus, tau_minus, a_plus, a_minus, convention: as in `PairSTDP`.
+        tau_plus, tau_minus, a_plus, a_minus, convention: as in `PairSTDP`; A₋ and A₃₋ may differ among pre neurons.
         tau_x, tau_y: time constants of the slow pre and post trace.
         a3_plus, a3_minus: triplet amplitudes of potentiation and depression.
 
@@ -75,16 +76,19 @@ class TripletSTDP:
     def window(
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], After[TripletTraces]] | None:
-        """Many steps (T, B, ...) at once; None where pairs are nearest."""
-        if self.convention.pairing == "nearest":
+        """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
+        amplitudes = (self.a_plus, self.a3_plus, self.a_minus, self.a3_minus)
+        taus = (self.tau_plus, self.tau_minus, self.tau_x, self.tau_y)
+        if self.convention.pairing == "nearest" or not constant(*amplitudes, *taus):
             return None
+        a_plus, a3_plus, a_minus, a3_minus = (plain_number(amplitude) for amplitude in amplitudes)
         fast = None if state is None else SpikeTraces(state.x, state.y)
         slow = None if state is None else SpikeTraces(state.x_slow, state.y_slow)
         unseen = replace(self.convention, coincidence="none")  # slow traces, before the spike of the same step
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), fast, dt)
         x_slow, y_slow = spike_filters(self.tau_x, self.tau_y, unseen, (pre, post), slow, dt)
-        ltp = Spikes(post * (self.a_plus + self.a3_plus * y_slow.values()))
-        ltd = Spikes(pre * (self.a_minus + self.a3_minus * x_slow.values()))
+        ltp = Spikes(post * (a_plus + a3_plus * y_slow.values()))
+        ltd = Spikes(pre * (a_minus + a3_minus * x_slow.values()))
         terms = [Term(1.0, ltp, x), Term(-1.0, y, ltd)]
         return terms, lambda last: TripletTraces(last(x), last(y), last(x_slow), last(y_slow))
 
@@ -110,3 +114,12 @@ class TripletSTDP:
         x_slow = mean_trace(self.tau_x, dt, self.convention, same_step=False, rate=p, name="pre_rate")
         y_slow = mean_trace(self.tau_y, dt, self.convention, same_step=False, rate=q, name="post_rate")
         return (self.a_plus + self.a3_plus * q * y_slow) * x / y - self.a3_minus * p * x_slow
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """Refuse parameters that do not fit these neurons, and steps longer than an Euler decay can take."""
+        before = {"tau_plus": self.tau_plus, "tau_x": self.tau_x, "a_minus": self.a_minus, "a3_minus": self.a3_minus}
+        after = {"tau_minus": self.tau_minus, "tau_y": self.tau_y, "a_plus": self.a_plus, "a3_plus": self.a3_plus}
+        require_fit(before, pre, "pre")
+        require_fit(after, post, "post")
+        taus = {name: tau for name, tau in (before | after).items() if name.startswith("tau")}
+        require_decays(taus, dt, self.convention.spike_trace_decay)

@@ -80,10 +80,7 @@ class Window:
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeHistory, dt: float = 1.0) -> tuple[Coincidence, SpikeHistory]:
         """One step: post meets the weighted pre history, pre meets the weighted post history."""
-        if dt != self.dt:
-            raise ValueError(
-                f"Window was built for dt = {self.dt:g} and got a step of dt = {dt:g}; build it with that dt."
-            )
+        self.check_step(pre, post, dt)
         pre_seen, post_seen = self._remember(state.pre, pre), self._remember(state.post, post)
         same_step = self.convention.coincidence != "none"
         products: dict[int, list[Pair]] = {1: [], -1: []}
@@ -95,6 +92,13 @@ class Window:
                 products[sign].append(Pair(_weighted(state.post, table[1:]), pre))
         coincidence = Coincidence(tuple(products[1]), tuple(products[-1]))
         return coincidence, SpikeHistory(pre_seen[:, :-1], post_seen[:, :-1])
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """Refuse a step of another length."""
+        if dt != self.dt:
+            raise ValueError(
+                f"Window was built for dt = {self.dt:g} and got a step of dt = {dt:g}; build it with that dt."
+            )
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeHistory | None, dt: float = 1.0

@@ -8,7 +8,7 @@ in all rows. What has no rows (convolutions) is stepped through instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -25,24 +25,34 @@ from .said import Said
 from .tropical import fold_replacing_
 
 
-def advance(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
-    """Bring e and the kernel state past a window, pre and post (T, B, ...), numbers or booleans."""
-    if len(pre) == 1 and not past.shared:
-        _step_through(past, pre, post, dt)
+Restarts = Sequence[tuple[int, Tensor]]
+
+
+def advance(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts = ()) -> None:
+    """Bring e and the kernel state past a window.
+
+    Args:
+        past: before it.
+        pre, post: (T, B, ...), numbers or booleans.
+        dt: step length.
+        restarts: after how many steps samples in a mask (B,) start anew; their e is zero already.
+    """
+    if past.shared:
+        _fold_shared(past, pre, post, dt, restarts)
+        return
+    if len(pre) == 1:
+        _step_through(past, pre, post, dt, restarts)
         return
     past.laid_out()
     parts = past.parts(len(pre))
     for samples, part in parts:
         window = pre[:, samples], post[:, samples]
         if past.rule.trace.linear:
-            _fold(part, *window, dt, decay=not past.shared or samples.start == 0)
+            _fold(part, *window, dt, restarts)
         elif isinstance(past.rule.geometry, Dense) and pre.dim() == 3:
-            said = Said(part.rule.kernel, *window, part.kernel, dt, part.like[0].dtype)
-            part.kernel = said.after
-            if not fold_replacing_(part.rule.trace, part.allocated(), said, dt):
-                _write(part.allocated(), walk(part.rule.trace, past.rule.geometry, part.allocated(), said, None, dt))
+            _walk_all(part, *window, dt, restarts)
         else:
-            _step_through(part, *window, dt)
+            _step_through(part, *window, dt, restarts)
     past.take(parts)
 
 
@@ -55,35 +65,71 @@ def fold_said(past: Past, said: Said, dt: float, *, decay: bool = True) -> None:
     past.blank = False
 
 
-def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, *, decay: bool) -> None:
+def _fold_shared(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
+    """Into the sum of all samples; where a clamp might bind in any of them, nothing happens.
+
+    Raises:
+        ValueError: the clamp might bind.
+    """
+    rule, bound, parts = past.rule, past.bound, past.parts(len(pre))
+    windows = (
+        Said(rule.kernel, pre[:, samples], post[:, samples], part.kernel, dt, past.like[0].dtype, restarts)
+        for samples, part in parts
+    )
+    if rule.trace.clamp_range is not None:
+        windows = list(windows)
+        if any([failing_rows(part, said, dt) is not None for (_, part), said in zip(parts, windows, strict=True)]):
+            past.bound = bound
+            raise ValueError(
+                "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only their "
+                "sum. Use path='fold', or clamp_range=None. This step was not taken."
+            )
+    e = past.laid_out()
+    for (samples, part), said in zip(parts, windows, strict=True):
+        part.e = e
+        fold_said(part, said, dt, decay=samples.start == 0)
+        part.kernel = said.after
+    past.take(parts)
+
+
+def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     rule = past.rule
-    said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype)
+    said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
     failing = failing_rows(past, said, dt)
     rows = rule.geometry if isinstance(rule.geometry, Dense | Edges) and pre.dim() == 3 else None
-    if failing is not None and past.shared:
-        raise ValueError(
-            "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only "
-            "their sum. Use path='fold', or clamp_range=None."
-        )
     if failing is not None and rows is None:
-        _step_through(past, pre, post, dt)
+        _step_through(past, pre, post, dt, restarts)
         return
     walked = through_(rule.trace, rows, past.allocated(), said, failing, dt) if rows and failing is not None else []
     if walked is not None and (failing is None or not bool(failing.all())):
-        fold_said(past, said, dt, decay=decay)
+        fold_said(past, said, dt)
     past.kernel = said.after
     _write(past.allocated(), walked or [])
 
 
-def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
+def _walk_all(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
+    """All rows of a trace that is not linear."""
+    rule, e = past.rule, past.allocated()
+    said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
+    past.kernel = said.after
+    if not said.terms:
+        e.mul_(float(rule.trace.retained(dt)) ** len(said))
+    elif not fold_replacing_(rule.trace, e, said, dt):
+        _write(e, walk(rule.trace, rule.geometry, e, said, None, dt))  # type: ignore[arg-type]
+
+
+def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     """Step by step, in place."""
     rule, e, past.bound = past.rule, past.allocated(), None
     if past.kernel is None:
         past.kernel = rule.kernel.init(*past.like)
-    for now_pre, now_post in zip(pre, post, strict=True):
+    for steps, (now_pre, now_post) in enumerate(zip(pre, post, strict=True), start=1):
         now_pre, now_post = numbers_of(now_pre, e.dtype), numbers_of(now_post, e.dtype)
         coincidence, past.kernel = rule.kernel.step(now_pre, now_post, past.kernel, dt)
         traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
+        for mask in (mask for at, mask in restarts if at == steps):
+            past.forget(mask)
+            e = past.allocated()
 
 
 def _write(e: Tensor, walked: Iterable[Rows]) -> None:

@@ -6,7 +6,7 @@
                                                                                max_t |post_i| · max F(|pre|) )
 
 F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still are
-sums of which nothing is known but the number of spikes of each neuron; these are tried first. Where e is small, what
+sums of which nothing is known but the sum of each neuron's spikes and the height of its tallest; these are tried first. Where e is small, what
 either sign adds to each synapse says most. Potentiation and depression have opposite signs where all factors are
 non-negative, so that the larger of the two counts; otherwise their sum does. The bound holds for every step of the
 window and for each post neuron, so that only rows that fail need be walked through. Where a weight sums over positions,
@@ -81,7 +81,7 @@ def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) ->
 
 
 def count_bounds(said: Said, scale: float) -> Tensor | None:
-    """As `row_bounds`, from the numbers of spikes; None where a side is no train of them, or has positions."""
+    """As `row_bounds`, from sums of spikes; None where a side is no train of them, may be negative, or has positions."""
     bounds = []
     for term in said.terms:
         sides = [_counted(said, side) for side in (term.post, term.pre)]
@@ -129,16 +129,18 @@ def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
 
 
 def _counted(said: Said, side: Side) -> tuple[Tensor, Tensor] | None:
-    """Bounds of a side's sum over the window and of its peak, (B, N), from the spikes of each neuron."""
+    """Bounds of a side's sum over the window and of its peak, (B, N), from the sum of its spikes and the tallest."""
     if isinstance(side, Dense) or side.trains.dim() != 3 or _signed(said, side):
         return None
-    count = said.trains(side.trains).count
+    trains = said.trains(side.trains)
+    count, tallest = trains.count, 1.0 if trains.binary else trains.there.amax(0)
     if isinstance(side, Spikes):
-        return count, count.clamp(max=1.0)
+        return count, torch.clamp(count, max=tallest)
     most = 1.0 / max(1.0 - side.decay, 1e-9)  # of a trace with a spike in every step, and of what becomes of one spike
-    peak = count.clamp(max=most) if side.lead is None else count.clamp(max=most) + side.lead
-    whole = count if side.lead is None else count + side.lead
-    return whole * min(len(said), most), peak
+    peak = torch.clamp(count, max=tallest * most)
+    if side.lead is not None:
+        count, peak = count + side.lead, peak + side.lead
+    return count * min(len(said), most), peak
 
 
 def _total(values: Tensor, discount: float) -> Tensor:
@@ -156,7 +158,9 @@ def _any_hope(before: Tensor, limit: float) -> bool:
 
 
 def _signed(said: Said, side: Side) -> bool:
-    """Whether a side might be negative anywhere."""
-    if isinstance(side, Dense) or not said.trains(side.trains).binary:
-        return _any(said.values(side) < 0)
+    """Whether a side, or a train of which it is the trace, might be negative anywhere."""
+    if isinstance(side, Dense):
+        return _any(side.tensor < 0)
+    if not said.trains(side.trains).binary and _any(side.trains < 0):
+        return True
     return isinstance(side, Filtered) and side.lead is not None and _any(side.lead < 0)

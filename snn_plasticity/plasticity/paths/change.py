@@ -75,7 +75,8 @@ class _Total:
 def _add_(total: _Total, past: Past, block: Block, samples: slice, gains: Tensor, *, fold: bool, goes_on: bool) -> bool:
     """The part of some samples in a block; False where the clamp might bind."""
     rule = past.rule
-    said = Said(rule.kernel, block.pre[:, samples], block.post[:, samples], past.kernel, block.dt, past.like[1].dtype)
+    window = block.pre[:, samples], block.post[:, samples]
+    said = Said(rule.kernel, *window, past.kernel, block.dt, past.like[1].dtype, block.restarts)
     if failing_rows(past, said, block.dt, refresh=False) is not None:
         return False
     total.add(rule.geometry, said, gains if gains.dim() == 1 else gains[:, samples])

@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
+from ..kernel_state import along, forgotten
+from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..scratch import PIECE
 from ..traces import scale_of
 from .said import Windowed
+
+INSTEAD = {
+    False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
+    "synapses that are few, or diagonal=True.",
+    True: "List the synapses that there are: connectivity=(2, E), or take a smaller layer.",
+}
 
 
 class Past:
@@ -49,12 +57,25 @@ class Past:
         return e
 
     def laid_out(self) -> Tensor:
-        """The memory of e, which is not to be read while it is `blank`: writing it twice would cost too much."""
-        if self.e is None and self.shared:
-            self.e = self.like[1].new_zeros(self.rule.geometry.shape)
-        elif self.e is None:
-            self.e, self.blank = self.like[1].new_empty(self.batch_size, *self.rule.geometry.shape), True
+        """The memory of e, which is not to be read while it is `blank`: writing it twice would cost too much.
+
+        Raises:
+            MemoryError: it would take too much of what is free.
+        """
+        if self.e is None:
+            self.require_room()
+            shape = self.rule.geometry.shape
+            if self.shared:
+                self.e = self.like[1].new_zeros(shape)
+            else:
+                self.e, self.blank = self.like[1].new_empty(self.batch_size, *shape), True
         return self.e
+
+    def require_room(self) -> None:
+        """Refuse an e that would take too much of the memory that is free."""
+        shape = self.rule.geometry.shape
+        shape, like = shape if self.shared else (self.batch_size, *shape), self.like[1]
+        require_memory("The eligibility", shape, like.dtype, like.device, INSTEAD[self.shared])
 
     def row_maxima(self) -> Tensor:
         """The largest |e| of each row, (B, N_post)."""
@@ -64,15 +85,17 @@ class Past:
 
     def copied(self) -> Past:
         """The same past, to go on from without changing it; e is not copied."""
-        return self._some(slice(0, self.batch_size))
+        other = Past(self.rule, self.like, self.shared)
+        other.kernel, other.e, other.blank, other.bound = self.kernel, self.e, self.blank, self.bound
+        return other
 
     def parts(self, steps: int) -> list[tuple[slice, Past]]:
         """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
-        batch, sizes = self.batch_size, [like.numel() // self.batch_size for like in self.like]
+        batch, sizes = self.batch_size, [like.numel() // max(1, self.batch_size) for like in self.like]
         table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]
         room = PIECE if self.like[0].is_cpu else 256 * PIECE  # elsewhere a few large products are better than many
         count = max(1, room // max(1, steps * max(table, max(sizes) // 4)))
-        if count >= batch or not isinstance(self.rule.kernel, Windowed):
+        if count >= batch or not self._divisible():
             return [(slice(0, batch), self)]
         return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]
 
@@ -89,14 +112,32 @@ class Past:
         self.bound = None if any(bound is None for bound in bounds) else torch.cat(bounds)  # type: ignore[arg-type]
 
     def forget(self, mask: Tensor) -> None:
-        """The samples in `mask` (B,) bool start anew; the others stay bit for bit."""
+        """The samples in `mask` (B,) bool start anew; the others stay bit for bit.
+
+        Raises:
+            ValueError: it is not known which part of the kernel's state belongs to a sample; nothing was changed.
+        """
         if self.kernel is not None:
-            held, shape = tree_flatten(self.kernel)
-            fresh, _ = tree_flatten(self.rule.kernel.init(*self.like))
-            leaves = [torch.where(_over(mask, old), new, old) for old, new in zip(held, fresh, strict=True)]
-            self.kernel = tree_unflatten(leaves, shape)
+            axes = self.rule.batch_axes(self.like)
+            self.kernel = forgotten(self.rule.kernel, self.like, axes, self.kernel, mask)
+        self.silence(mask)
+
+    def silence(self, mask: Tensor) -> None:
+        """The eligibility of the samples in `mask` (B,) bool becomes zero; the kernel's state stays."""
         self.e = None if self.e is None else silenced(self.e, mask, 0)
         self.bound = None if self.bound is None else silenced(self.bound, mask, 0)
+
+    def _divisible(self) -> bool:
+        """Whether some samples can be worked on without the others: the kernel's state lies sample by sample."""
+        if not isinstance(self.rule.kernel, Windowed):
+            return False
+        try:
+            axes = self.rule.batch_axes(self.like)
+        except ValueError:
+            return False
+        leaves = tree_flatten(self.rule.kernel.init(*self.like) if self.kernel is None else self.kernel)[0]
+        pairs = zip(leaves, axes, strict=False)
+        return len(leaves) == len(axes) and all(axis == 0 for leaf, axis in pairs if isinstance(leaf, Tensor))
 
     def _some(self, samples: slice) -> Past:
         part = Past(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
@@ -109,8 +150,4 @@ class Past:
 
 def silenced(tensor: Tensor, mask: Tensor, axis: int) -> Tensor:
     """A tensor with zeros for the samples in the mask (B,), which lie along an axis."""
-    return tensor.masked_fill(_over(mask, tensor, axis), 0)
-
-
-def _over(mask: Tensor, tensor: Tensor, axis: int = 0) -> Tensor:
-    return mask.view(*[1] * axis, -1, *[1] * (tensor.dim() - axis - 1))
+    return tensor.masked_fill(along(mask, tensor, axis), 0)

@@ -21,7 +21,8 @@ SHORT = 64  # steps up to which a window is written into such a block
 class Block(NamedTuple):
     """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there.
 
-    Its memory is the recording's own where it `grows`.
+    Its memory is the recording's own where it `grows`. Each restart is a number of steps after which the samples in a
+    mask (B,) start anew.
     """
 
     pre: Tensor
@@ -29,6 +30,12 @@ class Block(NamedTuple):
     dt: float
     used: int
     grows: bool = False
+    restarts: tuple[tuple[int, Tensor], ...] = ()
+
+    def part(self, start: int, stop: int) -> Block:
+        """Some of its steps, where they lie; a restart between two steps belongs to the one before it."""
+        restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at <= stop)
+        return Block(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
 
     def has_room(self, dt: float) -> bool:
         """Whether it grows, and a further step of this length has a place in it."""
@@ -103,8 +110,7 @@ class Recording:
         for block in self.blocks:
             take = min(steps, block.used)
             for start in range(0, take, longest):
-                stop = min(start + longest, take)
-                yield Block(block.pre[start:stop], block.post[start:stop], block.dt, stop - start)
+                yield block.part(start, min(start + longest, take))
             steps -= take
 
     def drop(self, steps: int) -> None:
@@ -113,7 +119,9 @@ class Recording:
         while steps:
             block = self.blocks.pop(0)
             rest = block.used - steps
-            if rest > 0:
+            if rest >= SHORT or (rest > 0 and block.restarts):  # the rest is read where it lies
+                self.blocks.insert(0, block.part(steps, block.used))
+            elif rest > 0:
                 self._steps -= rest
                 blocks, self.blocks = self.blocks, []
                 self.append_window(block.pre[steps : block.used], block.post[steps : block.used], block.dt)
@@ -121,6 +129,40 @@ class Recording:
             elif block.grows:
                 self._spare = block
             steps -= min(steps, block.used)
+
+    def undo(self, steps: int) -> None:
+        """Forget the last `steps` steps, which were just written."""
+        self._steps -= steps
+        while steps:
+            block = self.blocks.pop()
+            if block.used > steps:
+                self.blocks.append(block._replace(used=block.used - steps))
+            elif block.grows:
+                self._spare = block
+            steps -= min(steps, block.used)
+
+    def restart(self, mask: Tensor) -> None:
+        """Samples in `mask` (B,) start anew after the last step."""
+        last = self.blocks[-1]
+        self.blocks[-1] = last._replace(restarts=(*last.restarts, (last.used, mask)))
+
+    def saved(self) -> list[list]:
+        """Every block as it is: pre, post, dt, whether it grows, and its restarts."""
+        restarts = ([list(restart) for restart in b.restarts] for b in self.blocks)
+        return [
+            [b.pre[: b.used], b.post[: b.used], b.dt, b.grows, m] for b, m in zip(self.blocks, restarts, strict=True)
+        ]
+
+    def restore(self, saved: list[list]) -> None:
+        """The blocks that `saved` gave, so that later windows end where they would have ended."""
+        for pre, post, dt, grows, restarts in saved:
+            block = Block(pre, post, dt, len(pre))
+            if grows:
+                block = _room(pre[0], post[0], dt)._replace(used=len(pre))
+                block.pre[: len(pre)].copy_(pre)
+                block.post[: len(post)].copy_(post)
+            self.blocks.append(block._replace(restarts=tuple((at, mask) for at, mask in restarts)))
+            self._steps += len(pre)
 
     def one_dt(self) -> bool:
         """Whether all steps are of one length."""
@@ -135,12 +177,10 @@ class Recording:
         last = self.blocks[-1] if self.blocks else None
         if last is None or not last.takes(pre, post, dt):
             if last is not None and last.used < len(last.pre):
-                self.blocks[-1] = Block(last.pre[: last.used], last.post[: last.used], last.dt, last.used)
+                self.blocks[-1] = last.part(0, last.used)
             last = self._spare and self._spare.renewed(pre, post, dt)
             self._spare = None
-            if last is None:
-                with torch.inference_mode(False):
-                    last = Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0, grows=True)
+            last = last or _room(pre, post, dt)
             self.blocks.append(last)
         return last
 
@@ -151,6 +191,12 @@ class Recording:
     def _memory(self) -> Block | None:
         """A block that nobody needs any more once this is gone."""
         return next((block for block in reversed(self.blocks) if block.grows), self._spare)
+
+
+def _room(pre: Tensor, post: Tensor, dt: float) -> Block:
+    """An empty block for steps like this one."""
+    with torch.inference_mode(False):
+        return Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0, grows=True)
 
 
 def _kept(trains: Tensor, *, copy: bool = False) -> Tensor:

@@ -1,6 +1,6 @@
 """The running traces of one batch: eligibility so far, kernel state, and the spikes that are not folded into them yet.
 
-    plain    every step at once, in place
+    plain    every step at once, in place; windows and their modulators too, one step after the other
     fold     spikes wait; many steps are folded into e by one contraction
     auto     as fold, but no e is built before it is needed: a weight change comes straight from the spikes
     shared   only Σ_b e_b is kept, for modulators that the whole batch shares
@@ -16,6 +16,8 @@ import math
 from torch import Tensor
 
 from ...untracked import untracked
+from ..bits import numbers_of
+from ..kernel_state import require_shape
 from ..rule import EligibilityRule
 from ..three_factor import modulate
 from .advance import advance
@@ -29,6 +31,7 @@ FOLD, LONGEST = 64, 1024  # steps of a contraction: as many as leave its table s
 CERTAIN = 256  # at most, where a clamp has to be shown not to bind, or traces are not linear
 TABLE = 1 << 19  # entries of such a table for one sample
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
+WAITING = 1 << 10  # modulators that may wait; more are worked out so many at a time
 
 
 class RunningTraces:
@@ -50,8 +53,10 @@ class RunningTraces:
         self.asked: list[Ask] = []  # modulators that wait
         self.partial: Tensor | None = None  # what the modulators before the last fold asked for
         self.changes = 0
-        self._met = False  # whether a modulator met the latest step
-        self._length = _window_length(rule, like)
+        self.met = False  # whether a modulator met the latest step
+        self._length = 1 if path == "plain" else _window_length(rule, like)
+        if path not in ("auto", "shared"):
+            self.past.require_room()
 
     @property
     def batch_size(self) -> int:
@@ -71,30 +76,35 @@ class RunningTraces:
     @property
     def at_once(self) -> bool:
         """Whether the next step need not wait: on the plain path, or with a change at every step."""
-        soon = self.path == "plain" or (self._met and self.changes > 1)
+        soon = self.path == "plain" or (self.met and self.changes > 1)
         return soon and not self.rule.trace.convention.lag and not len(self.recorded)
 
     def record(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step."""
-        at_once, self._met = self.at_once, False
+        at_once, self.met = self.at_once, False
         if at_once:
             self._advance_one(pre, post, dt)
             return
         self.recorded.append(pre, post, dt)
-        self._fold_if_due()
+        self._fold_if_due(1)
 
     def record_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step as it came, if it is zeros and ones and has to wait; False, and nothing, if not."""
         if self.at_once or not self.recorded.append_bits(pre, post, dt):
             return False
-        self._met = False
-        self._fold_if_due()
+        self.met = False
+        self._fold_if_due(1)
         return True
 
     def record_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """Many steps (T, B, ...)."""
+        if self.path == "plain":
+            for now_pre, now_post in zip(pre, post, strict=True):
+                self.record(now_pre, now_post, dt)
+            return
+        self.met = False
         self.recorded.append_window(pre, post, dt)
-        self._fold_if_due()
+        self._fold_if_due(len(pre))
 
     def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
         """One step, and e after it."""
@@ -111,10 +121,14 @@ class RunningTraces:
             before = self.visible
             self.partial = self._waiting()
             steps -= before - self.visible  # working them out may have folded some
-        with untracked(self.like[0]):
-            for block in self.recorded.windows(steps, self._length):
-                advance(self.past, block.pre, block.post, block.dt)
-            self.recorded.drop(steps)
+        done = 0
+        try:
+            with untracked(self.like[0]):
+                for block in self.recorded.windows(steps, self._length):
+                    advance(self.past, block.pre, block.post, block.dt, block.restarts)
+                    done += block.used
+        finally:
+            self.recorded.drop(done)
 
     def eligibility(self) -> Tensor:
         """e (B, *shape) with everything visible in it.
@@ -136,11 +150,13 @@ class RunningTraces:
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
             asking = asking._replace(met=0)
-        self.changes, self._met = self.changes + 1, True
+        self.changes, self.met = self.changes + 1, True
         return self._worked_out([asking])
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
+        if self.path == "plain":
+            return self._modulate_plainly(pre, post, dt, mod)
         going_on = self.changes > 0 and not self.asked  # one window after the other: e pays
         if going_on:
             self.fold()
@@ -148,11 +164,22 @@ class RunningTraces:
         asking = Ask(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
         self.recorded.append_window(pre, post, dt, copy=not going_on)
         total = self._worked_out([asking], fold=going_on)
-        self._fold_if_due()
+        self.met = True
+        self._fold_if_due(0)
+        return total
+
+    def _modulate_plainly(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
+        """The same, a step and its modulator after the other."""
+        total = self.like[1].new_zeros(self.rule.geometry.shape)
+        for now_pre, now_post, now in zip(pre, post, mod, strict=True):
+            self.record(now_pre, now_post, dt)
+            total = total.add_(self.change(now))
         return total
 
     def ask(self, mod: Tensor) -> None:
         """A modulator that meets e as it stands, to be worked out by `collect`."""
+        if len(self.asked) >= WAITING:
+            self.fold()
         self.asked.append(Ask(self.visible, mod.unsqueeze(0)))
 
     def collect(self) -> Tensor:
@@ -167,15 +194,22 @@ class RunningTraces:
         with untracked(self.like[0]):
             advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
 
-    def _fold_if_due(self) -> None:
-        """Fold what has waited long enough, or takes more room than the eligibility is worth."""
+    def _fold_if_due(self, new: int) -> None:
+        """Fold what has waited long enough, or takes more room than the eligibility is worth.
+
+        Where that is refused the `new` steps, which were recorded last, have not been.
+        """
         if self.path != "auto" or self.changes > 1:
-            if self.visible >= (1 if self.path == "plain" else self._length):
-                self.fold()
+            due = self.visible >= self._length
+        else:
+            due = self.recorded.nbytes > max(BUDGET, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
+        if not due:
             return
-        budget = max(BUDGET, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
-        if self.recorded.nbytes > budget:
+        try:
             self.fold()
+        except (ValueError, MemoryError):
+            self.recorded.undo(min(new, len(self.recorded)))
+            raise
 
     def _waiting(self) -> Tensor:
         asked, self.asked = self.asked, []
@@ -186,26 +220,43 @@ class RunningTraces:
         """Refuse that samples forget alone.
 
         Raises:
-            ValueError: on the shared path, once the samples' eligibilities are one sum.
+            ValueError: on the shared path, once the samples' eligibilities are one sum; or a kernel whose state does not
+                tell what belongs to a sample. Nothing was changed.
         """
         if self.shared and self.past.e is not None and self.batch_size:
             raise ValueError(
                 "The path is 'shared': its samples are one sum by now, and none can be reset alone. Reset them all, or "
                 "use path='auto'. Nothing was changed."
             )
+        if not isinstance(self.rule.kernel, Windowed) and self.batch_size:
+            self._require_samples()
 
     def forget(self, mask: Tensor) -> None:
         """The samples in `mask` (B,) bool start anew; the others go on bit for bit; errors as `check_forget`."""
         self.check_forget()
         if not self.batch_size:
             return
+        windowed = isinstance(self.rule.kernel, Windowed)  # if not, silence need not be a fresh start to it
         if self.asked:
             self.partial = self._waiting()
-        if not isinstance(self.rule.kernel, Windowed):
-            self.fold()  # a kernel of one's own need not take silence for a fresh start
         with untracked(self.like[0]):
-            self.recorded.map(lambda trains: silenced(trains, mask, 1))
-            self.past.forget(mask)
+            if windowed or not len(self.recorded):
+                self.recorded.map(lambda trains: silenced(trains, mask, 1))
+                self.past.forget(mask)
+            else:
+                self.recorded.restart(mask)
+                self.past.silence(mask)
+
+    def _require_samples(self) -> None:
+        """Refuse a kernel whose state does not tell what belongs to a sample."""
+        self.rule.batch_axes(self.like)
+        kernel, state = self.rule.kernel, self.past.kernel
+        if state is None and len(self.recorded):
+            (first,) = self.recorded.windows(1, 1)
+            pre, post = (numbers_of(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
+            state = kernel.step(pre, post, kernel.init(*self.like), first.dt)[1]
+        if state is not None:
+            require_shape(kernel, self.like, state)
 
     def _worked_out(self, asked: list[Ask], *, fold: bool = False) -> Tensor:
         """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,8 @@ from torch.utils._pytree import tree_map_only
 
 from .. import filters
 from ..bits import countable
-from ..kernels import Kernel
+from ..kernel_state import along, batch_axes, forgotten
+from ..kernels import Coincidence, Kernel, Pair
 from ..scratch import Scratch
 from ..sparse import Trains
 from ..terms import Dense, Filtered, Side, Spikes, Term
@@ -40,9 +42,19 @@ class Said:
         state: the kernel's state before the window; None is a fresh start.
         dt: step length.
         dtype: precision of everything.
+        restarts: after how many steps samples in a mask (B,) start anew; only where the kernel is no `Windowed` one.
     """
 
-    def __init__(self, kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        pre: Tensor,
+        post: Tensor,
+        state: Any,
+        dt: float,
+        dtype: torch.dtype,
+        restarts: Sequence[tuple[int, Tensor]] = (),
+    ) -> None:
         self._scratch, self._dtype, self._length = Scratch(), dtype, len(pre)
         self._made: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
@@ -51,7 +63,7 @@ class Said:
         said = window(*taken, state, dt)
         if said is None:
             taken = self.numbers(pre), self.numbers(post)
-            said = _step_by_step(kernel, *taken, state, dt)
+            said = _step_by_step(kernel, *taken, state, dt, dtype, restarts)
         self.terms, self._after = said
         self._taken, self._trains = taken, {}
         for side, given in zip(taken, (pre, post), strict=True):
@@ -108,15 +120,34 @@ def _nothing(*window: object) -> None:
     """What a kernel says of a window that it can only be asked about step by step."""
 
 
-def _step_by_step(kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[list[Term], Any]:
+def _step_by_step(
+    kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype, restarts: Sequence
+) -> tuple[list[Term], Any]:
     """Any kernel's terms of a window, and its state after it; `state` None is a fresh start."""
     state = kernel.init(pre[0], post[0]) if state is None else state
-    said = []
+    said: list[Coincidence] = []
     for now_pre, now_post in zip(pre, post, strict=True):
         coincidence, state = kernel.step(now_pre, now_post, state, dt)
-        said.append([(1.0, pair) for pair in coincidence.ltp] + [(-1.0, pair) for pair in coincidence.ltd])
+        said.append(coincidence)
+        for mask in (mask for at, mask in restarts if at == len(said)):
+            like = pre[0], post[0]
+            state = forgotten(kernel, like, batch_axes(kernel, like), state, mask)
+            said = [_without(coincidence, mask) for coincidence in said]
     terms = []
-    for pairs in zip(*said, strict=True):
-        sides = (torch.stack([getattr(pair, side) for _, pair in pairs]) for side in ("post", "pre"))
-        terms.append(Term(pairs[0][0], *(Dense(side) for side in sides)))
+    for scale, pairs in ((1.0, [c.ltp for c in said]), (-1.0, [c.ltd for c in said])):
+        for nth in range(max(map(len, pairs))):
+            products = [now[nth] if nth < len(now) else None for now in pairs]
+            terms.append(Term(scale, *(_stacked(products, side, dtype) for side in ("post", "pre"))))
     return terms, state
+
+
+def _without(coincidence: Coincidence, mask: Tensor) -> Coincidence:
+    """The same products, zero for the samples in a mask (B,)."""
+    sides = ([Pair(p.post.masked_fill(along(mask, p.post, 0), 0), p.pre) for p in pairs] for pairs in coincidence)
+    return Coincidence(*map(tuple, sides))
+
+
+def _stacked(products: list[Pair | None], side: str, dtype: torch.dtype) -> Dense:
+    """A side of the products that a kernel names n-th in each step, zero where it names fewer."""
+    silent = next(torch.zeros_like(getattr(product, side)) for product in products if product is not None)
+    return Dense(torch.stack([silent if now is None else getattr(now, side) for now in products]).to(dtype))

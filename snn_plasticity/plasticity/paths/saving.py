@@ -20,10 +20,11 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "kernel": None if running.past.kernel is None else tree_flatten(running.past.kernel)[0],
         "e": running.past.e,
         "bound": running.past.bound,
-        "recorded": [[b.pre[: b.used], b.post[: b.used], b.dt] for b in running.recorded.blocks],
+        "recorded": running.recorded.saved(),
         "asked": [[met, mods] for met, mods in running.asked],
         "partial": running.partial,
         "changes": running.changes,
+        "met": running.met,
         "path": running.path,
         "shape": list(running.rule.geometry.shape),
     }
@@ -62,7 +63,6 @@ def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTr
         running.past.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])
     running.past.e, running.past.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
     running.asked = [Ask(*ask) for ask in saved["asked"]]
-    running.changes = saved["changes"]
-    for recorded in saved["recorded"]:
-        running.recorded.append_window(*recorded)
+    running.changes, running.met = saved["changes"], saved["met"]
+    running.recorded.restore(saved["recorded"])
     return running
