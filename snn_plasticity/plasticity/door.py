@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_real
+from ..checks import require_finite, require_number, require_real
 from .bits import bits_of
 from .geometry import Geometry
+from .parameters import require_decays
 from .paths.running import PATHS
 from .rule import EligibilityRule
 
@@ -59,6 +60,22 @@ def check_window(pre: Tensor, post: Tensor) -> None:
             f"pre has shape {tuple(pre.shape)} and post {tuple(post.shape)}; "
             "expected windows (T, B, ...) with the same T >= 1."
         )
+
+
+def admitted_step(rule: EligibilityRule, pre: Tensor, post: Tensor, dt: object) -> float:
+    """A step length that this trace and this kernel can take between these neurons.
+
+    Raises:
+        ValueError: it is no number above zero, or longer than a time constant that decays by Euler's rule; or whatever
+            a kernel's own `check_step` refuses.
+    """
+    step = require_number("dt", dt, 0.0, open_low=True)
+    convention = rule.trace.convention
+    require_decays({"tau_e": rule.trace.tau_e}, step, convention.eligibility_decay)
+    check = getattr(rule.kernel, "check_step", None)
+    if check is not None:
+        check(pre, post, step)
+    return step
 
 
 def recordable(name: str, spikes: Tensor) -> Tensor:

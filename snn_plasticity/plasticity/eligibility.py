@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size, require_finite, require_mask
+from ..checks import require_batch_size, require_finite, require_mask, require_pair
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..untracked import untracked
 from .dense import Dense, Diagonal
-from .door import check_spikes, check_window, choose_path, described, plain, recordable
+from .door import admitted_step, check_spikes, check_window, choose_path, described, plain, recordable
 from .edges import Edges
 from .geometry import Geometry
 from .paths.marks import Mark, gone_back, marked
@@ -76,6 +76,7 @@ class EligibilityTraceModule(nn.Module):
         self._running: RunningTraces | None = None
         self._before: Recording | None = None  # of the sequence before, for its memory
         self._asked: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
+        self._dt: float | None = None  # the step length that was admitted last, for these neurons
 
     @classmethod
     def for_layer(
@@ -125,10 +126,12 @@ class EligibilityTraceModule(nn.Module):
         Args:
             batch_size: samples that will come; None takes whatever comes.
             device: where the traces live; None follows the spikes.
-            mask: samples to forget; the others are left bit for bit as they are.
+            mask: samples to forget; the others are left bit for bit as they are, and so is what a kernel of your own
+                keeps for the whole batch.
 
         Raises:
-            ValueError: a batch size below 1, or a mask that is not boolean or not (B,).
+            ValueError: a batch size below 1; a mask that is not boolean or not (B,), or with no batch running; a kernel
+                whose state does not tell what belongs to a sample.
         """
         if mask is not None:
             self._reset_samples(mask)
@@ -137,7 +140,7 @@ class EligibilityTraceModule(nn.Module):
             require_batch_size(batch_size)
         if self._running is not None:
             self._before = Recording(self._running.recorded)
-        self._running = None
+        self._running = self._dt = None
         self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
 
     def check_mask(self, mask: Tensor, *, forgets: bool = True) -> None:
@@ -172,7 +175,9 @@ class EligibilityTraceModule(nn.Module):
 
         Raises:
             TypeError: no real tensors.
-            ValueError: wrong shape, another batch size than the running sequence, NaN, infinity, or dt <= 0.
+            ValueError: wrong shape, another batch size than the running sequence, NaN, infinity; dt that is not > 0, or
+                longer than a time constant with Euler decay.
+            MemoryError: traces that would take too much of the memory that is free.
         """
         dt = self._fits(pre, post, dt, anew=first is not None)
         if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
@@ -298,11 +303,12 @@ class EligibilityTraceModule(nn.Module):
         Args:
             weights: shaped like the layer's weight.
             mod_signal: the third factor, (), (B,) or (B, N_post).
-            lr: learning rate. clamp: range of Δw, or None.
+            lr: learning rate. clamp: range of Δw around zero, or None.
 
         Raises:
-            ValueError: nothing was observed yet, or shapes that do not fit.
+            ValueError: nothing was observed yet, shapes that do not fit, or a clamp that leaves out zero.
         """
+        clamp = None if clamp is None else require_pair("clamp", clamp, around_zero=True)
         if tuple(weights.shape) != self.rule.geometry.shape:
             raise ValueError(
                 f"weights have shape {tuple(weights.shape)}; expected {self.rule.geometry.shape}, one per trace."
@@ -392,8 +398,8 @@ class EligibilityTraceModule(nn.Module):
         like = None if self._running is None or anew else self._running.like
         check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked and not anew else None)
         dt = self.config.dt if dt is None else dt
-        if not dt > 0:
-            raise ValueError(f"dt = {dt!r}; expected a step length > 0.")
+        if anew or type(dt) is not float or dt != self._dt:
+            dt = self._dt = admitted_step(self.rule, pre, post, dt)
         return dt
 
     def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import EligibilityConfig
 from .dense import Dense
+from .kernels import Pair
 from .rule import EligibilityRule
 
 FOLD = 64  # steps between two folds
@@ -85,6 +86,10 @@ class LowRankLoop:
         state = self.rule.kernel.init(pre, post) if self._kernel is None else self._kernel
         (ltp, ltd), self._kernel = self.rule.kernel.step(pre, post, state, self.dt)
         signed = [(1.0, pair) for pair in ltp] + [(-1.0, pair) for pair in ltd]
+        if not signed:
+            signed = [(0.0, Pair(post, pre))]
+        if self._left and len(self._left[0]) != len(signed):  # every step between two folds has as many products
+            self._fold()
         self._left.append(torch.cat([sign * self.scale * pair.post for sign, pair in signed]))
         self._right.append(torch.cat([pair.pre for _, pair in signed]))
 

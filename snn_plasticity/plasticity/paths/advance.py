@@ -24,7 +24,6 @@ from .rows import Rows, walk
 from .said import Said
 from .tropical import fold_replacing_
 
-
 Restarts = Sequence[tuple[int, Tensor]]
 
 
@@ -35,7 +34,7 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts
         past: before it.
         pre, post: (T, B, ...), numbers or booleans.
         dt: step length.
-        restarts: after how many steps samples in a mask (B,) start anew; their e is zero already.
+        restarts: after how many steps samples in a mask (B,) start anew, or later; their e is zero already.
     """
     if past.shared:
         _fold_shared(past, pre, post, dt, restarts)
@@ -78,7 +77,7 @@ def _fold_shared(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Res
     )
     if rule.trace.clamp_range is not None:
         windows = list(windows)
-        if any([failing_rows(part, said, dt) is not None for (_, part), said in zip(parts, windows, strict=True)]):
+        if any(failing_rows(part, said, dt) is not None for (_, part), said in zip(parts, windows, strict=True)):
             past.bound = bound
             raise ValueError(
                 "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only their "
@@ -127,9 +126,18 @@ def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Re
         now_pre, now_post = numbers_of(now_pre, e.dtype), numbers_of(now_post, e.dtype)
         coincidence, past.kernel = rule.kernel.step(now_pre, now_post, past.kernel, dt)
         traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
-        for mask in (mask for at, mask in restarts if at == steps):
+        if restarts:
+            e = _restarted(past, restarts, steps, len(pre))
+
+
+def _restarted(past: Past, restarts: Restarts, steps: int, last: int) -> Tensor:
+    """e after so many steps of a window, without the samples that start anew there, or after its last step."""
+    for at, mask in restarts:
+        if at == steps:
             past.forget(mask)
-            e = past.allocated()
+        elif at > last == steps:
+            past.silence(mask)
+    return past.allocated()
 
 
 def _write(e: Tensor, walked: Iterable[Rows]) -> None:

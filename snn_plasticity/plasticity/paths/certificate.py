@@ -6,11 +6,11 @@
                                                                                max_t |post_i| · max F(|pre|) )
 
 F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still are
-sums of which nothing is known but the sum of each neuron's spikes and the height of its tallest; these are tried first. Where e is small, what
-either sign adds to each synapse says most. Potentiation and depression have opposite signs where all factors are
-non-negative, so that the larger of the two counts; otherwise their sum does. The bound holds for every step of the
-window and for each post neuron, so that only rows that fail need be walked through. Where a weight sums over positions,
-post is summed over them.
+bounds of it of which nothing is known but the sum of each neuron's spikes and the tallest of them; these are tried
+first. Where e is small, what either sign adds to each synapse says most. Potentiation and depression have opposite
+signs where all factors are non-negative, so that the larger of the two counts; otherwise their sum does. It holds
+for every step of the window and for each post neuron, so that only rows that fail need be walked through. Where a
+weight sums over positions, post is summed over them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) ->
 
 
 def count_bounds(said: Said, scale: float) -> Tensor | None:
-    """As `row_bounds`, from sums of spikes; None where a side is no train of them, may be negative, or has positions."""
+    """As `row_bounds`, from sums of spikes; None where a side is no train, may be negative, or has positions."""
     bounds = []
     for term in said.terms:
         sides = [_counted(said, side) for side in (term.post, term.pre)]

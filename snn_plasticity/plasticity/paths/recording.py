@@ -22,7 +22,7 @@ class Block(NamedTuple):
     """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there.
 
     Its memory is the recording's own where it `grows`. Each restart is a number of steps after which the samples in a
-    mask (B,) start anew.
+    mask (B,) start anew; beyond the last step, it concerns what these steps have added.
     """
 
     pre: Tensor
@@ -33,8 +33,8 @@ class Block(NamedTuple):
     restarts: tuple[tuple[int, Tensor], ...] = ()
 
     def part(self, start: int, stop: int) -> Block:
-        """Some of its steps, where they lie; a restart between two steps belongs to the one before it."""
-        restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at <= stop)
+        """Some of its steps, where they lie; a restart between two steps belongs to those before it."""
+        restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at)
         return Block(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
 
     def has_room(self, dt: float) -> bool:
@@ -143,8 +143,9 @@ class Recording:
 
     def restart(self, mask: Tensor) -> None:
         """Samples in `mask` (B,) start anew after the last step."""
-        last = self.blocks[-1]
-        self.blocks[-1] = last._replace(restarts=(*last.restarts, (last.used, mask)))
+        beyond = [block.used + (block is not self.blocks[-1]) for block in self.blocks]
+        pairs = zip(self.blocks, beyond, strict=True)
+        self.blocks = [block._replace(restarts=(*block.restarts, (at, mask))) for block, at in pairs]
 
     def saved(self) -> list[list]:
         """Every block as it is: pre, post, dt, whether it grows, and its restarts."""

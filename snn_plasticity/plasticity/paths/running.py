@@ -220,15 +220,15 @@ class RunningTraces:
         """Refuse that samples forget alone.
 
         Raises:
-            ValueError: on the shared path, once the samples' eligibilities are one sum; or a kernel whose state does not
-                tell what belongs to a sample. Nothing was changed.
+            ValueError: on the shared path, once the samples' eligibilities are one sum; or a kernel whose state does
+                not tell what belongs to a sample. Nothing was changed.
         """
         if self.shared and self.past.e is not None and self.batch_size:
             raise ValueError(
                 "The path is 'shared': its samples are one sum by now, and none can be reset alone. Reset them all, or "
                 "use path='auto'. Nothing was changed."
             )
-        if not isinstance(self.rule.kernel, Windowed) and self.batch_size:
+        if self.batch_size:
             self._require_samples()
 
     def forget(self, mask: Tensor) -> None:
@@ -249,14 +249,15 @@ class RunningTraces:
 
     def _require_samples(self) -> None:
         """Refuse a kernel whose state does not tell what belongs to a sample."""
-        self.rule.batch_axes(self.like)
         kernel, state = self.rule.kernel, self.past.kernel
-        if state is None and len(self.recorded):
+        if state is None and (isinstance(kernel, Windowed) or not len(self.recorded)):
+            return
+        self.rule.batch_axes(self.like)
+        if state is None:
             (first,) = self.recorded.windows(1, 1)
             pre, post = (numbers_of(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
             state = kernel.step(pre, post, kernel.init(*self.like), first.dt)[1]
-        if state is not None:
-            require_shape(kernel, self.like, state)
+        require_shape(kernel, self.like, state)
 
     def _worked_out(self, asked: list[Ask], *, fold: bool = False) -> Tensor:
         """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time.

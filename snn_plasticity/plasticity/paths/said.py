@@ -42,7 +42,8 @@ class Said:
         state: the kernel's state before the window; None is a fresh start.
         dt: step length.
         dtype: precision of everything.
-        restarts: after how many steps samples in a mask (B,) start anew; only where the kernel is no `Windowed` one.
+        restarts: after how many steps samples in a mask (B,) start anew, or later than these; only where the kernel is
+            no `Windowed` one.
     """
 
     def __init__(
@@ -132,7 +133,8 @@ def _step_by_step(
         for mask in (mask for at, mask in restarts if at == len(said)):
             like = pre[0], post[0]
             state = forgotten(kernel, like, batch_axes(kernel, like), state, mask)
-            said = [_without(coincidence, mask) for coincidence in said]
+    for at, mask in restarts:
+        said[:at] = [_without(coincidence, mask) for coincidence in said[:at]]
     terms = []
     for scale, pairs in ((1.0, [c.ltp for c in said]), (-1.0, [c.ltd for c in said])):
         for nth in range(max(map(len, pairs))):
