@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
+from .saved import described, require_count, require_parts, require_settings, require_tensor
 from .untracked import untracked
 from .weights import is_flattened, refusal_of, shard_of
 
@@ -186,15 +188,54 @@ class Connection:
         self.traces.go_back(mark.traces)
         self._carried, self._steps = mark.carried, mark.steps
 
-    def state_dict(self) -> dict[str, object]:
-        """Traces, and what was asked but not applied yet."""
-        return {"traces": self.traces.get_extra_state(), "asked": self._carried, "steps": self._steps}
+    def state_dict(self) -> dict[str, Any]:
+        """Settings, traces, and what was asked but not applied yet."""
+        asked = None if self._carried is None else self._carried.clone()
+        return {
+            "settings": self._settings,
+            "traces": self.traces.get_extra_state(),
+            "asked": asked,
+            "steps": self._steps,
+        }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from `state_dict`."""
-        self.traces.set_extra_state(state["traces"])
-        asked = state["asked"]
-        self._carried, self._steps = None if asked is None else asked.clone(), state["steps"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`; errors as in `read_state`."""
+        self.read_state(state)()
+
+    def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it. Nothing is changed before.
+
+        Raises:
+            TypeError, ValueError: other settings, shapes, a stranger, NaN; naming this connection.
+        """
+        what = f"The saved {self.name}"
+        require_parts(what, state, ("settings", "traces", "asked", "steps"))
+        require_settings(what, state["settings"], self._settings)
+        asked, steps = state["asked"], require_count(f"{what}: steps", state["steps"])
+        if steps >= self.config.three_factor.update_frequency:
+            raise ValueError(
+                f"{what} is {steps} steps after its last update; expected fewer than update_frequency = "
+                f"{self.config.three_factor.update_frequency}. Nothing was changed."
+            )
+        if asked is not None:
+            asked = require_tensor(f"{what}: asked", asked, self.traces.rule.geometry.shape).to(
+                self.weight.device, copy=True
+            )
+        go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
+
+        def commit() -> None:
+            go_on()
+            self._carried, self._steps = asked, steps
+
+        return commit
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """What a saved state has to agree with; the names of the layers say which they are."""
+        settings = described(self.config)
+        settings["three_factor"].pop("target_layers")
+        settings.pop("neuromod")  # the gate's, which says so itself
+        return settings
 
     def _runs_foreign_code(self) -> bool:
         """Whether a step runs code of the user's, or a path that may refuse in mid-step."""

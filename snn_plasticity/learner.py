@@ -20,6 +20,7 @@ from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .plasticity.three_factor import Landing
+from .saved import FORMAT, require_format, require_real_number
 from .third_factor import ThirdFactor
 from .untracked import untracked
 
@@ -197,28 +198,45 @@ class PlasticityLearner:
         self.enabled = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Eligibility, gate and pending updates, as plain tensors beside the model's own `state_dict`."""
+        """Settings, eligibility, gate and pending updates, as plain values beside the model's own `state_dict`."""
         return {
+            "format": FORMAT,
             "connections": {name: connection.state_dict() for name, connection in self.connections.items()},
             "third_factor": self.third_factor.state_dict(),
             "lr_scale": self.lr_scale,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, bit for bit.
+        """Go on from `state_dict`, bit for bit; or refuse it, and nothing is changed.
 
         Raises:
-            ValueError: the state belongs to a learner with other connections.
+            TypeError: no such state.
+            ValueError: the state has another format, other connections, settings or shapes, a stranger, or NaN.
         """
-        if set(state["connections"]) != set(self.connections):
+        self.read_state(state)()
+
+    def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it. Errors as in `load_state_dict`."""
+        what = "The saved learner"
+        require_format(what, state, ("connections", "third_factor", "lr_scale"))
+        saved = state["connections"]
+        found = sorted(map(str, saved)) if isinstance(saved, Mapping) else repr(saved)
+        if not isinstance(saved, Mapping) or set(saved) != set(self.connections):
             raise ValueError(
-                f"The saved learner has the connections {sorted(state['connections'])}; this one has "
-                f"{sorted(self.connections)}. Attach to the same layers first."
+                f"{what} has the connections {found}; this one has {sorted(self.connections)}. Attach to the "
+                "same layers first; what is paired only in a forward pass is known after one, or with sample=."
             )
-        for name, connection in self.connections.items():
-            connection.load_state_dict(state["connections"][name])
-        self.third_factor.load_state_dict(state["third_factor"])
-        self.lr_scale = state["lr_scale"]
+        lr_scale = require_real_number(f"{what}: lr_scale", state["lr_scale"])
+        commits = [connection.read_state(saved[name]) for name, connection in self.connections.items()]
+        device = next((connection.weight.device for connection in self.connections.values()), None)
+        commits.append(self.third_factor.read_state(state["third_factor"], device))
+
+        def commit() -> None:
+            for one in commits:
+                one()
+            self.lr_scale = lr_scale
+
+        return commit
 
     def __enter__(self) -> PlasticityLearner:
         return self

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .checks import Signal, as_modulator, as_signal
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, reset_samples
+from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
 from .untracked import untracked
 
 
@@ -114,16 +114,37 @@ class ThirdFactor:
         return self.kept._replace(state=reset_samples(state, mask, keep_baseline=keep_baseline))
 
     def state_dict(self) -> dict[str, Any]:
-        """The gate's parameters, and its state as plain tensors."""
-        state = None if self.state is None else [leaf.clone() for leaf in tree_flatten(self.state)[0]]
-        return {"parameters": self.gate.state_dict(), "state": state, "loose": self.kept.loose}
+        """The gate's settings and parameters, and what is remembered, as plain tensors."""
+        state = self.state
+        return {
+            "settings": described(self.gate.config),
+            "parameters": {name: value.detach().clone() for name, value in self.gate.state_dict().items()},
+            "state": None if state is None else {name: leaf.detach().clone() for name, leaf in state._asdict().items()},
+            "loose": self.kept.loose,
+        }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.gate.load_state_dict(saved["parameters"])
-        leaves, spec = saved["state"], tree_flatten(self.gate.init(1))[1]
-        state = None if leaves is None else tree_unflatten([leaf.clone() for leaf in leaves], spec)
-        self.kept = Kept(state, saved["loose"])
+        """Go on from `state_dict`; errors as in `read_state`."""
+        self.read_state(saved)()
+
+    def read_state(self, saved: Mapping[str, Any], device: torch.device | None = None) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it, on a device. Nothing is changed before.
+
+        Raises:
+            TypeError, ValueError: other settings, shapes, a stranger, NaN.
+        """
+        what = "The saved gate"
+        require_parts(what, saved, ("settings", "parameters", "state", "loose"))
+        require_settings(what, saved["settings"], described(self.gate.config))
+        parameters = require_tensors(f"{what}: parameters", saved["parameters"], self.gate.state_dict())
+        loose = require_flag(f"{what}: loose", saved["loose"])
+        state = None if saved["state"] is None else state_of(self.gate, saved["state"], device)
+
+        def commit() -> None:
+            self.gate.load_state_dict(parameters)
+            self.kept = Kept(state, loose)
+
+        return commit
 
     def _for_batch(self, batch_size: int | None, *, as_one: bool) -> NeuromodState | None:
         """The state for a batch of another size: levels start anew, and so do no averages.
@@ -157,3 +178,19 @@ class ThirdFactor:
         """An empty batch: the names of what is told are looked at, and nothing is remembered."""
         modulators, factor, _ = self.gate.step(dict.fromkeys(signals, 0.0))
         return Heard({name: level[:0] for name, level in modulators.items()}, factor[:0], self.kept)
+
+
+def state_of(gate: NeuromodulatoryGate, saved: Any, device: torch.device | None = None) -> NeuromodState:
+    """The state of a gate from its parts by name, copied.
+
+    Raises:
+        TypeError, ValueError: a part is missing or strange, does not fit this gate, or holds NaN.
+    """
+    what = "The saved state of the gate"
+    require_parts(what, saved, NeuromodState._fields)
+    levels = require_tensor(f"{what}: levels", saved["levels"], (None, len(gate.modulators)))
+    if levels.dtype not in (torch.float32, torch.float64) or not len(levels):
+        raise ValueError(f"{what}: levels is {levels.dtype} of {len(levels)} samples; expected float32 of 1 or more.")
+    fresh = gate.init(len(levels), levels.device, levels.dtype)._asdict()
+    parts = {n: require_tensor(f"{what}: {n}", saved[n], tuple(new.shape), like=new) for n, new in fresh.items()}
+    return NeuromodState(**{name: part.detach().to(device, copy=True) for name, part in parts.items()})

@@ -96,7 +96,7 @@ def everything(learner):
     parts = [learner.third_factor.state, learner.lr_scale, learner.state_dict()]
     for connection in learner.connections.values():
         running = connection.traces._running
-        counters = [] if running is None else [running.changes, running._met, len(running.recorded)]
+        counters = [] if running is None else [running.changes, running.met, len(running.recorded)]
         parts += [connection.weight, connection.weight.grad, connection._steps, connection._carried, counters]
     return copy.deepcopy([leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in tree_leaves(parts)])
 

@@ -15,7 +15,7 @@ HOSTS = {"snntorch", "norse"}
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
     {"decay", "checks", "notices", "untracked", "weights"},
-    {"conventions"},
+    {"conventions", "saved"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor"},

@@ -62,9 +62,9 @@ def _hand_over(
     if source._running is None or e is None:
         target.reset()
         return
-    given, sides = source.get_extra_state(), (pre, post)
+    given, sides = source.get_extra_state()["running"], (pre, post)
     own = target.eligibility if target._running and target.batch_size == source.batch_size else None
-    kept = None if own is None else target.get_extra_state()
+    kept = None if own is None else target.get_extra_state()["running"]
     likes = kept["like"] if kept else _likes(given["like"], target)
     state = {**given, "like": list(likes), "shape": list(target.rule.geometry.shape), "bound": None, "asked": []}
     state["partial"] = kept["partial"] if kept else None
@@ -79,7 +79,7 @@ def _hand_over(
         + list(block[2:])
         for block in given["recorded"]
     ]
-    target.set_extra_state(state)
+    target.set_extra_state({**target.get_extra_state(), "running": state})
 
 
 def _eligibility(e: Tensor, own: Tensor | None, shape: tuple[int, ...], rows: tuple[Rows, Rows], up: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 from ..checks import require_batch_size, require_finite, require_mask, require_pair
 from ..config import EligibilityConfig
 from ..config.validation import require_config
+from ..saved import FORMAT, described, require_format, require_settings
 from ..untracked import untracked
 from .dense import Dense, Diagonal
-from .door import admitted_step, check_spikes, check_window, choose_path, described, plain, recordable
+from .door import admitted_step, check_spikes, check_window, choose_path, plain, recordable
+from .door import described as shown
 from .edges import Edges
 from .geometry import Geometry
 from .paths.marks import Mark, gone_back, marked
+from .paths.reading import require_packed
 from .paths.recording import Recording
 from .paths.running import RunningTraces
 from .paths.saving import moved, pack, unpack
@@ -231,9 +235,7 @@ class EligibilityTraceModule(nn.Module):
         """
         dt = self._window_fits(pre, post, dt)
         if not isinstance(mod, Tensor) or mod.dim() == 0 or len(mod) != len(pre):
-            raise ValueError(
-                f"mod is {described(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...)."
-            )
+            raise ValueError(f"mod is {shown(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...).")
         kept = recordable("pre", pre), recordable("post", post)
         before = self._running, self._before
         running = self._begun(pre[0], post[0])
@@ -330,22 +332,40 @@ class EligibilityTraceModule(nn.Module):
         self._running = None if running is None else gone_back(running)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The running traces, as plain tensors: they travel in `state_dict`."""
-        if self._running is None:
-            return {"asked": None if self._asked is None else (self._asked[0], str(self._asked[1] or ""))}
-        return pack(self._running)
+        """Settings and running traces, as plain values and tensors: they travel in `state_dict`."""
+        asked = None if self._asked is None else [self._asked[0], str(self._asked[1] or "")]
+        running = None if self._running is None else pack(self._running)
+        return {"format": FORMAT, "settings": self._settings, "asked": asked, "running": running}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from saved traces, bit for bit.
+        """Go on from saved traces, bit for bit, or refuse them and change nothing; errors as in `read_state`."""
+        self.read_state(state)()
+
+    def read_state(
+        self, state: Any, *, what: str = "The saved traces", device: torch.device | None = None
+    ) -> Callable[[], None]:
+        """Look at saved traces whole; what is returned goes on from them, on a device. Nothing is changed before.
 
         Raises:
-            ValueError: the traces belong to a layer of another shape, or to another path.
+            TypeError: no saved traces.
+            ValueError: of another format, layer or path, with other settings, or with NaN.
         """
-        if "like" in state:
-            self._running = unpack(self.rule, state, self.path)
-        else:
-            asked = state["asked"]
-            self.reset(*((asked[0], asked[1] or None) if asked else ()))
+        require_format(what, state, ("settings", "asked", "running"))
+        require_settings(what, state["settings"], self._settings)
+        asked, saved, running = _asked(what, state["asked"]), state["running"], None
+        if saved is not None:
+            require_packed(what, saved, self.rule, self.path)
+            running = unpack(self.rule, saved if device is None else moved(saved, lambda t: t.to(device)), self.path)
+
+        def commit() -> None:
+            self._running, self._asked, self._before = running, asked, None
+
+        return commit
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """What saved traces have to agree with."""
+        return described(self.config)
 
     def extra_repr(self) -> str:
         """Geometry, kernel, trace and the path that was chosen."""
@@ -405,3 +425,13 @@ class EligibilityTraceModule(nn.Module):
     def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         check_window(pre, post)
         return self._fits(pre[0], post[0], dt, anew=anew)
+
+
+def _asked(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
+    """The batch size and device that were given to `reset`, as they were saved."""
+    if saved is None:
+        return None
+    if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
+        raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. Nothing was changed.")
+    require_batch_size(saved[0])
+    return saved[0], torch.device(saved[1]) if saved[1] else None

@@ -18,7 +18,7 @@ def pack(running: RunningTraces) -> dict[str, Any]:
     packed = {
         "like": list(running.like),
         "kernel": None if running.past.kernel is None else tree_flatten(running.past.kernel)[0],
-        "e": running.past.e,
+        "e": None if running.past.blank else running.past.e,
         "bound": running.past.bound,
         "recorded": running.recorded.saved(),
         "asked": [[met, mods] for met, mods in running.asked],
@@ -42,22 +42,9 @@ def moved(packed: dict[str, Any], fn: Callable[[Tensor], Tensor]) -> dict[str, A
 
 
 def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTraces:
-    """The traces that `pack` described, for the same rule.
-
-    Raises:
-        ValueError: the traces belong to a layer of another shape, or to another path.
-    """
+    """The traces that `pack` described, for the same rule."""
     saved = tree_map_only(Tensor, Tensor.clone, saved)
     pre, post = saved["like"]
-    if saved["shape"] != list(rule.geometry.shape):
-        raise ValueError(
-            f"The saved traces have shape {tuple(saved['shape'])}; expected {rule.geometry.shape}. "
-            "They belong to another layer."
-        )
-    if (saved["path"] == "shared") is not (path == "shared"):
-        raise ValueError(
-            f"The saved traces are on the path {saved['path']!r} and these on {path!r}; build with the same."
-        )
     running = RunningTraces(rule, (pre, post), path)
     if saved["kernel"] is not None:
         running.past.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])

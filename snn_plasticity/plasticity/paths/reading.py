@@ -1,0 +1,121 @@
+"""Saved traces, looked at whole before anything goes on from them: what `saving.pack` wrote, for the same rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from ...saved import UNCHANGED, require_count, require_flag, require_parts, require_real_number, require_tensor
+from ..rule import EligibilityRule
+from .running import PATHS
+
+PARTS = ("like", "kernel", "e", "bound", "recorded", "asked", "partial", "changes", "met", "path", "shape")
+
+
+def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> None:
+    """Refuse what is no saved trace of this rule on this path.
+
+    Args:
+        what: how it is called.
+        saved: what `pack` gave.
+        rule, path: what it has to fit.
+
+    Raises:
+        TypeError, ValueError: a part is missing, strange, shaped otherwise, or holds NaN; another layer or path.
+    """
+    require_parts(what, saved, PARTS)
+    shape = rule.geometry.shape
+    if saved["shape"] != list(shape):
+        raise ValueError(
+            f"{what} has weights of shape {saved['shape']}; expected {list(shape)}: another layer. {UNCHANGED}"
+        )
+    if saved["path"] not in PATHS or (saved["path"] == "shared") is not (path == "shared"):
+        raise ValueError(
+            f"{what} is on the path {saved['path']!r} and this one on {path!r}; build with the same. {UNCHANGED}"
+        )
+    like = _like(what, saved["like"], rule)
+    _kernel(what, saved["kernel"], rule, like)
+    batch, whole = len(like[1]), (len(like[1]), *shape)
+    e = shape if path == "shared" else whole
+    for name, expected in (("e", e), ("bound", (batch, rule.geometry.n_post)), ("partial", shape)):
+        if saved[name] is not None:
+            require_tensor(f"{what}: {name}", saved[name], expected, like=like[1])
+    steps = _recorded(what, saved["recorded"], like)
+    _asked(what, saved["asked"], steps, like[1].new_empty(batch, rule.geometry.n_post))
+    require_count(f"{what}: changes", saved["changes"])
+    require_flag(f"{what}: met", saved["met"])
+
+
+def _like(what: str, saved: Any, rule: EligibilityRule) -> tuple[Tensor, Tensor]:
+    """Zeros shaped like one step's pre and post."""
+    if not isinstance(saved, (list, tuple)) or len(saved) != 2:
+        raise TypeError(f"{what}: like is {type(saved).__name__}; expected a pair of tensors. {UNCHANGED}")
+    pre, post = (require_tensor(f"{what}: like", side) for side in saved)
+    if {pre.dtype, post.dtype} not in ({torch.float32}, {torch.float64}):
+        raise TypeError(f"{what}: like has dtypes {pre.dtype}, {post.dtype}; expected float32 or float64. {UNCHANGED}")
+    rule.geometry.check(pre, post)
+    return pre, post
+
+
+def _kernel(what: str, saved: Any, rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> None:
+    """The leaves of the kernel's state, as its `init` lays them out."""
+    if saved is None:
+        return
+    fresh = tree_flatten(rule.kernel.init(*like))[0]
+    if not isinstance(saved, (list, tuple)) or len(saved) != len(fresh):
+        raise ValueError(f"{what}: kernel has another number of parts; expected {len(fresh)}. {UNCHANGED}")
+    ours = type(rule.kernel).__module__.startswith("snn_plasticity.")  # one of the user's own may grow as it likes
+    for now, began in zip(saved, fresh, strict=True):
+        if isinstance(began, Tensor):
+            require_tensor(f"{what}: kernel", now, tuple(began.shape) if ours else None, like=began)
+        elif type(now) is not type(began):
+            raise TypeError(f"{what}: kernel holds {now!r}; expected a {type(began).__name__}. {UNCHANGED}")
+
+
+def _recorded(what: str, saved: Any, like: tuple[Tensor, Tensor]) -> int:
+    """Steps that wait."""
+    steps = 0
+    if not isinstance(saved, (list, tuple)):
+        raise TypeError(f"{what}: recorded is {type(saved).__name__}; expected a list of blocks. {UNCHANGED}")
+    for block in saved:
+        if not isinstance(block, (list, tuple)) or len(block) != 5:
+            raise ValueError(f"{what}: recorded holds what is no block of steps. {UNCHANGED}")
+        pre, post, dt, grows, restarts = block
+        count = len(require_tensor(f"{what}: recorded", pre, (None, *like[0].shape)))
+        for side, zeros in zip((pre, post), like, strict=True):
+            require_tensor(f"{what}: recorded", side, (count, *zeros.shape))
+            if side.dtype not in (torch.bool, zeros.dtype):
+                raise TypeError(f"{what}: recorded has dtype {side.dtype}; expected {zeros.dtype} or bool. {UNCHANGED}")
+        if require_real_number(f"{what}: dt", dt) <= 0:
+            raise ValueError(f"{what}: dt is {dt}; expected a step length > 0. {UNCHANGED}")
+        require_flag(f"{what}: grows", grows)
+        _restarts(what, restarts, len(like[0]))
+        steps += count
+    return steps
+
+
+def _restarts(what: str, saved: Any, batch: int) -> None:
+    """After which steps of a block which samples start anew."""
+    if not isinstance(saved, (list, tuple)) or not all(isinstance(r, (list, tuple)) and len(r) == 2 for r in saved):
+        raise TypeError(f"{what}: restarts are {saved!r}; expected pairs of a step and a mask. {UNCHANGED}")
+    for at, mask in saved:
+        require_count(f"{what}: restart", at)
+        if require_tensor(f"{what}: restart", mask, (batch,)).dtype != torch.bool:
+            raise TypeError(f"{what}: restart has dtype {mask.dtype}; expected bool. {UNCHANGED}")
+
+
+def _asked(what: str, saved: Any, steps: int, each: Tensor) -> None:
+    """Modulators that wait, each with the number of steps that it met."""
+    if not isinstance(saved, (list, tuple)):
+        raise TypeError(f"{what}: asked is {type(saved).__name__}; expected a list of modulators. {UNCHANGED}")
+    for one in saved:
+        if not isinstance(one, (list, tuple)) or len(one) != 2 or require_count(f"{what}: asked", one[0]) > steps:
+            raise ValueError(f"{what}: asked holds what is no modulator of the {steps} steps that wait. {UNCHANGED}")
+        mods = require_tensor(f"{what}: asked", one[1], like=each)
+        if not mods.dim() or mods.shape[1:] not in ((), each.shape[:1], each.shape):
+            raise ValueError(
+                f"{what}: asked holds modulators of shape {tuple(mods.shape)}; expected (k, B). {UNCHANGED}"
+            )
