@@ -8,10 +8,10 @@ plain Python values, whatever they came as: a NumPy scalar, an int, a list.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 Signal = float | Tensor
 Kind = TypeVar("Kind")
+MOST = 2**31 - 1  # of anything that is counted: more is a slip
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 _is_compiling = torch.compiler.is_compiling
 
@@ -82,8 +83,8 @@ def require_number(
 
 def require_count(name: str, value: object, low: int = 1) -> int:
     """A whole number from `low` upwards as an int; booleans and fractions are refused."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
-        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more.")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MOST:
+        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more (at most {MOST}).")
     return int(value)
 
 
@@ -137,16 +138,21 @@ def require_path(name: str, value: object, *, new: bool = False) -> Path:
 
 def require_device(name: str, device: object) -> torch.device | None:
     """A device by name or as it is; None stays None."""
-    if device is None or isinstance(device, torch.device):
-        return device
+    if device is None:
+        return None
     try:
-        return torch.device(device)  # type: ignore[call-overload]
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError
+        found = torch.device(device)
     except (RuntimeError, TypeError):
-        raise ValueError(f"{name} = {shown(device)}; expected a device such as 'cpu' or 'cuda:0'.") from None
+        raise ValueError(f"{name} = {shown(device)}; expected a device such as 'cpu' or 'cuda:0', or None.") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"{name} = {str(found)!r}; this machine has {torch.cuda.device_count()} such device(s).")
+    return found
 
 
 def require_dtype(name: str, dtype: object) -> torch.dtype:
-    """A floating-point dtype."""
+    """A real floating-point dtype."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"{name} = {shown(dtype)}; expected a floating-point dtype such as torch.float32.")
     return dtype
@@ -169,10 +175,10 @@ def _readable(tensor: Tensor) -> bool:
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
 
 
-def require_real(name: str, tensor: Any) -> None:
-    """Refuse what is no tensor of real numbers (bool and integer spikes are welcome)."""
+def require_real(name: str, tensor: object) -> None:
+    """Refuse what is no dense tensor of real numbers (bool and integer spikes are welcome)."""
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; expected a torch.Tensor. Wrap it: torch.as_tensor(...).")
+        raise TypeError(f"{name} is {known_as(tensor)}; expected a torch.Tensor. Wrap it: torch.as_tensor(...).")
     if tensor.is_complex():
         raise TypeError(f"{name} has dtype {tensor.dtype}; expected real numbers (0/1 spikes or rates).")
     if tensor.layout is not torch.strided:
@@ -224,6 +230,52 @@ def require_choice(name: str, value: object, allowed: Collection[str], or_else: 
 def require_batch_size(batch_size: object) -> int:
     """A number of samples."""
     return require_count("batch_size", batch_size)
+
+
+def require_tensors(tensors: Mapping[str, object], like: str, *, finite: bool = True) -> None:
+    """Refuse what is no dense tensor of real numbers shaped and placed as the one called `like`.
+
+    Raises:
+        TypeError: no tensor, or complex or sparse.
+        ValueError: another shape or device, NaN or infinity.
+
+    >>> require_tensors({"kept": torch.zeros(2), "f": torch.zeros(3)}, like="kept")
+    Traceback (most recent call last):
+    ValueError: f has shape (3,), kept (2,); expected the same.
+    """
+    for name, tensor in tensors.items():
+        require_real(name, tensor)
+    first: Any = tensors[like]
+    for name, tensor in cast("Mapping[str, Tensor]", tensors).items():
+        if tensor.shape != first.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {like} {tuple(first.shape)}; expected the same.")
+        if tensor.device != first.device:
+            raise ValueError(f"{name} is on {tensor.device}, {like} on {first.device}; expected one device.")
+        if finite:
+            require_finite(name, tensor)
+
+
+def require_operands(operands: Mapping[str, object]) -> None:
+    """Refuse operands of one formula that are neither finite numbers nor tensors () or of the first tensor's shape.
+
+    Raises:
+        TypeError: neither number nor dense real tensor.
+        ValueError: NaN or infinity, another shape or device.
+
+    >>> require_operands({"reward": torch.zeros(2), "baseline": 0.5, "scale": "much"})
+    Traceback (most recent call last):
+    TypeError: scale is 'much', a str; expected a number or a torch.Tensor.
+    """
+    tensors = {name: value for name, value in operands.items() if isinstance(value, Tensor)}
+    for name, value in operands.items():
+        if name not in tensors:
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"{name} is {known_as(value)}; expected a number or a torch.Tensor.")
+            require_number(name, value)
+    wide = {name: tensor for name, tensor in tensors.items() if tensor.dim()}
+    for name, tensor in tensors.items():
+        first = next(iter(wide), name) if tensor.dim() else name
+        require_tensors({first: tensors[first], name: tensor}, like=first)
 
 
 def as_real(

@@ -14,6 +14,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from .checks import require_choice, require_number, require_real
+
 
 @overload
 def decay_factor(tau: float, dt: float = 1.0, mode: str = "exponential") -> float: ...
@@ -30,15 +32,20 @@ def decay_factor(tau: float | Tensor, dt: float = 1.0, mode: str = "exponential"
         mode: "exponential" or "euler".
 
     Raises:
-        ValueError: `mode` is neither.
+        ValueError: `mode` is neither; a time constant or a step that is not above zero.
 
     >>> decay_factor(20.0, mode="euler")
     0.95
     >>> round(decay_factor(20.0), 4)
     0.9512
     """
+    if isinstance(tau, Tensor):
+        require_real("tau", tau)
+    elif not (isinstance(tau, float) and tau > 0.0):
+        tau = require_number("tau", tau, 0.0, open_low=True, infinite=True)
+    if not (isinstance(dt, float) and 0.0 < dt < math.inf):
+        dt = require_number("dt", dt, 0.0, open_low=True)
     if mode == "euler":
         return 1.0 - dt / tau
-    if mode == "exponential":
-        return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
-    raise ValueError(f"decay mode is {mode!r}; expected 'exponential' or 'euler'.")
+    require_choice("decay mode", mode, ("exponential", "euler"))
+    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)

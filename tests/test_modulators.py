@@ -173,7 +173,7 @@ def test_what_is_no_mapping_is_refused(signals):
         read_signals(signals)
 
 
-@pytest.mark.parametrize("value", ["high", None, [1.0], torch.ones(2, dtype=torch.complex64)])
+@pytest.mark.parametrize("value", ["high", None, ["1.0"], torch.ones(2, dtype=torch.complex64)])
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(TypeError, match="reward"):
         read_signals({"reward": value})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_finite, require_real, require_within
+from ..checks import Signal, as_signal, require_finite, require_number, require_real, require_within
 
 
 def modulator_named(name: str, modulators: Mapping[str, Signal], batch_size: int, like: Tensor) -> Tensor:
@@ -51,8 +51,7 @@ def gate_attention(logits: Tensor, modulators: Mapping[str, Signal], gain: float
         raise TypeError(f"logits has dtype {logits.dtype}; expected floating-point scores.")
     if logits.dim() < 2:
         raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (B, ...): logits.unsqueeze(0).")
-    if not 0.0 <= gain < float("inf"):
-        raise ValueError(f"gain = {gain!r}; expected a finite number >= 0.")
+    gain = require_number("gain", gain, 0.0)
     require_finite("logits", logits.nan_to_num(nan=float("nan"), posinf=0.0, neginf=0.0))
     ach = modulator_named("ACh", modulators, len(logits), logits)
     sharpness = (1.0 + gain * ach).reshape(-1, *[1] * (logits.dim() - 1))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_within
+from ..checks import Signal, as_signal, require_count, require_device, require_dtype, require_real, require_within
 from ..config import NeuromodConfig
-from ..config.validation import require_config, require_count, require_number, require_word
+from ..config.validation import require_config, require_number, require_word
+from ..config.validation import require_count as require_count_of
 from ..decay import decay_factor
 from .signals import signal_layout
 
@@ -56,7 +57,7 @@ class RewardBaseline:
         require_word(self, "scope", ("sample", "batch"))
         require_number(self, "tau", 0.0, open_low=True, infinite=True)
         require_number(self, "dt", 0.0, open_low=True)
-        require_count(self, "n_contexts")
+        require_count_of(self, "n_contexts")
 
     @classmethod
     def of(cls, config: NeuromodConfig) -> RewardBaseline:
@@ -72,6 +73,7 @@ class RewardBaseline:
 
     def state_shape(self, batch_size: int) -> tuple[int, ...]:
         """Shape of the state: (B, contexts), or (contexts,) where the batch shares it."""
+        batch_size = require_count("batch_size", batch_size, 0)
         columns = {"none": 0, "running": 1, "context": self.n_contexts}[self.kind]
         return (columns,) if self.scope == "batch" else (batch_size, columns)
 
@@ -79,6 +81,7 @@ class RewardBaseline:
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Averages before the first reward: zero, of shape `state_shape(batch_size)`."""
+        device, dtype = require_device("device", device), require_dtype("dtype", dtype)
         return torch.zeros(self.state_shape(batch_size), device=device, dtype=dtype)
 
     def step(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,6 +98,7 @@ class RewardBaseline:
         Raises:
             ValueError: a shape that does not fit, NaN, or a context that does not exist.
         """
+        require_real("state", state)
         found_size, _, _ = signal_layout({"reward": reward, "context": context})
         batch_size = len(state) if self.scope == "sample" else found_size or 1
         reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import known_as, require_count, require_number, require_tensors, shown
 from ..config import NeuromodConfig
 from .modulators import NAMES
 
@@ -39,7 +40,7 @@ def weighted_sum(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5,
     >>> weighted_sum(m)
     tensor([1.5000])
     """
-    da, ach, ne, sht = (w * modulators[name] for w, name in zip(weights, NAMES.values(), strict=True))
+    da, ach, ne, sht = _weighted(modulators, weights)
     return da + ach + ne + sht
 
 
@@ -57,8 +58,35 @@ def gated_product(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5
     >>> gated_product(m)
     tensor([1.8750])
     """
-    da, ach, ne, sht = (w * modulators[name] for w, name in zip(weights, NAMES.values(), strict=True))
+    da, ach, ne, sht = _weighted(modulators, weights)
     return da * (1.0 + ach) * (1.0 + ne) * (1.0 + sht)
+
+
+def _weighted(modulators: Mapping[str, Tensor], weights: Weights) -> list[Tensor]:
+    """Each modulator times its weight."""
+    four = all_of(modulators)
+    if not isinstance(weights, (tuple, list)) or len(weights) != len(NAMES):
+        raise ValueError(f"weights = {shown(weights)}; expected four numbers: w_DA, w_ACh, w_NE, w_5HT.")
+    factors = [w if isinstance(w, float) and math.isfinite(w) else require_number("weights", w) for w in weights]
+    return [w * m for m, w in zip(four, factors, strict=True)]
+
+
+def all_of(modulators: Mapping[str, Tensor]) -> list[Tensor]:
+    """The four modulators in order, each (B,).
+
+    Raises:
+        TypeError: no mapping, or no tensors.
+        ValueError: one is missing, or of another shape.
+    """
+    if not isinstance(modulators, Mapping):
+        raise TypeError(f"modulators is {known_as(modulators)}; expected a mapping such as {{'DA': da, ...}}.")
+    missing = [name for name in NAMES.values() if name not in modulators]
+    if missing:
+        raise ValueError(f"modulators lacks {', '.join(missing)}; expected {', '.join(NAMES.values())}, each (B,).")
+    four = [modulators[name] for name in NAMES.values()]
+    if not all(isinstance(m, Tensor) and m.shape == four[0].shape for m in four):
+        require_tensors(dict(zip(NAMES.values(), four, strict=True)), like="DA")
+    return four
 
 
 class ModulatorMLP(nn.Module):
@@ -78,6 +106,7 @@ class ModulatorMLP(nn.Module):
 
     def __init__(self, hidden_dim: int = 64, seed: int = 0) -> None:
         super().__init__()
+        hidden_dim, seed = require_count("hidden_dim", hidden_dim), require_count("seed", seed, 0)
         generator = torch.Generator().manual_seed(seed)
         inward = torch.randn(hidden_dim, len(NAMES), generator=generator) / math.sqrt(len(NAMES))
         outward = torch.randn(1, hidden_dim, generator=generator).abs() / math.sqrt(hidden_dim)
@@ -86,7 +115,7 @@ class ModulatorMLP(nn.Module):
 
     def forward(self, modulators: Mapping[str, Tensor]) -> Tensor:
         """The gain (B,) of the modulators, each (B,), in their precision."""
-        m = torch.stack([modulators[name] for name in NAMES.values()], dim=-1)
+        m = torch.stack(all_of(modulators), dim=-1)
         hidden = torch.tanh(F.linear(m, self.inward.to(m)))
         return torch.tanh(F.linear(hidden, self.outward.to(m))).squeeze(-1)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..checks import Signal, require_finite, require_real, require_within
+from ..checks import Signal, require_finite, require_number, require_real, require_within
 from .attention import modulator_named
 
 
@@ -40,8 +40,7 @@ def gate_confidence(confidence: Tensor, modulators: Mapping[str, Signal], gain: 
         raise TypeError(f"confidence has dtype {confidence.dtype}; expected floats in [0, 1].")
     if confidence.dim() < 1:
         raise ValueError("confidence has shape (); expected (B, ...), as from confidence.unsqueeze(0).")
-    if not 0.0 <= gain <= 1.0:
-        raise ValueError(f"gain = {gain!r}; expected a number in [0, 1], or confidence could leave [0, 1].")
+    gain = require_number("gain", gain, 0.0, 1.0)  # more, and confidence could leave [0, 1]
     require_finite("confidence", confidence)
     require_within("confidence", confidence, 0.0, 1.0)
     da = modulator_named("DA", modulators, len(confidence), confidence)

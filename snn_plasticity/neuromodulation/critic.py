@@ -22,7 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_finite, require_kind, require_real
+from ..checks import (
+    Signal,
+    array_of,
+    as_signal,
+    known_as,
+    require_batch_size,
+    require_device,
+    require_dtype,
+    require_finite,
+    require_kind,
+    require_real,
+)
 from ..config.validation import Serializable, require_count, require_number, require_word
 
 
@@ -75,9 +86,11 @@ class CriticState(NamedTuple):
 
 def _flag(value: Any, like: Tensor, name: str) -> Tensor:
     """A bool, or a boolean array of shape () or (B,), as (B,)."""
-    if isinstance(value, bool):
-        return torch.full_like(like, value, dtype=torch.bool)
-    flag = torch.as_tensor(value, device=like.device)
+    if isinstance(value, (bool, np.bool_)):
+        return torch.full_like(like, bool(value), dtype=torch.bool)
+    if not isinstance(value, (Tensor, np.ndarray, list, tuple)):
+        raise TypeError(f"{name} is {known_as(value)}; expected a bool or a boolean tensor ({len(like)},).")
+    flag = torch.as_tensor(value if isinstance(value, Tensor) else array_of(name, value), device=like.device)
     if flag.dtype != torch.bool:
         raise TypeError(f"{name} has dtype {flag.dtype}; expected a bool or a boolean tensor ({len(like)},).")
     if flag.dim() > 0 and flag.shape != (len(like),):
@@ -116,7 +129,8 @@ class TDCritic:
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
     ) -> CriticState:
         """Weights and traces zero; anything narrower than float32 becomes float32."""
-        wide = torch.promote_types(dtype, torch.float32)
+        batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         trace = torch.zeros(batch_size, self.config.n_features, device=device, dtype=wide)
         weights = torch.zeros_like(trace if self.config.scope == "sample" else trace[0])
         return CriticState(weights, trace, torch.zeros_like(trace[:, 0]))
@@ -189,6 +203,8 @@ class TDCritic:
         """Checked features, on the state's device, in fp32 or fp64."""
         if not isinstance(state, CriticState):
             raise TypeError(f"state is a {type(state).__name__}; expected the CriticState of critic.init(B).")
+        for field, tensor in zip(state._fields, state, strict=True):
+            require_real(f"state.{field}", tensor)
         require_real(name, features)
         expected = tuple(state.trace.shape)
         if tuple(features.shape) != expected:

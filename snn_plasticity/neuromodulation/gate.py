@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, require_batch_size
+from ..checks import Signal, require_batch_size, require_device, require_dtype
 from ..config import NeuromodConfig
 from ..config.validation import require_config
 from .baselines import RewardBaseline
@@ -65,9 +65,9 @@ class NeuromodulatoryGate(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        require_batch_size(batch_size)
+        batch_size, device = require_batch_size(batch_size), require_device("device", device)
         device = device or next((p.device for p in self.parameters()), None)
-        wide = torch.promote_types(dtype, torch.float32)
+        wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         levels = torch.zeros(batch_size, len(self.modulators), device=device, dtype=wide)
         return NeuromodState(levels, self.reward_baseline.init(batch_size, device, wide))
 

@@ -19,7 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import require_kind, require_number, require_operands, require_real, require_tensors
 from ..config import NeuromodConfig
+from ..config.validation import require_number as require_number_of
+from ..config.validation import require_word
 from ..decay import decay_factor
 
 NAMES = {"da": "DA", "ach": "ACh", "ne": "NE", "sht": "5HT"}
@@ -39,7 +42,17 @@ def dopamine(reward: Tensor, baseline: Tensor | float = 0.0, scale: Tensor | flo
     >>> dopamine(torch.tensor([1.0, 0.0, -1.0]), baseline=0.5)
     tensor([ 0.4621, -0.4621, -0.9051])
     """
-    return torch.tanh(scale * (reward - baseline))
+    require_real("reward", reward)
+    require_operands({"reward": reward, "baseline": baseline, "scale": scale})
+    return _signed(reward - baseline, scale)
+
+
+def _signed(error: Tensor, scale: Tensor | float) -> Tensor:
+    return torch.tanh(scale * error)
+
+
+def _one_sided(drive: Tensor, scale: Tensor | float) -> Tensor:
+    return torch.tanh(scale * drive.clamp(min=0.0))
 
 
 def acetylcholine(novelty: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -48,7 +61,9 @@ def acetylcholine(novelty: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     >>> acetylcholine(torch.tensor([0.0, 1.0]))
     tensor([0.0000, 0.7616])
     """
-    return torch.tanh(scale * novelty.clamp(min=0.0))
+    require_real("novelty", novelty)
+    require_operands({"novelty": novelty, "scale": scale})
+    return _one_sided(novelty, scale)
 
 
 def norepinephrine(urgency: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -57,7 +72,9 @@ def norepinephrine(urgency: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     >>> norepinephrine(torch.tensor([0.0, 1.0]))
     tensor([0.0000, 0.7616])
     """
-    return acetylcholine(urgency, scale)
+    require_real("urgency", urgency)
+    require_operands({"urgency": urgency, "scale": scale})
+    return _one_sided(urgency, scale)
 
 
 def serotonin(patience: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -66,7 +83,9 @@ def serotonin(patience: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     >>> serotonin(torch.tensor([-1.0, 1.0]))
     tensor([0.0000, 0.7616])
     """
-    return acetylcholine(patience, scale)
+    require_real("patience", patience)
+    require_operands({"patience": patience, "scale": scale})
+    return _one_sided(patience, scale)
 
 
 def accumulate(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0) -> Tensor:
@@ -85,6 +104,16 @@ def accumulate(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.
     >>> accumulate(torch.tensor([0.5]), torch.tensor([0.1]), tau=200.0)
     tensor([0.5975])
     """
+    require_tensors({"level": level, "drive": drive}, like="level")
+    if isinstance(tau, Tensor):
+        require_operands({"level": level, "tau": tau})
+    else:
+        tau = require_number("tau", tau, 0.0, infinite=True)
+    dt, low = require_number("dt", dt, 0.0, open_low=True), require_number("low", low, high=1.0)
+    return _accumulated(level, drive, tau, dt, low)
+
+
+def _accumulated(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float, low: float) -> Tensor:
     kept = decay_factor(tau, dt) if isinstance(tau, Tensor) or tau > 0 else 0.0
     return (kept * level + drive).clamp(low, 1.0)
 
@@ -112,12 +141,22 @@ class Modulator:
     baseline: float = 0.0
     dt: float = 1.0
 
+    def __post_init__(self) -> None:
+        require_word(self, "name", tuple(NAMES.values()))
+        require_kind("Modulator.source", self.source, str, "The name of a signal, as 'reward'.")
+        for field in ("scale", "tau"):
+            require_number_of(self, field, 0.0, infinite=field == "tau")
+        require_number_of(self, "baseline", -1.0 if self.name == "DA" else 0.0, 1.0)
+        require_number_of(self, "dt", 0.0, open_low=True)
+
     def step(self, signal: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """The amount (B,) that is there in this step, and the level (B,) to carry on."""
+        if not (isinstance(signal, Tensor) and isinstance(level, Tensor) and signal.shape == level.shape):
+            require_tensors({"signal": signal, "level": level}, like="signal", finite=False)
         signed = self.name == "DA"
         low = -1.0 if signed else 0.0
-        drive = dopamine(signal, scale=self.scale) if signed else acetylcholine(signal, self.scale)
-        level = accumulate(level, drive, self.tau, self.dt, low)
+        drive = _signed(signal, self.scale) if signed else _one_sided(signal, self.scale)
+        level = _accumulated(level, drive, self.tau, self.dt, low)
         return (level + self.baseline).clamp(low, 1.0), level
 
 

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, length_of, require_at_least
+from ..checks import Signal, as_signal, length_of, require_at_least, require_batch_size, require_device, require_dtype
 
 REAL_SIGNALS: tuple[str, ...] = ("reward", "td_error", "long_horizon_value")
 NON_NEGATIVE_SIGNALS: tuple[str, ...] = (
@@ -85,6 +85,12 @@ def read_signals(
     (tensor([1., 1.]), tensor([0.0000, 0.5000]), tensor([0., 0.]))
     """
     found_size, found_device, found_dtype = signal_layout(signals)
+    if device is not None and not isinstance(device, torch.device):
+        device = require_device("device", device)
+    if dtype is not None:
+        require_dtype("dtype", dtype)
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        batch_size = require_batch_size(batch_size)
     size = batch_size or found_size or 1
     device, dtype = device or found_device, dtype or found_dtype
     zero = torch.zeros(size, device=device, dtype=dtype)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import require_device, require_dtype, require_flag, require_kind, require_real
+
 
 class NeuromodState(NamedTuple):
     """Levels of the modulators, and the reward that is expected.
@@ -21,7 +23,8 @@ class NeuromodState(NamedTuple):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> NeuromodState:
         """The same state on another device or in another precision; never below fp32."""
-        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        device = require_device("device", device)
+        wide = None if dtype is None else torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         return NeuromodState(*(tensor.to(device=device, dtype=wide or tensor.dtype) for tensor in self))
 
 
@@ -29,6 +32,8 @@ def require_state(state: NeuromodState, baseline_shape: tuple[int, ...], batch_s
     """Refuse what is no state of this gate, or a state for another batch size."""
     if not isinstance(state, NeuromodState):
         raise TypeError(f"state is a {type(state).__name__}; expected the NeuromodState of gate.init(B).")
+    require_real("state.levels", state.levels)
+    require_real("state.baseline", state.baseline)
     if state.levels.dim() != 2 or state.levels.shape[1] != 4:
         shape = tuple(state.levels.shape)
         raise ValueError(f"state.levels has shape {shape}; expected (B, 4), as from gate.init(B).")
@@ -65,12 +70,16 @@ def reset_samples(state: NeuromodState, mask: Tensor, *, keep_baseline: bool = F
     tensor([[0., 0., 0., 0.],
             [1., 1., 1., 1.]])
     """
+    require_kind("state", state, NeuromodState, "As from gate.init(B).")
+    require_real("state.levels", state.levels)
+    require_real("state.baseline", state.baseline)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask is {kind}; expected a boolean tensor ({len(state.levels)},), True resets.")
     if mask.shape != state.levels.shape[:1]:
         shape = tuple(mask.shape)
         raise ValueError(f"mask has shape {shape}; expected ({len(state.levels)},), the state's batch.")
+    keep_baseline = require_flag("keep_baseline", keep_baseline)
     rows = mask.to(state.levels.device).unsqueeze(-1)
     shared = state.baseline.dim() == 1
     return NeuromodState(
