@@ -14,8 +14,8 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"decay", "checks", "notices", "untracked", "weights"},
-    {"conventions", "saved"},
+    {"checks", "notices", "untracked", "weights"},
+    {"conventions", "decay", "saved"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor"},

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checks import require_count
+from ..checks import known_as, require_count
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
 from .signals import InternalSignals, Readings, layout, read
@@ -146,7 +146,16 @@ class AppraisalModule(nn.Module):
             return score(self.weigh(readings))
 
     def weigh(self, readings: Readings) -> Evidence:
-        """The x of each score: analytic, and corrected if the appraisal is learned."""
+        """The x of each score: analytic, and corrected if the appraisal is learned.
+
+        Raises:
+            TypeError: readings of another kind.
+            ValueError: readings of several shapes.
+        """
+        if not isinstance(readings, Readings) or not all(isinstance(r, Tensor) for r in readings[:6]):
+            raise TypeError(f"readings is {known_as(readings)}; expected the Readings of checked signals, each (B,).")
+        if len({r.shape for r in readings[:6]}) > 1:
+            raise ValueError("The readings have several shapes; expected (B,) of each.")
         found = evidence(readings)
         if self.inward is None or self.outward is None:
             return found

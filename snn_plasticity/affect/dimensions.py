@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .appraisal import COPING_AT_REST, RELEVANCE_AT_REST, AppraisalResult
-from .mood import update_mood
+from .mood import averaged
 
 
 def valence(appraisal: AppraisalResult, shares: tuple[float, float], scale: float | Tensor = 1.0) -> Tensor:
@@ -60,4 +60,4 @@ def habituate(expected: Tensor, appraisal: AppraisalResult, tau: float | Tensor)
     tensor([[0.0500, 0.0000]])
     """
     found = (appraisal.relevance - RELEVANCE_AT_REST, appraisal.untutored_coping - COPING_AT_REST)
-    return update_mood(expected, torch.stack(found, dim=-1), tau)
+    return averaged(expected, torch.stack(found, dim=-1), tau)

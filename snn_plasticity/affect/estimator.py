@@ -12,14 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size, require_flag
+from ..checks import require_batch_size, require_device, require_dtype, require_flag
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, score
 from .mapping import from_neuromodulators
 from .modulation import AffectiveModulator, ModulationVector
-from .mood import color_by_mood, update_mood
+from .mood import averaged, colored
 from .signals import InternalSignals, Readings, layout, read
 from .state import AffectiveState, require_state
 
@@ -71,12 +71,13 @@ class AffectiveEstimator(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        require_batch_size(batch_size)
+        batch_size, device = require_batch_size(batch_size), require_device("device", device)
         device = device or next((p.device for p in self.parameters()), None)
-        zero = torch.zeros(batch_size, device=device, dtype=torch.promote_types(dtype, torch.float32))
+        wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
+        zero = torch.zeros(batch_size, device=device, dtype=wide)
         half, able = zero + dimensions.RELEVANCE_AT_REST, zero + dimensions.COPING_AT_REST
         appraisal = AppraisalResult(half, zero, able, half, able, zero)
-        modulation = self.modulator.factors(zero, zero, zero)
+        modulation = self.modulator.factors_of(zero, zero, zero)
         mood, expected = zero.new_zeros(batch_size, 3), zero.new_zeros(batch_size, 2)
         return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected)
 
@@ -99,8 +100,8 @@ class AffectiveEstimator(nn.Module):
             levels = {name: level.detach() for name, level in levels.items()}
         with torch.autocast(mood.device.type, enabled=False):
             found = self.appraisal.weigh(readings)
-            colored = color_by_mood(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
-            appraisal = score(found._replace(congruence=colored))
+            congruence = colored(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
+            appraisal = score(found._replace(congruence=congruence))
             v, a, d = self._affect(appraisal, expected, levels)
             affect = torch.stack([v, a, d], dim=-1)
             return AffectiveState(
@@ -108,8 +109,8 @@ class AffectiveEstimator(nn.Module):
                 arousal=a,
                 dominance=d,
                 appraisal=appraisal,
-                modulation=self.modulator.factors(v, a, d),
-                mood=update_mood(mood, affect, self.config.affect.tau_mood),
+                modulation=self.modulator.factors_of(v, a, d),
+                mood=averaged(mood, affect, self.config.affect.tau_mood),
                 step_count=state.step_count + 1,
                 expected=dimensions.habituate(expected, appraisal, self.config.affect.tau_baseline),
             )
@@ -121,7 +122,7 @@ class AffectiveEstimator(nn.Module):
     def get_modulation(self, state: AffectiveState) -> ModulationVector:
         """The factors of a state, from its valence, arousal and dominance, each (B,) and above zero."""
         require_state(state, None, None)
-        return self.modulator.factors(state.valence, state.arousal, state.dominance)
+        return self.modulator.factors_of(state.valence, state.arousal, state.dominance)
 
     def extra_repr(self) -> str:
         """How slow mood and expectations are, and how far each loop is from where it would not settle."""
@@ -146,7 +147,7 @@ class AffectiveEstimator(nn.Module):
         if state is None:
             state = self.reset(size or 1, device, dtype)
         else:
-            require_state(state, size, device)
+            require_state(state, size, device, whole=False)
             dtype = torch.promote_types(dtype, state.mood.dtype)
             state = state if state.mood.dtype == dtype else state.to(dtype=dtype)
         return read(signals, len(state.mood), state.mood.device, state.mood.dtype), state

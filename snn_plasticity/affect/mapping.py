@@ -15,8 +15,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..checks import known_as, require_tensors
 from ..config.affect import AffectiveConfig
-from .state import AffectiveState
+from ..config.validation import require_config
+from .signals import MODULATORS
+from .state import AffectiveState, require_state
 
 
 def to_neuromodulators(state: AffectiveState) -> dict[str, Tensor]:
@@ -32,6 +35,7 @@ def to_neuromodulators(state: AffectiveState) -> dict[str, Tensor]:
     >>> to_neuromodulators(AffectiveEstimator().estimate(InternalSignals(novelty_score=1.0)))["ACh"]
     tensor([0.4621])
     """
+    require_state(state, None, None)
     activation = state.arousal.clamp(min=0.0)
     return {
         "DA": state.valence,
@@ -56,6 +60,15 @@ def from_neuromodulators(levels: Mapping[str, Tensor], config: AffectiveConfig) 
     >>> from_neuromodulators(levels, AffectiveConfig(ne_feedback=0.3))
     (tensor([0.1000]), tensor([0.4000]), tensor([0.1000]))
     """
+    config = require_config(config, AffectiveConfig)
+    if not isinstance(levels, Mapping):
+        raise TypeError(f"levels is {known_as(levels)}; expected a mapping such as {{'DA': da, ...}}.")
+    missing = [name for name in MODULATORS if name not in levels]
+    if missing:
+        raise ValueError(f"levels lacks {', '.join(missing)}; expected {', '.join(MODULATORS)}, each (B,).")
+    four = {name: levels[name] for name in MODULATORS}
+    if not all(isinstance(m, Tensor) and m.shape == four["DA"].shape for m in four.values()):
+        require_tensors(four, like="DA")
     return (
         config.da_feedback * levels["DA"],
         config.ne_feedback * levels["NE"] + config.ach_feedback * levels["ACh"],

@@ -18,7 +18,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_finite, require_real
+from ..checks import (
+    Signal,
+    as_signal,
+    require_batch_size,
+    require_count,
+    require_device,
+    require_dtype,
+    require_finite,
+    require_flag,
+    require_real,
+)
 from ..config.affect import AffectiveConfig
 from ..config.validation import require_config
 from ..decay import decay_factor
@@ -68,10 +78,9 @@ class SomaticMarkers:
         Raises:
             ValueError: `batch_size` or `n_features` is no whole number above zero.
         """
-        for name, size in (("batch_size", batch_size), ("n_features", n_features)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} = {size!r}; expected a whole number, 1 or more.")
-        wide, slots = torch.promote_types(dtype, torch.float32), self.config.marker_capacity
+        batch_size, n_features = require_batch_size(batch_size), require_count("n_features", n_features)
+        device, slots = require_device("device", device), self.config.marker_capacity
+        wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         values = torch.zeros(batch_size, slots, device=device, dtype=wide)
         return MarkerState(values.new_zeros(batch_size, slots, n_features), values, values + torch.inf)
 
@@ -142,6 +151,9 @@ class SomaticMarkers:
             ValueError: shapes that do not fit, NaN.
         """
         require_real("scores", scores)
+        require_real("candidates", candidates)
+        require_finite("scores", scores)
+        minimised = require_flag("minimised", minimised)
         if candidates.dim() not in (3, 4) or scores.shape != candidates.shape[:2]:
             raise ValueError(
                 f"scores have shape {tuple(scores.shape)}, candidates {tuple(candidates.shape)}; "

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_real
+from ..checks import as_real, require_finite, require_real, require_tensors
 from ..config.affect import ModulationConfig
 from ..config.validation import require_config
 
@@ -54,7 +53,17 @@ class AffectiveModulator:
         self.config = require_config(config, ModulationConfig)
 
     def factors(self, valence: Tensor, arousal: Tensor, dominance: Tensor) -> ModulationVector:
-        """All factors of an affect, each (B,)."""
+        """All factors of an affect, each (B,).
+
+        Raises:
+            TypeError: no tensors of real numbers.
+            ValueError: other shapes or devices than that of the valence, NaN.
+        """
+        require_tensors({"valence": valence, "arousal": arousal, "dominance": dominance}, like="valence")
+        return self.factors_of(valence, arousal, dominance)
+
+    def factors_of(self, valence: Tensor, arousal: Tensor, dominance: Tensor) -> ModulationVector:
+        """As `factors`, of an affect that was checked already."""
         c, strength = self.config, valence.abs()
         return ModulationVector(
             (1.0 + c.lr_alpha * arousal).clamp(c.lr_floor, c.lr_ceiling),
@@ -131,14 +140,19 @@ class AffectiveModulator:
         return _multiply("risk_sensitivity", risk_sensitivity, self._of(state).risk_scale)
 
     def _of(self, state: AffectiveState) -> ModulationVector:
-        return self.factors(state.valence, state.arousal, state.dominance)
+        from .state import require_state  # the state holds a ModulationVector
+
+        require_state(state, None, None)
+        return self.factors_of(state.valence, state.arousal, state.dominance)
 
 
 def _multiply(name: str, base: float | Tensor, factor: Tensor) -> Tensor:
     """A quantity times one factor per sample."""
-    if isinstance(base, (bool, int, float)):
-        base = torch.full((), float(base), dtype=factor.dtype, device=factor.device)
+    if not isinstance(base, Tensor):
+        base = as_real(name, base, factor.device, factor.dtype)
     require_real(name, base)
+    if base.device != factor.device:
+        raise ValueError(f"{name} is on {base.device}, the state on {factor.device}; expected one device.")
     require_finite(name, base.nan_to_num(nan=float("nan"), posinf=0.0, neginf=0.0))  # infinities may be masks
     if base.dim() == 0:
         return base.to(factor.dtype) * factor

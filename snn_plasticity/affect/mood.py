@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checks import require_number, require_operands, require_tensors, require_within
 from ..decay import decay_factor
 
 
@@ -31,6 +32,15 @@ def update_mood(mood: Tensor, affect: Tensor, tau: float | Tensor = 100.0) -> Te
     >>> update_mood(torch.zeros(1, 3), torch.tensor([[1.0, 0.5, 0.0]]), tau=10.0)
     tensor([[0.1000, 0.0500, 0.0000]])
     """
+    require_tensors({"mood": mood, "affect": affect}, like="mood")
+    if isinstance(tau, Tensor):
+        require_operands({"mood": mood, "tau": tau})
+        return averaged(mood, affect, tau)
+    return averaged(mood, affect, require_number("tau", tau, 1.0, infinite=True))
+
+
+def averaged(mood: Tensor, affect: Tensor, tau: float | Tensor) -> Tensor:
+    """As `update_mood`, of what was checked already."""
     return torch.lerp(mood, affect, 1.0 - decay_factor(tau, mode="euler"))
 
 
@@ -48,6 +58,13 @@ def color_by_mood(rpe: Tensor, mood_valence: Tensor, bias: float | Tensor) -> Te
     >>> color_by_mood(torch.tensor([0.0, 3.0]), torch.tensor([-1.0, -1.0]), bias=0.5)
     tensor([-0.5000,  2.9951])
     """
+    require_tensors({"rpe": rpe, "mood_valence": mood_valence}, like="rpe")
+    require_operands({"rpe": rpe, "bias": bias})
+    return colored(rpe, mood_valence, bias)
+
+
+def colored(rpe: Tensor, mood_valence: Tensor, bias: float | Tensor) -> Tensor:
+    """As `color_by_mood`, of what was checked already."""
     return rpe + bias * mood_valence * (1.0 - torch.tanh(rpe).square())
 
 
@@ -65,4 +82,10 @@ def perceived_reward(reward: Tensor, mood: Tensor, f: float | Tensor) -> Tensor:
     >>> perceived_reward(torch.tensor([10.0]), torch.tensor([1.0]), f=1.2)
     tensor([12.])
     """
+    require_tensors({"reward": reward, "mood": mood}, like="reward")
+    if isinstance(f, Tensor):
+        require_operands({"reward": reward, "f": f})
+        require_within("f", f, 0.0)
+    else:
+        f = require_number("f", f, 0.0, open_low=True)
     return reward * f**mood

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_real
-from .state import AffectiveState
+from ..checks import require_finite, require_kind, require_number, require_real, shown
+from .state import AffectiveState, require_state
 from .words import WORDS
 
 REGIONS: dict[str, tuple[float, float, float]] = {
@@ -37,12 +38,22 @@ def point_of(affect: AffectiveState | Tensor) -> Tensor:
         TypeError: neither a state nor a tensor.
         ValueError: the last dimension is not 3, or NaN.
     """
+    if isinstance(affect, AffectiveState):
+        require_state(affect, None, None)
     point = affect.point if isinstance(affect, AffectiveState) else affect
     require_real("affect", point)
     if point.dim() < 1 or point.shape[-1] != 3:
         raise ValueError(f"affect has shape {tuple(point.shape)}; expected (..., 3): valence, arousal, dominance.")
     require_finite("affect", point)
     return point.to(torch.promote_types(point.dtype, torch.float32))
+
+
+def _place(word: str, place: object) -> tuple[float, float, float]:
+    """Where a word lies: three numbers in [−1, 1]."""
+    if not isinstance(place, (tuple, list, np.ndarray)) or len(place) != 3:
+        raise ValueError(f"words[{word!r}] = {shown(place)}; expected (valence, arousal, dominance), each in [-1, 1].")
+    v, a, d = (require_number(f"words[{word!r}]", number, -1.0, 1.0) for number in place)
+    return v, a, d
 
 
 class ValenceArousalSpace:
@@ -70,12 +81,11 @@ class ValenceArousalSpace:
     def __init__(
         self, words: Mapping[str, tuple[float, float, float]] | None = None, neutral_radius: float = 0.1
     ) -> None:
-        self.words = dict(WORDS if words is None else words)
-        if not self.words:
+        words = require_kind("words", WORDS if words is None else words, Mapping, "As {'glad': (0.8, 0.5, 0.4)}.")
+        if not words:
             raise ValueError("words is empty; expected at least one word with its (valence, arousal, dominance).")
-        if not 0.0 <= neutral_radius <= 1.0:
-            raise ValueError(f"neutral_radius = {neutral_radius!r}; expected a number in [0, 1].")
-        self.neutral_radius = neutral_radius
+        self.words = {require_kind("A word", w, str, "As 'glad'."): _place(w, at) for w, at in words.items()}
+        self.neutral_radius = require_number("neutral_radius", neutral_radius, 0.0, 1.0)
 
     def angle(self, affect: AffectiveState | Tensor) -> Tensor:
         """Direction in the circumplex, (...), in radians from −π to π."""
@@ -89,7 +99,13 @@ class ValenceArousalSpace:
 
     def distance(self, affect: AffectiveState | Tensor, other: AffectiveState | Tensor) -> Tensor:
         """How far two affects are apart in all three dimensions, (...)."""
-        return torch.linalg.vector_norm(point_of(affect) - point_of(other), dim=-1)
+        one, two = point_of(affect), point_of(other)
+        if one.device != two.device or (one.shape != two.shape and 1 not in (one.dim(), two.dim())):
+            raise ValueError(
+                f"affect has shape {tuple(one.shape)} on {one.device}, other {tuple(two.shape)} on {two.device}; "
+                "expected the same, or one of them (3,)."
+            )
+        return torch.linalg.vector_norm(one - two, dim=-1)
 
     def region_index(self, affect: AffectiveState | Tensor) -> Tensor:
         """Which of `regions` an affect belongs to, (...), as an index."""

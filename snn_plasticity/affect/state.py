@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import require_finite
+from ..checks import known_as, require_device, require_dtype, require_finite, require_kind, require_real
 from .appraisal import AppraisalResult
 from .modulation import ModulationVector
 
@@ -41,7 +41,8 @@ class AffectiveState(NamedTuple):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AffectiveState:
         """The same state on another device or in another precision; never below fp32."""
-        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        device = require_device("device", device)
+        wide = None if dtype is None else torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         return _map(self, lambda tensor: tensor.to(device=device, dtype=wide or tensor.dtype))
 
     def to_dict(self) -> dict[str, Tensor | int]:
@@ -59,6 +60,7 @@ class AffectiveState(NamedTuple):
         Raises:
             ValueError: a name is missing, or there is one too many.
         """
+        values = require_kind("values", values, Mapping, "As from state.to_dict().")
         nested: dict[str, Any] = {"appraisal": {}, "modulation": {}}
         for name, value in values.items():
             room, _, part = name.partition(".")
@@ -68,9 +70,11 @@ class AffectiveState(NamedTuple):
                 nested[room] = value
         try:
             appraisal = AppraisalResult(**nested.pop("appraisal"))
-            return cls(appraisal=appraisal, modulation=ModulationVector(**nested.pop("modulation")), **nested)
+            state = cls(appraisal=appraisal, modulation=ModulationVector(**nested.pop("modulation")), **nested)
         except TypeError as error:
             raise ValueError(f"values is no saved state ({error}); expected what state.to_dict() gave.") from error
+        require_state(state, None, None)
+        return state
 
     def detach(self) -> AffectiveState:
         """The same state without its history of gradients."""
@@ -91,11 +95,18 @@ def _map(state: AffectiveState, change: Callable[[Tensor], Tensor]) -> Affective
     )
 
 
-def require_state(state: AffectiveState, batch_size: int | None, device: torch.device | None) -> None:
-    """Refuse what is no state, or a state for another batch size or device."""
+def require_state(
+    state: AffectiveState, batch_size: int | None, device: torch.device | None, *, whole: bool = True
+) -> None:
+    """Refuse what is no state, or a state for another batch size or device; `whole` looks at every field."""
     if not isinstance(state, AffectiveState):
         raise TypeError(f"state is a {type(state).__name__}; expected the AffectiveState of estimator.reset(B).")
-    held = len(state.mood)
+    if whole:
+        _require_fields(state)
+    require_real("state.mood", state.mood)
+    require_real("state.expected", state.expected)
+    require_kind("state.step_count", state.step_count, int, "As from estimator.reset(B).")
+    held = state.mood.shape[0] if state.mood.dim() else 0
     if state.mood.shape != (held, 3) or state.expected.shape != (held, 2):
         raise ValueError(
             f"state.mood has shape {tuple(state.mood.shape)} and state.expected {tuple(state.expected.shape)}; "
@@ -115,6 +126,23 @@ def require_state(state: AffectiveState, batch_size: int | None, device: torch.d
     require_finite("state.expected", state.expected)
 
 
+def _require_fields(state: AffectiveState) -> None:
+    """Refuse a state whose fields are not what `estimator.reset(B)` puts there."""
+    if not (isinstance(state.appraisal, AppraisalResult) and isinstance(state.modulation, ModulationVector)):
+        raise TypeError("state.appraisal and state.modulation are not those of an AffectiveState; expected both whole.")
+    require_real("state.mood", state.mood)
+    shape, device = state.mood.shape[:1], state.mood.device
+    rows = (state.valence, state.arousal, state.dominance, *state.appraisal, *state.modulation)
+    for tensor in rows:
+        if not isinstance(tensor, Tensor) or tensor.is_complex() or tensor.layout is not torch.strided:
+            raise TypeError(f"The state holds {known_as(tensor)}; expected dense tensors of real numbers.")
+        if tensor.shape != shape or tensor.device != device:
+            raise ValueError(
+                f"The state holds a tensor {tuple(tensor.shape)} on {tensor.device} beside a mood "
+                f"{tuple(state.mood.shape)} on {device}; expected (B,) beside (B, 3), as from estimator.reset(B)."
+            )
+
+
 def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) -> AffectiveState:
     """The state with some samples as new; `step_count`, which the batch shares, goes on.
 
@@ -127,6 +155,7 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
         TypeError: `mask` is not boolean.
         ValueError: `mask` is not (B,), or the states differ in batch size.
     """
+    require_state(state, None, None)
     held = len(state.mood)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
