@@ -43,6 +43,7 @@ class AffectiveModulator:
     Args:
         config: gains, floors, ceilings.
 
+    >>> import torch
     >>> from snn_plasticity.affect import AffectiveEstimator
     >>> state = AffectiveEstimator().reset(2)._replace(arousal=torch.tensor([0.0, 1.0]))
     >>> AffectiveModulator().modulate_learning_rate(0.1, state)
@@ -93,6 +94,7 @@ class AffectiveModulator:
             TypeError: no tensor of floating-point scores.
             ValueError: a shape that does not begin with B, NaN.
 
+        >>> import torch
         >>> from snn_plasticity.affect import AffectiveEstimator
         >>> state = AffectiveEstimator().reset(1)._replace(valence=torch.tensor([-1.0]))
         >>> AffectiveModulator().modulate_attention(torch.tensor([[1.0, 2.0]]), state)
