@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 from test_dual_nets import batches, bits, same, seeded, trainee
 from torch import nn
 
-from snn_plasticity import Convention, EligibilityConfig, PlasticityConfig, ThreeFactorConfig, attach
+from snn_plasticity import (
+    Coincidence,
+    Convention,
+    EligibilityConfig,
+    Pair,
+    PlasticityConfig,
+    ThreeFactorConfig,
+    Window,
+    attach,
+)
 from snn_plasticity.dual import Always, Diverged, DualModelTrainer, Every, Never, PlasticTrainee, WeightsMap, widen
 
-KERNELS = ("rate", "stdp_pair", "stdp_triplet")
+
+@dataclass(frozen=True)
+class Delayed:
+    """Pre spikes meet post spikes two steps later; its delay line is (2, B, N_pre), newest first."""
+
+    def init(self, pre, post):
+        return pre.new_zeros(2, *pre.shape)
+
+    def step(self, pre, post, state, dt=1.0):
+        return Coincidence((Pair(post, state[1]),)), torch.stack([pre, state[0]])
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """Pairs count more from step to step: it keeps a number for all, and a trace for each synapse beside."""
+
+    def init(self, pre, post):
+        return torch.zeros(()), post.new_zeros(len(pre), post.shape[1], pre.shape[1]), 0
+
+    def step(self, pre, post, state, dt=1.0):
+        clock, each, count = state
+        size = 1.0 + 0.1 * clock + 0.1 * count + 0.05 * each.sum(-1)
+        each = 0.5 * each + post.unsqueeze(-1) * pre.unsqueeze(-2)
+        return Coincidence((Pair(size * post, pre),)), (clock + 1.0, each, count + 1)
+
+
+def bump(delta: float) -> float:
+    return math.exp(-abs(delta) / 2.0) * (1.0 if delta >= 0 else -0.5)
+
+
+KERNELS = ("rate", "stdp_pair", "stdp_triplet", Window(bump, span=3.0), Delayed(), Clocked())
 
 
 def config(kernel: str, lag: int = 0, lr: float = 0.05) -> PlasticityConfig:
@@ -145,3 +185,49 @@ def test_validation_is_not_overheard_and_gradients_do_not_mix() -> None:
     wrong = PlasticTrainee(base, attach(base, config("rate"), pre=lambda x: x), lambda m, learner, b: math.nan)
     with pytest.raises(Diverged, match="Batch 0 of epoch 0"):
         DualModelTrainer(wrong).step(batches()[0])
+
+
+@pytest.mark.parametrize("kernel", (Window(bump, span=3.0), Delayed(), Clocked()), ids=repr)
+def test_what_a_kernel_remembers_of_shared_neurons_goes_with_them(kernel) -> None:
+    """In a large net whose extension has never fired, shared synapses go on as if one net had learned all along."""
+    base = seeded(build)
+    large, weights = widen(base, 2)
+    small, big = plastic(base, kernel, lr=0.0), plastic(large, kernel, lr=0.0)
+    alone = plastic(seeded(build), kernel, lr=0.0)
+    pair = DualModelTrainer(small, big, weights).pair
+    assert pair is not None
+    generator = torch.Generator().manual_seed(5)
+    for t in range(12):
+        net, other = ((small, big), (big, small))[t // 3 % 2]
+        if t and t % 3 == 0:
+            pair.up() if net is big else pair.down()
+        for name, connection in alone.learner.connections.items():
+            pre, post = ((torch.rand(4, n, generator=generator) < 0.5).float() for n in connection.weight.shape[::-1])
+            connection.observe(pre, post)
+            mine = net.learner.connections[name]
+            sides = []
+            for train, axis in ((post, 0), (pre, 1)):
+                wide = torch.zeros(4, mine.weight.shape[axis])
+                axes = weights.slots[f"{name}.weight"].axes
+                rows = list(axes[axis]) if net is big and axes else range(train.shape[1])
+                wide[:, list(rows)] = train
+                sides.append(wide)
+            mine.observe(sides[1], sides[0])
+    if net is big:
+        pair.down()
+    for name, connection in alone.learner.connections.items():
+        assert connection.eligibility.abs().sum() > 0
+        assert torch.allclose(connection.eligibility, small.learner.connections[name].eligibility, atol=1e-5), name
+
+
+def test_eligibility_of_another_kernel_is_refused_before_anything_moves() -> None:
+    base = seeded(build)
+    large, weights = widen(base, 2)
+    small, big = plastic(base, "stdp_pair"), plastic(large, Window(bump, span=3.0))
+    trainer = DualModelTrainer(small, big, weights, Always())
+    small.train(batches()[0])
+    before, kept = bits(base), {n: c.eligibility.clone() for n, c in small.learner.connections.items()}
+    with pytest.raises(ValueError, match="kernel was 'stdp_pair' and is .*Window"):
+        trainer.step(batches()[0])
+    assert same(before, bits(base))
+    assert all(torch.equal(kept[n], c.eligibility) for n, c in small.learner.connections.items())

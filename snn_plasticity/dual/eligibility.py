@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_flatten
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..plasticity.eligibility import EligibilityTraceModule
+from ..plasticity.kernel_state import unit_axes
+from ..saved import require_settings
 from .tensors import tensors_of
 from .trainee import Learning
 from .weights_map import WeightsMap
@@ -22,7 +24,8 @@ def carry(base: Learning, motivated: Learning, weights: WeightsMap, *, up: bool)
     """The traces of every shared weight from one learner to the other; those of extensions stay as they are.
 
     Raises:
-        ValueError: a weight is plastic in one net only, or a path that keeps no eligibility of single samples.
+        ValueError: a weight is plastic in one net only or with other settings, a path that keeps no eligibility of
+            single samples, or a kernel whose state does not tell what belongs to a neuron.
     """
     if base.learner is None or motivated.learner is None:
         return
@@ -58,6 +61,7 @@ def _rows(axes: Any, axis: int) -> Rows:
 def _hand_over(
     source: EligibilityTraceModule, target: EligibilityTraceModule, post: Rows, pre: Rows, *, up: bool
 ) -> None:
+    require_settings("The eligibility of the other net", source.settings, target.settings)
     e = source.eligibility  # folds what waits
     if source._running is None or e is None:
         target.reset()
@@ -72,8 +76,8 @@ def _hand_over(
     axis = _unit_axis(target, likes[0])
     if given["kernel"] is not None:
         mine = kept["kernel"] if kept and kept["kernel"] else tree_flatten(target.rule.kernel.init(*likes))[0]
-        triples = zip(given["kernel"], mine, _kernel_sides(target), strict=True)
-        state["kernel"] = [_moved(a, b, sides[side], axis, up) for a, b, side in triples]
+        axes = _kernel_axes(target.rule.kernel, likes, axis)
+        state["kernel"] = [_leaf(*leaf, sides, up) for leaf in zip(given["kernel"], mine, *axes, strict=True)]
     state["recorded"] = [
         [_moved_all(x, like, rows, axis, up) for x, like, rows in zip(block[:2], likes, sides, strict=True)]
         + list(block[2:])
@@ -131,7 +135,26 @@ def _moved_all(a: Tensor, like: Tensor, rows: Rows, axis: int, up: bool) -> Tens
     return _moved(a, wide, rows, axis + 1, up)
 
 
-def _kernel_sides(traces: EligibilityTraceModule) -> list[int]:
-    """Which of a kernel's states belong to pre (0), which to post (1)."""
-    probe = tree_flatten(traces.rule.kernel.init(torch.zeros(1, 2), torch.zeros(1, 3)))[0]
-    return [int(leaf.shape[-1] != 2) for leaf in probe]
+def _kernel_axes(kernel: Any, likes: tuple[Tensor, Tensor], axis: int) -> tuple[list[int | None], list[int | None]]:
+    """Where the pre and the post units lie in each part of a kernel's state; None where they do not."""
+    return unit_axes(kernel, likes, 0, axis), unit_axes(kernel, likes, 1, axis)
+
+
+def _leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[Rows, Rows], up: bool) -> Any:
+    """One part of a kernel's state: into its units of `b`, or out of them; what belongs to no unit goes as it is."""
+    if not isinstance(a, Tensor):
+        return a
+    if pre is None and post is None:
+        return a.clone()
+    if pre is None or post is None:
+        side, axis = (1, post) if pre is None else (0, pre)
+        assert axis is not None
+        return _moved(a, b, sides[side], axis, up)
+    if not up:
+        return _moved(_moved(a, b, sides[0], pre, up), b, sides[1], post, up)
+    inner = _moved(a, b.index_select(post, _listed(sides[1], b.shape[post])), sides[0], pre, up)
+    return _moved(inner, b, sides[1], post, up)
+
+
+def _listed(rows: Rows, count: int) -> Tensor:
+    return rows if isinstance(rows, Tensor) else torch.arange(count)[rows]

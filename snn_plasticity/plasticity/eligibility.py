@@ -335,7 +335,7 @@ class EligibilityTraceModule(nn.Module):
         """Settings and running traces, as plain values and tensors: they travel in `state_dict`."""
         asked = None if self._asked is None else [self._asked[0], str(self._asked[1] or "")]
         running = None if self._running is None else pack(self._running)
-        return {"format": FORMAT, "settings": self._settings, "asked": asked, "running": running}
+        return {"format": FORMAT, "settings": self.settings, "asked": asked, "running": running}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from saved traces, bit for bit, or refuse them and change nothing; errors as in `read_state`."""
@@ -351,7 +351,7 @@ class EligibilityTraceModule(nn.Module):
             ValueError: of another format, layer or path, with other settings, or with NaN.
         """
         require_format(what, state, ("settings", "asked", "running"))
-        require_settings(what, state["settings"], self._settings)
+        require_settings(what, state["settings"], self.settings)
         asked, saved, running = _asked(what, state["asked"]), state["running"], None
         if saved is not None:
             require_packed(what, saved, self.rule, self.path)
@@ -363,7 +363,7 @@ class EligibilityTraceModule(nn.Module):
         return commit
 
     @cached_property
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What saved traces have to agree with."""
         return described(self.config)
 
