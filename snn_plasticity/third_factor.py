@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .checks import Signal, as_modulator, as_signal
-from .neuromodulation import NeuromodState, NeuromodulatoryGate, reset_samples
+from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
 from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
 from .untracked import untracked
 
@@ -156,14 +156,10 @@ class ThirdFactor:
         if state is None or batch_size is None or len(state.levels) == batch_size:
             return state
         fresh = self.gate.init(batch_size, state.levels.device, state.levels.dtype)
-        whole = as_one and len(state.levels) == 1
-        return fresh._replace(
-            **{
-                name: old if old.shape == new.shape else old.mean(0, keepdim=True).expand_as(new).clone()
-                for name, old, new in zip(state._fields, state, fresh, strict=True)
-                if whole or name != "levels"
-            }
-        )
+        carried = for_batch(state, fresh)
+        if as_one and len(state.levels) == 1:
+            return carried._replace(levels=state.levels.expand_as(fresh.levels).clone())
+        return carried
 
     def _tells_all_alike(self, signals: Mapping[str, Signal]) -> bool:
         """Whether every sample hears the same, and none remembers anything of its own."""
@@ -171,8 +167,8 @@ class ThirdFactor:
             return False
         if self.state is None or len(self.state.levels) == 1:
             return True
-        remembered = [leaf for name, leaf in self.state._asdict().items() if name != "levels" and leaf.dim() > 1]
-        return not any(leaf.numel() for leaf in remembered) and not any(m.tau for m in self.gate.modulators)
+        learnt = self.state.baseline.dim() > 1 and any(leaf.numel() for leaf in self.state[1:])
+        return not learnt and not any(modulator.tau for modulator in self.gate.modulators)
 
     def _heard_by_nobody(self, signals: Mapping[str, Signal]) -> Heard:
         """An empty batch: the names of what is told are looked at, and nothing is remembered."""

@@ -111,14 +111,63 @@ def test_shared_average_ignores_contexts_nobody_is_in():
 
 
 def test_the_gate_reads_its_baseline_from_the_config():
-    config = NeuromodConfig(reward_baseline="context", n_contexts=2, reward_baseline_tau=3.0, dt=0.5)
-    gate, baseline = NeuromodulatoryGate(config), RewardBaseline("context", 3.0, 2, "sample", 0.5)
+    options = {"reward_baseline": "context", "n_contexts": 2, "reward_baseline_tau": 3.0, "dt": 0.5}
+    gate = NeuromodulatoryGate(NeuromodConfig(**options, da_response="linear", da_scale=0.5))
+    baseline = RewardBaseline("context", 3.0, 2, "sample", 0.5)
     state, average = gate.init(2), baseline.init(2)
     for reward, context in ((torch.tensor([1.0, 0.2]), torch.tensor([0, 1])), (0.7, 1), (0.1, 0)):
         modulators, _, state = gate.step({"reward": reward, "context": context}, state)
         error, average = baseline.step(reward, context, average)
-        assert torch.equal(modulators["DA"], torch.tanh(error))
+        assert torch.equal(modulators["DA"], 0.5 * error)
         assert torch.equal(state.baseline, average)
+
+
+def squashed(rewards, contexts, n_contexts, tau, dt, scale, shared):
+    """Expectations that follow tanh, one Python number at a time; `shared`: one per context for the whole batch."""
+    steps, batch = rewards.shape
+    pull, memory = 1.0 - math.exp(-dt / tau), max(3.0 * tau / dt, 30.0)
+    average = np.zeros((1 if shared else batch, n_contexts))
+    past, errors = {}, np.zeros_like(rewards)  # past: what every expectation has met, oldest first
+    for t in range(steps):
+        now = {}
+        for b in range(batch):
+            here = (0 if shared else b), contexts[t, b]
+            errors[t, b] = error = rewards[t, b] - average[here]
+            now.setdefault(here, []).append((abs(error), 1.0 - math.tanh(scale * error) ** 2, math.tanh(scale * error)))
+        for here, met in now.items():
+            distance, slope, dopamine = np.mean(met, axis=0)
+            pace, before = 1.0 / scale, past.setdefault(here, [])
+            if before:
+                weights = (1.0 - 1.0 / memory) ** np.arange(len(before))[::-1]
+                distances, slopes = np.average(before, axis=0, weights=weights)
+                pace = max(pace, min(distances, 1.0 / (scale * max(slopes, 1e-300))))
+            before.append((distance, slope))
+            average[here] += math.copysign(min(abs(pull * pace * dopamine), distance), dopamine)
+    return errors, average if not shared else average[0]
+
+
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+@pytest.mark.parametrize("kind, n_contexts", [("running", 1), ("context", 3)])
+@given(seed=st.integers(0, 10_000), tau=st.floats(1.0, 200.0), dt=st.floats(0.2, 2.0), scale=st.floats(0.1, 3.0))
+@settings(deadline=None, max_examples=10)
+def test_the_squashed_expectation_is_equal_to_the_loop(scope, kind, n_contexts, seed, tau, dt, scale):
+    rewards, contexts = random_trials(seed, n_contexts=n_contexts)
+    config = NeuromodConfig(
+        da_scale=scale,
+        reward_baseline=kind,
+        n_contexts=n_contexts,
+        baseline_scope=scope,
+        reward_baseline_tau=tau,
+        dt=dt,
+    )
+    gate, found = NeuromodulatoryGate(config), []
+    state = gate.init(rewards.shape[1], dtype=torch.float64)
+    for reward, context in zip(torch.tensor(rewards), torch.tensor(contexts), strict=True):
+        modulators, _, state = gate.step({"reward": reward, "context": context}, state)
+        found.append(modulators["DA"].numpy())
+    errors, average = squashed(rewards, contexts, n_contexts, tau, dt, scale, scope == "batch")
+    np.testing.assert_allclose(np.stack(found), np.tanh(scale * errors), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(state.baseline.numpy(), average, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("context, pattern", [(2, "context <= 1"), (-1, "context >= 0"), (0.5, "fractional part")])

@@ -14,7 +14,7 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"checks", "notices", "untracked", "weights"},
+    {"checks", "notices", "untracked", "usual_size", "weights"},
     {"conventions", "decay", "saved"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},

@@ -9,6 +9,7 @@ from ..checks import shown
 from .validation import Serializable, require_count, require_number, require_word
 
 MODULATORS = ("da", "ach", "ne", "sht")
+NORMALIZED = "normalized_"  # in front of a source: divided by its usual size before it is squashed
 
 
 @dataclass(frozen=True)
@@ -16,16 +17,20 @@ class NeuromodConfig(Serializable):
     """How observable signals become dopamine, acetylcholine, norepinephrine, serotonin, and these one gate.
 
     Args:
-        da_source, ach_source, ne_source, sht_source: the signal that drives each modulator.
+        da_source, ach_source, ne_source, sht_source: the signal that drives each modulator. "normalized_reward",
+            "normalized_td_error" and "normalized_surprise" are those signals in units of their usual size.
+        da_response: dopamine is the "tanh" of its source, in [−1, 1], or "linear" in it, without a range.
         combination_fn: "weighted_sum", "gated_product", "mlp", or a callable from the modulators to (B,).
         modulator_hidden_dim: hidden units of "mlp".
         da_weight, ach_weight, ne_weight, sht_weight: weights of the combination.
         da_scale, ach_scale, ne_scale, sht_scale: what a signal is multiplied by before it is squashed.
         da_tau, ach_tau, ne_tau, sht_tau: own time constant of each modulator; 0 is phasic only.
         da_baseline, ach_baseline, ne_baseline, sht_baseline: tonic level that is always there.
-        reward_baseline: dopamine is reward minus "none", a "running" average, or one per "context".
-        reward_baseline_tau: time constant of that average. n_contexts: number of contexts.
-        baseline_scope: every "sample" of the batch has its own average, or the "batch" shares one.
+        reward_baseline: dopamine is its source minus "none", a "running" expectation, or one per "context", which
+            settles where dopamine is zero on average.
+        reward_baseline_tau: time constant of that expectation. n_contexts: number of contexts.
+        baseline_scope: every "sample" of the batch has its own expectation, or the "batch" shares one.
+        usual_tau: time over which the usual size of a normalized source is taken.
         dt: step length. seed: initialisation of "mlp".
 
     Raises:
@@ -63,11 +68,14 @@ class NeuromodConfig(Serializable):
     baseline_scope: str = "sample"
     dt: float = 1.0
     seed: int = 0
+    da_response: str = "tanh"
+    usual_tau: float = 200.0
 
     def __post_init__(self) -> None:
-        require_word(self, "da_source", ("reward", "td_error"))
+        require_word(self, "da_source", ("reward", "td_error", "normalized_reward", "normalized_td_error"))
+        require_word(self, "da_response", ("tanh", "linear"))
         require_word(self, "ach_source", ("novelty", "uncertainty", "entropy"))
-        require_word(self, "ne_source", ("urgency", "surprise"))
+        require_word(self, "ne_source", ("urgency", "surprise", "normalized_surprise"))
         require_word(self, "sht_source", ("patience", "long_horizon_value"))
         require_word(
             self, "combination_fn", ("weighted_sum", "gated_product", "mlp"), or_object="a callable(modulators) -> (B,)"
@@ -85,6 +93,7 @@ class NeuromodConfig(Serializable):
             require_number(self, f"{name}_baseline", -1.0 if name == "da" else 0.0, 1.0)
         require_number(self, "dt", 0.0, open_low=True)
         require_number(self, "reward_baseline_tau", 1.0, infinite=True)
+        require_number(self, "usual_tau", 0.0, open_low=True)
         for name in ("modulator_hidden_dim", "n_contexts"):
             require_count(self, name)
         require_count(self, "seed", 0)

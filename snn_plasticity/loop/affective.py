@@ -22,13 +22,15 @@ from torch import Tensor
 
 from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
 from ..checks import Signal, require_choice, require_flag, require_kind
+from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
-from ..neuromodulation import NeuromodState, NeuromodulatoryGate
+from ..neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch
 from .events import appraised, for_the_gate, layout, prediction_error, read
 from .state import LoopState, copied, forgotten, require_state
 
+IN_USUAL_UNITS = NeuromodConfig(da_source="normalized_reward")
 SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
 
 
@@ -46,7 +48,8 @@ class AffectiveLoop:
     Args:
         learner: what learns, as from `attach`; None: affect for its own sake.
         config: settings of affect.
-        gate: turns signals into modulators; by default that of the learner.
+        gate: turns signals into modulators; by default that of the learner, or without one a gate whose dopamine hears
+            rewards in units of their usual size (`da_source="normalized_reward"`).
         shared: the samples of a batch are one animal: its affect hears the mean of the events over the batch, while the
             gate hears every sample. Else every sample has an affect of its own.
         through_time: whether gradients run from one step to the one before.
@@ -81,7 +84,7 @@ class AffectiveLoop:
         if learner is not None and gate is not None and gate is not learner.gate:
             raise TypeError("The learner has another gate than the one that was given; expected one of the two.")
         self.estimator = AffectiveEstimator(config, through_time=through_time)
-        self.gate = gate or (NeuromodulatoryGate() if learner is None else learner.gate)
+        self.gate = gate or (NeuromodulatoryGate(IN_USUAL_UNITS) if learner is None else learner.gate)
         self.estimator.config.require_settling(self.gate.config)
         self.learner, self.shared = learner, require_flag("shared", shared)
         self.state: LoopState | None = None
@@ -126,11 +129,14 @@ class AffectiveLoop:
         state = state.to(dtype=dtype) if state.plasticity.dtype != dtype == torch.float64 else state
         heard, before = read(events, state.plasticity), state.gate
         if not self.estimator.through_time:
-            before = NeuromodState(before.levels.detach(), before.baseline.detach())
-        error = prediction_error(heard, self.gate.reward_baseline, before.baseline, state.plasticity)
-        affect = self.estimator.estimate(appraised(heard, error, state.modulators, shared=self.shared), state.affect)
-        signals = for_the_gate(heard, affect, self.gate.config, len(state.plasticity))
-        modulators, plasticity, after = self.gate.step(signals, before)
+            before = NeuromodState(*(part.detach() for part in before))
+        error = prediction_error(heard, self.gate, before.baseline, state.plasticity)
+        felt = state.modulators
+        if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
+            felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
+        affect = self.estimator.estimate(appraised(heard, error, felt, shared=self.shared), state.affect)
+        signals, released = for_the_gate(heard, affect, self.gate, len(state.plasticity))
+        modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 
     def step(
@@ -245,11 +251,8 @@ class AffectiveLoop:
         if not self.shared or size is None or size == len(state.plasticity):
             return state
         fresh = self.init(size, state.plasticity.device, state.plasticity.dtype)  # the same animal, another batch
-        baseline = state.gate.baseline if state.gate.baseline.numel() else fresh.gate.baseline
-        if baseline.shape == fresh.gate.baseline.shape:
-            felt = {name: level.mean().expand(size) for name, level in state.modulators.items()}
-            return fresh._replace(affect=state.affect, gate=fresh.gate._replace(baseline=baseline), modulators=felt)
-        return state  # a reward average for each sample: refused at the door
+        felt = {name: level.mean().expand(size) for name, level in state.modulators.items()}
+        return fresh._replace(affect=state.affect, gate=for_batch(state.gate, fresh.gate), modulators=felt)
 
     def _scaled(self, modulate: Callable[[Any, AffectiveState], Tensor], base: float | Tensor) -> Tensor:
         """A quantity times its factor; an affect that all share has one factor for all."""

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from ..affect import AffectiveState, InternalSignals, to_neuromodulators
 from ..checks import Signal, as_signal, length_of, require_within
-from ..config import NeuromodConfig
-from ..neuromodulation import RewardBaseline
+from ..neuromodulation import NeuromodulatoryGate
 
 Heard = dict[str, Tensor]
 
@@ -87,13 +86,15 @@ def read(events: Mapping[str, Signal], like: Tensor) -> Heard:
     return heard
 
 
-def prediction_error(heard: Heard, baseline: RewardBaseline, expected: Tensor, like: Tensor) -> Tensor:
-    """How much better than expected it went, (B,): td_error, or reward less what the gate expected."""
+def prediction_error(heard: Heard, gate: NeuromodulatoryGate, expected: Tensor, like: Tensor) -> Tensor:
+    """How much better than expected it went, (B,): td_error, or reward less what the gate expected of it."""
     if "td_error" in heard:
         return heard["td_error"]
     if "reward" not in heard:
         return torch.zeros_like(like)
-    return baseline.step(heard["reward"], heard.get("context", torch.zeros_like(like)), expected)[0]
+    if gate.sources["DA"] != "reward":
+        return heard["reward"]
+    return gate.reward_baseline.error(heard["reward"], heard.get("context", torch.zeros_like(like)), expected)
 
 
 def appraised(heard: Heard, error: Tensor, felt: Mapping[str, Tensor], *, shared: bool) -> InternalSignals:
@@ -113,13 +114,13 @@ def appraised(heard: Heard, error: Tensor, felt: Mapping[str, Tensor], *, shared
     return InternalSignals(**own, modulators=felt)
 
 
-def for_the_gate(heard: Heard, affect: AffectiveState, config: NeuromodConfig, size: int) -> dict[str, Signal]:
+def for_the_gate(
+    heard: Heard, affect: AffectiveState, gate: NeuromodulatoryGate, size: int
+) -> tuple[dict[str, Signal], dict[str, Signal]]:
     """What the gate hears: what the events say, and what affect releases, each (B,)."""
     signals: dict[str, Signal] = {name: value for name, value in heard.items() if name not in NOT_FOR_THE_GATE}
-    released = {name: amount.expand(size) for name, amount in to_neuromodulators(affect).items()}
-    learnt = config.da_source == "reward" and config.reward_baseline != "none"
-    if config.da_source not in heard and not learnt:
-        signals[config.da_source] = released["DA"]
-    for name, source in (("ACh", config.ach_source), ("NE", config.ne_source), ("5HT", config.sht_source)):
-        signals[source] = heard[source] + released[name] if source in heard else released[name]
-    return signals
+    released: dict[str, Signal] = {name: amount.expand(size) for name, amount in to_neuromodulators(affect).items()}
+    source = gate.sources["DA"]
+    if source in heard or (source == "reward" and gate.config.reward_baseline != "none"):
+        del released["DA"]
+    return signals, released

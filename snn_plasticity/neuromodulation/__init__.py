@@ -19,4 +19,5 @@ from .modulators import serotonin as serotonin
 from .signals import SIGNALS as SIGNALS
 from .signals import read_signals as read_signals
 from .state import NeuromodState as NeuromodState
+from .state import for_batch as for_batch
 from .state import reset_samples as reset_samples

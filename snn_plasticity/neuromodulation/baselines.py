@@ -2,10 +2,20 @@
 
     prediction   b_c(t)                                 c: the context of this step
     error        δ = r − b_c(t)
-    update       b_c(t+1) = b_c(t) + (1 − exp(−dt/τ)) δ
+    update       b_c(t+1) = b_c(t) + (1 − exp(−dt/τ)) φ(δ)
 
-With a baseline per context, the mean change of a three-factor rule is Cov(reward, Hebb); without one, a rule
-whose Hebbian term has a mean drifts whatever is rewarded (Frémaux, Sprekeler & Gerstner 2010).
+    linear       φ = δ                                  where dopamine is s·δ: b_c is the mean reward
+    squashed     φ = p tanh(s δ), within ±|δ|           where dopamine is tanh(s·δ): b_c is where mean dopamine is zero
+                 p = max(1/s, min(⟨|δ|⟩, 1/(s ⟨1 − tanh²(s δ)⟩)))
+
+The pace p keeps τ what it says: 1/s where errors are small, more where dopamine is mostly saturated (Newton's step to
+the zero of its mean), and never more than the usual error. Its averages ⟨ ⟩ are over 3 τ, 30 rewards at least.
+
+With a baseline per context, the mean change of a linear three-factor rule is Cov(reward, Hebb); without one, a rule
+whose Hebbian term has a mean drifts whatever is rewarded (Frémaux, Sprekeler & Gerstner 2010). A mean reward is not
+enough where dopamine is squashed: of a reward of 10 with a probability of 0.1, tanh keeps 1 of the 9 above the mean,
+and 0.76 of the 1 below it. The squashed update stands still on average only where tanh(s δ) is zero on average,
+whatever the reward's distribution.
 """
 
 from __future__ import annotations
@@ -20,12 +30,15 @@ from ..config import NeuromodConfig
 from ..config.validation import require_config, require_number, require_word
 from ..config.validation import require_count as require_count_of
 from ..decay import decay_factor
+from ..usual_size import LARGEST, remember
 from .signals import signal_layout
+
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
 class RewardBaseline:
-    """Running average of reward: none, one, or one per context.
+    """Running expectation of reward: none, one, or one per context.
 
     Args:
         kind: "none" (the error is the reward), "running" (one average) or "context" (one per context).
@@ -84,6 +97,10 @@ class RewardBaseline:
         device, dtype = require_device("device", device), require_dtype("dtype", dtype)
         return torch.zeros(self.state_shape(batch_size), device=device, dtype=dtype)
 
+    def error(self, reward: Signal, context: Signal, state: Tensor) -> Tensor:
+        """Reward prediction error of this step, (B,); nothing is learnt. Arguments as in `step`."""
+        return self._compare(reward, context, state)[1]
+
     def step(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Reward prediction error of this step, and the averages after it.
 
@@ -98,16 +115,59 @@ class RewardBaseline:
         Raises:
             ValueError: a shape that does not fit, NaN, or a context that does not exist.
         """
+        member, error = self._compare(reward, context, state)
+        correction = self._shared(member * error.unsqueeze(-1), member)
+        return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
+
+    def squashed_step(
+        self, reward: Signal, context: Signal, state: Tensor, pace: Tensor, scale: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `step`, where dopamine is tanh(scale · error): what is learnt leaves no dopamine on average.
+
+        Args:
+            reward, context, state: as in `step`.
+            pace: running sums of |error|, of the slope of tanh, and their count, (B, contexts, 3), or (contexts, 3)
+                where the batch shares them; zeros at first. It is not changed.
+            scale: > 0, a number or (B,).
+
+        Returns:
+            (error (B,), new state, new pace).
+
+        Raises:
+            ValueError: as `step`.
+
+        >>> baseline = RewardBaseline("running", tau=2.0)
+        >>> state, pace = baseline.init(1), torch.zeros(1, 1, 3)
+        >>> error, state, pace = baseline.squashed_step(3.0, 0, state, pace, scale=1.0)
+        >>> error, state
+        (tensor([3.]), tensor([[0.3915]]))
+        """
+        member, error = self._compare(reward, context, state)
+        dopamine = torch.tanh(scale * error)
+        width = 1.0 / scale if isinstance(scale, Tensor) else torch.full_like(error, 1.0 / scale)
+        met = (error.abs(), 1.0 - dopamine.square(), width, dopamine)
+        distance, slope, width, dopamine = (self._shared(member * x.unsqueeze(-1), member) for x in met)
+        distances, slopes, count = pace.unbind(-1)
+        newton = width * count / slopes.clamp(min=TINY)
+        step = width.maximum(newton.minimum(distances / count.clamp(min=TINY)))
+        moved = (1.0 - decay_factor(self.tau, self.dt)) * step * dopamine
+        here = member > 0 if self.scope == "sample" else member.any(0)
+        memory = max(3.0 * self.tau / self.dt, 30.0)
+        state = state + moved.maximum(-distance).minimum(distance)
+        return error, state, remember(pace, (distance.clamp(max=LARGEST), slope), here, memory)
+
+    def _compare(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Which average each sample reads, and the error of each, (B,)."""
         require_real("state", state)
         found_size, _, _ = signal_layout({"reward": reward, "context": context})
-        batch_size = len(state) if self.scope == "sample" else found_size or 1
+        batch_size = len(state) if self.scope == "sample" else 1 if found_size is None else found_size
         reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
         member = self._membership(context, reward)
-        error = reward - (member * state).sum(-1)
-        correction = member * error.unsqueeze(-1)
-        if self.scope == "batch":
-            correction = correction.sum(0) / member.sum(0).clamp(min=1.0)
-        return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
+        return member, reward - (member * state).sum(-1)
+
+    def _shared(self, correction: Tensor, member: Tensor) -> Tensor:
+        """Corrections (B, contexts) as they are, or their mean over the samples of each context."""
+        return correction if self.scope == "sample" else correction.sum(0) / member.sum(0).clamp(min=1.0)
 
     def _membership(self, context: Signal, like: Tensor) -> Tensor:
         """One-hot (B, contexts): which average each sample reads and moves."""

@@ -1,11 +1,14 @@
 """Modulators: four chemicals, each driven by one signal, each with a memory of its own.
 
-    drive    DA  = tanh(s (reward − baseline))                   in [−1, 1]
+    drive    DA  = tanh(s (reward − baseline))                   in [−1, 1], or linear: s (reward − baseline)
              ACh = tanh(s max(novelty, 0)),  NE, 5HT likewise    in [0, 1]
     level    ℓ(t) = clamp(d ℓ(t−1) + drive(t)),  d = exp(−dt/τ); τ = 0 forgets at once
     amount   m(t) = clamp(ℓ(t) + tonic baseline)
 
     s   scale of the source        τ   time constant of the modulator, in the unit of dt
+
+A linear dopamine has no range, neither has its level: only so is the mean change of a weight the covariance of reward
+and Hebbian term, to the letter. What bounds an update is then `weight_clamp`.
 
 Dopamine as a reward prediction error: Schultz, Dayan & Montague 1997. Acetylcholine and norepinephrine as
 expected and unexpected uncertainty: Yu & Dayan 2005. Serotonin as the reach of foresight: Doya 2002. A level
@@ -14,6 +17,7 @@ that outlives its cause (τ = 200 ms for dopamine): Izhikevich 2007.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +25,7 @@ from torch import Tensor
 
 from ..checks import require_kind, require_number, require_operands, require_real, require_tensors
 from ..config import NeuromodConfig
+from ..config.neuromod import NORMALIZED
 from ..config.validation import require_number as require_number_of
 from ..config.validation import require_word
 from ..decay import decay_factor
@@ -88,15 +93,17 @@ def serotonin(patience: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     return _one_sided(patience, scale)
 
 
-def accumulate(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0) -> Tensor:
-    """One step of a level: clamp(exp(−dt/τ) · level + drive, low, 1).
+def accumulate(
+    level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.0, low: float = 0.0, high: float = 1.0
+) -> Tensor:
+    """One step of a level: clamp(exp(−dt/τ) · level + drive, low, high).
 
     Args:
         level: (B,) level after the last step.
         drive: (B,) phasic release of this step.
         tau: time constant in the unit of `dt`; 0 keeps nothing. A tensor keeps its gradient.
         dt: step length.
-        low: lower end of the range, −1 for dopamine.
+        low, high: range; −1 and 1 for dopamine, 0 and 1 for the others.
 
     Returns:
         (B,) level after this step. Izhikevich 2007.
@@ -109,13 +116,14 @@ def accumulate(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float = 1.
         require_operands({"level": level, "tau": tau})
     else:
         tau = require_number("tau", tau, 0.0, infinite=True)
-    dt, low = require_number("dt", dt, 0.0, open_low=True), require_number("low", low, high=1.0)
-    return _accumulated(level, drive, tau, dt, low)
+    dt = require_number("dt", dt, 0.0, open_low=True)
+    high = require_number("high", high)
+    return _accumulated(level, drive, tau, dt, require_number("low", low, high=high), high)
 
 
-def _accumulated(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float, low: float) -> Tensor:
+def _accumulated(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float, low: float, high: float) -> Tensor:
     kept = decay_factor(tau, dt) if isinstance(tau, Tensor) or tau > 0 else 0.0
-    return (kept * level + drive).clamp(low, 1.0)
+    return (kept * level + drive).clamp(low, high)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,8 @@ class Modulator:
         source: name of the signal that drives it.
         scale, tau, baseline: as in `NeuromodConfig`.
         dt: step length.
+        normalized: whether the gate divides the signal by its usual size first.
+        response: "tanh", or "linear", which has no range.
 
     >>> da = Modulator("DA", "reward", tau=200.0)
     >>> amount, level = da.step(torch.tensor([0.0]), torch.tensor([0.5]))
@@ -140,6 +150,8 @@ class Modulator:
     tau: float = 0.0
     baseline: float = 0.0
     dt: float = 1.0
+    normalized: bool = False
+    response: str = "tanh"
 
     def __post_init__(self) -> None:
         require_word(self, "name", tuple(NAMES.values()))
@@ -148,15 +160,19 @@ class Modulator:
             require_number_of(self, field, 0.0, infinite=field == "tau")
         require_number_of(self, "baseline", -1.0 if self.name == "DA" else 0.0, 1.0)
         require_number_of(self, "dt", 0.0, open_low=True)
+        require_word(self, "response", ("tanh", "linear"))
 
     def step(self, signal: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """The amount (B,) that is there in this step, and the level (B,) to carry on."""
         if not (isinstance(signal, Tensor) and isinstance(level, Tensor) and signal.shape == level.shape):
             require_tensors({"signal": signal, "level": level}, like="signal", finite=False)
+        if self.response == "linear":
+            level = _accumulated(level, self.scale * signal, self.tau, self.dt, -math.inf, math.inf)
+            return level + self.baseline, level
         signed = self.name == "DA"
         low = -1.0 if signed else 0.0
         drive = _signed(signal, self.scale) if signed else _one_sided(signal, self.scale)
-        level = _accumulated(level, drive, self.tau, self.dt, low)
+        level = _accumulated(level, drive, self.tau, self.dt, low, 1.0)
         return (level + self.baseline).clamp(low, 1.0), level
 
 
@@ -165,11 +181,13 @@ def modulators_of(config: NeuromodConfig) -> tuple[Modulator, ...]:
     return tuple(
         Modulator(
             name,
-            source=getattr(config, f"{field}_source"),
+            source=getattr(config, f"{field}_source").removeprefix(NORMALIZED),
             scale=getattr(config, f"{field}_scale"),
             tau=getattr(config, f"{field}_tau"),
             baseline=getattr(config, f"{field}_baseline"),
             dt=config.dt,
+            normalized=getattr(config, f"{field}_source").startswith(NORMALIZED),
+            response=config.da_response if field == "da" else "tanh",
         )
         for field, name in NAMES.items()
     )

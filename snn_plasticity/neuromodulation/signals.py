@@ -4,7 +4,7 @@
     novelty, uncertainty, entropy, urgency, surprise, patience        >= 0
     context                                                           index of a stimulus or task: 0, 1, ...
 
-Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). A signal that is not given is zero.
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). A signal that is not given is not heard.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def read_signals(
         device = require_device("device", device)
     if dtype is not None:
         require_dtype("dtype", dtype)
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 0):
         batch_size = require_batch_size(batch_size)
-    size = batch_size or found_size or 1
+    size = next((n for n in (batch_size, found_size) if n is not None), 1)
     device, dtype = device or found_device, dtype or found_dtype
     zero = torch.zeros(size, device=device, dtype=dtype)
     values: dict[str, Tensor] = dict.fromkeys(SIGNALS, zero)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,17 +10,24 @@ from torch import Tensor
 
 from ..checks import require_device, require_dtype, require_flag, require_kind, require_real
 
+NOTHING = torch.empty(0)
+
 
 class NeuromodState(NamedTuple):
-    """Levels of the modulators, and the reward that is expected.
+    """Levels of the modulators, the reward that is expected, and how large signals usually are.
 
     Args:
         levels: (B, 4) levels of DA, ACh, NE, 5HT after the last step, without their tonic baselines.
-        baseline: averages of the `RewardBaseline`, (B, contexts), or (contexts,) where the batch shares them.
+        baseline: expectations of the `RewardBaseline`, (B, contexts), or (contexts,) where the batch shares them.
+        pace: (B, contexts, 3), or (contexts, 3): how far and how fast each expectation may move, where dopamine is
+            squashed.
+        usual: (B, sources, 2), or (sources, 2): sums of squares and counts of each normalized source.
     """
 
     levels: Tensor
     baseline: Tensor
+    pace: Tensor = NOTHING
+    usual: Tensor = NOTHING
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> NeuromodState:
         """The same state on another device or in another precision; never below fp32."""
@@ -28,12 +36,12 @@ class NeuromodState(NamedTuple):
         return NeuromodState(*(tensor.to(device=device, dtype=wide or tensor.dtype) for tensor in self))
 
 
-def require_state(state: NeuromodState, baseline_shape: tuple[int, ...], batch_size: int | None) -> None:
+def require_state(state: NeuromodState, shapes: Mapping[str, tuple[int, ...]], batch_size: int | None) -> None:
     """Refuse what is no state of this gate, or a state for another batch size."""
     if not isinstance(state, NeuromodState):
         raise TypeError(f"state is a {type(state).__name__}; expected the NeuromodState of gate.init(B).")
-    require_real("state.levels", state.levels)
-    require_real("state.baseline", state.baseline)
+    for name, part in zip(state._fields, state, strict=True):
+        require_real(f"state.{name}", part)
     if state.levels.dim() != 2 or state.levels.shape[1] != 4:
         shape = tuple(state.levels.shape)
         raise ValueError(f"state.levels has shape {shape}; expected (B, 4), as from gate.init(B).")
@@ -43,17 +51,44 @@ def require_state(state: NeuromodState, baseline_shape: tuple[int, ...], batch_s
             f"asked for a batch of {batch_size} with a state for one of {held}; expected the same. "
             f"Start a new state with gate.init({batch_size})."
         )
-    if tuple(state.baseline.shape) != baseline_shape:
-        raise ValueError(
-            f"state.baseline has shape {tuple(state.baseline.shape)}; this gate's has {baseline_shape}. "
-            "It belongs to another reward_baseline, n_contexts or baseline_scope; start anew with gate.init."
-        )
+    for name, expected in shapes.items():
+        found = tuple(getattr(state, name).shape)
+        if found != expected and (name == "baseline" or 0 not in found or 0 not in expected):
+            raise ValueError(
+                f"state.{name} has shape {found}; this gate's has {expected}. It belongs to another reward_baseline, "
+                "n_contexts, baseline_scope or to other sources; start anew with gate.init."
+            )
+
+
+def for_batch(state: NeuromodState, fresh: NeuromodState) -> NeuromodState:
+    """What was learnt, in a state for a batch of another size.
+
+    Samples of another batch are others: levels start anew, and what each sample had learnt alone goes on from the mean
+    of all. What the batch shares stays.
+
+    Args:
+        state: of the gate; it is not changed.
+        fresh: from `gate.init` for the new batch size.
+
+    >>> learnt = NeuromodState(levels=torch.ones(2, 4), baseline=torch.tensor([[1.0], [3.0]]))
+    >>> for_batch(learnt, NeuromodState(torch.zeros(3, 4), torch.zeros(3, 1))).baseline
+    tensor([[2.],
+            [2.],
+            [2.]])
+    """
+
+    def carried(old: Tensor, new: Tensor) -> Tensor:
+        if state.baseline.dim() == 1 or not len(state.levels) or not old.numel():
+            return old if old.shape == new.shape else new
+        return old.mean(0).expand_as(new).clone()
+
+    return NeuromodState(fresh.levels, *(carried(old, new) for old, new in zip(state[1:], fresh[1:], strict=True)))
 
 
 def reset_samples(state: NeuromodState, mask: Tensor, *, keep_baseline: bool = False) -> NeuromodState:
-    """The state with some samples as new: their levels zero, and their reward baselines too.
+    """The state with some samples as new: their levels zero, and what they learnt about reward and its size.
 
-    A baseline that the batch shares belongs to no sample, and stays.
+    What the batch shares belongs to no sample, and stays.
 
     Args:
         state: of the gate; it is not changed.
@@ -71,8 +106,8 @@ def reset_samples(state: NeuromodState, mask: Tensor, *, keep_baseline: bool = F
             [1., 1., 1., 1.]])
     """
     require_kind("state", state, NeuromodState, "As from gate.init(B).")
-    require_real("state.levels", state.levels)
-    require_real("state.baseline", state.baseline)
+    for name, part in zip(state._fields, state, strict=True):
+        require_real(f"state.{name}", part)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask is {kind}; expected a boolean tensor ({len(state.levels)},), True resets.")
@@ -81,8 +116,8 @@ def reset_samples(state: NeuromodState, mask: Tensor, *, keep_baseline: bool = F
         raise ValueError(f"mask has shape {shape}; expected ({len(state.levels)},), the state's batch.")
     keep_baseline = require_flag("keep_baseline", keep_baseline)
     rows = mask.to(state.levels.device).unsqueeze(-1)
-    shared = state.baseline.dim() == 1
-    return NeuromodState(
-        levels=state.levels.masked_fill(rows, 0.0),
-        baseline=state.baseline if shared or keep_baseline else state.baseline.masked_fill(rows, 0.0),
-    )
+    levels = state.levels.masked_fill(rows, 0.0)
+    if keep_baseline or state.baseline.dim() == 1:
+        return state._replace(levels=levels)
+    sums = (part.masked_fill(rows.unsqueeze(-1), 0.0) if part.numel() else part for part in (state.pace, state.usual))
+    return NeuromodState(levels, state.baseline.masked_fill(rows, 0.0), *sums)
