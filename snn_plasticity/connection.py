@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .activity import Activity
 from .config import PlasticityConfig
 from .config.validation import require_config
 from .notices import notice
@@ -66,6 +67,10 @@ class Connection:
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, strict, True
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
+        self.activity = Activity()  # what it has seen
+        self.seen_in_eval = 0  # calls that were not observed because the layer or its neuron was in eval()
+        self.met = self.met_in_eval = 0  # how much of both the last step had met
+        self.moved = False  # whether a step is known to have changed something
         self._foreign = self._runs_foreign_code()
         self._carried: Tensor | None = None
         self._steps, self._warned = 0, False
@@ -84,13 +89,17 @@ class Connection:
 
     def observe(self, pre: Tensor, post: Tensor, *, new_sequence: bool = False) -> None:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
-        if self.enabled:
-            self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
+        if not self.enabled:
+            return
+        self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
+        self.activity.see(pre, post)
 
     def observe_sequence(self, pre: Tensor, post: Tensor, *, new_sequence: bool) -> None:
         """A whole sequence: pre (T, B, ...) and post (T, B, ...); what is refused changes nothing."""
-        if self.enabled:
-            self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
+        if not self.enabled:
+            return
+        self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
+        self.activity.see_window(pre, post)
 
     def start_sequence(self) -> None:
         """A new sequence begins: traces start from zero, unless the config carries them on."""

@@ -19,8 +19,10 @@ from .checks import Signal, require_choice, require_mask
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
+from .optimizers import OptimizerWatch
 from .plasticity.three_factor import Landing
 from .saved import FORMAT, require_format, require_real_number
+from .silence import Silence, Step
 from .third_factor import ThirdFactor
 from .untracked import untracked
 
@@ -71,6 +73,8 @@ class PlasticityLearner:
         self.third_factor = ThirdFactor(gate or NeuromodulatoryGate())
         self.watchers, self.reduce = list(watchers), reduce
         self.enabled, self.lr_scale = True, 1.0
+        self.silence = Silence()
+        self._optimizers: OptimizerWatch | None = None
 
     @property
     def gate(self) -> NeuromodulatoryGate:
@@ -100,6 +104,8 @@ class PlasticityLearner:
             signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
                 (), (B,) or (B, 1).
 
+        A step that changes nothing says why, once for each reason, as a `PlasticityWarning`.
+
         Returns:
             None; with mode "auxiliary_loss" the loss; with `return_details` the trace of this step.
 
@@ -120,10 +126,19 @@ class PlasticityLearner:
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
             changes, landings = self._change(chosen, heard.factor)
         self.third_factor.kept = heard.kept
+        looked_at = landings if self.silence.looks else ()
+        unmoved = {id(landing.weight) for landing in looked_at if landing.value.is_cpu and not landing.moves()}
         for landing in landings:
             landing.land()
+        if self._optimizers is None and any(landing.into == "grad" for landing in landings):
+            self._optimizers = OptimizerWatch(self, _hybrid_weights)
         losses = [landing.value for landing in landings if landing.into == "loss"]
         loss = sum(losses[1:], losses[0]) if losses else None
+        given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
+        self.silence.after(
+            Step(chosen, given, heard.factor, changes, unmoved, self.lr_scale, self.reduce is not None),
+            self.gate, attached=bool(self.watchers), enabled=self.enabled,
+        )  # fmt: skip
         if not return_details:
             return loss
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
@@ -195,6 +210,8 @@ class PlasticityLearner:
         for watcher in self.watchers:
             watcher.remove()
         self.watchers.clear()
+        if self._optimizers is not None:
+            self._optimizers.remove()
         self.enabled = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -328,3 +345,9 @@ def _common_batch(connections: Sequence[Connection]) -> int | None:
             )
         first = connection.name, size
     return None if first is None else first[1]
+
+
+def _hybrid_weights(learner: PlasticityLearner) -> dict[str, Tensor]:
+    """The weights whose change is added to the gradient."""
+    connections = learner.connections.values()
+    return {c.name: c.weight for c in connections if c.config.three_factor.mode == "hybrid"}

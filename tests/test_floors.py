@@ -14,11 +14,13 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"checks", "notices", "untracked", "usual_size", "weights"},
+    {"checks", "notices", "untracked", "usual_size", "weights", "activity"},
     {"conventions", "decay", "saved"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor"},
+    {"causes", "optimizers"},
+    {"silence"},
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual"},

@@ -16,6 +16,7 @@ from snn_plasticity import (
     NeuromodulatoryGate,
     PlasticityConfig,
     PlasticityLearner,
+    PlasticityWarning,
     ThreeFactorConfig,
     modulate,
 )
@@ -134,7 +135,8 @@ def test_reduce_sees_every_change_before_it_lands():
     learner.reduce = lambda delta: torch.zeros_like(delta)
     before = layer.weight.detach().clone()
     watch(connection)
-    learner.step(1.0)
+    with pytest.warns(PlasticityWarning, match="fc: its eligibility is zero everywhere.*or a mask, `reduce`"):
+        learner.step(1.0)
     assert torch.equal(layer.weight.detach(), before)
 
 
@@ -276,5 +278,6 @@ def test_bad_calls_are_refused_and_nothing_changes(call, error, word):
 def test_a_lonely_step_without_activity_changes_nothing():
     learner, layer, _ = learner_of()
     before = layer.weight.detach().clone()
-    learner.step(reward=1.0)
+    with pytest.warns(PlasticityWarning, match="fc: nothing was observed yet"):
+        learner.step(reward=1.0)
     assert torch.equal(layer.weight.detach(), before)

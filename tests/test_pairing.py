@@ -11,7 +11,7 @@ import torch
 from host_models import BATCH, CONFIG, FAST, N_IN, N_OUT, STEPS, Record, changes, close, excitable, expected, trains
 from torch import nn
 
-from snn_plasticity import PlasticityConfig, ThreeFactorConfig
+from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig
 from snn_plasticity.hosts import PairingError, attach
 from snn_plasticity.hosts.layout import Layout, regroups, rows_shown
 
@@ -191,7 +191,7 @@ def test_a_readout_head_is_not_mistaken_for_the_synapse(between, grad):
     """The head waits for a neuron that never comes, while a neuron fires that nobody feeds."""
     net = Net(lambda m, x: (m.head(x), m.n(m.between(x))), head=linear(N_IN, N_IN), between=between, n=lif())
     learner = attach(net, CONFIG)
-    with torch.set_grad_enabled(grad):
+    with torch.set_grad_enabled(grad), pytest.warns(PlasticityWarning, match="head: nothing was observed"):
         moved = changes(net, learner, steps(net, X))
     assert abs(moved["head"]).max() == 0
     assert learner.connections["head"].note == "no neuron found so far"

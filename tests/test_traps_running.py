@@ -74,10 +74,10 @@ class TestGradients:  # trap 1
 
     def test_the_forward_pass_moves_no_weight(self):
         model = one_layer()
-        attach(model, CONFIG)
+        learner = attach(model, CONFIG)
         version = model[0].weight._version
         run(model)
-        assert model[0].weight._version == version
+        assert model[0].weight._version == version and learner.enabled
 
     def test_hybrid_adds_to_the_gradient(self):
         config = PlasticityConfig(

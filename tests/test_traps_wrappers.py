@@ -30,6 +30,7 @@ from host_models import (
 )  # fmt: skip
 from torch import nn
 
+from snn_plasticity import PlasticityWarning
 from snn_plasticity.hosts import attach
 
 X = trains(STEPS, BATCH, N_IN)
@@ -123,7 +124,8 @@ RANKS = """
     from torch import nn
     sys.path.insert(0, {tests!r})
     from host_models import CONFIG, MODULATOR, N_IN, N_OUT, trains, excitable, snntorch
-    from snn_plasticity.hosts import attach
+    from snn_plasticity import PlasticityWarning
+from snn_plasticity.hosts import attach
     torch.set_num_threads(1)
 
     def average(delta):
@@ -260,8 +262,11 @@ class TestGone:  # trap 32
         del learner
         gc.collect()
         assert hook.owner() is None
-        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+        assert not any(m._forward_hooks for m in model.modules())
         assert hook(model[0], (X[0],), {}, X[0]) is None
+        with pytest.warns(PlasticityWarning, match="thrown away before its first step"):
+            model(X[0])
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
     def test_a_context_manager_removes_its_hooks(self):
         model = snn_model()

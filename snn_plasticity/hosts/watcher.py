@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from .call import Call
+from .dropped import farewell, withdraw
 from .hooks import Hook, PassHook, as_activity, is_plain
 from .neuron import Firing, Neuron
 from .pairing import Pairing, PairingError
@@ -58,7 +59,6 @@ class Watcher:
         self._handles: list[RemovableHandle] = []
         self._places: dict[str, torch.device] = {}
         self._presence = Presence(model)
-        weakref.finalize(self, _remove, self._handles).atexit = False
 
     @property
     def listening(self) -> bool:
@@ -69,6 +69,7 @@ class Watcher:
     def bind(self, learner: PlasticityLearner) -> None:
         """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
         self._learner = weakref.ref(learner)
+        withdraw(self.model)
         parts = [(synapse, "on_synapse") for synapse in self.found.synapses.values()]
         neurons = [(neuron, "on_neuron") for neuron in self.found.neurons.values()]
         for part, method in (*parts, *neurons):
@@ -80,6 +81,8 @@ class Watcher:
             begin, end = self._bracket(model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
             self._handles.append(model.register_forward_hook(end, with_kwargs=True))
+        sites = [weakref.ref(module) for module in {self.model, *(part.module for part, _ in (*parts, *neurons))}]
+        weakref.finalize(self, farewell, self._handles, learner.silence, sites).atexit = False
         torch.compiler.reset()  # code compiled before would not see the hooks
 
     def _bracket(self, model: nn.Module) -> tuple[Any, Any]:
@@ -138,7 +141,9 @@ class Watcher:
         """A synapse has computed: its call waits for a neuron."""
         synapse, pre = self.found.synapses[name], None
         given = synapse.input_of(args, kwargs)
-        if name in self.plastic and synapse.layer.training:
+        if name in self.plastic and not synapse.layer.training:
+            self._seen_in_eval(name)
+        elif name in self.plastic:
             activity = as_activity(given)
             pre = self.pre(name, activity)
             if pre is activity and is_plain(given):
@@ -155,6 +160,17 @@ class Watcher:
             calls = [call for call in calls if call.synapse.home is not None]
         if neuron.module.training and not neuron.kind.refusal:
             self._learn(neuron, firing, calls)
+        elif not neuron.module.training:
+            for synapse in (
+                *(call.synapse.name for call in calls if call.pre is not None),
+                *_names(self.own.get(name)),
+            ):
+                self._seen_in_eval(synapse)
+
+    def _seen_in_eval(self, synapse: str) -> None:
+        for (known, _), connection in self.edges.items():
+            if known == synapse:
+                connection.seen_in_eval += 1
 
     def _learn(self, neuron: Neuron, firing: Firing, calls: Iterable[Call]) -> None:
         spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
@@ -216,6 +232,10 @@ class Watcher:
                 raise PairingError(readout(name, neuron))
             if (name, None) in self.edges:
                 self.edges[name, None].note = f"feeds {neuron.name}: {neuron.deafness}"
+
+
+def _names(own: Iterable[OwnSynapse] | None) -> list[str]:
+    return [synapse.name for synapse in own or ()]
 
 
 def readout(synapse: str, neuron: Neuron) -> str:

@@ -89,6 +89,12 @@ class Landing(NamedTuple):
         elif self.into == "grad":
             self.weight.grad = self.value
 
+    def moves(self) -> bool:
+        """Whether the weight will be another one; this reads the device."""
+        if self.into == "sum":
+            return not torch.equal(self.weight + self.value, self.weight)
+        return self.into != "weight" or not torch.equal(self.value.to(self.weight.dtype), self.weight)
+
 
 class ThreeFactorUpdate:
     """Turns modulator and eligibility into a change of a weight, in the manner of `config.mode`.

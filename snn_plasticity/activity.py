@@ -1,0 +1,84 @@
+"""How often both sides of a connection are active, from a few of its steps: looking at all of them would cost time.
+
+    rate = entries that are not zero / entries looked at
+
+The first `DENSE` steps are looked at, then one of `SPARSE`, a prime, so that sequences of a usual length are met at
+every phase. Counts stay on their device until they are asked for, and older ones are forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DENSE, SPARSE = 8, 61
+KEPT = 64  # looks of one generation of counts; the one before it is kept
+
+
+class Rates(NamedTuple):
+    """Share of entries that were active, over `steps` steps that were looked at."""
+
+    pre: float
+    post: float
+    steps: int
+
+
+class _Counts(NamedTuple):
+    pre: Tensor | int = 0
+    post: Tensor | int = 0
+    pre_entries: int = 0
+    post_entries: int = 0
+    steps: int = 0
+
+    def plus(self, pre: Tensor, post: Tensor, steps: int) -> _Counts:
+        return _Counts(
+            self.pre + torch.count_nonzero(pre), self.post + torch.count_nonzero(post),
+            self.pre_entries + pre.numel(), self.post_entries + post.numel(), self.steps + steps,
+        )  # fmt: skip
+
+
+class Activity:
+    """Counts steps, and what was active in those that it looks at.
+
+    >>> activity = Activity()
+    >>> activity.see(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 3))
+    >>> activity.rates()
+    Rates(pre=0.5, post=0.0, steps=1)
+    """
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._now, self._before = _Counts(), _Counts()
+
+    def see(self, pre: Tensor, post: Tensor) -> None:
+        """One step (B, ...)."""
+        self.seen += 1
+        if self.seen <= DENSE or not self.seen % SPARSE:
+            self._look(pre, post, 1)
+
+    def see_window(self, pre: Tensor, post: Tensor) -> None:
+        """Many steps (T, B, ...)."""
+        first, self.seen = self.seen, self.seen + len(pre)
+        if first < DENSE:
+            every = max(1, len(pre) // DENSE)
+            self._look(pre[::every], post[::every], len(range(0, len(pre), every)))
+        else:
+            at = -(first + 1) % SPARSE
+            if at < len(pre):
+                self._look(pre[at::SPARSE], post[at::SPARSE], len(range(at, len(pre), SPARSE)))
+
+    def rates(self) -> Rates | None:
+        """The rates of late; None before anything was seen. This reads the device."""
+        now, before = self._now, self._before
+        pre, post = now.pre_entries + before.pre_entries, now.post_entries + before.post_entries
+        if not (pre and post):
+            return None
+        active = [int(a) + int(b) for a, b in ((now.pre, before.pre), (now.post, before.post))]
+        return Rates(active[0] / pre, active[1] / post, now.steps + before.steps)
+
+    def _look(self, pre: Tensor, post: Tensor, steps: int) -> None:
+        if self._now.steps >= KEPT:
+            self._now, self._before = _Counts(), self._now
+        self._now = self._now.plus(pre.detach(), post.detach(), steps)

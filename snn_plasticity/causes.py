@@ -1,0 +1,175 @@
+"""Why nothing is learned, in sentences: each says what was found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .activity import Rates
+from .connection import Connection
+from .neuromodulation import NeuromodulatoryGate
+
+SOURCE_FIELDS = {
+    "reward": "da_source", "td_error": "da_source", "novelty": "ach_source", "uncertainty": "ach_source",
+    "entropy": "ach_source", "urgency": "ne_source", "surprise": "ne_source", "patience": "sht_source",
+    "long_horizon_value": "sht_source",
+}  # fmt: skip
+
+
+class Cause(NamedTuple):
+    """A reason, said once for each `key`."""
+
+    key: str
+    sentence: str
+
+
+def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabled: bool) -> Cause | None:
+    """A step with no activity since the one before; None where the eligibility of earlier activity is met again."""
+    names, waiting = listed(connections), any(c.traces.batch_size is not None for c in connections)
+    passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
+    if passes and not (waiting and all(c.module.training for c in connections)):
+        return Cause(
+            "eval",
+            f"{names}: the last {passes} forward pass{'es' * (passes > 1)} ran in eval(), where nothing is "
+            "observed and nothing is learned. Call model.train() before what is to be learned from "
+            "(torch.no_grad() may stay).",
+        )
+    if not attached and not enabled:
+        return Cause("removed", "The learner was removed from its model and observes nothing any more; attach again.")
+    if waiting or not connections:
+        return None
+    if not enabled:
+        return Cause("paused", f"{names}: the learner is paused, and nothing is observed. Leave `paused()` first.")
+    ever = any(c.activity.seen for c in connections)
+    notes = "; ".join(f"{c.name}: {c.note}" for c in connections if c.note)
+    return Cause(
+        "unobserved",
+        f"{names}: nothing was observed {'since the last reset' if ever else 'yet'}, so that this step changes "
+        "nothing. Run the model that the learner is attached to (no copy of it, and not paused) between reset() and "
+        "step()" + (f"; {notes}." if notes else "."),
+    )
+
+
+def no_rate(connections: Sequence[Connection], lr_scale: float) -> Cause | None:
+    """A learning rate of zero for all."""
+    if connections and isinstance(lr_scale, (int, float)) and lr_scale == 0:
+        return Cause("lr_scale", "learner.lr_scale is 0, so that no step changes anything; set it above 0.")
+    if not connections or any(c.config.three_factor.lr for c in connections):  # a layer of several may be held still
+        return None
+    return Cause("lr", f"{listed(connections)}: the learning rate is 0; set ThreeFactorConfig(lr=...) above 0.")
+
+
+def unheard(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause | None:
+    """Signals that drive no modulator."""
+    lost = sorted(set(given) - {m.source for m in gate.modulators} - {"context"})
+    if not lost:
+        return None
+    settings = ", ".join(f"{SOURCE_FIELDS[name]}={name!r}" for name in lost if name in SOURCE_FIELDS)
+    return Cause(
+        "unheard",
+        f"{', '.join(lost)}: no modulator listens to this. {_sources(gate)}. Give the signal that is listened to, or "
+        f"set NeuromodConfig({settings}).",
+    )
+
+
+def deaf_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | None:
+    """A gate that is zero because nobody has ever given what could open it."""
+    config, keys = gate.config, ("da", "ach", "ne", "sht")
+    weights = {m.source: getattr(config, f"{key}_weight") for m, key in zip(gate.modulators, keys, strict=True)}
+    tonic = {m.source: getattr(config, f"{key}_baseline") for m, key in zip(gate.modulators, keys, strict=True)}
+    openers = [gate.modulators[0].source] if config.combination_fn == "gated_product" else list(weights)
+    if config.combination_fn in ("weighted_sum", "gated_product"):
+        openers = [source for source in openers if weights[source] != 0]
+    if any(tonic[source] for source in openers) or set(openers) & set(spoken):
+        return None
+    how = f"Give step({openers[0]}=...)" if openers else "Give one of the modulators a weight other than 0"
+    told = f"it was told of {', '.join(sorted(spoken))} only" if spoken else "it was told nothing"
+    return Cause("deaf", f"The gate is zero: {told}, and that cannot open it. {_sources(gate)}. {how}.")
+
+
+def zeros_only(steps: int, spoken: Collection[str]) -> Cause:
+    """A third factor that was never anything but zero."""
+    what = f"{', '.join(sorted(spoken))} gave" if spoken else "the modulator gave"
+    return Cause(
+        "zeros",
+        f"In {steps} steps {what} nothing but a third factor of exactly 0, so that no weight has moved. If rewards are "
+        "that rare, all is well; else look at where they come from.",
+    )
+
+
+def dead(connections: Iterable[tuple[Connection, Rates | None]]) -> Cause | None:
+    """Eligibilities that are zero everywhere."""
+    told = [_silent_side(connection, rates) for connection, rates in connections]
+    return Cause("dead", " ".join(told)) if told else None
+
+
+def _silent_side(connection: Connection, rates: Rates | None) -> str:
+    name, begin = connection.name, "its eligibility is zero everywhere"
+    if rates is None:
+        return f"{name}: {begin}."
+    if not rates.pre:
+        return f"{name}: {begin}: its input was silent in all {rates.steps} steps looked at. Look at what feeds it."
+    if not rates.post:
+        return (
+            f"{name}: {begin}: its neurons have not fired in the {rates.steps} steps looked at (its input is active in "
+            f"{rates.pre:.1%} of them). Raise its weights or inputs, or lower the neurons' threshold."
+        )
+    return (
+        f"{name}: {begin}, although its input ({rates.pre:.1%}) and its neurons ({rates.post:.1%}) are active: no two "
+        "spikes met within the reach of the kernel, or a mask, `reduce` or amplitudes of 0 remove what there is."
+    )
+
+
+def stuck(connections: Sequence[Connection]) -> Cause | None:
+    """Changes that leave the weight as it is."""
+    told = []
+    for connection in connections:
+        bounded = connection.config.three_factor.weight_bounds is not None
+        why = (
+            "all weights are at their bounds already; widen weight_bounds, or look at the sign of the modulator"
+            if bounded
+            else f"the change is below the resolution of {connection.weight.dtype}; raise lr, or use float32 weights"
+        )
+        told.append(f"{connection.name}: a change was asked for and no weight moved: {why}.")
+    return Cause("stuck", " ".join(told)) if told else None
+
+
+def saturated(connections: Sequence[Connection]) -> Cause | None:
+    """Eligibilities that are at their clamp everywhere, so that all weights change alike."""
+    if not connections:
+        return None
+    low, high = connections[0].config.eligibility.clamp_range or (0.0, 0.0)
+    return Cause(
+        "saturated",
+        f"{listed(connections)}: every eligibility is at its clamp ({low:g}, {high:g}), so that all weights change "
+        "alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
+    )
+
+
+def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, lr_scale: float) -> bool:
+    """Whether a change is that of an eligibility at its clamp everywhere: Δw = lr · reduce_B(mod) · end."""
+    config, ends = connection.config.three_factor, connection.config.eligibility.clamp_range
+    mod = torch.as_tensor(factor, dtype=delta.dtype)
+    if ends is None or config.update_frequency != 1 or mod.dim() > 1 or delta.numel() < 2:
+        return False
+    batch = 1 if connection.update.reduction == "mean" else connection.traces.batch_size or 1
+    total = mod.sum() if mod.dim() and connection.update.reduction == "sum" else mod.mean() * batch
+    full = torch.zeros_like(delta, dtype=torch.bool) if connection.mask is None else connection.mask == 0
+    for end in ends:
+        change = connection.update.clamp(config.lr * lr_scale * total * end)
+        if end and change != 0:
+            full |= torch.isclose(delta, change, rtol=1e-5, atol=0.0)
+    return bool(full.all())
+
+
+def listed(connections: Iterable[Connection]) -> str:
+    """Names, and no more of them than one wants to read."""
+    names = [connection.name for connection in connections]
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+
+
+def _sources(gate: NeuromodulatoryGate) -> str:
+    return "Here " + ", ".join(f"{m.source} drives {m.name}" for m in gate.modulators)

@@ -1,0 +1,144 @@
+"""Says, once for each cause, why a step changed nothing.
+
+What can be told from names and counts is told at once. Values are looked at on the CPU only, at steps 1, 2, 4, 8, …,
+and at every step while something seems to be dead: a step that goes well costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from . import causes
+from .causes import Cause
+from .connection import Connection
+from .neuromodulation import NeuromodulatoryGate
+from .notices import notice
+
+PATIENCE = 32  # steps without a change, where there were some before, until that is worth a word
+ONSET = 64  # observed steps until a layer that has not learned anything yet is taken for dead
+SEQUENCE = 8  # observed steps of one sequence in which neurons that are alive fire
+RARE = 1024  # steps without any third factor before that is worth a word
+
+
+class Step(NamedTuple):
+    """What a step of a learner was told, and what came of it."""
+
+    connections: Sequence[Connection]
+    signals: Collection[str] | None  # names of the signals; None where the third factor was given as it is
+    factor: float | Tensor
+    changes: Mapping[str, Tensor]
+    unmoved: Collection[int]  # ids of the weights that their change leaves as they were
+    lr_scale: float
+    reduced: bool  # whether `reduce` had a say
+
+
+class Silence:
+    """What one learner has said so far, and what it suspects."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.told: set[str] = set()
+        self.spoken: set[str] = set()  # signals that were ever given
+        self._opened = False  # whether the third factor was ever other than zero
+        self._idle: dict[str, int] = {}  # consecutive looks at which a connection changed nothing
+
+    @property
+    def looks(self) -> bool:
+        """Whether values will be looked at in the next step."""
+        return bool(self._idle) or not self.steps & (self.steps + 1)
+
+    def after(self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool) -> None:
+        """A step is over.
+
+        Args:
+            step: what it was told, and what came of it.
+            gate: what turns signals into the third factor.
+            attached: whether hooks feed the connections.
+            enabled: whether calls count.
+        """
+        looks, said = self.looks, []
+        self.steps += 1
+        if step.signals is not None:
+            self.spoken.update(step.signals)
+        if not any(connection.activity.seen != connection.met for connection in step.connections):
+            said.append(causes.nothing_observed(step.connections, attached=attached, enabled=enabled))
+        if not self._opened:
+            said.append(self._wait(step))
+        if looks:
+            said += self._look(step, gate)
+        for connection in step.connections:
+            connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
+        for cause in said:
+            self._say(cause)
+
+    def _wait(self, step: Step) -> Cause | None:
+        """Look at the third factor until it speaks for the first time."""
+        self._opened = is_zero(step.factor) is not True
+        late = not self._opened and self.steps == RARE
+        return causes.zeros_only(self.steps, self.spoken) if late else None
+
+    def _look(self, step: Step, gate: NeuromodulatoryGate) -> list[Cause | None]:
+        said = [causes.no_rate(step.connections, step.lr_scale)]
+        if step.signals is not None:
+            said.append(causes.unheard(gate, step.signals))
+            if self.steps >= PATIENCE and "unheard" not in self.told:
+                said.append(causes.deaf_gate(gate, self.spoken))
+        if is_zero(step.factor) is not False:
+            return said
+        dead, stuck, full = [], [], []
+        for connection in step.connections:
+            delta = step.changes.get(connection.name)
+            if delta is None or f"dead {connection.name}" in self.told:
+                continue
+            if not delta.is_cpu or not connection.config.three_factor.lr * step.lr_scale:
+                continue
+            if not delta.any():
+                dead += [connection] if self._is_dead(connection) else []
+            elif id(connection.weight) in step.unmoved:
+                stuck += [connection] if self._again(connection) > 1 else []
+            else:
+                connection.moved = True
+                self._idle.pop(connection.name, None)
+                if not step.reduced and causes.at_the_clamp(connection, delta, step.factor, step.lr_scale):
+                    full.append(connection)
+        rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
+        said.append(causes.dead(rated))
+        said.append(causes.stuck(self._untold("stuck", stuck)))
+        said.append(causes.saturated(self._untold("saturated", full)))
+        return said
+
+    def _is_dead(self, connection: Connection) -> bool:
+        """Whether no change has been long enough to be more than a pause between two spikes."""
+        if connection.moved:
+            return self._again(connection) >= PATIENCE
+        seen = connection.activity.seen
+        return seen >= ONSET or seen - connection.met >= SEQUENCE
+
+    def _again(self, connection: Connection) -> int:
+        self._idle[connection.name] = self._idle.get(connection.name, 0) + 1
+        return self._idle[connection.name]
+
+    def _untold(self, cause: str, connections: Sequence[Connection]) -> list[Connection]:
+        """Those of which this was not said yet; it is from now on."""
+        fresh = [connection for connection in connections if f"{cause} {connection.name}" not in self.told]
+        for connection in connections:
+            self.told.add(f"{cause} {connection.name}")
+            self._idle.pop(connection.name, None)
+        return fresh
+
+    def _say(self, cause: Cause | None) -> None:
+        if cause is None or cause.key in self.told:
+            return
+        if cause.key not in ("dead", "stuck", "saturated"):  # those are said once for each layer
+            self.told.add(cause.key)
+        notice(cause.sentence, stacklevel=4)
+
+
+def is_zero(factor: float | Tensor) -> bool | None:
+    """Whether the third factor is exactly zero for all; None where looking would wait for a device."""
+    if not isinstance(factor, Tensor):
+        return not factor
+    return not bool(factor.any()) if factor.is_cpu else None
