@@ -19,6 +19,7 @@ from .door import admitted_step, check_spikes, check_window, choose_path, plain,
 from .door import described as shown
 from .edges import Edges
 from .geometry import Geometry
+from .memory import require_memory
 from .paths.marks import Mark, gone_back, marked
 from .paths.reading import require_packed
 from .paths.recording import Recording
@@ -113,7 +114,9 @@ class EligibilityTraceModule(nn.Module):
     def eligibility(self) -> Tensor | None:
         """What a modulator would meet now, (B, *weight shape); None before anything is known."""
         if self._running is None and self._asked is not None:
-            return torch.zeros(self._asked[0], *self.rule.geometry.shape, device=self._asked[1])
+            shape, device = (self._asked[0], *self.rule.geometry.shape), self._asked[1] or torch.get_default_device()
+            require_memory("The eligibility", shape, torch.float32, device, "Reset to a smaller batch.")
+            return torch.zeros(shape, device=device)
         if self._running is None:
             return None
         return self._running.eligibility()
@@ -282,6 +285,9 @@ class EligibilityTraceModule(nn.Module):
             batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
+        one = self.path == "shared" and isinstance(mod, Tensor) and mod.shape == (batch,) and batch > 0
+        if one and (mod.stride(0) == 0 or batch == 1):  # an expanded number is one number
+            mod = mod[0]
         mod = modulator_like(mod, like, (batch, self.rule.geometry.n_post))
         if mod.dim() and self.path == "shared" and not batch:
             return mod.new_zeros(())

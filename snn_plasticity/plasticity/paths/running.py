@@ -31,7 +31,7 @@ FOLD, LONGEST = 64, 1024  # steps of a contraction: as many as leave its table s
 CERTAIN = 256  # at most, where a clamp has to be shown not to bind, or traces are not linear
 TABLE = 1 << 19  # entries of such a table for one sample
 BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
-WAITING = 1 << 10  # modulators that may wait; more are worked out so many at a time
+WAITING, HELD = 1 << 10, 1 << 24  # modulators that may wait, and their entries; more are worked out so many at a time
 
 
 class RunningTraces:
@@ -178,7 +178,7 @@ class RunningTraces:
 
     def ask(self, mod: Tensor) -> None:
         """A modulator that meets e as it stands, to be worked out by `collect`."""
-        if len(self.asked) >= WAITING:
+        if len(self.asked) >= min(WAITING, max(1, HELD // max(1, mod.numel()))):
             self.fold()
         self.asked.append(Ask(self.visible, mod.unsqueeze(0)))
 
