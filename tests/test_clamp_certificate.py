@@ -63,19 +63,20 @@ def test_no_entry_exceeds_any_of_its_bounds(kernel, coincidence, kinds, seed, cu
 @pytest.mark.parametrize("sign", (1.0, -1.0))
 @pytest.mark.parametrize("path", FOLDS)
 def test_a_clamp_that_begins_to_bind_after_many_windows(path, sign):
-    """Each pair adds 0.01, which never fades: after 300 pairs e is 1, not 3, though no window adds more than half."""
+    """Each pair adds 0.01, which never fades; a window of 30 adds 0.3, and after four of them e is 1, not 1.2."""
     config = EligibilityConfig(kernel="rate", tau_e=1e12, clamp_range=(-1.0, 1.0))
     module = EligibilityTraceModule(1, 1, config, path=path)
-    pre, post = sign * 0.1 * torch.ones(1, 1), 0.1 * torch.ones(1, 1)
-    seen = []
-    for _ in range(6):
-        for _ in range(50):
-            module.observe(pre.double(), post.double())
-        if path == "fold":
-            seen.append(float(module.eligibility))
-    right = [sign * min(1.0, 0.5 * k) for k in range(1, 7)]
-    assert seen == pytest.approx(right[: len(seen)], abs=1e-6)
-    assert float(module.change(1.0)) == pytest.approx(right[-1], abs=1e-6)
+    pre, post = sign * 0.1 * torch.ones(1, 1).double(), 0.1 * torch.ones(1, 1).double()
+    for k in range(1, 10):
+        for _ in range(30):
+            module.observe(pre, post)
+        assert float(module.eligibility) == pytest.approx(sign * min(1.0, 0.3 * k), abs=1e-6)
+    config = EligibilityConfig(kernel="rate", tau_e=1e12, clamp_range=(-100.0, 100.0))
+    counted = EligibilityTraceModule(1, 1, config, path=path)
+    for k in range(1, 10):
+        for _ in range(30):
+            counted.observe(sign * torch.ones(1, 1), torch.ones(1, 1))
+        assert float(counted.eligibility) == pytest.approx(sign * min(100.0, 30.0 * k), abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
