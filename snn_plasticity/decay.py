@@ -46,6 +46,12 @@ def decay_factor(tau: float | Tensor, dt: float = 1.0, mode: str = "exponential"
     if not (isinstance(dt, float) and 0.0 < dt < math.inf):
         dt = require_number("dt", dt, 0.0, open_low=True)
     if mode == "euler":
-        return 1.0 - dt / tau
+        left = 1.0 - dt / tau
+        if not isinstance(left, Tensor) and left < 0.0:
+            raise ValueError(
+                f"tau = {tau:g} is shorter than a step of dt = {dt:g}, so that 1 - dt/tau is negative; give both in "
+                "the same unit, or decay 'exponential'."
+            )
+        return left
     require_choice("decay mode", mode, ("exponential", "euler"))
     return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)

@@ -77,7 +77,7 @@ class AffectiveEstimator(nn.Module):
         zero = torch.zeros(batch_size, device=device, dtype=wide)
         half, able = zero + dimensions.RELEVANCE_AT_REST, zero + dimensions.COPING_AT_REST
         appraisal = AppraisalResult(half, zero, able, half, able, zero)
-        modulation = self.modulator.factors_of(zero, zero, zero)
+        modulation = self.modulator._factors_of(zero, zero, zero)
         mood, expected = zero.new_zeros(batch_size, 3), zero.new_zeros(batch_size, 2)
         return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected)
 
@@ -109,7 +109,7 @@ class AffectiveEstimator(nn.Module):
                 arousal=a,
                 dominance=d,
                 appraisal=appraisal,
-                modulation=self.modulator.factors_of(v, a, d),
+                modulation=self.modulator._factors_of(v, a, d),
                 mood=averaged(mood, affect, self.config.affect.tau_mood),
                 step_count=state.step_count + 1,
                 expected=dimensions.habituate(expected, appraisal, self.config.affect.tau_baseline),
@@ -122,7 +122,7 @@ class AffectiveEstimator(nn.Module):
     def get_modulation(self, state: AffectiveState) -> ModulationVector:
         """The factors of a state, from its valence, arousal and dominance, each (B,) and above zero."""
         require_state(state, None, None)
-        return self.modulator.factors_of(state.valence, state.arousal, state.dominance)
+        return self.modulator._factors_of(state.valence, state.arousal, state.dominance)
 
     def extra_repr(self) -> str:
         """How slow mood and expectations are, and how far each loop is from where it would not settle."""

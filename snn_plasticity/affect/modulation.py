@@ -61,9 +61,9 @@ class AffectiveModulator:
             ValueError: other shapes or devices than that of the valence, NaN.
         """
         require_tensors({"valence": valence, "arousal": arousal, "dominance": dominance}, like="valence")
-        return self.factors_of(valence, arousal, dominance)
+        return self._factors_of(valence, arousal, dominance)
 
-    def factors_of(self, valence: Tensor, arousal: Tensor, dominance: Tensor) -> ModulationVector:
+    def _factors_of(self, valence: Tensor, arousal: Tensor, dominance: Tensor) -> ModulationVector:
         """As `factors`, of an affect that was checked already."""
         c, strength = self.config, valence.abs()
         return ModulationVector(
@@ -145,7 +145,7 @@ class AffectiveModulator:
         from .state import require_state  # the state holds a ModulationVector
 
         require_state(state, None, None)
-        return self.factors_of(state.valence, state.arousal, state.dominance)
+        return self._factors_of(state.valence, state.arousal, state.dominance)
 
 
 def _multiply(name: str, base: float | Tensor, factor: Tensor) -> Tensor:

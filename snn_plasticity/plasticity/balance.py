@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checks import require_finite, require_number, require_real, require_within
 from ..conventions import Convention
 from ..decay import decay_factor
 
@@ -31,9 +32,12 @@ def require_rate(name: str, rate: Number | None) -> Number:
             f"{name} is not given; this balance depends on how often the neurons fire. "
             f"Give {name}= in spikes per step, in (0, 1], as in kernel.balance(pre_rate=0.02, post_rate=0.02)."
         )
-    if not isinstance(rate, Tensor) and not 0.0 < rate <= 1.0:
-        raise ValueError(f"{name} = {rate!r}; expected spikes per step, in (0, 1].")
-    return rate
+    if isinstance(rate, Tensor):
+        require_real(name, rate)
+        require_finite(name, rate)
+        require_within(name, rate, 0.0, 1.0)
+        return rate
+    return require_number(name, rate, 0.0, 1.0, open_low=True)
 
 
 def mean_trace(
@@ -59,6 +63,8 @@ def mean_trace(
     kept = left * (1.0 - require_rate(name, rate)) if convention.pairing == "nearest" else left
     if not isinstance(kept, Tensor) and kept >= 1.0:
         raise ValueError(f"tau = {tau!r} never decays, so that traces have no mean; expected a finite time constant.")
+    if not isinstance(left, Tensor) and left == 0.0:
+        raise ValueError(f"dt = {dt:g} with tau = {tau!r} leaves nothing of a trace; expected both in the same unit.")
     return (1.0 if same_step else left) / (1.0 - kept)
 
 

@@ -19,14 +19,34 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..checks import require_finite, require_tensors
 from ..config import ThreeFactorConfig
+from ..config.validation import require_number
 
 Bounds = Callable[[Tensor, Tensor], Tensor]
 
 
 def free(weight: Tensor, delta: Tensor) -> Tensor:
     """No bound."""
+    _require_change(weight, delta)
     return weight + delta
+
+
+def _require_change(weight: Tensor, delta: Tensor) -> None:
+    """Refuse what are not a weight and a finite change of its shape."""
+    require_tensors({"weight": weight, "delta": delta}, like="weight", finite=False)
+    if not weight.is_floating_point():
+        raise TypeError(f"weight has dtype {weight.dtype}; expected floating point.")
+    require_finite("delta", delta)
+
+
+def _require_ends(bounds: object) -> None:
+    """Refuse ends that are no numbers, or not in order."""
+    for name in ("low", "high"):
+        require_number(bounds, name, infinite=True)
+    low, high = bounds.low, bounds.high  # type: ignore[attr-defined]
+    if not low < high:
+        raise ValueError(f"{type(bounds).__name__}: low = {low:g} and high = {high:g}; expected low < high.")
 
 
 @dataclass(frozen=True)
@@ -40,8 +60,21 @@ class HardBounds:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        _require_ends(self)
+
     def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
-        """The new weight."""
+        """The new weight.
+
+        Raises:
+            TypeError: no tensors.
+            ValueError: a change of another shape, NaN or infinity.
+        """
+        _require_change(weight, delta)
+        return self._moved(weight, delta)
+
+    def _moved(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight, from what was checked already."""
         floor, ceiling = weight.clamp(max=self.low), weight.clamp(min=self.high)
         return torch.minimum(torch.maximum(weight + delta, floor), ceiling)
 
@@ -59,13 +92,25 @@ class SoftBounds:
     mu_plus: float = 1.0
     mu_minus: float = 1.0
 
+    def __post_init__(self) -> None:
+        _require_ends(self)
+        for name in ("low", "high"):
+            require_number(self, name)
+        for name in ("mu_plus", "mu_minus"):
+            require_number(self, name, 0.0)
+
     def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
-        """The new weight."""
+        """The new weight; errors as `HardBounds`."""
+        _require_change(weight, delta)
+        return self._moved(weight, delta)
+
+    def _moved(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight, from what was checked already."""
         span = self.high - self.low
         room_up = ((self.high - weight) / span).clamp(0.0, 1.0) ** self.mu_plus
         room_down = ((weight - self.low) / span).clamp(0.0, 1.0) ** self.mu_minus
         scaled = torch.where(delta > 0, delta * room_up, delta * room_down)
-        return HardBounds(self.low, self.high)(weight, scaled)
+        return HardBounds(self.low, self.high)._moved(weight, scaled)
 
 
 def bounds_of(config: ThreeFactorConfig) -> Bounds:
@@ -78,3 +123,8 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
         return HardBounds(*config.weight_bounds)
     exponents = config.soft_bounds if isinstance(config.soft_bounds, tuple) else (config.soft_bounds,) * 2
     return SoftBounds(*config.weight_bounds, *exponents)
+
+
+def unchecked(bounds: Bounds) -> Bounds:
+    """The same bounds for a weight and a change that were checked already."""
+    return bounds._moved if isinstance(bounds, (HardBounds, SoftBounds)) else bounds

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_number, require_real
+from ..checks import known_as, require_choice, require_count, require_finite, require_number, require_real
 from .bits import bits_of
+from .dense import Dense, Diagonal
+from .edges import Edges
 from .geometry import Geometry
 from .parameters import require_decays
+from .paths.marks import Mark
 from .paths.running import PATHS
 from .rule import EligibilityRule
 
@@ -104,8 +109,7 @@ def choose_path(path: str, rule: EligibilityRule) -> str:
     Raises:
         ValueError: the path is unknown or would not be exact for this trace, with the reason.
     """
-    if path not in PATHS:
-        raise ValueError(f"path = {path!r}; expected one of {', '.join(map(repr, PATHS))}.")
+    require_choice("path", path, PATHS)
     trace = rule.trace
     kind = type(trace).__name__.lower()
     if trace.linear and path == "rows":
@@ -115,3 +119,34 @@ def choose_path(path: str, rule: EligibilityRule) -> str:
             f"path = {path!r} folds steps by a sum, which is not exact for a {kind} trace; use 'rows' or 'plain'."
         )
     return "rows" if path == "auto" and not trace.linear else path
+
+
+def layout_of(n_pre: object, n_post: object, connectivity: object, *, diagonal: bool) -> Geometry:
+    """A full matrix, a diagonal, or the edges that there are.
+
+    Raises:
+        TypeError: connectivity that is no tensor.
+        ValueError: numbers of neurons that are none, or that differ where synapses are diagonal; edges that are none.
+    """
+    pre, post = require_count("n_pre", n_pre), require_count("n_post", n_post)
+    if diagonal and pre != post:
+        raise ValueError(f"n_pre = {pre} and n_post = {post}; diagonal synapses need as many pre as post neurons.")
+    if connectivity is None:
+        return Diagonal(pre) if diagonal else Dense(pre, post)
+    require_real("connectivity", connectivity)
+    assert isinstance(connectivity, Tensor)
+    if connectivity.is_meta:
+        raise ValueError("connectivity is on the meta device and holds no values; expected a tensor that does.")
+    return Edges.of(connectivity, pre, post)
+
+
+def require_reduction(reduction: str | None) -> None:
+    """Refuse what is neither "mean" nor "sum"; None is the convention's."""
+    if reduction is not None:
+        require_choice("reduction", reduction, ("mean", "sum"), "None for the convention's")
+
+
+def require_mark(mark: object) -> None:
+    """Refuse what is no mark of traces."""
+    if not isinstance(mark, tuple) or len(mark) != 3 or not isinstance(mark[0], (Mark, NoneType)):
+        raise TypeError(f"mark is {known_as(mark)}; expected what mark(safe=...) gave.")

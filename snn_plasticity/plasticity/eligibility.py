@@ -9,15 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size, require_finite, require_mask, require_pair
+from ..checks import (
+    as_real,
+    length_of,
+    require_batch_size,
+    require_device,
+    require_finite,
+    require_flag,
+    require_mask,
+    require_number,
+    require_pair,
+    require_real,
+)
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..saved import FORMAT, described, require_format, require_settings
 from ..untracked import untracked
-from .dense import Dense, Diagonal
-from .door import admitted_step, check_spikes, check_window, choose_path, plain, recordable
+from .door import (
+    admitted_step,
+    check_spikes,
+    check_window,
+    choose_path,
+    layout_of,
+    plain,
+    recordable,
+    require_mark,
+    require_reduction,
+)
 from .door import described as shown
-from .edges import Edges
 from .geometry import Geometry
 from .memory import require_memory
 from .paths.marks import Mark, gone_back, marked
@@ -68,14 +87,8 @@ class EligibilityTraceModule(nn.Module):
     ) -> None:
         super().__init__()
         self.config = require_config(config, EligibilityConfig)
-        if geometry is None and self.config.diagonal and n_pre != n_post:
-            raise ValueError(
-                f"n_pre = {n_pre} and n_post = {n_post}; diagonal synapses need as many pre as post neurons."
-            )
-        if geometry is None and connectivity is not None:
-            geometry = Edges.of(connectivity, n_pre, n_post)
-        elif geometry is None:
-            geometry = Diagonal(n_pre) if self.config.diagonal else Dense(n_pre, n_post)
+        if geometry is None:
+            geometry = layout_of(n_pre, n_post, connectivity, diagonal=self.config.diagonal)
         self.rule = EligibilityRule.of(geometry, self.config)
         self.path = choose_path(path, self.rule)
         self._running: RunningTraces | None = None
@@ -144,11 +157,12 @@ class EligibilityTraceModule(nn.Module):
             self._reset_samples(mask)
             return
         if batch_size is not None:
-            require_batch_size(batch_size)
+            batch_size = require_batch_size(batch_size)
+        place = require_device("device", device)
         if self._running is not None:
             self._before = Recording(self._running.recorded)
         self._running = self._dt = None
-        self._asked = None if batch_size is None else (batch_size, torch.device(device) if device is not None else None)
+        self._asked = None if batch_size is None else (batch_size, place)
 
     def check_mask(self, mask: Tensor, *, forgets: bool = True) -> None:
         """Refuse a mask that `reset` could not follow, before anything is forgotten.
@@ -236,9 +250,14 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: a modulator of another shape, or as `observe`.
         """
+        require_reduction(reduction)
         dt = self._window_fits(pre, post, dt)
+        if not isinstance(mod, Tensor) and length_of(mod) is not None:
+            mod = as_real("mod", mod)
         if not isinstance(mod, Tensor) or mod.dim() == 0 or len(mod) != len(pre):
             raise ValueError(f"mod is {shown(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...).")
+        require_real("mod", mod)
+        require_finite("mod", mod)
         kept = recordable("pre", pre), recordable("post", post)
         before = self._running, self._before
         running = self._begun(pre[0], post[0])
@@ -262,17 +281,19 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
-        mod = self.modulator(mod)
+        require_reduction(reduction)
+        mod = require_finite("modulator", self.modulator(mod))
         if self._running is None:
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(self._running.change(mod.detach()), reduction)
 
     def ask(self, mod: float | Tensor) -> None:
         """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""
-        self._observed().ask(self.modulator(mod).detach().clone())
+        self._observed().ask(require_finite("modulator", self.modulator(mod)).detach().clone())
 
     def collect(self, reduction: str | None = None) -> Tensor:
         """Σ of what was asked since the last time, shaped like the weight."""
+        require_reduction(reduction)
         return self._reduced(self._observed().collect(), reduction)
 
     def modulator(self, mod: float | Tensor) -> Tensor:
@@ -316,12 +337,16 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: nothing was observed yet, shapes that do not fit, or a clamp that leaves out zero.
         """
+        require_real("weights", weights)
+        lr = require_number("lr", lr)
         clamp = None if clamp is None else require_pair("clamp", clamp, around_zero=True)
         if tuple(weights.shape) != self.rule.geometry.shape:
             raise ValueError(
                 f"weights have shape {tuple(weights.shape)}; expected {self.rule.geometry.shape}, one per trace."
             )
         change = lr * self.change(mod_signal)
+        if weights.device != change.device:
+            raise ValueError(f"weights are on {weights.device} and the traces on {change.device}; move one of them.")
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
     def mark(self, *, safe: bool) -> tuple[Mark | None, Any, Any]:
@@ -330,10 +355,12 @@ class EligibilityTraceModule(nn.Module):
         Args:
             safe: whether what waits to be folded is copied; else it may stay folded, which is the same eligibility.
         """
+        safe = require_flag("safe", safe)
         return None if self._running is None else marked(self._running, safe=safe), self._asked, self._before
 
     def go_back(self, mark: tuple[Mark | None, Any, Any]) -> None:
         """The traces as they were at the mark."""
+        require_mark(mark)
         running, self._asked, self._before = mark
         self._running = None if running is None else gone_back(running)
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
 from .kernels import Coincidence, Number, Pair, advance_trace
+from .operands import require_parameters, require_spikes, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Dense, Filtered, Term
 
@@ -38,12 +40,18 @@ class EProp:
     tau_m: Number = 20.0
     convention: Convention = field(default_factory=Convention)
 
+    def __post_init__(self) -> None:
+        require_parameters(self, ("tau_m",))
+
     def init(self, pre: Tensor, post: Tensor) -> Tensor:
         """Silent input."""
+        require_spikes(pre, post)
         return torch.zeros_like(pre)
 
     def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
         """One step: ψ meets the filtered input, this step's included."""
+        require_spikes(pre, post)
+        require_tensors({"state": state, "pre": pre}, like="pre", finite=False)
         _, filtered = advance_trace(state, pre, self.tau_m, dt, self.convention)
         return Coincidence((Pair(post, filtered),)), filtered
 
@@ -51,13 +59,17 @@ class EProp:
         self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
     ) -> tuple[list[Term], After[Tensor]] | None:
         """Many steps (T, B, ...) at once; None where each neuron has a time constant of its own."""
+        require_window(pre, post)
         if not constant(self.tau_m):
             return None
+        if state is not None:
+            require_tensors({"state": state, "pre": pre[0]}, like="pre", finite=False)
         x = Filtered(pre, decay_factor(plain_number(self.tau_m), dt, self.convention.spike_trace_decay), state)
         return [Term(1.0, Dense(post), x)], lambda last: last(x)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse time constants that do not fit these neurons, and steps longer than an Euler decay can take."""
+        require_spikes(pre, post)
         require_fit({"tau_m": self.tau_m}, pre, "pre")
         require_decays({"tau_m": self.tau_m}, dt, self.convention.spike_trace_decay)
 
@@ -80,6 +92,18 @@ def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Num
     >>> f
     tensor([[[1., 1.]]])
     """
+    for name, tensor in (("psi", psi), ("x", x), ("epsilon", epsilon)):
+        require_real(name, tensor)
+        require_finite(name, tensor)
+        if tensor.device != psi.device or not tensor.is_floating_point():
+            raise ValueError(f"{name} is {tensor.dtype} on {tensor.device}; expected floating point on {psi.device}.")
+    for name, number in (("beta", beta), ("rho", rho)):
+        require_operands({name: number})
+    if psi.dim() != 2 or x.dim() != 2 or len(psi) != len(x):
+        raise ValueError(
+            f"psi has shape {tuple(psi.shape)} and x {tuple(x.shape)}; expected (B, N_post) and (B, N_pre)."
+        )
+    require_fit({"beta": beta, "rho": rho}, psi.unsqueeze(-1), "post")
     expected = (*psi.shape, x.shape[-1])
     if tuple(epsilon.shape) != expected:
         raise ValueError(f"epsilon has shape {tuple(epsilon.shape)}; expected {expected}, one per sample and synapse.")

@@ -16,6 +16,7 @@ element by element, so that `pre` and `post` may have any shape that begins with
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from ..conventions import Convention
 from ..decay import decay_factor
 from .balance import pair_traces
+from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import Number as Number
 from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Filtered, Spikes, Term, passes_on
@@ -107,15 +109,18 @@ class Rate:
 
     def init(self, pre: Tensor, post: Tensor) -> None:
         """No memory."""
-        return
+        require_spikes(pre, post)
 
     def step(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[Coincidence, None]:
         """One step; `dt` does not matter."""
+        if not (isinstance(pre, Tensor) and isinstance(post, Tensor)):
+            require_spikes(pre, post)
         return Coincidence((Pair(post, pre),)), None
 
     @passes_on
     def window(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[list[Term], None]:
         """Many steps (T, B, ...) at once."""
+        require_window(pre, post)
         return [Term(1.0, Spikes(post), Spikes(pre))], None
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
@@ -153,12 +158,17 @@ class PairSTDP:
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
 
+    def __post_init__(self) -> None:
+        require_parameters(self, ("tau_plus", "tau_minus"), ("a_plus", "a_minus"))
+
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
+        require_spikes(pre, post)
         return SpikeTraces(torch.zeros_like(pre), torch.zeros_like(post))
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
         """One step: post meets the pre trace, pre meets the post trace."""
+        require_state(state, SpikeTraces, (("x", pre), ("y", post)))
         x_before, x = advance_trace(state.x, pre, self.tau_plus, dt, self.convention)
         y_before, y = advance_trace(state.y, post, self.tau_minus, dt, self.convention)
         x_seen = x_before if self.convention.coincidence == "none" else x
@@ -172,8 +182,11 @@ class PairSTDP:
     ) -> tuple[list[Term], After[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
         numbers = (self.tau_plus, self.tau_minus, self.a_plus, self.a_minus)
+        require_window(pre, post)
         if self.convention.pairing == "nearest" or not constant(*numbers):
             return None
+        if state is not None:
+            require_state(state, SpikeTraces, (("x", pre[0]), ("y", post[0])))
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
         up, down = (plain_number(amplitude) for amplitude in (self.a_plus, self.a_minus))
         terms = [Term(up, Spikes(post), x), Term(-down, y, Spikes(pre))]
@@ -201,6 +214,7 @@ class PairSTDP:
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse parameters that do not fit these neurons, and steps longer than an Euler decay can take."""
+        require_spikes(pre, post)
         require_fit({"tau_plus": self.tau_plus}, pre, "pre")
         after = {"tau_minus": self.tau_minus, "a_plus": self.a_plus, "a_minus": self.a_minus}
         require_fit(after, post, "post")
@@ -223,8 +237,12 @@ class SymmetricSTDP:
     a_minus: Number = 1.0
     convention: Convention = field(default_factory=Convention)
 
+    def __post_init__(self) -> None:
+        require_parameters(self, ("tau_plus", "tau_minus"), ("a_plus", "a_minus"))
+
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
         """Silent traces."""
+        require_spikes(pre, post)
         return SpikeTraces(torch.zeros_like(pre), torch.zeros_like(post))
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
@@ -254,6 +272,6 @@ class SymmetricSTDP:
         """As `PairSTDP`."""
         self._pair.check_step(pre, post, dt)
 
-    @property
+    @cached_property
     def _pair(self) -> PairSTDP:
         return PairSTDP(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus, self.convention)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import known_as, require_real
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from . import traces
@@ -21,6 +22,7 @@ from .geometry import Geometry, correlation
 from .kernel_state import Like, batch_axes
 from .kernels import Coincidence, Kernel
 from .named_kernels import kernel_of
+from .operands import require_spikes
 from .traces import Trace, trace_of
 
 
@@ -53,10 +55,14 @@ class EligibilityRule:
     def of(cls, geometry: Geometry, config: EligibilityConfig) -> EligibilityRule:
         """The rule that a config describes."""
         config = require_config(config, EligibilityConfig)
+        if not isinstance(getattr(geometry, "shape", None), tuple):
+            raise TypeError(f"geometry is {known_as(geometry)}; expected a layout such as Dense(n_pre, n_post).")
         return cls(geometry, kernel_of(config), trace_of(config))
 
     def init(self, pre: Tensor, post: Tensor) -> EligibilityState:
         """State before the first step; `pre` and `post` only lend their shape, device and dtype."""
+        require_spikes(pre, post)
+        self.geometry.check(pre, post)
         e = post.new_zeros(len(post), *self.geometry.shape)
         return EligibilityState(self.kernel.init(pre, post), e)
 
@@ -64,6 +70,7 @@ class EligibilityRule:
         self, pre: Tensor, post: Tensor, state: EligibilityState, dt: float = 1.0
     ) -> tuple[Tensor, EligibilityState]:
         """One step: the eligibility that a modulator of this step meets, and the new state."""
+        self._fits(pre, post, state)
         coincidence, kernel = self.kernel.step(pre, post, state.kernel, dt)
         due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
         e = state.e
@@ -75,14 +82,32 @@ class EligibilityRule:
 
     def step_(self, pre: Tensor, post: Tensor, state: EligibilityState, dt: float = 1.0) -> EligibilityState:
         """The same step with `state.e` changed in place."""
+        self._fits(pre, post, state)
         coincidence, kernel = self.kernel.step(pre, post, state.kernel, dt)
         due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
         if due is not None:
             traces.step_(self.trace, self.geometry, state.e, due, dt)
         return EligibilityState(kernel, state.e, waiting)
 
+    def _fits(self, pre: Tensor, post: Tensor, state: EligibilityState) -> None:
+        """Refuse spikes and states of another kind or shape, before anything moves."""
+        require_spikes(pre, post)
+        if not isinstance(state, EligibilityState):
+            raise TypeError(f"state is {known_as(state)}; expected the EligibilityState of rule.init(pre, post).")
+        require_real("state.e", state.e)
+        if not state.e.is_floating_point():
+            raise TypeError(f"state.e is {state.e.dtype}; expected floating point, as from rule.init(pre, post).")
+        if state.e.shape != (*post.shape[:1], *self.geometry.shape) or pre.shape[:1] != post.shape[:1]:
+            raise ValueError(
+                f"state.e has shape {tuple(state.e.shape)}, pre {tuple(pre.shape)}, post {tuple(post.shape)}; expected "
+                f"(B, {', '.join(map(str, self.geometry.shape))}) and one B for all. Start with rule.init(pre, post)."
+            )
+
     def batch_axes(self, like: Like) -> list[int | None]:
         """As `kernel_state.batch_axes`, asked once for spikes of a shape."""
+        if not isinstance(like, tuple) or len(like) != 2:
+            raise TypeError(f"like is {known_as(like)}; expected one step's spikes, (pre, post).")
+        require_spikes(*like)
         sizes = tuple(side.shape[1:] for side in like)
         if sizes not in self._axes:
             self._axes[sizes] = batch_axes(self.kernel, like)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ..checks import require_kind
 from .conv import Conv
 from .dense import Dense
 from .geometry import Geometry, SmallProducts, scaled_
@@ -83,6 +84,7 @@ def geometry_of(layer: nn.Module) -> Geometry:
     >>> geometry_of(nn.Linear(4, 3)).shape
     (3, 4)
     """
+    require_kind("layer", layer, nn.Module, "As nn.Linear(4, 3).")
     weight = layer._parameters.get("weight")
     if weight is None or is_lazy(weight):
         why = "is not initialised yet" if weight is not None else "is missing or recomputed from other tensors"

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_real, require_choice, require_finite, require_real
+from ..checks import as_real, known_as, require_choice, require_finite, require_number, require_real, shown
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
-from .bounds import bounds_of, free
+from .bounds import bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
 
@@ -34,6 +34,8 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     if not isinstance(mod, Tensor):
         mod = as_real("modulator", mod, like.device, like.dtype)
     require_real("modulator", mod)
+    if mod.is_meta and not like.is_meta:
+        raise ValueError("The modulator is on the meta device, which holds no values; expected a tensor that has some.")
     batch, n_post = shape[:2]
     if mod.shape == (batch, 1) and n_post != 1:
         mod = mod.squeeze(1)
@@ -62,6 +64,9 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     tensor([[0.5000, 0.5000, 0.5000]])
     """
     require_choice("reduction", reduction, REDUCTIONS)
+    require_real("e", e)
+    if e.dim() < 2 or not len(e) or not e.is_floating_point():
+        raise ValueError(f"e is {shown(e)}; expected floating point (B, N_post, ...), with a sample at least.")
     mod = modulator_like(mod, e, tuple(e.shape))
     if mod.dim() == 0:
         total = mod * (e[0] if len(e) == 1 else e.sum(0))
@@ -113,6 +118,7 @@ class ThreeFactorUpdate:
         require_choice("reduction", reduction, REDUCTIONS)
         self.reduction = reduction
         self.bounds = bounds_of(self.config)
+        self._within = unchecked(self.bounds)
 
     def delta(self, mod: float | Tensor, e: Tensor, *, lr: float | Tensor | None = None) -> Tensor:
         """Δw of one application, shaped like the weight; pure and differentiable.
@@ -120,14 +126,21 @@ class ThreeFactorUpdate:
         Raises:
             ValueError: a modulator whose shape fits neither batch nor post neurons.
         """
-        return self.clamp((self.config.lr if lr is None else lr) * modulate(mod, e, self.reduction))
+        if lr is not None and not isinstance(lr, Tensor):
+            lr = require_number("lr", lr)
+        elif lr is not None and (lr.dim() or lr.is_complex()):
+            raise ValueError(f"lr is {shown(lr)}; expected one number.")
+        change = modulate(mod, e, self.reduction)
+        return self.clamp((self.config.lr if lr is None else lr) * change)
 
     def clamp(self, delta: Tensor) -> Tensor:
         """A change within `weight_clamp`."""
+        _require_float("delta", delta)
         return delta if self.config.weight_clamp is None else delta.clamp(*self.config.weight_clamp)
 
     def clamp_(self, delta: Tensor) -> Tensor:
         """In place: a change within `weight_clamp`."""
+        _require_float("delta", delta)
         return delta if self.config.weight_clamp is None else delta.clamp_(*self.config.weight_clamp)
 
     def landing(self, weight: Tensor, delta: Tensor) -> Landing:
@@ -184,20 +197,27 @@ class ThreeFactorUpdate:
     def _bounded(self, weight: Tensor, delta: Tensor) -> Tensor:
         """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
         if self.bounds is not self.config.weight_bounds:
-            return self.bounds(weight, delta)
+            return self._within(weight, delta)
         new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero
         return require_finite("The new weight from weight_bounds", new)
 
 
 def require_change(weight: Tensor, delta: object) -> None:
-    """Refuse a change that does not fit its weight, or is NaN or infinite.
+    """Refuse a change that does not fit its weight, or is NaN or infinite, and what is no weight.
 
     >>> require_change(torch.zeros(2), torch.tensor([0.5, float("inf")]))
     Traceback (most recent call last):
     ValueError: Δw holds 1 value(s) that are NaN or infinite of 2; expected finite numbers. ...
     """
+    _require_float("weight", weight)
     require_finite("Δw", _require_like("Δw", delta, weight))
+
+
+def _require_float(name: str, tensor: Tensor) -> None:
+    """Refuse what is no dense tensor of floating point."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
+        raise TypeError(f"{name} is {known_as(tensor)}; expected a dense tensor of floating point.")
 
 
 def _require_like(what: str, value: object, weight: Tensor) -> Tensor:

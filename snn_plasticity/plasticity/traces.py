@@ -20,11 +20,14 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ..checks import require_tensors
 from ..config import EligibilityConfig
+from ..config.validation import require_number, require_range, require_word
 from ..conventions import Convention
 from ..decay import decay_factor
 from .geometry import Geometry
 from .kernels import Coincidence
+from .operands import require_parameters
 
 Number = float | Tensor
 
@@ -50,6 +53,23 @@ class Trace(Protocol):
         ...
 
 
+def _require_trace(trace: object) -> None:
+    """Refuse a time constant, a clamp or a convention that is none."""
+    require_parameters(trace, ("tau_e",))
+    require_range(trace, "clamp_range", around_zero=True)
+
+
+def _require_joined(kept: Tensor, f: Tensor) -> None:
+    """Refuse what are not two tensors of one shape."""
+    if isinstance(kept, Tensor) and isinstance(f, Tensor) and kept.shape == f.shape and kept.device == f.device:
+        plain = kept.is_floating_point() and f.is_floating_point()
+        if plain and kept.layout is torch.strided and f.layout is torch.strided:
+            return
+    require_tensors({"kept": kept, "f": f}, like="kept", finite=False)
+    if not (kept.is_floating_point() and f.is_floating_point()):
+        raise TypeError(f"kept is {kept.dtype} and f {f.dtype}; expected floating point.")
+
+
 @dataclass(frozen=True)
 class Accumulating:
     """e ← d·e + f."""
@@ -57,6 +77,10 @@ class Accumulating:
     tau_e: Number = 20.0
     clamp_range: tuple[float, float] | None = (-5.0, 5.0)
     convention: Convention = field(default_factory=Convention)
+
+    def __post_init__(self) -> None:
+        _require_trace(self)
+
     linear: ClassVar[bool] = True
 
     def retained(self, dt: float) -> Number:
@@ -65,6 +89,7 @@ class Accumulating:
 
     def join(self, kept: Tensor, f: Tensor) -> Tensor:
         """Their sum."""
+        _require_joined(kept, f)
         return kept + f
 
 
@@ -75,6 +100,10 @@ class Replacing:
     tau_e: Number = 20.0
     clamp_range: tuple[float, float] | None = (-5.0, 5.0)
     convention: Convention = field(default_factory=Convention)
+
+    def __post_init__(self) -> None:
+        _require_trace(self)
+
     linear: ClassVar[bool] = False
 
     def retained(self, dt: float) -> Number:
@@ -83,6 +112,7 @@ class Replacing:
 
     def join(self, kept: Tensor, f: Tensor) -> Tensor:
         """The larger in magnitude."""
+        _require_joined(kept, f)
         return torch.where(f.abs() >= kept.abs(), f, kept)
 
 
@@ -96,6 +126,13 @@ class Dutch:
     clamp_range: tuple[float, float] | None = (-5.0, 5.0)
     convention: Convention = field(default_factory=Convention)
 
+    def __post_init__(self) -> None:
+        _require_trace(self)
+        require_parameters(self, (), ("alpha",))
+        if not isinstance(self.alpha, Tensor):
+            require_number(self, "alpha", 0.0, 1.0)
+        require_word(self, "scope", ("all", "active"))
+
     @property
     def linear(self) -> bool:
         """With scope "all" the trace is a linear filter."""
@@ -108,6 +145,7 @@ class Dutch:
 
     def join(self, kept: Tensor, f: Tensor) -> Tensor:
         """Their sum; what an active synapse kept shrinks by α first."""
+        _require_joined(kept, f)
         return kept + f if self.linear else torch.where(f != 0, (1.0 - self.alpha) * kept, kept) + f
 
 

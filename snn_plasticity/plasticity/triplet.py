@@ -9,6 +9,7 @@ x₂, y₂   slow spike traces, read before the spike of the same step
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..conventions import Convention
 from .balance import mean_trace, pair_traces, require_rate
 from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
+from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
 from .terms import After, Spikes, Term
 
@@ -56,8 +58,13 @@ class TripletSTDP:
     a3_minus: Number = 0.0
     convention: Convention = field(default_factory=Convention)
 
+    def __post_init__(self) -> None:
+        taus = ("tau_plus", "tau_minus", "tau_x", "tau_y")
+        require_parameters(self, taus, ("a_plus", "a_minus", "a3_plus", "a3_minus"))
+
     def init(self, pre: Tensor, post: Tensor) -> TripletTraces:
         """Silent traces."""
+        require_spikes(pre, post)
         zeros = torch.zeros_like
         return TripletTraces(zeros(pre), zeros(post), zeros(pre), zeros(post))
 
@@ -65,13 +72,18 @@ class TripletSTDP:
         self, pre: Tensor, post: Tensor, state: TripletTraces, dt: float = 1.0
     ) -> tuple[Coincidence, TripletTraces]:
         """One step: the pair rule with amplitudes that the slow traces raise."""
-        pair = PairSTDP(self.tau_plus, self.tau_minus, 1.0, 1.0, self.convention)
-        ((ltp,), (ltd,)), fast = pair.step(pre, post, SpikeTraces(state.x, state.y), dt)
+        require_state(state, TripletTraces, (("x_slow", pre), ("y_slow", post)))
+        ((ltp,), (ltd,)), fast = self._pair.step(pre, post, SpikeTraces(state.x, state.y), dt)
         x_before, x_slow = advance_trace(state.x_slow, pre, self.tau_x, dt, self.convention)
         y_before, y_slow = advance_trace(state.y_slow, post, self.tau_y, dt, self.convention)
         ltp = Pair(ltp.post * (self.a_plus + self.a3_plus * y_before), ltp.pre)
         ltd = Pair(ltd.post, ltd.pre * (self.a_minus + self.a3_minus * x_before))
         return Coincidence((ltp,), (ltd,)), TripletTraces(fast.x, fast.y, x_slow, y_slow)
+
+    @cached_property
+    def _pair(self) -> PairSTDP:
+        """The fast traces, without amplitudes."""
+        return PairSTDP(self.tau_plus, self.tau_minus, 1.0, 1.0, self.convention)
 
     def window(
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
@@ -79,8 +91,12 @@ class TripletSTDP:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
         amplitudes = (self.a_plus, self.a3_plus, self.a_minus, self.a3_minus)
         taus = (self.tau_plus, self.tau_minus, self.tau_x, self.tau_y)
+        require_window(pre, post)
         if self.convention.pairing == "nearest" or not constant(*amplitudes, *taus):
             return None
+        if state is not None:
+            sides = (("x", pre[0]), ("y", post[0]), ("x_slow", pre[0]), ("y_slow", post[0]))
+            require_state(state, TripletTraces, sides, alike=True)
         a_plus, a3_plus, a_minus, a3_minus = (plain_number(amplitude) for amplitude in amplitudes)
         fast = None if state is None else SpikeTraces(state.x, state.y)
         slow = None if state is None else SpikeTraces(state.x_slow, state.y_slow)
@@ -117,6 +133,7 @@ class TripletSTDP:
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse parameters that do not fit these neurons, and steps longer than an Euler decay can take."""
+        require_spikes(pre, post)
         before = {"tau_plus": self.tau_plus, "tau_x": self.tau_x, "a_minus": self.a_minus, "a3_minus": self.a3_minus}
         after = {"tau_minus": self.tau_minus, "tau_y": self.tau_y, "a_plus": self.a_plus, "a3_plus": self.a3_plus}
         require_fit(before, pre, "pre")

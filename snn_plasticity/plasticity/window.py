@@ -15,9 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import checks as plain
+from ..checks import shown
+from ..config.validation import require_number
 from ..conventions import Convention
 from .kernels import Coincidence, Pair
+from .operands import require_parameters, require_spikes, require_state, require_window
 from .terms import Dense, Spikes, Term
+
+MOST_STEPS = 10**6  # of a curve: more is a slip of units
 
 
 class SpikeHistory(NamedTuple):
@@ -52,9 +58,16 @@ class Window:
 
     def __post_init__(self) -> None:
         if not callable(self.curve):
-            raise ValueError(f"Window.curve = {self.curve!r}; expected a function from Δt to a weight change.")
-        if self.dt <= 0 or self.span < self.dt:
-            raise ValueError(f"Window.span = {self.span!r} with dt = {self.dt!r}; expected span >= dt > 0.")
+            raise ValueError(f"Window.curve = {shown(self.curve)}; expected a function from Δt to a weight change.")
+        require_parameters(self)
+        require_number(self, "dt", 0.0, open_low=True)
+        require_number(self, "span")
+        if self.span < self.dt or self.span > MOST_STEPS * self.dt:
+            raise ValueError(
+                f"Window.span = {self.span!r} with dt = {self.dt!r}; expected span >= dt > 0, and at most "
+                f"{MOST_STEPS} steps."
+            )
+        self._require_curve()
         steps = range(self._steps + 1)
         after = torch.tensor([float(self.curve(k * self.dt)) for k in steps], dtype=torch.float64)
         before = torch.tensor([0.0] + [float(self.curve(-k * self.dt)) for k in steps if k], dtype=torch.float64)
@@ -67,12 +80,24 @@ class Window:
         object.__setattr__(self, "_lobes", [lobe for lobe in lobes if bool(lobe[0].any())])
         object.__setattr__(self, "_tables", {})
 
+    def _require_curve(self) -> None:
+        """Refuse a function that does not make a number of a number."""
+        try:
+            found = self.curve(0.0)
+        except TypeError as error:
+            raise ValueError(f"Window.curve cannot take Δt = 0.0 ({error}); expected one argument.") from error
+        if not isinstance(found, (int, float, Tensor)):
+            raise ValueError(f"Window.curve made {shown(found)} of Δt = 0.0; expected a number.")
+
     @property
     def _steps(self) -> int:
         return round(self.span / self.dt)
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeHistory:
         """An empty history."""
+        require_spikes(pre, post)
+        if not pre.dim() or not post.dim():
+            raise ValueError("pre and post have no batch axis; expected (B, ...) of each.")
         return SpikeHistory(
             pre.new_zeros(len(pre), self._steps, *pre.shape[1:]),
             post.new_zeros(len(post), self._steps, *post.shape[1:]),
@@ -81,6 +106,7 @@ class Window:
     def step(self, pre: Tensor, post: Tensor, state: SpikeHistory, dt: float = 1.0) -> tuple[Coincidence, SpikeHistory]:
         """One step: post meets the weighted pre history, pre meets the weighted post history."""
         self.check_step(pre, post, dt)
+        require_state(state, SpikeHistory, (("pre", pre), ("post", post)), steps=self._steps, alike=True)
         pre_seen, post_seen = self._remember(state.pre, pre), self._remember(state.post, post)
         same_step = self.convention.coincidence != "none"
         products: dict[int, list[Pair]] = {1: [], -1: []}
@@ -95,18 +121,24 @@ class Window:
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse a step of another length."""
-        if dt != self.dt:
+        if not isinstance(dt, float) or dt != self.dt:
+            found = plain.require_number("dt", dt, 0.0, open_low=True)
+            if found == self.dt:
+                return
             raise ValueError(
-                f"Window was built for dt = {self.dt:g} and got a step of dt = {dt:g}; build it with that dt."
+                f"Window was built for dt = {self.dt:g} and got a step of dt = {found:g}; build it with that dt."
             )
 
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeHistory | None, dt: float = 1.0
     ) -> tuple[list[Term], SpikeHistory] | None:
         """Many steps (T, B, ...) at once: the curve slides over the trains; None where pairs are nearest."""
+        require_window(pre, post)
+        plain.require_number("dt", dt, 0.0, open_low=True)
         if self.convention.pairing == "nearest" or dt != self.dt:
             return None
         state = self.init(pre[0], post[0]) if state is None else state
+        require_state(state, SpikeHistory, (("pre", pre[0]), ("post", post[0])), steps=self._steps, alike=True)
         pre_seen, post_seen = _continued(state.pre, pre), _continued(state.post, post)
         terms = []
         for table, is_after, sign in self._lobes_like(pre):
