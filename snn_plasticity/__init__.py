@@ -24,6 +24,8 @@ from .config.affect import AppraisalConfig as AppraisalConfig
 from .config.affect import ModulationConfig as ModulationConfig
 from .connection import Connection as Connection
 from .conventions import Convention as Convention
+from .diagnose import Diagnosis as Diagnosis
+from .diagnose import LayerDiagnosis as LayerDiagnosis
 from .diagnostics import LayerTrace as LayerTrace
 from .diagnostics import PlasticityTrace as PlasticityTrace
 from .hosts import PairingError as PairingError

@@ -2,8 +2,8 @@
 
     rate = entries that are not zero / entries looked at
 
-The first `DENSE` steps are looked at, then one of `SPARSE`, a prime, so that sequences of a usual length are met at
-every phase. Counts stay on their device until they are asked for, and older ones are forgotten.
+The first `DENSE` steps are looked at, then one of `OFTEN`, later one of `SPARSE`: primes, so that sequences of a usual
+length are met at every phase. Counts stay on their device until they are asked for, and older ones are forgotten.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DENSE, SPARSE = 8, 61
-KEPT = 64  # looks of one generation of counts; the one before it is kept
+DENSE, OFTEN, SPARSE = 8, 7, 61
+EARLY = 512  # steps up to which one of `OFTEN` is looked at
+KEPT = 128  # looks of one generation of counts; the one before it is kept
 
 
 class Rates(NamedTuple):
@@ -55,7 +56,7 @@ class Activity:
     def see(self, pre: Tensor, post: Tensor) -> None:
         """One step (B, ...)."""
         self.seen += 1
-        if self.seen <= DENSE or not self.seen % SPARSE:
+        if self.seen <= DENSE or not self.seen % (OFTEN if self.seen < EARLY else SPARSE):
             self._look(pre, post, 1)
 
     def see_window(self, pre: Tensor, post: Tensor) -> None:
@@ -65,9 +66,10 @@ class Activity:
             every = max(1, len(pre) // DENSE)
             self._look(pre[::every], post[::every], len(range(0, len(pre), every)))
         else:
-            at = -(first + 1) % SPARSE
+            every = OFTEN if first < EARLY else SPARSE
+            at = -(first + 1) % every
             if at < len(pre):
-                self._look(pre[at::SPARSE], post[at::SPARSE], len(range(at, len(pre), SPARSE)))
+                self._look(pre[at::every], post[at::every], len(range(at, len(pre), every)))
 
     def rates(self) -> Rates | None:
         """The rates of late; None before anything was seen. This reads the device."""

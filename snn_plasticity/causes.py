@@ -17,6 +17,11 @@ SOURCE_FIELDS = {
     "entropy": "ach_source", "urgency": "ne_source", "surprise": "ne_source", "patience": "sht_source",
     "long_horizon_value": "sht_source",
 }  # fmt: skip
+NEAR = 0.1  # share of a clamp within which an eligibility counts as near it
+_EVAL = (
+    "where nothing is observed and nothing is learned. Call model.train() before what is to be learned from "
+    "(torch.no_grad() may stay)."
+)
 
 
 class Cause(NamedTuple):
@@ -29,16 +34,12 @@ class Cause(NamedTuple):
 def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabled: bool) -> Cause | None:
     """A step with no activity since the one before; None where the eligibility of earlier activity is met again."""
     names, waiting = listed(connections), any(c.traces.batch_size is not None for c in connections)
-    passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
-    if passes and not (waiting and all(c.module.training for c in connections)):
-        return Cause(
-            "eval",
-            f"{names}: the last {passes} forward pass{'es' * (passes > 1)} ran in eval(), where nothing is "
-            "observed and nothing is learned. Call model.train() before what is to be learned from "
-            "(torch.no_grad() may stay).",
-        )
     if not attached and not enabled:
         return Cause("removed", "The learner was removed from its model and observes nothing any more; attach again.")
+    passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
+    if passes and not (waiting and all(c.module.training for c in connections)):
+        last = "forward pass" if passes == 1 else f"{passes} forward passes"
+        return Cause("eval", f"{names}: the last {last} ran in eval(), {_EVAL}")
     if waiting or not connections:
         return None
     if not enabled:
@@ -47,10 +48,16 @@ def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabl
     notes = "; ".join(f"{c.name}: {c.note}" for c in connections if c.note)
     return Cause(
         "unobserved",
-        f"{names}: nothing was observed {'since the last reset' if ever else 'yet'}, so that this step changes "
-        "nothing. Run the model that the learner is attached to (no copy of it, and not paused) between reset() and "
-        "step()" + (f"; {notes}." if notes else "."),
+        f"{names}: nothing was observed {'since the last reset' if ever else 'yet'}, so that a step changes nothing. "
+        "Run the model that the learner is attached to (no copy of it, and not paused) between reset() and step()"
+        + (f"; {notes}." if notes else "."),
     )
+
+
+def in_eval(connections: Sequence[Connection]) -> Cause | None:
+    """Layers that are in eval() now."""
+    asleep = [connection for connection in connections if not connection.module.training]
+    return Cause("eval", f"{listed(asleep)}: in eval(), {_EVAL}") if asleep else None
 
 
 def no_rate(connections: Sequence[Connection], lr_scale: float) -> Cause | None:
@@ -144,24 +151,29 @@ def saturated(connections: Sequence[Connection]) -> Cause | None:
     low, high = connections[0].config.eligibility.clamp_range or (0.0, 0.0)
     return Cause(
         "saturated",
-        f"{listed(connections)}: every eligibility is at its clamp ({low:g}, {high:g}), so that all weights change "
-        "alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
+        f"{listed(connections)}: every eligibility is at its clamp ({low:g}, {high:g}) or near it, so that all weights "
+        "change alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
     )
 
 
 def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, lr_scale: float) -> bool:
-    """Whether a change is that of an eligibility at its clamp everywhere: Δw = lr · reduce_B(mod) · end."""
+    """Whether a change is that of an eligibility at its clamp everywhere: Δw = lr · reduce_B(mod) · end.
+
+    Modulators of one sign show eligibilities within a `NEAR` share of the clamp; those of both cancel and are read
+    exactly.
+    """
     config, ends = connection.config.three_factor, connection.config.eligibility.clamp_range
     mod = torch.as_tensor(factor, dtype=delta.dtype)
     if ends is None or config.update_frequency != 1 or mod.dim() > 1 or delta.numel() < 2:
         return False
-    batch = 1 if connection.update.reduction == "mean" else connection.traces.batch_size or 1
-    total = mod.sum() if mod.dim() and connection.update.reduction == "sum" else mod.mean() * batch
+    samples = (connection.traces.batch_size or 1) if connection.update.reduction == "sum" else 1
+    size, mean = mod.abs().mean() * samples, mod.mean() * samples
+    near = NEAR if bool(mean.abs() > (1.0 - NEAR) * size) else 1e-5
     full = torch.zeros_like(delta, dtype=torch.bool) if connection.mask is None else connection.mask == 0
     for end in ends:
-        change = connection.update.clamp(config.lr * lr_scale * total * end)
+        change = connection.update.clamp(config.lr * lr_scale * mean * end)
         if end and change != 0:
-            full |= torch.isclose(delta, change, rtol=1e-5, atol=0.0)
+            full |= (delta - change).abs() <= near * (config.lr * lr_scale * size * abs(end)).clamp(max=change.abs())
     return bool(full.all())
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .checks import Signal, require_choice, require_mask
 from .connection import Connection
+from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .optimizers import OptimizerWatch
@@ -125,7 +126,7 @@ class PlasticityLearner:
         with _AllOrNothing(chosen, safe=return_details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
             changes, landings = self._change(chosen, heard.factor)
-        self.third_factor.kept = heard.kept
+        self.third_factor.kept, self.third_factor.last = heard.kept, heard
         looked_at = landings if self.silence.looks else ()
         unmoved = {id(landing.weight) for landing in looked_at if landing.value.is_cpu and not landing.moves()}
         for landing in landings:
@@ -195,6 +196,24 @@ class PlasticityLearner:
                 )
         for connection in chosen:
             connection.check_weight(lambda c=connection: [m for w in self.watchers for m in w.around(c)])
+
+    def diagnose(self) -> Diagnosis:
+        """How learning goes, at any time: what each layer sees, what a step changes, and what stands in the way.
+
+        It reads the device and builds eligibilities, so ask now and then; nothing is changed by it.
+
+        >>> from torch import nn
+        >>> connection = Connection("fc", nn.Linear(2, 1))
+        >>> learner = PlasticityLearner([connection])
+        >>> connection.observe(torch.ones(1, 2), torch.zeros(1, 1))
+        >>> learner.diagnose().layers["fc"].post_rate
+        0.0
+        """
+        return diagnose(
+            list(self.connections.values()), self.third_factor, steps=self.silence.steps, spoken=self.silence.spoken,
+            lr_scale=self.lr_scale, attached=bool(self.watchers), enabled=self.enabled,
+            check=lambda connection: self.check([connection]),
+        )  # fmt: skip
 
     @contextmanager
     def paused(self) -> Iterator[PlasticityLearner]:

@@ -38,6 +38,7 @@ class ThirdFactor:
     def __init__(self, gate: NeuromodulatoryGate) -> None:
         self.gate = gate
         self.kept = Kept()
+        self.last: Heard | None = None  # what the last step was told
 
     @property
     def state(self) -> NeuromodState | None:

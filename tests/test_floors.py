@@ -20,7 +20,7 @@ FLOORS = (
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor"},
     {"causes", "optimizers"},
-    {"silence"},
+    {"silence", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual"},

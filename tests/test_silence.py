@@ -220,6 +220,20 @@ class TestDead:
         assert "0: every eligibility is at its clamp (-0.5, 0.5)" in words
         assert torch.equal(learner.connections["0"].eligibility, torch.full((2, 4, 6), 0.5))
 
+    def test_clamps_that_are_left_between_two_spikes(self):
+        """Random spikes, a long trace and a tight clamp: hardly one is exactly at it, all are near."""
+        model = net(6, 4, threshold=0.01)
+        nn.init.constant_(model[0].weight, 1.0)
+        config = PlasticityConfig(EligibilityConfig(tau_e=500.0, clamp_range=(-0.5, 0.5)))
+        learner = attach(model, config)
+        run(model, 50)
+        e = learner.connections["0"].eligibility
+        assert (e != 0.5).any() and (e > 0.45).all()
+        assert len(said(lambda: learner.step(1.0))) == 1
+        centred = attach(net(6, 4), config)
+        run(centred.watchers[0].model, 1)
+        assert said(lambda: centred.step(torch.tensor([1.0, -1.0]))) == []
+
     def test_some_eligibility_at_its_clamp_is_none_of_it(self):
         connection = Connection(
             "fc", nn.Linear(2, 1), config=PlasticityConfig(EligibilityConfig(clamp_range=(-1.0, 1.0)))
@@ -340,11 +354,11 @@ class TestActivity:
         activity, pre = Activity(), (torch.rand(700, 2, 5) < 0.3).float()
         for step in pre:
             activity.see(step, 2.0 * step[:, :3])
-        looked = [t for t in range(700) if t < 8 or (t + 1) % 61 == 0]
+        looked = [t for t in range(1, 701) if t <= 8 or t % (7 if t < 512 else 61) == 0]
         rates = activity.rates()
         assert (rates.steps, activity.seen) == (len(looked), 700)
-        assert rates.pre == pytest.approx(float(pre[looked].mean()))
-        assert rates.post == pytest.approx(float(pre[looked][..., :3].mean()))
+        assert rates.pre == pytest.approx(float(pre[[t - 1 for t in looked]].mean()))
+        assert rates.post == pytest.approx(float(pre[[t - 1 for t in looked]][..., :3].mean()))
 
     def test_windows_meet_every_phase(self):
         """One entry in ten steps: sequences of ten steps are not always looked at in the same one."""
@@ -359,6 +373,6 @@ class TestActivity:
     def test_what_is_long_past_is_forgotten(self):
         activity = Activity()
         for rate in (1.0, 0.0):
-            for _ in range(61 * 130):
+            for _ in range(61 * 260):
                 activity.see(torch.full((1, 2), rate), torch.ones(1, 1))
         assert activity.rates().pre == 0.0
