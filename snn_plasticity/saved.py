@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from .checks import _readable
 
@@ -125,6 +126,36 @@ def require_tensors(what: str, saved: Any, own: Mapping[str, Tensor]) -> dict[st
     for name, tensor in own.items():
         require_tensor(f"{what}: {name}", saved[name], tuple(tensor.shape), like=tensor)
     return dict(saved)
+
+
+def require_numbers(what: str, saved: Any) -> None:
+    """Refuse tensors and numbers that are NaN, as deep as they lie."""
+    for leaf in tree_leaves(saved):
+        if isinstance(leaf, float):
+            leaf = torch.tensor(leaf)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and bool(leaf.isnan().any()):
+            raise ValueError(f"{what} holds NaN; expected numbers. {UNCHANGED}")
+
+
+def require_alike(what: str, saved: Any, own: Any) -> None:
+    """Refuse what is not built like one's own: the same names, numbers for numbers, lists of the same length."""
+    if isinstance(own, Mapping):
+        require_parts(what, saved, own)
+        for name, value in own.items():
+            require_alike(f"{what}: {name}", saved[name], value)
+    elif isinstance(own, (list, tuple)):
+        if not isinstance(saved, (list, tuple)) or len(saved) != len(own):
+            raise ValueError(f"{what} is {saved!r}; expected {len(own)} entries. {UNCHANGED}")
+        for one, value in zip(saved, own, strict=True):
+            require_alike(what, one, value)
+    elif own is None or isinstance(own, bool):
+        if saved is not None and not isinstance(saved, (bool, int, float, Tensor)):
+            raise ValueError(f"{what} is {saved!r}; expected {own!r} or a switch. {UNCHANGED}")
+    elif isinstance(own, (int, float, Tensor)):
+        if isinstance(saved, bool) or not isinstance(saved, (int, float, Tensor)):
+            raise ValueError(f"{what} is {saved!r}; expected a number like {own!r}. {UNCHANGED}")
+    elif type(saved) is not type(own):
+        raise ValueError(f"{what} is {saved!r}; expected a {type(own).__name__}. {UNCHANGED}")
 
 
 def require_count(what: str, saved: Any) -> int:

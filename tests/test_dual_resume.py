@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_dual_nets import OPTIMIZERS, RUN, batches, seeded, snntorch_net
 from test_dual_trainer import Shuffled, equal, state_of
+from test_saved_states import changed, drop, places, put, reopened, wrongs
 from torch import nn
 
 from snn_plasticity.dual import (
@@ -150,3 +151,92 @@ def test_a_checkpoint_runs_no_code_and_refuses_other_maps(tmp_path) -> None:
     (tmp_path / "bad.pt").write_bytes(pickle.dumps(print))
     with pytest.raises(Exception, match="(?i)weights|load|magic|unpickl"):
         trainer.load(tmp_path / "bad.pt")
+
+
+def may_be_nan(trainer: DualModelTrainer, path: tuple) -> bool:
+    """Buffers are the net's own affair; signals and scores are what their owners say."""
+    buffer = len(path) == 3 and path[0] == "models" and path[2] in dict(trainer.nets[path[1]].model.named_buffers())
+    return buffer or path[:2] in (("report", "signals"), ("report", "curve"))
+
+
+def test_a_run_that_is_wrong_at_any_place_is_refused_and_nothing_changes() -> None:
+    trainer = build("distill")
+    trainer.fit(Shuffled(), EPOCHS, progress=False, max_steps=4)
+    saved, tried = reopened(trainer.state_dict()), 0
+    trainer.fit(Shuffled(), EPOCHS, progress=False, max_steps=6)
+    before, numbers = everything(trainer), torch.get_rng_state()
+    for path, value in places(saved):
+        cases = list(wrongs(value)) + ([("missing", drop)] if isinstance(path[-1], str) else [])
+        if path[0] == "weights" or "settings" in path[:-1]:
+            cases = [("a stranger", put("x"))]
+        for what, change in cases:
+            if what == "NaN" and may_be_nan(trainer, path) or path[:2] == ("report", "curve"):
+                continue
+            if what == "half" and path[0] == "nets" or (what, path[-1]) == ("nothing known", "step"):
+                continue  # an optimizer chooses the numbers it keeps
+            if (
+                what in ("missing", "one too many")
+                and path[:2] == ("report", "signals")
+                and path != ("report", "signals")
+            ):
+                continue  # nobody knows which signals there were
+            if what == "a word" and path == ("report", "condition"):
+                continue
+            with pytest.raises((TypeError, ValueError)) as raised:
+                trainer.load_state_dict(changed(saved, path, change))
+                pytest.fail(f"{what} at {path} was accepted")
+            assert len(str(raised.value)) > 40, (path, what, str(raised.value))
+            assert equal(everything(trainer), before) and torch.equal(numbers, torch.get_rng_state()), (path, what)
+            tried += 1
+    assert tried > 300
+    trainer.load_state_dict(saved)
+
+
+@pytest.mark.parametrize("at", ["base", "motivated", "signals"])
+def test_a_load_that_fails_in_its_midst_goes_back(at, monkeypatch) -> None:
+    """Parts of the user's own may raise when they are loaded; what was loaded before them is put back."""
+
+    class Own:
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def __call__(self, history, batch):
+            self.seen += 1
+            return {"novelty": 1.0}
+
+        def state_dict(self):
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state):
+            if at == "signals" and state["seen"] == 3:
+                raise OSError("broken")
+            self.seen = state["seen"]
+
+    trainer = build()
+    trainer.signals = Own()
+    trainer.fit(Shuffled(), EPOCHS, progress=False, max_steps=3)
+    saved = reopened(trainer.state_dict())
+    trainer.fit(Shuffled(), EPOCHS, progress=False, max_steps=6)
+    before, numbers, seen = everything(trainer), torch.get_rng_state(), trainer.signals.seen
+    if at != "signals":
+        optimizer = getattr(trainer, at).optimizer
+
+        def broken(state):
+            monkeypatch.undo()
+            raise OSError("broken")
+
+        monkeypatch.setattr(optimizer, "load_state_dict", broken)
+    with pytest.raises(OSError, match="broken"):
+        trainer.load_state_dict(saved)
+    assert equal(everything(trainer), before) and torch.equal(numbers, torch.get_rng_state())
+    assert trainer.signals.seen == seen
+
+
+def test_a_run_with_another_condition_or_coupling_is_refused_by_name() -> None:
+    saved = build("distill").state_dict()
+    with pytest.raises(ValueError, match="condition.kind was .*Seeking.* and is .*LossDecrease"):
+        build("paper").load_state_dict(saved)
+    other = build("distill")
+    other.coupling = Distill(share=0.25)
+    with pytest.raises(ValueError, match="coupling.share was 0.5 and is 0.25"):
+        other.load_state_dict(saved)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..learner import PlasticityLearner
+from ..saved import require_alike, require_numbers, require_parts
+from .optimizers import require_optimizer
 from .tensors import forget
 
 
@@ -178,12 +180,33 @@ class Trainee:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(state["scaler"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
+        """Go on from `state_dict`; errors as in `read_state`."""
+        self.read_state(state)()
+
+    def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it. Nothing is changed before.
+
+        Raises:
+            TypeError, ValueError: another optimizer, a scheduler or scaler too many or too few, NaN.
+        """
+        what = "The saved net"
+        require_parts(what, state, ("optimizer", "scheduler", "scaler"))
+        require_optimizer(f"{what}: optimizer", self.optimizer, state["optimizer"])
+        parts = [(self.optimizer, state["optimizer"])]
+        for name, own in (("scheduler", self.scheduler), ("scaler", self.scaler)):
+            if (own is None) is not (state[name] is None):
+                there, here = ("no", "one") if state[name] is None else ("a", "none")
+                raise ValueError(f"{what} has {there} {name}, this one has {here}; build it likewise first.")
+            if own is not None:
+                require_alike(f"{what}: {name}", state[name], own.state_dict())
+                require_numbers(f"{what}: {name}", state[name])
+                parts.append((own, state[name]))
+
+        def commit() -> None:
+            for own, saved in parts:
+                own.load_state_dict(saved)
+
+        return commit
 
 
 class PlasticTrainee:
@@ -232,9 +255,14 @@ class PlasticTrainee:
         return {"learner": self.learner.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Go on from `state_dict`; errors as in `PlasticityLearner.load_state_dict`."""
+        self.read_state(state)()
+
+    def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it. Nothing is changed before."""
         assert self.learner is not None
-        self.learner.load_state_dict(state["learner"])
+        require_parts("The saved net", state, ("learner",))
+        return self.learner.read_state(state["learner"])
 
 
 def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from ..saved import FORMAT, UNCHANGED, described, require_format, require_settings
 from .checkpoint import read, rng_state, set_rng_state, write
 from .coupling import BaseToo, Coupling, Replace
 from .guard import Guard
@@ -19,6 +22,7 @@ from .motivation import LossDecrease, loss_signals
 from .order import Order
 from .pair import Pair
 from .progress import Progress
+from .reading import WHAT, position_of, report_of, require_model, require_rng
 from .report import DualReport, Point
 from .schedule import Never
 from .stopping import EarlyStopping, Until
@@ -206,6 +210,8 @@ class DualModelTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that going on needs, as plain tensors and values."""
         return {
+            "format": FORMAT,
+            "settings": self._settings(),
             "models": [net.model.state_dict() for net in self.nets],
             "nets": [net.state_dict() for net in self.nets],
             "weights": None if self.weights is None else self.weights.to_dict(),
@@ -216,21 +222,59 @@ class DualModelTrainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, bit for bit.
+        """Go on from `state_dict`, bit for bit; or refuse it, and nothing is changed.
 
         Raises:
-            ValueError: it belongs to nets that share other weights.
+            TypeError: no such state.
+            ValueError: another format, nets that share other weights or have other shapes, other settings, a stranger,
+                or NaN.
         """
+        commits = self._read_state(state)
+        guard, held = Guard(self.nets, whole=True), (self.report, self.epoch, self.batch, self.seed)
+        told = copy.deepcopy(self.signals.state_dict()) if state["signals"] is not None else None  # type: ignore[attr-defined]
+        try:
+            for commit in commits:
+                commit()
+        except BaseException:
+            guard.restore()
+            self.report, self.epoch, self.batch, self.seed = held
+            if told is not None:
+                self.signals.load_state_dict(told)  # type: ignore[attr-defined]
+            raise
+
+    def _settings(self) -> dict[str, Any]:
+        """What a saved run has to agree with; objects of the user's own by their kind."""
+        return {"condition": described(self.condition, 0), "coupling": described(self.coupling, 0)}
+
+    def _read_state(self, state: Any) -> list[Callable[[], object]]:
+        """Look at a saved run whole; what is returned, one after the other, goes on from it."""
+        require_format(WHAT, state, ("settings", "models", "nets", "weights", "report", "position", "rng", "signals"))
         if state["weights"] != (None if self.weights is None else self.weights.to_dict()):
-            raise ValueError("The saved run shares other weights; build the same nets and the same map, then load.")
-        for net, model, rest in zip(self.nets, state["models"], state["nets"], strict=True):
-            net.model.load_state_dict(model)
-            net.load_state_dict(rest)
-        self.report = DualReport.from_dict(state["report"])
-        self.epoch, self.batch, self.seed = state["position"]
-        set_rng_state(state["rng"])
+            raise ValueError(f"{WHAT} shares other weights; build the same nets and the same map, then load.")
+        require_settings(WHAT, state["settings"], self._settings())
+        for name in ("models", "nets"):
+            if not isinstance(state[name], (list, tuple)) or len(state[name]) != len(self.nets):
+                raise ValueError(f"{WHAT}: {name} are not of {len(self.nets)} nets; build as many first. {UNCHANGED}")
+        commits: list[Callable[[], object]] = []
+        for k, (net, model, rest) in enumerate(zip(self.nets, state["models"], state["nets"], strict=True)):
+            require_model(f"{WHAT}: {('base', 'motivated net')[k]}", net.model, model)
+            commits += [partial(net.model.load_state_dict, model), partial(net.load_state_dict, rest)]
+            if hasattr(net, "read_state"):
+                commits[-1] = net.read_state(rest)  # type: ignore[attr-defined]
+        report, position = report_of(state["report"]), position_of(state["position"])
+        require_rng(state["rng"])
+        if (state["signals"] is None) is hasattr(self.signals, "state_dict"):
+            raise ValueError(
+                f"{WHAT} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise."
+            )
+
+        def commit() -> None:
+            self.report, (self.epoch, self.batch, self.seed) = report, position
+            set_rng_state(state["rng"])
+
         if state["signals"] is not None:
-            self.signals.load_state_dict(state["signals"])  # type: ignore[attr-defined]
+            commits.append(partial(self.signals.load_state_dict, state["signals"]))  # type: ignore[attr-defined]
+        return [*commits, commit]
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint in one move: a crash leaves the old file or the new one, whole."""
