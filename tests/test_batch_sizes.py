@@ -82,21 +82,21 @@ def test_a_reset_lets_go_of_the_batch_before_anything_is_observed(scope):
 
 def test_the_average_that_a_batch_shares_is_the_same_whatever_the_batch():
     """Against the recursion by hand: b <- b + (1 - exp(-1/tau)) (mean r - b)."""
-    learner, b = built(baseline_scope="batch", da_scale=1.0, **AVERAGES), 0.0
+    learner, b = built(baseline_scope="batch", da_response="linear", **AVERAGES), 0.0
     for batch, reward in ((4, 1.0), (3, 0.5), (3, 2.0), (1, -1.0), (4, 0.25)):
         learner.reset()
         watch(learner, batch)
         before = [c.weight.detach().clone() for c in learner.connections.values()]
         learner.step(reward=torch.full((batch,), reward))
         for c, weight in zip(learner.connections.values(), before, strict=True):
-            change = 0.1 * math.tanh(reward - b) * c.eligibility.mean(0)
+            change = 0.1 * (reward - b) * c.eligibility.mean(0)
             torch.testing.assert_close(c.weight.detach() - weight, change, rtol=1e-4, atol=1e-6)
         b += SHARE * (reward - b)
         assert learner.third_factor.state.baseline.tolist() == pytest.approx([b], rel=1e-5)
 
 
 def test_averages_of_samples_go_on_from_their_mean_in_another_batch():
-    learner = built(**AVERAGES)
+    learner = built(da_response="linear", **AVERAGES)
     watch(learner, 3)
     learner.step(reward=torch.tensor([1.0, 2.0, 6.0]))
     learner.reset()

@@ -106,26 +106,26 @@ def reopened(state):
     return torch.load(file, weights_only=True)
 
 
+@pytest.mark.filterwarnings("ignore::snn_plasticity.PlasticityWarning")  # some steps of a story change nothing
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("path", ("auto", "plain"))
 @pytest.mark.parametrize("frequency", (1, 3))
 def test_saved_at_every_step_of_a_story_it_goes_on_bit_for_bit(kind, path, frequency):
-    for seed in range(2):
-        events = story(seed + 17 * frequency)
-        whole, model = built(kind, path, frequency)
-        states = []
-        for event in events:
-            states.append(reopened((whole.state_dict(), model.state_dict())))
-            tell(whole, event)
-        end = everything(whole)
-        for stop, (state, weights) in enumerate(states):
-            other, layers = built(kind, path, frequency)
-            tell(other, ("steps", 2, 5, 2))  # what it has lived through before is forgotten
-            other.load_state_dict(state)
-            layers.load_state_dict(weights)
-            for event in events[stop:]:
-                tell(other, event)
-            assert_same(end, everything(other))
+    events = story(list(KINDS).index(kind) + 17 * frequency + (path == "plain"))
+    whole, model = built(kind, path, frequency)
+    states = []
+    for event in events:
+        states.append(reopened((whole.state_dict(), model.state_dict())))
+        tell(whole, event)
+    end = everything(whole)
+    for stop, (state, weights) in enumerate(states):
+        other, layers = built(kind, path, frequency)
+        tell(other, ("steps", 2, 5, 2))  # what it has lived through before is forgotten
+        other.load_state_dict(state)
+        layers.load_state_dict(weights)
+        for event in events[stop:]:
+            tell(other, event)
+        assert_same(end, everything(other))
 
 
 # --- what does not fit
