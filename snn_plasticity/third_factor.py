@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .checks import Signal, as_modulator, as_signal
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
+from .neuromodulation.signals import signal_layout
 from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
 from .untracked import untracked
 
@@ -75,7 +76,7 @@ class ThirdFactor:
             return Heard({}, as_modulator(modulator), self.kept)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
-        size = batch_size
+        size = signal_layout(signals)[0] if batch_size is None and self.kept.loose else batch_size
         if batch_size is not None:
             size = 1 if as_one and batch_size and self._tells_all_alike(signals) else batch_size
             signals = {n: as_signal(value, size, name=n, device=device) for n, value in signals.items()}
