@@ -166,7 +166,7 @@ class PlasticityLearner:
         if scope != "eligibility":
             size = None if mask is None else _common_batch(connections)
             baseline = scope == "episode"
-            kept = self.third_factor.after_reset(mask, size, keep_baseline=baseline, as_one=self._as_one)
+            kept = self.third_factor.after_reset(mask, size, keep_baseline=baseline)
         if scope != "neuromodulators":
             with _AllOrNothing(connections, safe=False):
                 for connection in connections:

@@ -76,28 +76,25 @@ class ThirdFactor:
             return Heard({}, as_modulator(modulator), self.kept)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
-        size = signal_layout(signals)[0] if batch_size is None and self.kept.loose else batch_size
+        size = self._told_size(signals) if batch_size is None else batch_size
         if batch_size is not None:
             size = 1 if as_one and batch_size and self._tells_all_alike(signals) else batch_size
             signals = {n: as_signal(value, size, name=n, device=device) for n, value in signals.items()}
         with untracked(torch.empty(0, device=device)):
             if size == 0:
                 return self._heard_by_nobody(signals)
-            modulators, factor, state = self.gate.step(signals, self._for_batch(size, as_one=as_one))
+            modulators, factor, state = self.gate.step(signals, self._for_batch(size))
         if as_one and size == 1 and batch_size is not None:
             factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
         return Heard(modulators, factor, Kept(state, loose=False))
 
-    def after_reset(
-        self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool, as_one: bool = False
-    ) -> Kept:
+    def after_reset(self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool) -> Kept:
         """What is left when the levels are forgotten, and what was learnt about reward, or not; nothing is stored yet.
 
         Args:
             mask: boolean (B,), the samples that forget; None: all do, and a batch of any size may come next.
             batch_size: of what has been observed; None: nothing yet.
             keep_baseline: whether the averages of reward stay.
-            as_one: as in `hear`.
 
         Raises:
             ValueError: a mask that does not fit.
@@ -111,7 +108,7 @@ class ThirdFactor:
         if not len(mask):
             return self.kept
         if self.kept.loose or batch_size is not None:
-            state = self._for_batch(len(mask), as_one=as_one)
+            state = self._for_batch(len(mask))
             assert state is not None
         return self.kept._replace(state=reset_samples(state, mask, keep_baseline=keep_baseline))
 
@@ -148,20 +145,33 @@ class ThirdFactor:
 
         return commit
 
-    def _for_batch(self, batch_size: int | None, *, as_one: bool) -> NeuromodState | None:
-        """The state for a batch of another size: levels start anew, and so do no averages.
+    def _for_batch(self, batch_size: int | None) -> NeuromodState | None:
+        """The state for a batch of another size: levels start anew, and no averages do.
 
-        What a batch shares stays as it is; what each of its samples has averaged goes on from the mean over them. Where
-        one sample stands for all, all are as it is.
+        What a batch shares stays as it is; what each of its samples has averaged goes on from the mean over them. One
+        sample stands for all.
         """
         state = self.state
         if state is None or batch_size is None or len(state.levels) == batch_size:
             return state
         fresh = self.gate.init(batch_size, state.levels.device, state.levels.dtype)
         carried = for_batch(state, fresh)
-        if as_one and len(state.levels) == 1:
+        if len(state.levels) == 1:
             return carried._replace(levels=state.levels.expand_as(fresh.levels).clone())
         return carried
+
+    def _told_size(self, signals: Mapping[str, Signal]) -> int | None:
+        """For how many samples signals are before anything is observed; one stands for all that may come."""
+        if not (self.kept.loose or self.state is None or len(self.state.levels) == 1):
+            return None
+        size = signal_layout(signals)[0]
+        return 1 if size is None and self.kept.loose and not self._learnt_alone else size
+
+    @property
+    def _learnt_alone(self) -> bool:
+        """Whether samples have learnt something of their own about reward."""
+        state = self.state
+        return state is not None and state.baseline.dim() > 1 and any(leaf.numel() for leaf in state[1:])
 
     def _tells_all_alike(self, signals: Mapping[str, Signal]) -> bool:
         """Whether every sample hears the same, and none remembers anything of its own."""
@@ -169,8 +179,7 @@ class ThirdFactor:
             return False
         if self.state is None or len(self.state.levels) == 1:
             return True
-        learnt = self.state.baseline.dim() > 1 and any(leaf.numel() for leaf in self.state[1:])
-        return not learnt and not any(modulator.tau for modulator in self.gate.modulators)
+        return not self._learnt_alone and not any(modulator.tau for modulator in self.gate.modulators)
 
     def _heard_by_nobody(self, signals: Mapping[str, Signal]) -> Heard:
         """An empty batch: the names of what is told are looked at, and nothing is remembered."""

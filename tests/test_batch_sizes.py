@@ -82,13 +82,18 @@ def test_a_reset_lets_go_of_the_batch_before_anything_is_observed(scope):
 
 @pytest.mark.filterwarnings("ignore::snn_plasticity.PlasticityWarning")  # there is nothing to learn from yet
 def test_a_reward_before_anything_is_observed_may_be_for_any_batch():
-    learner = built(da_tau=5.0, **AVERAGES)
+    learner = built(da_tau=5.0)
     for batch in (1, 3, 2):
         learner.reset()
         learner.step(reward=torch.arange(1.0, batch + 1.0))
         assert len(learner.third_factor.state.levels) == batch
     with pytest.raises(ValueError, match="3"):
         learner.step(reward=torch.ones(3))
+    learner.reset()
+    learner.step(reward=1.0)  # told to all, however many there will be
+    watch(learner, 3)
+    learner.step(reward=torch.zeros(3))
+    assert learner.third_factor.state.levels[:, 0].tolist() == pytest.approx([math.exp(-1 / 5) * math.tanh(1)] * 3)
 
 
 def test_the_average_that_a_batch_shares_is_the_same_whatever_the_batch():

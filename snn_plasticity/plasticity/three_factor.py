@@ -65,8 +65,8 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     """
     require_choice("reduction", reduction, REDUCTIONS)
     require_real("e", e)
-    if e.dim() < 2 or not len(e) or not e.is_floating_point():
-        raise ValueError(f"e is {shown(e)}; expected floating point (B, N_post, ...), with a sample at least.")
+    if e.dim() < 2 or not e.is_floating_point():
+        raise ValueError(f"e is {shown(e)}; expected floating point (B, N_post, ...).")
     mod = modulator_like(mod, e, tuple(e.shape))
     if mod.dim() == 0:
         total = mod * (e[0] if len(e) == 1 else e.sum(0))
