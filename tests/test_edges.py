@@ -7,6 +7,7 @@ import torch
 from conftest import KERNELS, TRACES, settings, trains
 
 from snn_plasticity import Convention, EligibilityTraceModule
+from snn_plasticity.plasticity.edges import Edges
 
 N_PRE, N_POST, T, B = 12, 9, 40, 3
 MASK = torch.rand(N_POST, N_PRE, generator=torch.Generator().manual_seed(3)) < 0.3
@@ -20,11 +21,17 @@ def both(config, **options):
     )
 
 
-@pytest.mark.parametrize(("path", "scratch"), (("plain", 0), ("auto", 0), ("auto", 1 << 24)))
+WAYS = {"all edges": (0, 1 << 30), "events": (0, 0), "full matrix": (1 << 24, 1 << 30)}  # SCRATCH, and cost of an event
+
+
+@pytest.mark.parametrize(("path", "way"), (("plain", "all edges"), *(("auto", way) for way in WAYS)))
 @pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, scratch, monkeypatch):
-    monkeypatch.setattr("snn_plasticity.plasticity.edges.SCRATCH", scratch)
+def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, way, monkeypatch):
+    for name, value in zip(
+        ("SCRATCH", "PER_ENTRY", "PER_EDGE"), (WAYS[way][0], WAYS[way][1], WAYS[way][1]), strict=True
+    ):
+        monkeypatch.setattr(f"snn_plasticity.plasticity.edges.{name}", value)
     for lag, clamp in ((0, None), (1, (-0.4, 0.5))):
         config = settings(kernel, trace, Convention(lag=lag), clamp_range=clamp)
         full, edges = both(config, path=path)
@@ -39,8 +46,10 @@ def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, scratch, 
             torch.testing.assert_close(edges.eligibility, full.eligibility[:, MASK], rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("cost", (0, 1 << 30))
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_modulator_at_every_step(kernel):
+def test_a_modulator_at_every_step(kernel, cost, monkeypatch):
+    monkeypatch.setattr("snn_plasticity.plasticity.edges.PER_ENTRY", cost)
     full, edges = both(settings(kernel))
     pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
     for shape in ((T,), (T, B), (T, B, N_POST)):
@@ -102,3 +111,21 @@ def test_a_hundred_thousand_synapses_equal_the_plain_path():
         module.observe_window(spikes, spikes)
     assert plain.eligibility.shape == (1, 100_000)
     torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ("pre", "post"))
+def test_few_events_are_followed_whichever_side_they_are_on(side, monkeypatch):
+    """Nearest pairs too, and above and below the size from which no full matrix is written down."""
+    busy, rare = trains(T, B, 12, seed=1), trains(T, B, 12, seed=2, rate=0.02)
+    pre, post = (rare, busy) if side == "pre" else (busy, rare)
+    mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(3)) < 0.3
+    followed, original = [], Edges._spread
+    monkeypatch.setattr(Edges, "_spread", lambda self, *a: (followed.append(a[-1]), original(self, *a)))
+    monkeypatch.setattr("snn_plasticity.plasticity.edges.PER_ENTRY", 1)
+    for scratch in (0, 1 << 24):
+        monkeypatch.setattr("snn_plasticity.plasticity.edges.SCRATCH", scratch)
+        config = settings("stdp_pair", convention=Convention(pairing="nearest"))
+        full, edges = (EligibilityTraceModule(12, 12, config, connectivity=c) for c in (None, mask))
+        e = [module.update_window(pre, post) for module in (full, edges)]
+        torch.testing.assert_close(e[1], e[0][:, mask], rtol=1e-10, atol=1e-11)
+    assert side in followed

@@ -285,3 +285,36 @@ def test_a_learner_of_its_own_kernel_that_flips_sign_every_step():
         for _ in range(4):
             module.observe(torch.ones(1, 1), torch.ones(1, 1))
         assert abs(float(module.eligibility)) < 1e-6
+
+
+class Rash:
+    """x ← 0.8 x + 2 pre, f = post ⊗ x, with all that it is given changed in place."""
+
+    zeros = torch.zeros(B, N_PRE, dtype=torch.float64)
+
+    def init(self, pre, post):
+        return self.zeros if len(pre) == B else self.zeros.new_zeros(len(pre), N_PRE)
+
+    def step(self, pre, post, state, dt=1.0):
+        state.mul_(0.8).add_(pre.mul_(2.0))
+        return Coincidence((Pair(post, state),)), state
+
+
+@pytest.mark.parametrize("clamp", (None, (-1.0, 2.0)))
+@pytest.mark.parametrize("path", ("plain", "fold", "auto"))
+def test_a_kernel_may_change_what_it_is_given_in_place(path, clamp, limits):
+    """Rates, so that what waits is not even copied to become numbers; asked twice without an eligibility."""
+    x, fs = np.zeros((B, N_PRE)), []
+    pre, post = 0.5 * PRE, 0.5 * POST
+    for now_pre, now_post in zip(pre.numpy(), post.numpy(), strict=True):
+        x = 0.8 * x + 2.0 * now_pre
+        fs.append(outer(now_post, x))
+    right = stepped(fs, "accumulating", clamp)
+    module = EligibilityTraceModule(N_PRE, N_POST, settings(Rash(), clamp_range=clamp), path=path)
+    for t, (now_pre, now_post) in enumerate(zip(pre, post, strict=True)):
+        module.observe(now_pre, now_post)
+        if t in (3, 9):
+            module.ask(1.0)
+            np.testing.assert_allclose(module.collect().numpy(), right[t].mean(0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(module.eligibility.numpy(), right[-1], rtol=1e-12, atol=1e-12)
+    assert torch.equal(pre, 0.5 * PRE) and not Rash.zeros.any()

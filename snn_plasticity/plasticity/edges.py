@@ -2,8 +2,9 @@
 
     f_e = post[target_e] · pre[source_e]
 
-A window of a small network is folded as a full matrix and read at the edges; that of a large one event by event: every
-spike reaches the edges of its neuron and no other, so that work is in proportion to spikes × edges per neuron.
+A window is folded event by event where few neurons are active: every spike reaches the edges of its neuron and no
+other, so that work is in proportion to spikes × edges per neuron. Busy windows of a small network are folded as a full
+matrix that is read at the edges.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .bits import numbers_of
 from .dense import Dense
 from .geometry import SmallProducts, scaled_
 from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
+PER_ENTRY, PER_EDGE = 64, 10  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
 
 
 class Edges(SmallProducts):
@@ -98,20 +101,37 @@ class Edges(SmallProducts):
         return e.new_zeros(len(e), self.n_post).scatter_reduce(1, target, e.abs(), "amax")
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
-        """In place: out ← beta·out + Σ_t post ⊗ pre.
+        """In place: out ← beta·out + Σ_t post ⊗ pre: by the cheapest of three ways.
 
-        Where the full matrix is small enough to be written down it is, and read at the edges; else event by event where
-        one side is mostly zeros.
+        Event by event, where few neurons of one side are active; as a full matrix, read at the edges, where that is
+        small enough to be written down; else all edges at every step.
         """
         scaled_(out, beta)
-        if self.n_pre * self.n_post <= SCRATCH and len(product.post) > 1:
+        side = self._events(out, product) if out.is_cpu else None
+        if side is not None:
+            self._spread(out, *(numbers_of(spikes, out.dtype) for spikes in (product.post, product.pre)), side)
+        elif self._small(product):
             self._read_off(out, product)
-        elif product.sparse is None or out.device.type != "cpu":
+        else:
             for post, pre in zip(product.post, product.pre, strict=True):
                 now = self.product(post, pre)
                 out.add_(now.sum(0) if out.dim() == 1 else now)
-        else:
-            self._spread(out, product.post, product.pre, product.sparse)
+
+    def _small(self, product: Product) -> bool:
+        """Whether the full matrix may be written down, and is worth it."""
+        return self.n_pre * self.n_post <= SCRATCH and len(product.post) > 1
+
+    def _events(self, out: Tensor, product: Product) -> str | None:
+        """The side whose events are followed along their edges; None where another way costs less."""
+        edges = self.shape[0]
+        active = {side: int(torch.count_nonzero(getattr(product, side))) for side in ("post", "pre")}
+        reached = {"post": active["post"] * edges / self.n_post, "pre": active["pre"] * edges / self.n_pre}
+        side = product.sparse or min(reached, key=lambda side: reached[side])
+        if self._small(product):
+            matrices = 1 if out.dim() == 1 else len(out)
+            return side if PER_ENTRY * reached[side] < self.n_pre * self.n_post * matrices else None
+        steps = product.post.shape[0] * product.post.shape[1]
+        return side if PER_EDGE * reached[side] < steps * edges else None
 
     def _read_off(self, out: Tensor, product: Product) -> None:
         """The full matrix, sample by sample or summed, at the edges."""

@@ -10,10 +10,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 Like = tuple[Tensor, Tensor]  # one step's pre and post, for their shapes
 PLAIN = (Tensor, bool, int, float, str, type(None))
+
+
+def careful_step(kernel: Any, pre: Tensor, post: Tensor, state: Any, dt: float) -> tuple[Any, Any]:
+    """A step of a kernel. One of another's making gets copies, since it may change in place what it is given.
+
+    Returns:
+        What `kernel.step` does.
+    """
+    if not type(kernel).__module__.startswith(f"{__package__}."):
+        pre, post, state = tree_map_only(Tensor, Tensor.clone, (pre, post, state))
+    return kernel.step(pre, post, state, dt)
 
 
 def batch_axes(kernel: Any, like: Like) -> list[int | None]:

@@ -16,6 +16,7 @@ from .. import filters, traces
 from ..bits import numbers_of
 from ..dense import Dense
 from ..edges import Edges
+from ..kernel_state import careful_step
 from .certificate import failing_rows
 from .clamped import through_
 from .folding import fold_
@@ -124,7 +125,7 @@ def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Re
         past.kernel = rule.kernel.init(*past.like)
     for steps, (now_pre, now_post) in enumerate(zip(pre, post, strict=True), start=1):
         now_pre, now_post = numbers_of(now_pre, e.dtype), numbers_of(now_post, e.dtype)
-        coincidence, past.kernel = rule.kernel.step(now_pre, now_post, past.kernel, dt)
+        coincidence, past.kernel = careful_step(rule.kernel, now_pre, now_post, past.kernel, dt)
         traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
         if restarts:
             e = _restarted(past, restarts, steps, len(pre))

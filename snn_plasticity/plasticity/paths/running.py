@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...untracked import untracked
 from ..bits import numbers_of
-from ..kernel_state import require_shape
+from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
 from ..three_factor import modulate
 from .advance import advance
@@ -256,7 +256,7 @@ class RunningTraces:
         if state is None:
             (first,) = self.recorded.windows(1, 1)
             pre, post = (numbers_of(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
-            state = kernel.step(pre, post, kernel.init(*self.like), first.dt)[1]
+            state = careful_step(kernel, pre, post, kernel.init(*self.like), first.dt)[1]
         require_shape(kernel, self.like, state)
 
     def _worked_out(self, asked: list[Ask], *, fold: bool = False) -> Tensor:

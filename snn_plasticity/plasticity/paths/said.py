@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from .. import filters
 from ..bits import countable
-from ..kernel_state import along, batch_axes, forgotten
+from ..kernel_state import along, batch_axes, careful_step, forgotten
 from ..kernels import Coincidence, Kernel, Pair
 from ..scratch import Scratch
 from ..sparse import Trains
@@ -128,7 +128,7 @@ def _step_by_step(
     state = kernel.init(pre[0], post[0]) if state is None else state
     said: list[Coincidence] = []
     for now_pre, now_post in zip(pre, post, strict=True):
-        coincidence, state = kernel.step(now_pre, now_post, state, dt)
+        coincidence, state = careful_step(kernel, now_pre, now_post, state, dt)
         said.append(coincidence)
         for mask in (mask for at, mask in restarts if at == len(said)):
             like = pre[0], post[0]
