@@ -299,6 +299,15 @@ def test_a_path_that_would_not_be_exact_is_refused_with_the_reason(path, trace, 
         EligibilityTraceModule(4, 3, settings("rate", trace), path=path)
 
 
+def test_the_shared_path_hears_a_number_that_was_expanded():
+    module = EligibilityTraceModule(4, 3, settings("rate"), path="shared")
+    module.observe_window(torch.ones(20, 2, 4), torch.ones(20, 2, 3))
+    assert torch.equal(module.change(torch.tensor(0.5).expand(2)), module.change(0.5))
+    alone = EligibilityTraceModule(4, 3, settings("rate"), path="shared")
+    alone.observe_window(torch.ones(20, 1, 4), torch.ones(20, 1, 3))
+    assert torch.equal(alone.change(torch.tensor([0.5])), alone.change(0.5))
+
+
 def test_the_shared_path_refuses_what_needs_single_samples():
     module = EligibilityTraceModule(4, 3, settings("rate"), path="shared")
     module.observe_window(torch.ones(20, 2, 4), torch.ones(20, 2, 3))

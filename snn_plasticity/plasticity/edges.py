@@ -109,7 +109,8 @@ class Edges(SmallProducts):
         scaled_(out, beta)
         side = self._events(out, product) if out.is_cpu else None
         if side is not None:
-            self._spread(out, *(numbers_of(spikes, out.dtype) for spikes in (product.post, product.pre)), side)
+            post, pre = (numbers_of(spikes, out.dtype) for spikes in (product.post, product.pre))
+            self._spread(out, post, pre, side)
         elif self._small(product):
             self._read_off(out, product)
         else:

@@ -306,9 +306,8 @@ class EligibilityTraceModule(nn.Module):
             batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
-        one = self.path == "shared" and isinstance(mod, Tensor) and mod.shape == (batch,) and batch > 0
-        if one and (mod.stride(0) == 0 or batch == 1):  # an expanded number is one number
-            mod = mod[0]
+        if self.path == "shared" and isinstance(mod, Tensor) and batch and mod.shape == (batch,):
+            mod = mod[0] if batch == 1 or mod.stride(0) == 0 else mod  # an expanded number is one number
         mod = modulator_like(mod, like, (batch, self.rule.geometry.n_post))
         if mod.dim() and self.path == "shared" and not batch:
             return mod.new_zeros(())
