@@ -189,12 +189,13 @@ class TestCopies:  # traps 16 and 17
 
     def test_a_snntorch_copy_after_a_forward_with_gradients_fails_by_itself(self):
         model = one_layer()
-        attach(model, CONFIG)
+        learner = attach(model, CONFIG)
         run(model)
         with pytest.raises(RuntimeError, match="deepcopy protocol"):
             copy.deepcopy(model)
         snntorch.Leaky.detach_hidden()
         copy.deepcopy(model)
+        learner.remove()
 
     def test_pickling_a_hooked_module(self):
         layer = nn.Linear(N_IN, N_OUT)

@@ -95,7 +95,7 @@ class TestHeightAndSign:  # trap 13
         close(moved["input_weights"], expected(X, torch.stack(post)))
 
     def test_an_unknown_reading(self):
-        with pytest.raises(ValueError, match="pre = 'spikes'; expected 'raw', 'binary', or a function"):
+        with pytest.raises(ValueError, match="pre = 'spikes'; expected one of 'raw', 'binary' or a function"):
             attach(one_layer(), CONFIG, pre="spikes")
 
 
@@ -156,7 +156,7 @@ class TestUnitsOfTime:  # trap 30
         assert [c.config.eligibility.dt for c in learner.connections.values()] == [0.001, 0.002]
 
     def test_a_word_that_is_no_step(self):
-        with pytest.raises(ValueError, match="dt = 'cell'; expected None, 'auto' or a step length"):
+        with pytest.raises(ValueError, match="dt = 'cell'; expected one of 'auto' or a step length"):
             attach(one_layer(), CONFIG, dt="cell")
 
     def test_seconds_read_as_steps_are_noticed(self):

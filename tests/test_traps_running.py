@@ -268,8 +268,8 @@ class TestMemory:  # trap 28
         del current, spikes, mem
         gc.collect()
         assert [graph() for graph in graphs] == [None] * STEPS
-        for calls in learner.watchers[0].pairing._calls.values():
-            assert all(call.node is None and not call.pre.requires_grad for call in calls)
+        images = learner.watchers[0].wiring.ledger.images.values()
+        assert not any(call.pre.requires_grad for image in images for o in image.origins for call in o.calls)
 
     def test_traces_and_learner_state_have_no_graph(self):
         model = Stepper("RLeaky")

@@ -11,7 +11,7 @@ from ..config import PlasticityConfig
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
 from .arguments import require_choices, require_model, require_settings
-from .call import PairingError as PairingError
+from .provenance import PairingError as PairingError
 
 
 def attach(

@@ -11,11 +11,11 @@ from ..config import PlasticityConfig
 from ..connection import Connection
 from .connect import Builder
 from .discover import discover
-from .pairing import Pairing
 from .plan import Pairs, Plan, plan, readouts, refuse_twice
 from .presynaptic import Presynaptic
 from .survey import Survey, survey, unwrap
 from .watcher import LONELY, Watcher
+from .wiring import Wiring
 
 
 def assemble(
@@ -35,21 +35,24 @@ def assemble(
     chosen = plan(found, config, layers, pairs)
     refuse_twice(unwrap(model), found, chosen.plastic)
     reading, build = Presynaptic(pre), Builder(found, config, layers, dt=dt, strict=strict, path=path)
-    wiring = dict(chosen.given)
-    if sample is not None:
-        wiring = {**discover(unwrap(model), found, sample), **wiring}
-    notes = readouts(found, chosen.named, wiring)
-    edges = _edges(found, chosen, wiring, build)
-    for (synapse, neuron), connection in edges.items():
-        known = neuron is not None
-        connection.note = "" if known else notes.get(synapse, LONELY)
-    build.warn_of_low_precision(list(edges.values()))
     homes: dict[str, list[str]] = {}
     for synapse in found.synapses.values():
         if synapse.home is not None:
             homes.setdefault(synapse.home, []).append(synapse.name)
-    pairing = Pairing(homes, wiring, sequences=any(n.kind.time_major for n in found.neurons.values()))
-    watcher = Watcher(unwrap(model), found, pairing, build, edges, named=chosen.named, pre=reading)
+
+    def wired() -> Wiring:
+        return Wiring(homes, chosen.given, chosen.plastic, len(found.neurons))
+
+    feeds = dict(chosen.given)
+    if sample is not None:
+        feeds = {**discover(unwrap(model), found, wired(), sample), **feeds}
+    notes = readouts(found, chosen.named, feeds)
+    edges = _edges(found, chosen, feeds, build)
+    for (synapse, neuron), connection in edges.items():
+        known = neuron is not None
+        connection.note = "" if known else notes.get(synapse, LONELY)
+    build.warn_of_low_precision(list(edges.values()))
+    watcher = Watcher(unwrap(model), found, wired(), build, edges, named=chosen.named, pre=reading)
     return watcher, list(edges.values())
 
 

@@ -1,89 +1,91 @@
-"""Who feeds whom, from one dry run with a sample input.
-
-Each synapse's output is replaced by a leaf of the autograd graph, and what leaves a neuron is cut off from it. The
-graph of a neuron's input then ends in exactly the synapses that reach it without crossing another neuron: through
-BatchNorm, pooling, Dropout, Flatten and sums. Nothing of the run remains in the model.
-"""
+"""Who feeds whom, from one dry run with a sample input: the same looks as in any forward, but nothing is observed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from .graph import leaves
-from .hooks import hooks_of
+from .between import hooked
+from .hooks import PassHook, as_activity, hooks_of
+from .neuron import Neuron
 from .snapshot import restored
 from .survey import Survey
+from .wiring import Wiring
 
 
-def discover(model: nn.Module, found: Survey, sample: Any) -> dict[str, tuple[str, ...]]:
+def discover(model: nn.Module, found: Survey, wiring: Wiring, sample: Any) -> dict[str, tuple[str, ...]]:
     """{synapse: neurons} for every synaptic layer outside of neurons; an empty tuple feeds none.
 
     Args:
         model: the model, without wrappers.
         found: its parts.
+        wiring: follows what is computed.
         sample: an input; a tuple is several arguments, a dict keyword arguments.
+
+    Raises:
+        PairingError: it is not known what a neuron reads, as in any forward pass.
     """
-    run = _Run(found)
+    run = _Run(found, wiring)
     owners = [owner for hook in hooks_of(model) if (owner := hook.owner()) is not None]
     for owner in owners:
         owner.muted = True
-    handles = run.hook()
+    handles = [handle for _, _, handle in hooked(run, found)]
+    for neuron in found.neurons.values():
+        rest: Any = PassHook(run, "on_rest", neuron.name, neuron.module)
+        handles.append(neuron.module.register_forward_pre_hook(rest, with_kwargs=True))
+    wiring.ledger.know(list(model.buffers()))
+    wiring.begin((sample,))
     try:
-        with restored(model), torch.inference_mode(False), torch.enable_grad():
+        with restored(model), torch.inference_mode(False), torch.no_grad():
             _call(model, sample)
     finally:
+        wiring.clear()
         for handle in handles:
             handle.remove()
         for owner in owners:
             owner.muted = False
-    return {name: tuple(dict.fromkeys(partners)) for name, partners in run.wiring.items()}
+    return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
 
 
 class _Run:
-    """Tags on the outputs of synapses, and the neurons at which they turned up."""
+    """Hears what `Watcher` hears, and keeps who fed whom."""
 
-    def __init__(self, found: Survey) -> None:
-        self.found, self.tags = found, dict[int, tuple[str, Tensor]]()
-        self.outer = [synapse for synapse in found.synapses.values() if synapse.home is None]
-        self.wiring: dict[str, list[str]] = {synapse.name: [] for synapse in self.outer}
+    listening = watching = True
 
-    def hook(self) -> list[Any]:
-        handles: list[Any] = []
-        for synapse in self.outer:
-            handles.append(synapse.module.register_forward_hook(self._tag(synapse.name)))
-        for neuron in self.found.neurons.values():
-            handles.append(neuron.module.register_forward_pre_hook(self._look(neuron.name), with_kwargs=True))
-            handles.append(neuron.module.register_forward_hook(_cut))
-        return handles
+    def __init__(self, found: Survey, wiring: Wiring) -> None:
+        self.found, self.wiring = found, wiring
+        self.edges: dict[Any, Any] = {}
+        self.muted = False
+        self.feeds: dict[str, list[str]] = {s.name: [] for s in found.synapses.values() if s.home is None}
 
-    def _tag(self, name: str) -> Any:
-        def tag(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            leaf = output.detach().requires_grad_()
-            self.tags[id(leaf)] = (name, leaf)
-            return leaf
+    def on_rest(self, given: Any) -> None:
+        self.wiring.rest()
 
-        return tag
+    def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        synapse = self.found.synapses[name]
+        learns = name in self.wiring.plastic and synapse.layer.training
+        given = synapse.input_of(args, kwargs)
+        self.wiring.called(synapse, given, as_activity(given) if learns else None, output)
 
-    def _look(self, name: str) -> Any:
-        neuron = self.found.neurons[name]
+    def on_between(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+            self.wiring.passed(args[0], output)
 
-        def look(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
-            current = neuron.input_of(args, kwargs)
-            current = current[0] if isinstance(current, tuple) else current
-            for leaf in (current, *leaves(current.grad_fn)):
-                if id(leaf) in self.tags:
-                    self.wiring[self.tags[id(leaf)][0]].append(name)
-
-        return look
-
-
-def _cut(module: nn.Module, args: Any, output: Any) -> Any:
-    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, output)
+    def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        neuron: Neuron = self.found.neurons[name]
+        firing = neuron.read(args, kwargs, output)
+        for synapse in self.wiring.feeders(firing):
+            self.feeds[synapse].append(name)
+        spikes = as_activity(firing.spikes)
+        for reading in self.wiring.fired(neuron, firing):
+            reading.sides(spikes, neuron.kind.time_major)
+            reached = reading.calls[0].synapse
+            if reached.home is None and name not in self.feeds[reached.name]:
+                self.feeds[reached.name].append(name)  # by the user's word
+        self.wiring.resume(output)
 
 
 def _call(model: nn.Module, sample: Any) -> None:

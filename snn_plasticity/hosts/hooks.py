@@ -33,6 +33,11 @@ class Owner(Protocol):
         """Whether calls count at the moment."""
         ...
 
+    @property
+    def watching(self) -> bool:
+        """Whether operations are seen at the moment."""
+        ...
+
 
 class Hook:
     """A forward hook that tells `owner.<method>(key, args, kwargs, output)`, outside of autograd and autocast.
@@ -65,7 +70,11 @@ class Hook:
         if is_functorch_wrapped_tensor(spikes):
             raise _transformed(self.key)
         with untracked(spikes):
-            getattr(owner, self.method)(self.key, args, kwargs, output)
+            if owner.watching:
+                with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
+                    getattr(owner, self.method)(self.key, args, kwargs, output)
+            else:
+                getattr(owner, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
         return Inert()
@@ -82,7 +91,7 @@ class PassHook(Hook):
         """Tell the owner that a pass begins or has ended."""
         owner = self.owner()
         if owner is not None and owner.listening and module is self.module():
-            getattr(owner, self.method)()
+            getattr(owner, self.method)((args, kwargs.values()))
 
 
 class Inert:

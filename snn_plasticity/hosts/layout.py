@@ -1,22 +1,16 @@
-"""Which samples of a synapse's output a tensor shows, when both share memory.
-
-Between a synapse and its neuron users select a time step, transpose batch and time, flatten and unflatten. All of
-these are views: their strides tell exactly which sample went where, and no order needs to be guessed.
-"""
+"""Where the elements of a tensor lie in its memory, and which memory that is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 
 class Layout(NamedTuple):
-    """Where the elements of a tensor are."""
+    """Shape, stride and offset of a tensor; a sparse one has a shape only."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -24,8 +18,12 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, tensor: Tensor) -> Layout:
-        """Of a tensor; a sparse one has a shape only."""
-        return cls(tensor.shape, *place_of(tensor))
+        """Of a tensor."""
+        return cls(tuple(tensor.shape), *place_of(tensor))
+
+    def shown(self, memory: Tensor) -> Tensor:
+        """What this layout shows of a memory (N,)."""
+        return memory.as_strided(self.shape, self.stride, self.offset)
 
 
 def place_of(tensor: Tensor) -> tuple[tuple[int, ...], int]:
@@ -35,89 +33,28 @@ def place_of(tensor: Tensor) -> tuple[tuple[int, ...], int]:
     return tensor.stride(), int(tensor.storage_offset())
 
 
-class Rows(NamedTuple):
-    """The leading shape of a view, and the sample of the original that each place shows (None: all, in order)."""
-
-    leading: tuple[int, ...]
-    order: Tensor | None
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a living tensor lies in. No other has this number while a weak reference remembers that memory."""
+    return storage_of(tensor)._cdata
 
 
-@lru_cache(maxsize=4096)
-def rows_shown(made: Layout, seen: Layout, items: int) -> Rows | None:
-    """The samples of `made` that `seen` shows; None where it does not show whole samples in their own order.
-
-    Args:
-        made: layout of a synapse's output, (..., *sample).
-        seen: layout of what the neuron got, in the same memory.
-        items: number of dimensions of one sample.
-
-    >>> rows_shown(Layout((5, 3, 2), (6, 2, 1), 0), Layout((3, 2), (2, 1), 24), 1)   # out[4], of five steps
-    Rows(leading=(3,), order=tensor([12, 13, 14]))
-    """
-    split = len(made.shape) - items
-    lead = _leading(made, seen, items)
-    if lead is None:
-        return None
-    starts = _starts(made.shape[:split], made.stride[:split], made.offset)
-    shown = _starts(seen.shape[:lead], seen.stride[:lead], seen.offset)
-    order, at = starts.sort()
-    found = torch.searchsorted(order, shown).clamp_max(len(order) - 1)
-    if not torch.equal(order[found], shown):
-        return None
-    rows = at[found]
-    whole = torch.equal(rows, torch.arange(len(starts)))
-    return Rows(seen.shape[:lead], None if whole else rows)
+def reference(tensor: Tensor) -> StorageWeakRef:
+    """A reference to the memory of a tensor that does not keep it alive."""
+    return StorageWeakRef(storage_of(tensor))
 
 
-def _leading(made: Layout, seen: Layout, items: int) -> int | None:
-    """How many dimensions of `seen` count samples."""
-    if _tail(made, items) == _tail(seen, items):
-        return len(seen.shape) - items
-    size = prod(made.shape[-items:])
-    if not _dense(*_tail(made, items)):
-        return None
-    for lead in range(len(seen.shape) - 1, -1, -1):
-        if prod(seen.shape[lead:]) == size:
-            return lead if _dense(seen.shape[lead:], seen.stride[lead:]) else None
-    return None
+def storage_of(tensor: Tensor) -> torch.UntypedStorage:
+    """The memory of a tensor, of the values where it is sparse."""
+    if tensor.layout is torch.strided:
+        return tensor.untyped_storage()
+    return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).untyped_storage()
 
 
-def _tail(layout: Layout, items: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return layout.shape[-items:], layout.stride[-items:]
+def elements_of(tensor: Tensor) -> int:
+    """How many elements of its kind the memory of a tensor holds."""
+    return storage_of(tensor).nbytes() // tensor.element_size()
 
 
-def _dense(shape: Sequence[int], stride: Sequence[int]) -> bool:
-    expected = 1
-    for n, step in zip(reversed(shape), reversed(stride), strict=True):
-        if n != 1 and step != expected:
-            return False
-        expected *= n
-    return True
-
-
-def _starts(shape: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
-    starts = torch.tensor([offset])
-    for n, step in zip(shape, stride, strict=True):
-        starts = (starts.unsqueeze(-1) + torch.arange(n) * step).flatten()
-    return starts
-
-
-def regroups(old: Iterable[int], new: Iterable[int]) -> bool:
-    """Whether flattening or unflattening neighbouring dimensions turns one shape into the other.
-
-    >>> regroups((8, 4, 5, 5), (8, 100)), regroups((8, 3, 5), (8, 5, 3))
-    (True, False)
-    """
-    left, right = [n for n in old if n != 1], [n for n in new if n != 1]
-    while left and right:
-        a, b, grown_a, grown_b = left.pop(0), right.pop(0), False, False
-        while a != b:
-            if a < b and left:
-                a, grown_a = a * left.pop(0), True
-            elif b < a and right:
-                b, grown_b = b * right.pop(0), True
-            else:
-                return False
-        if grown_a and grown_b:
-            return False
-    return not left and not right
+def version_of(tensor: Tensor) -> int:
+    """How often something was written into the memory of a tensor; inference tensors do not count."""
+    return -1 if tensor.is_inference() else tensor._version

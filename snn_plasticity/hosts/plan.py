@@ -34,18 +34,20 @@ def plan(found: Survey, config: PlasticityConfig, layers: Mapping[str, Plasticit
     """
     targets = config.three_factor.target_layers
     chosen = () if isinstance(targets, str) else targets
-    named = {*chosen, *layers, *pairs}
-    _require_known("target_layers, layers and pairs", named, found.names)
-    _refuse(found, named if chosen else {*named, *found.refused})
+    _require_known("target_layers, layers and pairs", {*chosen, *layers, *pairs}, found.known)
+    aside = {name for name, partners in pairs.items() if not partners}  # paired with nothing: set aside by the user
+    named = {*chosen, *layers, *pairs} - aside
+    _refuse(found, named if chosen else {*named, *found.refused} - aside)
     plastic = chosen or (*found.eligible, *(name for name in found.optional if name in named))
+    plastic = tuple(name for name in plastic if name not in aside)
     outside = sorted(set(layers) - set(plastic))
     if outside:
         raise ValueError(
             f"layers names {', '.join(outside)}, which target_layers leaves out: expected {', '.join(plastic)}."
         )
-    given = _given(found, pairs)
+    given = _given(found, {name: partners for name, partners in pairs.items() if partners})
     _require_something(found, plastic)
-    return Plan(tuple(plastic), named, given)
+    return Plan(plastic, named, given)
 
 
 def readouts(found: Survey, named: Collection[str], wiring: Mapping[str, Sequence[str]]) -> dict[str, str]:

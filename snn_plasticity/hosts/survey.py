@@ -36,6 +36,11 @@ class Survey(NamedTuple):
         return (*self.synapses, *self.own)
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """All names that a user may say, also of layers that cannot learn."""
+        return tuple(dict.fromkeys((*self.names, *self.excluded)))
+
+    @property
     def eligible(self) -> tuple[str, ...]:
         """Weights that learn when nobody chooses."""
         return tuple(n for n in self.names if n not in {*self.optional, *self.refused, *self.excluded})
@@ -97,9 +102,20 @@ def _visit(module: nn.Module, path: str, found: Survey, seen: set[nn.Module]) ->
         return
     if rank_of(module):
         _add_synapse(Synapse(path, module), found)
+        _refuse_neurons_inside(module, path, found)
         return
     for name, inner in module.named_children():
         _visit(unwrap(inner), join(path, name), found, seen)
+
+
+def _refuse_neurons_inside(layer: nn.Module, path: str, found: Survey) -> None:
+    """A layer that holds its neuron gives spikes: what the neuron was given is never seen."""
+    neurons = [join(path, name) for name, inner in layer.named_modules() if inner is not layer and kind_of(inner)]
+    if neurons:
+        found.excluded[path] = (
+            f"it is a {type(layer).__name__} that holds the neuron {neurons[0]} inside, so that its output is spikes "
+            "and what the neuron was given is not seen; make the layer and the neuron two modules side by side"
+        )
 
 
 def _add_synapse(synapse: Synapse, found: Survey) -> None:
@@ -121,8 +137,20 @@ def _add_neuron(module: nn.Module, name: str, kind: NeuronKind, found: Survey) -
         layer = getattr(neuron.proper, child, None)
         if layer is not None and rank_of(layer):
             _add_synapse(Synapse(join(name, child), layer, home=name), found)
+        elif isinstance(layer, nn.Module):
+            _exclude_inside(layer, join(name, child), found)
     for weight in kind.weights:
         own = OwnSynapse(join(name, weight.attribute), neuron, weight)
         found.own[own.name] = own
         if lost := refusal_of(own.layer, own.attribute):
             found.refused[own.name] = lost
+
+
+def _exclude_inside(recurrent: nn.Module, path: str, found: Survey) -> None:
+    """Layers in a recurrence that is no single layer: which spikes and which currents they stand for is not known."""
+    for name, inner in recurrent.named_modules():
+        if rank_of(inner):
+            found.excluded[join(path, name)] = (
+                f"it is a part of {path}, a {type(recurrent).__name__} inside of a neuron: expected a Linear or a "
+                "convolution there. Put the recurrence outside of the neuron, as layers of the model, and they learn"
+            )

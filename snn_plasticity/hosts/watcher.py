@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -12,15 +14,18 @@ from torch.utils.hooks import RemovableHandle
 
 from ..connection import Connection
 from ..learner import PlasticityLearner
-from .call import Call
+from ..silence import Silence
+from .between import hooked
 from .dropped import farewell, withdraw
-from .hooks import Hook, PassHook, as_activity, is_plain
+from .hooks import PassHook, as_activity, is_plain
 from .neuron import Firing, Neuron
-from .pairing import Pairing, PairingError
 from .presence import Presence
 from .presynaptic import Presynaptic
+from .provenance import PairingError
+from .reading import Reading
 from .survey import Survey
 from .synapse import OwnSynapse
+from .wiring import Wiring
 
 LONELY = "no neuron found so far"
 
@@ -30,7 +35,7 @@ class Watcher:
 
     Args:
         model, found: the model without wrappers, and its parts.
-        pairing: who feeds whom.
+        wiring: who feeds whom.
         build: makes the connection from a synapse to a neuron; the first of a synapse bears its name.
         connections: those that exist from the start, by (synapse, neuron) or (synapse, None).
         named: synapses that the user named, for which feeding no neuron is an error.
@@ -41,14 +46,14 @@ class Watcher:
         self,
         model: nn.Module,
         found: Survey,
-        pairing: Pairing,
+        wiring: Wiring,
         build: Callable[[str, str | None], Connection],
         connections: Mapping[tuple[str, str | None], Connection],
         *,
         named: Iterable[str],
         pre: Presynaptic,
     ) -> None:
-        self.model, self.found, self.pairing, self.pre = model, found, pairing, pre
+        self.model, self.found, self.wiring, self.pre = model, found, wiring, pre
         self.edges, self.plastic = dict(connections), {synapse for synapse, _ in connections}
         self.own: dict[str, list[OwnSynapse]] = {}
         for synapse in found.own.values():
@@ -58,7 +63,9 @@ class Watcher:
         self._learner: Callable[[], PlasticityLearner | None] = lambda: None
         self._handles: list[RemovableHandle] = []
         self._places: dict[str, torch.device] = {}
+        self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
         self._presence = Presence(model)
+        self._rests: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
 
     @property
     def listening(self) -> bool:
@@ -66,23 +73,31 @@ class Watcher:
         learner = self._learner()
         return learner is not None and learner.enabled and not self.muted
 
+    @property
+    def watching(self) -> bool:
+        """Whether operations are seen at the moment."""
+        return self.wiring.watching
+
     def bind(self, learner: PlasticityLearner) -> None:
         """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
         self._learner = weakref.ref(learner)
         withdraw(self.model)
-        parts = [(synapse, "on_synapse") for synapse in self.found.synapses.values()]
-        neurons = [(neuron, "on_neuron") for neuron in self.found.neurons.values()]
-        for part, method in (*parts, *neurons):
-            hook: Any = Hook(self, method, part.name, part.module)
-            self._handles.append(part.module.register_forward_hook(hook, with_kwargs=True))
-            self._presence.hooked(part.module, hook, self._handles[-1])
+        own = set()
+        for module, hook, handle in hooked(self, self.found):
+            self._handles.append(handle)
+            if hook.method != "on_between":
+                own.add(module)
+                self._presence.hooked(module, hook, handle)
         model = self.model
-        if model not in {part.module for part, _ in (*parts, *neurons)}:
+        if model not in own:
             begin, end = self._bracket(model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
-            self._handles.append(model.register_forward_hook(end, with_kwargs=True))
-        sites = [weakref.ref(module) for module in {self.model, *(part.module for part, _ in (*parts, *neurons))}]
-        weakref.finalize(self, farewell, self._handles, learner.silence, sites).atexit = False
+            self._handles.append(model.register_forward_hook(end, with_kwargs=True, always_call=True))
+        sites = [weakref.ref(module) for module in {self.model, *own}]
+        gone = (self._handles, self._rests, self.wiring.rest, learner.silence, sites)
+        weakref.finalize(self, _gone, *gone).atexit = False
+        self.wiring.ledger.know(list(model.buffers()))
+        self._watch_or_not()
         torch.compiler.reset()  # code compiled before would not see the hooks
 
     def _bracket(self, model: nn.Module) -> tuple[Any, Any]:
@@ -90,12 +105,13 @@ class Watcher:
 
     def remove(self) -> None:
         """Take the hooks off the model."""
-        _remove(self._handles)
+        for handles in (self._handles, self._rests):
+            _remove(handles)
         self.reset()
 
     def reset(self) -> None:
         """Drop half-done calls."""
-        self.pairing.clear()
+        self.wiring.clear()
 
     def lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these hears nothing any more; None while their layers and neurons are where they were."""
@@ -118,14 +134,14 @@ class Watcher:
         if neuron is not None:
             yield neuron, self.found.neurons[neuron].module
 
-    def on_pass_begin(self) -> None:
+    def on_pass_begin(self, given: Any) -> None:
         """A forward pass of the whole model begins: what an interrupted one left behind is void."""
-        self.pairing.clear()
+        self.wiring.begin(given)
 
-    def on_pass_end(self) -> None:
-        """It has ended: who still waits feeds no neuron."""
-        lost = self._lost() if self._named else []
-        self.pairing.clear()
+    def on_pass_end(self, given: Any) -> None:
+        """It has ended, or was left by an exception: who still waits feeds no neuron."""
+        self.wiring.rest()
+        lost = self._lost() if self._named and sys.exc_info()[0] is None else []
         if lost:
             raise PairingError(
                 f"{lost[0]} was named to learn, but its output reached no spiking neuron in this forward pass: it is a "
@@ -134,8 +150,12 @@ class Watcher:
 
     def _lost(self) -> list[str]:
         """Synapses that the user named, that took part in this pass and have no neuron."""
-        waiting = self.pairing.waiting & self._named - {synapse for synapse, neuron in self.edges if neuron}
+        waiting = self.wiring.unread & self._named - {synapse for synapse, neuron in self.edges if neuron}
         return [name for name in sorted(waiting) if self.found.synapses[name].layer.training]
+
+    def on_rest(self, given: Any) -> None:
+        """A neuron begins to work: what it does inside is its own."""
+        self.wiring.rest()
 
     def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
         """A synapse has computed: its call waits for a neuron."""
@@ -147,56 +167,82 @@ class Watcher:
             activity = as_activity(given)
             pre = self.pre(name, activity)
             if pre is activity and is_plain(given):
-                given = pre  # the same memory
-        self.pairing.called(synapse, given, pre, output)
+                given = None  # the same memory
+        self.wiring.called(synapse, given, pre, output)
+        self._watch_or_not()
+
+    def on_between(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        """A layer that works unit by unit has computed."""
+        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+            self.wiring.passed(args[0], output)
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A neuron has fired: everything that fed it learns."""
         neuron = self.found.neurons[name]
         firing = neuron.read(args, kwargs, output)
-        calls = self.pairing.fired(neuron, firing)
-        if neuron.deafness:
-            self._tell_readouts([call for call in calls if call.synapse.home is None], neuron)
-            calls = [call for call in calls if call.synapse.home is not None]
-        if neuron.module.training and not neuron.kind.refusal:
-            self._learn(neuron, firing, calls)
-        elif not neuron.module.training:
-            for synapse in (
-                *(call.synapse.name for call in calls if call.pre is not None),
-                *_names(self.own.get(name)),
-            ):
-                self._seen_in_eval(synapse)
+        try:
+            readings = self.wiring.fired(neuron, firing)
+            if neuron.deafness:
+                self._tell_readouts(self.wiring.feeders(firing), neuron)
+            if not neuron.module.training:
+                for synapse in (*(r.calls[0].synapse.name for r in readings), *_names(self.own.get(name))):
+                    self._seen_in_eval(synapse)
+            elif not neuron.kind.refusal:
+                self._learn(neuron, firing, readings)
+        finally:
+            self._watch_or_not()
+        self.wiring.resume(output)
 
     def _seen_in_eval(self, synapse: str) -> None:
         for (known, _), connection in self.edges.items():
             if known == synapse:
                 connection.seen_in_eval += 1
 
-    def _learn(self, neuron: Neuron, firing: Firing, calls: Iterable[Call]) -> None:
-        spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
-        for call in calls:
-            connection = self._connection(call.synapse.name, neuron.name)
-            if connection is not None and call.pre is not None:
-                pre, post = call.align(neuron.name, firing.current, spikes, time_major=time_major)
-                self._observe(connection, neuron, firing, pre, post)
-        if neuron.name in self.own:
-            self._learn_own(neuron, firing, spikes)
+    def _watch_or_not(self) -> None:
+        """While operations are seen, those inside of neurons are not: neurons say when they begin."""
+        if self.wiring.watching == bool(self._rests):
+            return
+        _remove(self._rests)
+        if self.wiring.watching:
+            for neuron in self.found.neurons.values():
+                hook: Any = PassHook(self, "on_rest", neuron.name, neuron.module)
+                self._rests.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
 
-    def _learn_own(self, neuron: Neuron, firing: Firing, spikes: Tensor) -> None:
-        """The weights that a neuron holds itself."""
-        time_major = neuron.kind.time_major
-        for own in self.own[neuron.name]:
+    def _learn(self, neuron: Neuron, firing: Firing, readings: Iterable[Reading]) -> None:
+        """Every pair of sides is worked out before the first is observed, so that no half of a step is."""
+        spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
+        due = []
+        for reading in readings:
+            connection = self._connection(reading.calls[0].synapse.name, neuron.name)
+            if connection is not None:
+                if self._units or reading.rows.units is not None:
+                    self._mask(connection, reading)
+                due.append((connection, *reading.sides(spikes, time_major)))
+        for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
-                pre = self.pre(own.name, as_activity(own.weight.pre(firing, time_major)))
-                batched = pre.dim() > 1 + time_major
-                at = int(time_major)
-                self._observe(
-                    connection,
-                    neuron,
-                    firing,
-                    *((pre, spikes) if batched else (pre.unsqueeze(at), spikes.unsqueeze(at))),
-                )
+                due.append((connection, *self._own_sides(own, firing, spikes, time_major)))
+        for connection, pre, post in due:
+            self._observe(connection, neuron, firing, pre, post)
+
+    def _own_sides(self, own: OwnSynapse, firing: Firing, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
+        """Of a weight that a neuron holds itself."""
+        pre, at = self.pre(own.name, as_activity(own.weight.pre(firing, time_major))), int(time_major)
+        return (pre, spikes) if pre.dim() > 1 + at else (pre.unsqueeze(at), spikes.unsqueeze(at))
+
+    def _mask(self, connection: Connection, reading: Reading) -> None:
+        """The units of a layer that a neuron does not read do not learn from it."""
+        units, known = reading.rows.units, self._units.get(connection.name)
+        if units is known:
+            return
+        if units is not None and known is None and connection.traces.batch_size is None:
+            self._units[connection.name] = units
+            connection.mask = _rows_of(connection.weight.detach(), units, prod(reading.sample))
+        elif units is None or known is None or not torch.equal(units, known):
+            raise PairingError(
+                f"{connection.name}: other units of it were read before than now, and a neuron has one history for "
+                "each. Give each part of the layer a neuron of its own, or make it several layers."
+            )
 
     def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
         if pre.dtype != post.dtype:
@@ -206,12 +252,7 @@ class Watcher:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
         starts = neuron.kind.starts(firing)
-        if neuron.kind.time_major:
-            connection.observe_sequence(pre, post, new_sequence=starts)
-            return
-        if starts:
-            connection.start_sequence()
-        connection.observe(pre, post)
+        (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
 
     def _connection(self, synapse: str, neuron: str) -> Connection | None:
         """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""
@@ -226,8 +267,8 @@ class Watcher:
             learner.connections.setdefault(connection.name, connection)
         return connection
 
-    def _tell_readouts(self, calls: Iterable[Call], neuron: Neuron) -> None:
-        for name in (call.synapse.name for call in calls):
+    def _tell_readouts(self, names: Iterable[str], neuron: Neuron) -> None:
+        for name in names:
             if name in self._named:
                 raise PairingError(readout(name, neuron))
             if (name, None) in self.edges:
@@ -251,6 +292,26 @@ def _move(connection: Connection, device: torch.device) -> None:
     connection.traces.to(device)
     if connection.mask is not None:
         connection.mask = connection.mask.to(device)
+
+
+def _rows_of(weight: Tensor, units: Tensor, size: int) -> Tensor:
+    """Ones for the weights of these units of `size` in a sample, zeros for the others."""
+    keep = torch.zeros(len(weight), device=weight.device)
+    keep[(units * len(weight) // size).to(weight.device)] = 1.0
+    return keep.view(-1, *[1] * (weight.dim() - 1)).expand(weight.shape).clone()
+
+
+def _gone(
+    handles: list[RemovableHandle],
+    rests: list[RemovableHandle],
+    rest: Callable[[], None],
+    silence: Silence,
+    sites: list[weakref.ref[nn.Module]],
+) -> None:
+    """The watcher is gone: so are its hooks, and what they would have been needed for."""
+    rest()
+    _remove(rests)
+    farewell(handles, silence, sites)
 
 
 def _remove(handles: list[RemovableHandle]) -> None:

@@ -1,0 +1,272 @@
+"""Where every element of a tensor came from: which call of which synapse, and which place in its output.
+
+What a synapse has computed lies in some memory, and every view of that memory shows places of it. An operation makes
+another memory out of it, whose elements are places of the same call (unit by unit), places in another order (moved), or
+nothing of the kind any more (mixed). This is the algebra; `operations` says which operation does what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .layout import Layout, elements_of, memory_of, place_of, reference, version_of
+from .operation_kinds import STATISTICS
+from .synapse import Synapse
+
+SLOT = 40  # bits of a place: the higher ones number the call
+MANY = 512  # calls of one origin from which on those that are not shown any more are dropped
+
+
+class PairingError(RuntimeError):
+    """Which synapse fed which neuron, and which output belongs to which spike, cannot be told for certain."""
+
+
+class Places:
+    """For every element of a memory the place it came from: (number of the call << SLOT) + place; −1 is none.
+
+    Args:
+        key: two of the same key are equal; None where only the object itself tells.
+        size: elements of the memory.
+        make: works them out (int64); called once, when first needed.
+    """
+
+    __slots__ = ("_make", "_value", "key", "size")
+
+    def __init__(self, key: Hashable, size: int, make: Callable[[], Tensor]) -> None:
+        self.key: Hashable = self if key is None else key
+        self.size, self._make = size, make
+        self._value: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The places, (N,)."""
+        if self._value is None:
+            with torch.no_grad():
+                self._value = self._make()
+        return self._value
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a synapse's own output, as it was made."""
+        return isinstance(self.key, tuple) and self.key[0] == "same"
+
+    @classmethod
+    def same(cls, size: int) -> Places:
+        """Of a synapse's own output."""
+        return cls(("same", size), size, lambda: torch.arange(size))
+
+    @classmethod
+    def fixed(cls, value: Tensor) -> Places:
+        """Places that are known already."""
+        return cls(None, len(value), lambda: value)
+
+    def renumbered(self, slots: tuple[int, ...]) -> Places:
+        """The same places, where call k is now number slots[k]."""
+        if slots == tuple(range(len(slots))):
+            return self
+
+        def make() -> Tensor:
+            old = self.value
+            new = torch.tensor(slots)[(old >> SLOT).clamp(min=0)]
+            return torch.where(old < 0, old, (new << SLOT) + (old & ((1 << SLOT) - 1)))
+
+        return Places((self.key, slots), self.size, make)
+
+    def laid(self, seen: Layout, out: Layout, size: int) -> Places:
+        """In another memory, of which `out` shows what `seen` shows here (stretched where the shape is larger)."""
+        if seen == out and size == self.size:
+            return self
+
+        def make() -> Tensor:
+            memory = torch.full((size,), -1)
+            out.shown(memory).copy_(seen.shown(self.value).broadcast_to(out.shape))
+            return memory
+
+        return Places((self.key, seen, out, size), size, make)
+
+
+class Origin(NamedTuple):
+    """One term of what a memory holds: the places of some calls, or what they have been mixed into."""
+
+    calls: tuple[Call, ...]
+    places: Places | None
+    mixed: str = ""  # by which operation; `calls` then holds the last one of each synapse
+
+    @property
+    def names(self) -> set[str]:
+        """The synapses in it."""
+        return {call.synapse.name for call in self.calls}
+
+    def stirred(self, operation: str) -> Origin:
+        """What is left of it after an operation that mixes."""
+        last = {call.synapse.name: call for call in self.calls}
+        return Origin(tuple(last.values()), None, self.mixed or operation)
+
+
+class Image:
+    """What a memory holds, as a sum of origins, as of some version of it.
+
+    Args:
+        tensor: any tensor in that memory; it is not kept alive.
+        origins: the terms.
+        watched: whether an operation had to be seen to know it.
+    """
+
+    def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
+        self.memory, self.origins, self.watched = reference(tensor), tuple(origins), watched
+        self.version, self.itemsize = version_of(tensor), tensor.element_size()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing holds the memory any more."""
+        return self.memory.expired()
+
+
+class Call:
+    """What went into a synapse, and the image of what came out.
+
+    Args:
+        synapse: who was called.
+        pre: the activity that went in; None where it takes no part (a layer in `eval()`, or one that does not learn).
+        output: its output, which is not kept alive.
+        given: its input, which is not kept alive; None where `pre` lies in the same memory.
+    """
+
+    watched = False
+
+    def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
+        self.synapse, self.pre, self.shape = synapse, pre, output.shape
+        self.place, self.read = place_of(output), False
+        self.memory, self.version = reference(output), version_of(output)
+        self.size, self.itemsize = elements_of(output), output.element_size()
+        self._source = None if given is None else reference(given)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing holds the output any more."""
+        return self.memory.expired()
+
+    @property
+    def source(self) -> int:
+        """The memory of its input, which was there before the output."""
+        if self._source is not None:
+            return self._source.cdata
+        assert self.pre is not None
+        return memory_of(self.pre)
+
+    @property
+    def made(self) -> Layout:
+        """Where the elements of the output are."""
+        return Layout(tuple(self.shape), *self.place)
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The leading shape of the output, which counts rows."""
+        return tuple(self.shape[: -self.synapse.items])
+
+    @cached_property
+    def origins(self) -> tuple[Origin, ...]:
+        """Its output is its own."""
+        return (Origin((self,), Places.same(self.size)),)
+
+
+class Part(NamedTuple):
+    """A tensor that takes part in an operation, and what is known of its memory."""
+
+    tensor: Tensor
+    memory: int | None
+    image: Image | Call | None
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The terms of its memory."""
+        return () if self.image is None else self.image.origins
+
+
+def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Origin]:
+    """The origins of a tensor in which every element comes of the elements at the same place of the parts."""
+    seen_out, size = Layout.of(out), elements_of(out)
+    found: list[Origin] = []
+    for part in parts:
+        seen = Layout.of(part.tensor)
+        fits = _stretches(seen.shape, seen_out.shape) and out.layout is part.tensor.layout is torch.strided
+        for origin in part.origins:
+            if origin.places is None or not fits:
+                found.append(origin.stirred(operation))
+            else:
+                found.append(origin._replace(places=origin.places.laid(seen, seen_out, size)))
+    return added(found)
+
+
+def _stretches(shape: Sequence[int], to: Sequence[int]) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
+
+
+def added(origins: Sequence[Origin]) -> list[Origin]:
+    """A sum of origins, each once; a statistic of what stands beside it normalises it, and is no term of its own."""
+    plain: list[Origin] = []
+    for origin in origins:
+        if origin.places is not None and not any(_equal(origin, other) for other in plain):
+            plain.append(origin)
+    names = {name for origin in plain for name in origin.names}
+    stirred: dict[frozenset[str], Origin] = {}
+    for origin in origins:
+        if origin.places is None and not (origin.mixed in STATISTICS and origin.names <= names):
+            stirred.setdefault(frozenset(origin.names), origin)
+    kept, twice = [], set()
+    for origin in plain:
+        if any(other is not origin and origin.names & other.names for other in plain):
+            twice.add(origin)
+        else:
+            kept.append(origin)
+    for origin in twice:
+        stirred.setdefault(frozenset(origin.names), origin.stirred("a sum of different samples or steps"))
+    return [*kept, *stirred.values()]
+
+
+def _equal(a: Origin, b: Origin) -> bool:
+    assert a.places is not None and b.places is not None
+    return len(a.calls) == len(b.calls) and all(map(_is, a.calls, b.calls)) and a.places.key == b.places.key
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def joined(origins: Iterable[Origin | None]) -> tuple[tuple[Call, ...], list[Places | None]]:
+    """The calls of several origins, each once, and their places numbered alike."""
+    slots: dict[int, int] = {}
+    calls: list[Call] = []
+    places: list[Places | None] = []
+    for origin in origins:
+        if origin is None or origin.places is None:
+            places.append(None)
+            continue
+        numbers = []
+        for call in origin.calls:
+            if id(call) not in slots:
+                slots[id(call)] = len(calls)
+                calls.append(call)
+            numbers.append(slots[id(call)])
+        places.append(origin.places.renumbered(tuple(numbers)))
+    return tuple(calls), places
+
+
+def compact(origin: Origin) -> Origin:
+    """Without the calls that are not shown any more, where there are many (a buffer that rolls on)."""
+    if origin.places is None or len(origin.calls) <= MANY:
+        return origin
+    shown = (origin.places.value >> SLOT).unique()
+    kept = [int(slot) for slot in shown if slot >= 0]
+    if 2 * len(kept) > len(origin.calls):
+        return origin
+    numbers = [0] * len(origin.calls)
+    for new, old in enumerate(kept):
+        numbers[old] = new
+    value = origin.places.renumbered(tuple(numbers)).value
+    return Origin(tuple(origin.calls[slot] for slot in kept), Places.fixed(value))

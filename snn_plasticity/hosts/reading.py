@@ -1,0 +1,210 @@
+"""Which rows of a synapse's output a neuron has read, and its pre and post side by side.
+
+A row is one sample at one step. A neuron's input consists of rows, too; each is read off the places of its elements:
+it has to show one row of the synapse, unit after unit in their own order. The units may be some of them only (a layer
+cut into two populations), and the neuron may have others beside them (layers put side by side).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .layout import Layout
+from .provenance import SLOT, Call, Origin
+
+KEPT = 1024  # patterns that are remembered
+
+
+class Rows(NamedTuple):
+    """What a neuron's input shows of the calls of one synapse.
+
+    Args:
+        numbers: of which calls, counted in the origin.
+        leading: the leading shape of the neuron's input, which counts its rows.
+        order: the row that each of these shows, over all those calls, −1 for none; None: all of one call, in order.
+        units, columns: the units that are shown, and where in the neuron; None: all.
+    """
+
+    numbers: tuple[int, ...]
+    leading: tuple[int, ...]
+    order: Tensor | None
+    units: Tensor | None = None
+    columns: Tensor | None = None
+
+
+class Reading(NamedTuple):
+    """Rows of the calls of one synapse, read by a neuron."""
+
+    calls: tuple[Call, ...]
+    rows: Rows
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one row of the synapse's output."""
+        return self.calls[0].shape[-self.calls[0].synapse.items :]
+
+    def sides(self, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
+        """Pre and post (T, B, ...) or (B, ...), each spike beside the input that it answers."""
+        first, (_, leading, order, units, columns) = self.calls[0], self.rows
+        items, pre, post = first.synapse.items, first.pre, spikes
+        assert pre is not None
+        if order is None and units is None and post.shape == first.shape:  # as it came
+            if pre.dim() - items > time_major:
+                return pre, post
+            return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
+        sample = self.sample
+        if order is None:
+            pre = pre.reshape(*leading, *pre.shape[-items:])
+        if order is not None:
+            pre = _gathered([call.pre for call in self.calls if call.pre is not None], items, order)
+            pre = pre.reshape(*leading, *pre.shape[1:])
+        if units is not None and columns is not None:
+            count = prod(leading)
+            shown = spikes.reshape(count, -1)[:, columns.to(spikes.device)]
+            post = spikes.new_zeros(count, prod(sample)).index_copy_(1, units.to(spikes.device), shown)
+        post = post.reshape(*leading, *sample)
+        if pre.dim() - items > int(time_major):
+            return pre, post
+        return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
+
+
+def _gathered(pres: Sequence[Tensor], items: int, order: Tensor) -> Tensor:
+    """Rows of several inputs in some order, silence where there is none."""
+    flat = [pre.reshape(-1, *pre.shape[-items:]) for pre in pres]
+    rows = flat[0] if len(flat) == 1 else torch.cat(flat)
+    order = order.to(rows.device)
+    chosen = rows[order.clamp(min=0)]
+    if bool((order < 0).any()) if order.device.type == "cpu" else True:
+        chosen = chosen * (order >= 0).view(-1, *[1] * items)
+    return chosen
+
+
+_patterns: OrderedDict[Hashable, dict[str, Rows | str]] = OrderedDict()
+
+
+def readings(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
+    """For each synapse in an origin the rows that a tensor shows, or why they are none.
+
+    Args:
+        origin: whose memory it is.
+        seen: where the tensor lies in that memory.
+        least: how many leading dimensions count rows at least.
+    """
+    assert origin.places is not None
+    made = tuple((call.synapse.name, call.synapse.items, call.made) for call in origin.calls)
+    key = (origin.places.key, made, seen, least)
+    if key not in _patterns:
+        _patterns[key] = _read(origin, seen, least)
+        if len(_patterns) > KEPT:
+            _patterns.popitem(last=False)
+    return _patterns[key]
+
+
+def _read(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
+    assert origin.places is not None
+    try:
+        places = seen.shown(origin.places.value)
+    except (RuntimeError, TypeError, IndexError, ValueError):  # a movement that does not work on whole numbers
+        return dict.fromkeys(origin.names, "an operation of which it is not known where it moves what")
+    slot, place = places >> SLOT, places & ((1 << SLOT) - 1)
+    present = set(slot[slot >= 0].unique().tolist())
+    found: dict[str, Rows | str] = {}
+    for name in dict.fromkeys(call.synapse.name for call in origin.calls):
+        numbers = tuple(k for k, call in enumerate(origin.calls) if call.synapse.name == name and k in present)
+        if not numbers:
+            continue
+        first = origin.calls[numbers[0]]
+        size = prod(first.shape[-first.synapse.items :])
+        row, unit, count = _located(origin, numbers, slot, place)
+        rows = _rows(row, unit, numbers, first, least)
+        if isinstance(rows, Rows) and len(numbers) == 1:
+            rows = _simplified(rows, count)
+        found[name] = rows if size else "nothing"
+    return found
+
+
+def _located(origin: Origin, numbers: tuple[int, ...], slot: Tensor, place: Tensor) -> tuple[Tensor, Tensor, int]:
+    """For each place its row, counted over all these calls, and its unit; −1 for none; and how many rows there are."""
+    before, alike = 0, dict[Layout, Tensor]()
+    for k in numbers:
+        call = origin.calls[k]
+        firsts = alike.setdefault(call.made, torch.full((len(origin.calls),), -1))
+        firsts[k] = before
+        before += prod(call.shape[: -call.synapse.items])
+    row, unit = torch.full_like(place, -1), torch.full_like(place, -1)
+    items = origin.calls[numbers[0]].synapse.items
+    for made, firsts in alike.items():
+        first = torch.where(slot >= 0, firsts[slot.clamp(min=0)], -1)
+        here = first >= 0
+        size, logical = prod(made.shape[-items:]), _logical(made)[place[here]]
+        row[here], unit[here] = first[here] + logical // size, logical % size
+    return row, unit, before
+
+
+def _logical(made: Layout) -> Tensor:
+    """For each place of an output the number of its element, counted row by row."""
+    reach = made.offset + 1 + sum((n - 1) * step for n, step in zip(made.shape, made.stride, strict=True))
+    table = torch.full((max(reach, 0),), -1)
+    made.shown(table).copy_(torch.arange(prod(made.shape)).reshape(made.shape))
+    return table
+
+
+def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: Call, least: int) -> Rows | str:
+    """The first way to count rows under which each shows units of one row, in order, and all the same ones."""
+    sample = call.shape[-call.synapse.items :]
+    size, turned = prod(sample), False
+    for lead in _leads(tuple(row.shape), sample, least):
+        leading = tuple(row.shape[:lead])
+        rows, units = row.reshape(prod(leading), -1), unit.reshape(prod(leading), -1)
+        there = units >= 0
+        full = there.any(1)
+        first = int(full.nonzero()[0])
+        columns = there[first].nonzero().flatten()
+        chosen = units[first, columns]
+        if not bool((there[full] == there[first]).all() and (units[full][:, columns] == chosen).all()):
+            continue
+        if not bool((rows[full][:, columns] == rows[full][:, columns[:1]]).all()):
+            continue
+        if not bool((chosen.diff() > 0).all()):
+            turned = True
+            continue
+        if len(sample) > 1 and len(chosen) < size and not _whole_channels(chosen, sample):
+            return "a choice of places in a feature map"
+        order = torch.where(full, rows[:, columns[0]], -1)
+        everything = len(chosen) == size and units.shape[1] == size
+        return Rows(numbers, leading, order, *((None, None) if everything else (chosen, columns)))
+    return (
+        "a change of the order of units (a permutation, flip or transposition)"
+        if turned
+        else "a slice or view that leaves no whole samples"
+    )
+
+
+def _whole_channels(units: Tensor, sample: tuple[int, ...]) -> bool:
+    """Whether of each channel of a convolution all places are there, or none."""
+    each = prod(sample[1:])
+    return bool((torch.bincount(units // each) % each == 0).all())
+
+
+def _leads(shape: tuple[int, ...], sample: tuple[int, ...], least: int) -> Iterator[int]:
+    """How many leading dimensions may count rows: first those that leave all units of a sample."""
+    tail = len(shape) - len(sample)
+    exact = [lead for lead in range(len(shape) + 1) if prod(shape[lead:]) == prod(sample)]
+    first = [tail] if tail >= 0 and shape[tail:] == sample else []
+    first += [lead for lead in exact if lead >= least] + [lead for lead in reversed(exact) if lead < least]
+    first += range(len(shape) - 1, least - 1, -1)
+    yield from dict.fromkeys(first)
+
+
+def _simplified(rows: Rows, count: int) -> Rows:
+    """Without an order where it is that of the call itself."""
+    assert rows.order is not None
+    if len(rows.order) == count and bool((rows.order == torch.arange(count)).all()):
+        return rows._replace(order=None)
+    return rows

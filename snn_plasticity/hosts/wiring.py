@@ -1,0 +1,314 @@
+"""Who feeds whom: known by following tensors from the output of a synapse to the input of a neuron, never guessed.
+
+Where a neuron is given the very memory that a synapse has written, or a view of it, nothing else has to be watched.
+While a pattern is new, and where something is computed in between, the operations are watched, and tell which call,
+which sample and which step every row came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .layout import Layout, memory_of, place_of, version_of
+from .ledger import Ledger
+from .neuron import Firing, Neuron
+from .operations import Operation
+from .provenance import Call, Image, Origin, PairingError, Part, unit_by_unit
+from .reading import Reading, Rows, readings
+from .synapse import Synapse
+from .watching import Operations
+
+STEADY = 3  # firings of each neuron, all known without watching, from which on nobody watches
+
+
+class Wiring:
+    """The outputs of synapses, followed to the neurons that read them.
+
+    Args:
+        homes: the synapses that are built into a neuron, by the neuron's name.
+        given: {synapse: neurons}, where the user has said which of them it learns from.
+        plastic: the synapses that learn.
+        neurons: how many neurons there are.
+    """
+
+    def __init__(
+        self,
+        homes: Mapping[str, Iterable[str]],
+        given: Mapping[str, Iterable[str]],
+        plastic: Iterable[str],
+        neurons: int,
+    ) -> None:
+        self.ledger = Ledger()
+        self.operations = Operations(self.ledger)
+        self.given = {synapse: tuple(partners) for synapse, partners in given.items()}
+        self.homes = {neuron: tuple(inside) for neuron, inside in homes.items()}
+        self.plastic, self.neurons = set(plastic), neurons
+        self.watching, self._steady = True, 0
+        self._held = {synapse for inside in self.homes.values() for synapse in inside}
+        self._inner: dict[str, Call] = {}  # the latest calls of synapses inside of neurons
+        self._last: dict[str, Call] = {}  # those of the others
+        self._counts: dict[str, int] = {}  # of calls since one was read
+        self._fired: set[str] = set()
+        self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
+
+    def called(self, synapse: Synapse, given: Tensor | None, pre: Tensor | None, output: Tensor) -> None:
+        """A synapse has computed something."""
+        call = Call(synapse, pre, output, given)
+        if synapse.name in self._held:
+            self._inner[synapse.name] = call
+            return
+        if self.watching and not self.unread:
+            source = pre if given is None else given
+            if source is not None and self.ledger.of(source) is None:
+                self.ledger.know((source,))  # it was there before there was anything to be made of
+        self.ledger.own(output, call)
+        self._last[synapse.name] = call
+        self._counts[synapse.name] = self._counts.get(synapse.name, 0) + 1
+        if output.is_inference():  # what is written into it is not counted, so it has to be seen
+            self.watching = True
+        if self.watching:
+            self.operations.on()
+
+    def passed(self, given: Tensor, output: Tensor) -> None:
+        """A layer that is known to work unit by unit has computed something of what it was given."""
+        image = self.ledger.of(given)
+        if image is None:
+            return
+        if memory_of(output) == memory_of(given):  # in place, or a view
+            self.ledger.put(output, image.origins, watched=image.watched)
+            return
+        part = Part(given, memory_of(given), image)
+        if output.numel() == given.numel() and output.shape != given.shape:
+            made = Operation("reshape", torch.reshape, (given, output.shape), {}, [part], []).origins(output)
+        else:
+            made = unit_by_unit([part], output, "a layer in between")
+        self.ledger.put(output, made, watched=image.watched)
+
+    def feeders(self, firing: Firing) -> set[str]:
+        """The synapses that have a part in what a neuron was given."""
+        image = self.ledger.of(firing.current)
+        return {name for origin in image.origins for name in origin.names} if image else set()
+
+    def fired(self, neuron: Neuron, firing: Firing) -> list[Reading]:
+        """What a neuron has read of the synapses that learn from it.
+
+        Raises:
+            PairingError: it is not known what it has read.
+        """
+        image = self.ledger.of(firing.current)
+        if type(image) is Call and neuron.name not in self.homes and self._is_direct(image, neuron, firing):
+            read = [Reading((image,), Rows((0,), image.leading, None))]
+        else:
+            read = self._read(neuron, firing)
+        for reading in read:
+            for call in reading.calls:
+                call.read = True
+                self._counts.pop(call.synapse.name, None)
+        if self.watching:
+            self._settle(neuron, firing)
+        return [reading for reading in read if all(call.pre is not None for call in reading.calls)]
+
+    def _is_direct(self, call: Call, neuron: Neuron, firing: Firing) -> bool:
+        """The usual case: a neuron was given the output of a synapse, just as it came, and learns from it."""
+        current = firing.current
+        return (
+            current.shape == call.shape == firing.spikes.shape
+            and place_of(current) == call.place
+            and version_of(current) == call.version
+            and not neuron.deafness
+            and self._learns_from(call.synapse.name, neuron.name)
+        )
+
+    def _read(self, neuron: Neuron, firing: Firing) -> list[Reading]:
+        """Of all synapses, also those inside of the neuron."""
+        try:
+            return [*self._inside(neuron, firing), *self._outside(neuron, firing)]
+        except PairingError:
+            self.watch()
+            raise
+
+    def watch(self) -> None:
+        """From now on, see every operation."""
+        self.watching, self._steady = True, 0
+
+    def begin(self, given: Any) -> None:
+        """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
+        self._last.clear()
+        self._counts.clear()
+        if self.watching:
+            self.ledger.escaped = False
+            self.ledger.know(given)
+        if self.watching:
+            self.operations.on()
+
+    def resume(self, output: Any) -> None:
+        """See again, where somebody watches and there is something to follow; what a neuron gave is its own."""
+        if self.watching:
+            self.ledger.know((output,))
+            if self.ledger.images:
+                self.operations.on()
+
+    def rest(self) -> None:
+        """See nothing until a synapse is called again."""
+        self.operations.off()
+
+    def clear(self) -> None:
+        """What was called so far waits for nobody."""
+        self._last.clear()
+        self._counts.clear()
+        self._inner.clear()
+        self.rest()
+
+    @property
+    def unread(self) -> set[str]:
+        """The synapses whose last call no neuron has read."""
+        return {name for name, call in self._last.items() if not call.read}
+
+    def _learns_from(self, synapse: str, neuron: str) -> bool:
+        return synapse in self.plastic and neuron in self.given.get(synapse, (neuron,))
+
+    def _inside(self, neuron: Neuron, firing: Firing) -> Iterator[Reading]:
+        """The latest calls of the synapses that are built into a neuron."""
+        for name in self.homes.get(neuron.name, ()):
+            call = self._inner.pop(name, None)
+            if call is None:
+                continue
+            leading = _leading_inside(call, tuple(firing.spikes.shape), neuron.kind.time_major)
+            if leading is None:
+                raise PairingError(_no_correspondence(name, neuron, call.shape, firing.spikes))
+            yield Reading((call,), Rows((0,), leading, None))
+
+    def _outside(self, neuron: Neuron, firing: Firing) -> Iterator[Reading]:
+        if neuron.deafness:
+            return
+        image, current = self.ledger.of(firing.current), firing.current
+        waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
+        if image is None:
+            yield from self._unknown(neuron, firing, waiting)
+            return
+        if image.version != version_of(current):
+            self._require_unwanted(neuron, image, waiting)
+            return
+        for origin in image.origins:
+            wanted = {name for name in origin.names if self._learns_from(name, neuron.name)}
+            wanted = {
+                call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.pre is not None
+            }
+            if wanted and origin.places is None:
+                raise PairingError(_mixed(min(wanted), neuron, origin.mixed, origin.calls[0].shape, firing.spikes))
+            if wanted:
+                yield from _readings(neuron, firing, origin, wanted)
+
+    def _unknown(self, neuron: Neuron, firing: Firing, waiting: set[str]) -> Iterator[Reading]:
+        """What a neuron was given comes of nothing that was seen."""
+        memory = memory_of(firing.current)
+        if self.watching and memory in self.ledger.plain:
+            return
+        said = {n for n in self._last if n in self.given and self._learns_from(n, neuron.name)}
+        for name in sorted(said):
+            reading = self._by_word(name, neuron, firing)
+            if reading is not None:
+                yield reading
+        waiting = {n for n in waiting - said if self._last[n].pre is not None and self._last[n].source != memory}
+        if not waiting or said:
+            return
+        if not self.watching:
+            raise PairingError(_changed(min(waiting), neuron))
+        made = firing.current.grad_fn
+        raise PairingError(_unseen(min(waiting), neuron, "" if made is None else type(made).__name__))
+
+    def _by_word(self, name: str, neuron: Neuron, firing: Firing) -> Reading | None:
+        """What the user says that a neuron reads: the one call since it last fired, where that can be meant."""
+        call, count, before = self._last[name], self._counts.get(name, 0), (name, neuron.name) in self._trusted
+        if count == 0 and not before:
+            return None
+        if count != 1:
+            raise PairingError(
+                f"pairs= says that {name} feeds {neuron.name}, which fired after {count} calls of {name}: expected "
+                "one, since what lies between them cannot be watched and does not tell which call and step was meant."
+            )
+        if call.shape != firing.spikes.shape:
+            raise PairingError(_no_correspondence(name, neuron, call.shape, firing.spikes))
+        self._trusted.add((name, neuron.name))
+        return Reading((call,), Rows((0,), call.leading, None))
+
+    def _require_unwanted(self, neuron: Neuron, image: Image | Call, waiting: set[str]) -> None:
+        """Something was written into what a neuron was given, and nobody saw what."""
+        names = {name for origin in image.origins for name in origin.names if self._learns_from(name, neuron.name)}
+        if names:
+            how = _unseen if self.watching else _changed
+            raise PairingError(how(min(names), neuron))
+
+    def _settle(self, neuron: Neuron, firing: Firing) -> None:
+        """Where everything is known without watching, for long enough, nobody watches any more."""
+        image = self.ledger.of(firing.current)
+        self._fired.add(neuron.name)
+        unclear = bool(self.unread & self.plastic) if image is None else image.watched or image.version < 0
+        self._steady = 0 if unclear else self._steady + 1
+        if self._steady >= STEADY * self.neurons and len(self._fired) == self.neurons:
+            self.watching = False
+            self.rest()
+
+
+def _readings(neuron: Neuron, firing: Firing, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
+    """The rows of an origin that a neuron shows, of the synapses that want to learn."""
+    current, spikes, first = firing.current, firing.spikes, origin.calls[0]
+    assert origin.places is not None
+    if origin.places.is_own and current.layout is not torch.strided:  # sparse: as it came
+        yield Reading(origin.calls, Rows((0,), first.leading, None))
+        return
+    if spikes.numel() != current.numel():
+        raise PairingError(_no_correspondence(min(wanted), neuron, first.shape, spikes))
+    for name, rows in readings(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
+        if name in wanted and isinstance(rows, str):
+            raise PairingError(_mixed(name, neuron, rows, first.shape, spikes))
+        if name in wanted and isinstance(rows, Rows):
+            yield Reading(tuple(origin.calls[k] for k in rows.numbers), rows)
+
+
+def _leading_inside(call: Call, spikes: tuple[int, ...], time_major: bool) -> tuple[int, ...] | None:
+    """The leading shape of a synapse inside of a neuron; a sequence may have gone through it as one batch."""
+    items = call.synapse.items
+    if call.shape == spikes:
+        return spikes[:-items]
+    if time_major and call.shape[0] == prod(spikes[:2]) and call.shape[1:] == spikes[2:]:
+        return spikes[:2]
+    return None
+
+
+def _mixed(synapse: str, neuron: Neuron, operation: str, made: Sequence[int], spikes: Tensor) -> str:
+    return (
+        f"Between {synapse} and {neuron.name} there is {operation}: the output of {synapse} has shape {tuple(made)}, "
+        f"the spikes of {neuron.name} have {tuple(spikes.shape)}, and expected is one unit of {synapse} for each "
+        "neuron, in the same order (normalisation, dropout, scaling, views, samples and steps in any order are fine). "
+        f"Move it behind {neuron.name}, or leave {synapse} out with target_layers=."
+    )
+
+
+def _no_correspondence(synapse: str, neuron: Neuron, made: Sequence[int], spikes: Tensor) -> str:
+    return (
+        f"The output of {synapse} has shape {tuple(made)}, and the spikes of {neuron.name} have {tuple(spikes.shape)}: "
+        f"expected one spike per output. Let the neuron follow its layer, or leave {synapse} out with target_layers=."
+    )
+
+
+def _unseen(synapse: str, neuron: Neuron, operation: str = "") -> str:
+    which = f" ({operation})" if operation else ""
+    return (
+        f"Between {synapse} and {neuron.name} there is something that cannot be watched{which}: an autograd.Function "
+        "of your own, a function transform, NumPy, compiled, scripted or foreign code. If it works unit by unit, say "
+        f"so with attach(..., pairs={{{synapse!r}: {neuron.name!r}}}); else leave {synapse} out with target_layers=."
+    )
+
+
+def _changed(synapse: str, neuron: Neuron) -> str:
+    return (
+        f"{neuron.name} was given something else than before, and what was done to the output of {synapse} on the way "
+        "was not watched any more, since so far all outputs were read as they came. Nothing was learned from this "
+        "step; from now on operations are watched: run it again."
+    )
