@@ -251,6 +251,8 @@ def require_tensors(tensors: Mapping[str, object], like: str, *, finite: bool = 
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {like} {tuple(first.shape)}; expected the same.")
         if tensor.device != first.device:
             raise ValueError(f"{name} is on {tensor.device}, {like} on {first.device}; expected one device.")
+        if tensor.dtype == torch.bool:
+            raise TypeError(f"{name} holds booleans; expected numbers: {name}.float().")
         if finite:
             require_finite(name, tensor)
 
@@ -351,8 +353,9 @@ def as_modulator(value: object) -> float | Tensor:
 
 
 def require_mask(mask: Any, batch_size: int | None = None) -> None:
-    """Refuse what is no boolean (B,); `batch_size` None: of any length."""
+    """Refuse what is no boolean (B,) with values; `batch_size` None: of any length."""
     boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.dim() == 1
+    boolean = boolean and mask.layout is torch.strided and not mask.is_meta
     if not boolean or (batch_size is not None and len(mask) != batch_size):
         read = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
         shape = "(B,)" if batch_size is None else f"({batch_size},)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from .activity import Activity
+from .checks import (
+    known_as,
+    require_callable,
+    require_flag,
+    require_kind,
+    require_number,
+    require_real,
+    require_tensors,
+)
 from .config import PlasticityConfig
 from .config.validation import require_config
 from .notices import notice
@@ -57,9 +67,20 @@ class Connection:
         strict: bool = True,
         path: str = "auto",
     ) -> None:
-        self.name, self.module, self.attribute = name, module, attribute
+        self.name = require_kind("name", name, str, "As 'fc1'.")
+        self.module = require_kind("module", module, nn.Module, "The layer that holds the weight.")
+        self.attribute = require_kind("attribute", attribute, str, "As 'weight'.")
+        if not isinstance(getattr(module, attribute, None), Tensor):
+            raise ValueError(f"attribute = {attribute!r}; {type(module).__name__} has no tensor of that name.")
         self.config = require_config(config, PlasticityConfig)
-        geometry = geometry or geometry_of(module)
+        geometry = geometry_of(module) if geometry is None else geometry
+        if not isinstance(getattr(geometry, "shape", None), tuple) or not hasattr(geometry, "contract_"):
+            raise TypeError(
+                f"geometry is {known_as(geometry)}; expected a layout such as Dense(n_pre, n_post), or None."
+            )
+        if mask is not None:
+            require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
+        strict = require_flag("strict", strict)
         eligibility = self.config.eligibility
         self.traces = EligibilityTraceModule(
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
@@ -91,6 +112,9 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
         if not self.enabled:
             return
+        if not (isinstance(pre, Tensor) and pre.dim()):
+            require_real("pre", pre)
+            raise ValueError("pre has no batch axis; expected (B, ...).")
         self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
         self.activity.see(pre, post)
 
@@ -98,6 +122,10 @@ class Connection:
         """A whole sequence: pre (T, B, ...) and post (T, B, ...); what is refused changes nothing."""
         if not self.enabled:
             return
+        new_sequence = require_flag("new_sequence", new_sequence)
+        if not (isinstance(pre, Tensor) and pre.dim() >= 2):
+            require_real("pre", pre)
+            raise ValueError(f"pre has shape {tuple(pre.shape)}; expected a window (T, B, ...).")
         self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
         self.activity.see_window(pre, post)
 
@@ -125,6 +153,7 @@ class Connection:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
+        require_callable("around", around, "that tells the modules around the layer")
         weight, known = getattr(self.module, self.attribute, None), self._verified
         if weight is not None and known is not None and weight is known() and not self._differs(weight):
             return
@@ -140,7 +169,7 @@ class Connection:
     def check_reset(self, mask: Tensor, *, traces: bool) -> None:
         """Refuse a mask (B,) that does not fit what was observed, or `traces` of samples that cannot forget alone."""
         try:
-            self.traces.check_mask(mask, forgets=traces)
+            self.traces.check_mask(mask, forgets=require_flag("traces", traces))
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
 
@@ -159,12 +188,14 @@ class Connection:
         """
         if self.traces.batch_size is None:
             return None
+        if not isinstance(lr_scale, float) or not math.isfinite(lr_scale):
+            lr_scale = require_number("lr_scale", lr_scale)
         mod = self.config.three_factor.lr * lr_scale * self.traces.modulator(mod)
-        self._steps += 1
         if self.config.three_factor.update_frequency == 1:
             asked = self.traces.change(mod)
         else:
             self.traces.ask(mod)
+            self._steps += 1
             if self._steps < self.config.three_factor.update_frequency:
                 return None
             self._carry()
@@ -179,6 +210,8 @@ class Connection:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
         weight = self.weight
+        if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
+            raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran
         try:
             if self.config.three_factor.mode == "auxiliary_loss":
@@ -190,10 +223,12 @@ class Connection:
 
     def mark(self, *, safe: bool) -> Mark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
+        safe = require_flag("safe", safe)
         return Mark(self.traces.mark(safe=safe or self._foreign), self._carried, self._steps)
 
     def go_back(self, mark: Mark) -> None:
         """Traces, and what was asked, as they were at the mark."""
+        require_kind("mark", mark, Mark, "What mark(safe=...) gave.")
         self.traces.go_back(mark.traces)
         self._carried, self._steps = mark.carried, mark.steps
 

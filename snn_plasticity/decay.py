@@ -45,7 +45,7 @@ def decay_factor(tau: float | Tensor, dt: float = 1.0, mode: str = "exponential"
         tau = require_number("tau", tau, 0.0, open_low=True, infinite=True)
     if not (isinstance(dt, float) and 0.0 < dt < math.inf):
         dt = require_number("dt", dt, 0.0, open_low=True)
-    if mode == "euler":
+    if isinstance(mode, str) and mode == "euler":
         left = 1.0 - dt / tau
         if not isinstance(left, Tensor) and left < 0.0:
             raise ValueError(

@@ -15,7 +15,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .checks import Signal, require_choice, require_mask
+from .checks import (
+    Signal,
+    known_as,
+    require_callable,
+    require_choice,
+    require_flag,
+    require_kind,
+    require_mask,
+    require_number,
+    shown,
+)
 from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
@@ -70,12 +80,35 @@ class PlasticityLearner:
         watchers: Sequence[Watcher] = (),
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        listed = require_kind("connections", connections, (list, tuple), "A list of Connection.")
+        for connection in listed:  # type: ignore[attr-defined]
+            require_kind("A member of connections", connection, Connection, "As Connection('fc1', layer).")
         self.connections = {connection.name: connection for connection in connections}
-        self.third_factor = ThirdFactor(gate or NeuromodulatoryGate())
+        if len(self.connections) != len(connections):
+            names = ", ".join(connection.name for connection in connections)
+            raise ValueError(f"connections are called {names}; expected a name of its own for each.")
+        if gate is not None:
+            require_kind("gate", gate, NeuromodulatoryGate, "NeuromodulatoryGate(NeuromodConfig(...)), or None.")
+        self.third_factor = ThirdFactor(NeuromodulatoryGate() if gate is None else gate)
+        require_kind("watchers", watchers, (list, tuple), "A list of what has remove() and reset().")
+        for watcher in watchers:
+            if not callable(getattr(watcher, "remove", None)) or not callable(getattr(watcher, "reset", None)):
+                raise TypeError(f"watchers holds {known_as(watcher)}; expected what has remove() and reset().")
+        if reduce is not None:
+            require_callable("reduce", reduce, "from a Δw to a tensor of its shape, or None")
         self.watchers, self.reduce = list(watchers), reduce
-        self.enabled, self.lr_scale = True, 1.0
+        self.enabled, self._lr_scale = True, 1.0
         self.silence = Silence()
         self._optimizers: OptimizerWatch | None = None
+
+    @property
+    def lr_scale(self) -> float:
+        """What every learning rate is multiplied by; NaN and infinity are refused."""
+        return self._lr_scale
+
+    @lr_scale.setter
+    def lr_scale(self, scale: float) -> None:
+        self._lr_scale = require_number("lr_scale", scale)
 
     @property
     def gate(self) -> NeuromodulatoryGate:
@@ -116,7 +149,7 @@ class PlasticityLearner:
             RuntimeError: a layer, a neuron or a weight is no longer what was attached to.
             Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
-        chosen = self._chosen(layers)
+        chosen, return_details = self._chosen(layers), require_flag("return_details", return_details)
         self.check(chosen)
         size = _common_batch(chosen)
         size = self.batch_size if size is None else size
@@ -186,6 +219,11 @@ class PlasticityLearner:
             RuntimeError: a layer or neuron was replaced or lost its hook, or a weight is pruned, parametrized, sharded,
                 offloaded or of another shape.
         """
+        if connections is not None:
+            for connection in require_kind(
+                "connections", connections, (list, tuple), "As list(learner.connections.values())."
+            ):
+                require_kind("A member of connections", connection, Connection, "As from learner.connections.")
         chosen = self.connections.values() if connections is None else connections
         for watcher in self.watchers:
             lost = watcher.lost(chosen)
@@ -292,9 +330,9 @@ class PlasticityLearner:
     def _chosen(self, layers: Collection[str] | None) -> list[Connection]:
         if layers is None:
             return list(self.connections.values())
-        unknown = sorted(set(layers) - set(self.connections))
-        if unknown or isinstance(layers, str):
-            raise ValueError(f"layers = {layers!r}; expected a list of names among {', '.join(self.connections)}.")
+        listed = isinstance(layers, (list, tuple, set, frozenset, dict))
+        if not listed or not all(isinstance(name, str) and name in self.connections for name in layers):
+            raise ValueError(f"layers = {shown(layers)}; expected a list of names among {', '.join(self.connections)}.")
         return [self.connections[name] for name in layers]
 
     def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], list[Landing]]:

@@ -16,4 +16,6 @@ class PlasticityWarning(UserWarning):
 
 def notice(message: str, *, stacklevel: int = 2) -> None:
     """Warn with a `PlasticityWarning`; `stacklevel` counts from the caller, as in `warnings.warn`."""
+    if not isinstance(message, str) or not isinstance(stacklevel, int):
+        raise TypeError(f"message is {message!r} and stacklevel {stacklevel!r}; expected a text and a whole number.")
     warnings.warn(message, PlasticityWarning, stacklevel=stacklevel + 1)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checks import known_as, require_count
+from ..checks import known_as, require_count, require_flag, require_real, shown
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
 from .signals import InternalSignals, Readings, layout, read
@@ -154,8 +154,11 @@ class AppraisalModule(nn.Module):
         """
         if not isinstance(readings, Readings) or not all(isinstance(r, Tensor) for r in readings[:6]):
             raise TypeError(f"readings is {known_as(readings)}; expected the Readings of checked signals, each (B,).")
-        if len({r.shape for r in readings[:6]}) > 1:
-            raise ValueError("The readings have several shapes; expected (B,) of each.")
+        for name, reading in zip(readings._fields[:6], readings[:6], strict=True):
+            if reading.shape != readings[0].shape or reading.device != readings[0].device or reading.is_complex():
+                raise ValueError(f"readings.{name} is {shown(reading)}; expected real (B,), all on one device.")
+            require_real(f"readings.{name}", reading)
+        require_flag("readings.told_apart", readings.told_apart)
         found = evidence(readings)
         if self.inward is None or self.outward is None:
             return found

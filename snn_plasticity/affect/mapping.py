@@ -67,8 +67,10 @@ def from_neuromodulators(levels: Mapping[str, Tensor], config: AffectiveConfig) 
     if missing:
         raise ValueError(f"levels lacks {', '.join(missing)}; expected {', '.join(MODULATORS)}, each (B,).")
     four = {name: levels[name] for name in MODULATORS}
-    if not all(isinstance(m, Tensor) and m.shape == four["DA"].shape for m in four.values()):
-        require_tensors(four, like="DA")
+    first = four["DA"]
+    for m in four.values():
+        if not isinstance(m, Tensor) or m.shape != first.shape or m.device != first.device or m.is_sparse:
+            require_tensors(four, like="DA")
     return (
         config.da_feedback * levels["DA"],
         config.ne_feedback * levels["NE"] + config.ach_feedback * levels["ACh"],

@@ -159,6 +159,8 @@ class SomaticMarkers:
                 f"scores have shape {tuple(scores.shape)}, candidates {tuple(candidates.shape)}; "
                 "expected (B, N) and (B, N, F) or (B, N, T, F)."
             )
+        if scores.device != candidates.device:
+            raise ValueError(f"scores are on {scores.device}, candidates on {candidates.device}; move one of them.")
         if not self.config.use_somatic_markers:
             return scores
         felt = self.predict(candidates, state)
@@ -177,7 +179,16 @@ class SomaticMarkers:
         require_real("situation", features)
         if not isinstance(state, MarkerState):
             raise TypeError(f"state is a {type(state).__name__}; expected the MarkerState of markers.init(B, F).")
-        held, _, width = state.situations.shape
+        for name, tensor in zip(state._fields, state, strict=True):
+            require_real(f"state.{name}", tensor)
+        held, slots, width = state.situations.shape if state.situations.dim() == 3 else (0, 0, 0)
+        if held != len(state.values) or not state.values.shape == state.ages.shape == (held, slots):
+            shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in zip(state._fields, state, strict=True))
+            raise ValueError(f"state holds {shapes}; expected (B, K, F), (B, K), (B, K), as from markers.init(B, F).")
+        if len({tensor.device for tensor in (features, *state)}) > 1:
+            raise ValueError(
+                f"situation is on {features.device}, the state on {state.values.device}; move one of them."
+            )
         fits = features.dim() >= 2 and features.shape[0] == held and features.shape[-1] == width
         if not fits or (batched is not None and features.dim() != 2):
             expected = f"({held}, {width})" if batched is not None else f"({held}, ..., {width})"

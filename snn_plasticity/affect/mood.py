@@ -33,6 +33,8 @@ def update_mood(mood: Tensor, affect: Tensor, tau: float | Tensor = 100.0) -> Te
     tensor([[0.1000, 0.0500, 0.0000]])
     """
     require_tensors({"mood": mood, "affect": affect}, like="mood")
+    if mood.dtype != affect.dtype or not mood.is_floating_point():
+        raise TypeError(f"mood is {mood.dtype} and affect {affect.dtype}; expected floating point of one precision.")
     if isinstance(tau, Tensor):
         require_operands({"mood": mood, "tau": tau})
         return averaged(mood, affect, tau)

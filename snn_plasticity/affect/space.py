@@ -117,7 +117,7 @@ class ValenceArousalSpace:
 
     def region(self, affect: AffectiveState | Tensor) -> list[str]:
         """The names of the regions, one per affect."""
-        return [self.regions[index] for index in self.region_index(affect).flatten().tolist()]
+        return [self.regions[index] for index in _read(self.region_index(affect))]
 
     def word_index(self, affect: AffectiveState | Tensor) -> Tensor:
         """Which of `words` is nearest, (...), as an index."""
@@ -128,4 +128,11 @@ class ValenceArousalSpace:
     def nearest_word(self, affect: AffectiveState | Tensor) -> list[str]:
         """The nearest emotion words, one per affect."""
         names = list(self.words)
-        return [names[index] for index in self.word_index(affect).flatten().tolist()]
+        return [names[index] for index in _read(self.word_index(affect))]
+
+
+def _read(index: Tensor) -> list[int]:
+    """Indices as numbers, which needs values."""
+    if index.is_meta:
+        raise ValueError("affect is on the meta device, which holds no values; expected a tensor that does.")
+    return index.flatten().tolist()

@@ -105,6 +105,10 @@ def require_state(
         _require_fields(state)
     require_real("state.mood", state.mood)
     require_real("state.expected", state.expected)
+    if not (state.mood.is_floating_point() and state.expected.is_floating_point()):
+        raise TypeError(f"state.mood is {state.mood.dtype}, state.expected {state.expected.dtype}; expected floats.")
+    if state.expected.device != state.mood.device:
+        raise ValueError(f"state.mood is on {state.mood.device}, state.expected on {state.expected.device}; move one.")
     require_kind("state.step_count", state.step_count, int, "As from estimator.reset(B).")
     held = state.mood.shape[0] if state.mood.dim() else 0
     if state.mood.shape != (held, 3) or state.expected.shape != (held, 2):
@@ -160,6 +164,9 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask is {kind}; expected a boolean tensor ({held},), True resets.")
+    require_real("mask", mask)
+    if mask.is_meta and not state.mood.is_meta:
+        raise ValueError("mask is on the meta device and holds no values; expected a boolean tensor that does.")
     if mask.shape != (held,):
         raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({held},), the state's batch.")
     require_state(fresh, held, state.mood.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,6 +148,10 @@ class Serializable:
         how = f"As from {cls.__name__}(...).to_dict()."
         values = checks.require_kind(f"What {cls.__name__} is built from", values, Mapping, how)
         known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]  # type: ignore[arg-type]
+        missing = [name for name in needed if name not in values]
+        if missing:
+            raise ValueError(f"{cls.__name__} needs {', '.join(missing)}; expected it among {', '.join(known)}.")
         unknown = sorted(map(str, set(values) - set(known)))
         if unknown:
             raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}.")

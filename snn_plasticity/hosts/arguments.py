@@ -9,7 +9,7 @@ from torch import nn
 
 from ..checks import require_callable, require_choice, require_flag, require_kind, require_number
 from ..config import PlasticityConfig
-from ..config.validation import require_config
+from ..config.validation import Serializable, require_config
 from ..neuromodulation import NeuromodulatoryGate
 from ..plasticity.paths.running import PATHS
 
@@ -32,11 +32,12 @@ def require_settings(config: object, layers: object, pairs: object) -> Plasticit
         TypeError: another kind, or names that are no strings.
     """
     how = "As in {'fc1': PlasticityConfig.dev()}."
-    for name, own in require_kind("layers", layers or {}, Mapping, how).items():
+    for name, own in require_kind("layers", {} if layers is None else layers, Mapping, how).items():
         require_kind("A name in layers", name, str, how)
+        require_kind(f"layers[{name!r}]", own, Serializable, "A PlasticityConfig.")
         require_config(own, PlasticityConfig, name=f"layers[{name!r}]")
     how = "As in {'fc1': 'lif1'}, or {'fc1': ('lif1', 'lif2')}."
-    for name, partners in require_kind("pairs", pairs or {}, Mapping, how).items():
+    for name, partners in require_kind("pairs", {} if pairs is None else pairs, Mapping, how).items():
         require_kind("A name in pairs", name, str, how)
         require_kind(f"pairs[{name!r}]", partners, (str, Sequence), how)
         for partner in partners:  # type: ignore[attr-defined]

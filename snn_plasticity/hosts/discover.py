@@ -40,7 +40,7 @@ def discover(model: nn.Module, found: Survey, wiring: Wiring, sample: Any) -> di
     wiring.begin((sample,))
     try:
         with restored(model), torch.inference_mode(False), torch.no_grad():
-            _call(model, sample)
+            _try(model, sample)
     finally:
         wiring.clear()
         for handle in handles:
@@ -48,6 +48,27 @@ def discover(model: nn.Module, found: Survey, wiring: Wiring, sample: Any) -> di
         for owner in owners:
             owner.muted = False
     return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
+
+
+def _said_here(error: Exception) -> bool:
+    """Whether an error was raised by this package, and not by the model."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("snn_plasticity")
+
+
+def _try(model: nn.Module, sample: Any) -> None:
+    """Run the model once, and say so where the sample is no input of it."""
+    try:
+        _call(model, sample)
+    except Exception as error:
+        if _said_here(error):
+            raise
+        raise ValueError(
+            f"sample= does not run through the model ({type(error).__name__}: {str(error).splitlines()[0]}); expected "
+            "an input of its forward, a tuple of several, or a dict by keyword. Nothing was attached."
+        ) from error
 
 
 class _Run:

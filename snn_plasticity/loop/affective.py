@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
-from ..checks import Signal, require_choice, require_flag, require_kind
+from ..checks import Signal, require_batch_size, require_choice, require_device, require_flag, require_kind, shown
 from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
@@ -102,6 +102,7 @@ class AffectiveLoop:
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
+        batch_size, device = require_batch_size(batch_size), require_device("device", device)
         device = device or next((p.device for part in (self.estimator, self.gate) for p in part.parameters()), None)
         gate = self.gate.init(batch_size, device, dtype)
         affect = self.estimator.reset(1 if self.shared else batch_size, gate.levels.device, gate.levels.dtype)
@@ -154,6 +155,9 @@ class AffectiveLoop:
         Raises:
             TypeError, ValueError: as `advance` and `PlasticityLearner.step`; nothing is changed then.
         """
+        if layers is not None and not isinstance(layers, (list, tuple, set, frozenset, dict)):
+            raise ValueError(f"layers = {shown(layers)}; expected a list of names of layers, or None.")
+        return_details = require_flag("return_details", return_details)
         with torch.inference_mode(False):
             state, learned = self.advance(events, self._held(events)), None
             if self.learner is not None:
@@ -221,6 +225,12 @@ class AffectiveLoop:
         Raises:
             ValueError: it belongs to a loop with another learner, or with none, or that shares affect otherwise.
         """
+        saved = require_kind("saved", saved, Mapping, "As from loop.state_dict().")
+        missing = [name for name in ("state", "estimator", "gate", "learner") if name not in saved]
+        if missing:
+            raise ValueError(f"saved lacks {', '.join(missing)}; expected what loop.state_dict() gave.")
+        for name in ("estimator", "gate"):
+            require_kind(f"saved[{name!r}]", saved[name], Mapping, "As from loop.state_dict().")
         state = None if saved["state"] is None else LoopState.from_dict(saved["state"])
         if state is not None:
             require_state(state, None, None, shared=self.shared)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..affect import AffectiveState, ModulationVector
 from ..affect import reset_samples as reset_affect
+from ..checks import known_as, require_device, require_dtype, require_kind, require_real, shown
 from ..neuromodulation import NeuromodState
 from ..neuromodulation import reset_samples as reset_gate
 
@@ -41,7 +42,8 @@ class LoopState(NamedTuple):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LoopState:
         """The same state on another device or in another precision; never below fp32."""
-        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        device = require_device("device", device)
+        wide = None if dtype is None else torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         levels = {name: level.to(device=device, dtype=wide or level.dtype) for name, level in self.modulators.items()}
         plasticity = self.plasticity.to(device=device, dtype=wide or self.plasticity.dtype)
         return LoopState(self.affect.to(device, dtype), self.gate.to(device, dtype), levels, plasticity)
@@ -58,8 +60,19 @@ class LoopState(NamedTuple):
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> LoopState:
         """The state that `to_dict` described."""
+        saved = require_kind("saved", saved, Mapping, "As from state.to_dict().")
+        for name, kind in (("affect", Mapping), ("gate", Mapping), ("modulators", Mapping), ("plasticity", Tensor)):
+            if not isinstance(saved.get(name), kind):
+                found = known_as(saved[name]) if name in saved else "missing"
+                raise TypeError(f"saved[{name!r}] is {found}; expected what state.to_dict() gave.")
+        if not set(saved["gate"]) <= set(NeuromodState._fields) or not {"levels", "baseline"} <= set(saved["gate"]):
+            raise ValueError(
+                f"saved['gate'] holds {', '.join(map(str, saved['gate']))}; expected a NeuromodState's fields."
+            )
         affect, gate = AffectiveState.from_dict(copied(saved["affect"])), NeuromodState(**copied(saved["gate"]))
-        return cls(affect, gate, copied(saved["modulators"]), saved["plasticity"].detach().clone())
+        state = cls(affect, gate, copied(saved["modulators"]), saved["plasticity"].detach().clone())
+        _require_parts(state)
+        return state
 
 
 def copied(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +84,7 @@ def require_state(state: LoopState, size: int | None, device: torch.device | Non
     """Refuse what is no state of this loop, or a state for another batch size or device."""
     if not isinstance(state, LoopState):
         raise TypeError(f"state is a {type(state).__name__}; expected the LoopState of loop.init(B).")
+    _require_parts(state)
     held, place = len(state.plasticity), state.plasticity.device
     if size is not None and size != held:
         raise ValueError(
@@ -88,6 +102,27 @@ def require_state(state: LoopState, size: int | None, device: torch.device | Non
             f"state.affect is for {len(state.affect.mood)}; expected {felt}. It comes from a loop with "
             f"shared={not shared}; start anew with loop.init({held})."
         )
+
+
+def _require_parts(state: LoopState) -> None:
+    """Refuse a state whose parts are of another kind, shape or device."""
+    require_kind("state.affect", state.affect, AffectiveState, "As from loop.init(B).")
+    require_kind("state.gate", state.gate, NeuromodState, "As from loop.init(B).")
+    require_kind("state.modulators", state.modulators, Mapping, "As from loop.init(B).")
+    for name, tensor in (("plasticity", state.plasticity), ("gate.levels", state.gate.levels)):
+        require_real(f"state.{name}", tensor)
+        if not tensor.dim() or not tensor.is_floating_point() or tensor.device != state.plasticity.device:
+            raise ValueError(
+                f"state.{name} is {shown(tensor)} on {tensor.device}; expected floats (B, ...), on one device."
+            )
+    if len(state.gate.levels) != len(state.plasticity) or not isinstance(state.affect.mood, Tensor):
+        raise ValueError("state.gate, state.affect and state.plasticity are of different batches; expected one.")
+    for name in ("DA", "ACh", "NE", "5HT"):
+        level = state.modulators.get(name)
+        if not isinstance(level, Tensor) or level.shape != state.plasticity.shape:
+            raise ValueError(
+                f"state.modulators[{name!r}] is {known_as(level)}; expected {tuple(state.plasticity.shape)}."
+            )
 
 
 def forgotten(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: str) -> LoopState:

@@ -20,12 +20,24 @@ whatever the reward's distribution.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_count, require_device, require_dtype, require_real, require_within
+from .. import checks
+from ..checks import (
+    Signal,
+    as_signal,
+    require_count,
+    require_device,
+    require_dtype,
+    require_real,
+    require_tensors,
+    require_within,
+    shown,
+)
 from ..config import NeuromodConfig
 from ..config.validation import require_config, require_number, require_word
 from ..config.validation import require_count as require_count_of
@@ -143,6 +155,11 @@ class RewardBaseline:
         (tensor([3.]), tensor([[0.3915]]))
         """
         member, error = self._compare(reward, context, state)
+        if not (isinstance(scale, float) and 0.0 < scale < math.inf):
+            scale = _positive("scale", scale, error)
+        require_real("pace", pace)
+        if pace.shape != (*state.shape, 3) or pace.device != state.device:
+            raise ValueError(f"pace is {shown(pace)}; expected {(*state.shape, 3)}, beside the state.")
         dopamine = torch.tanh(scale * error)
         width = 1.0 / scale if isinstance(scale, Tensor) else torch.full_like(error, 1.0 / scale)
         met = (error.abs(), 1.0 - dopamine.square(), width, dopamine)
@@ -159,6 +176,16 @@ class RewardBaseline:
     def _compare(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Which average each sample reads, and the error of each, (B,)."""
         require_real("state", state)
+        if state.is_meta:
+            raise ValueError("state is on the meta device, which holds no values; expected a tensor that does.")
+        columns = self.state_shape(0)[-1]
+        if (
+            state.dim() != (2 if self.scope == "sample" else 1)
+            or state.shape[-1] != columns
+            or state.dtype == torch.bool
+        ):
+            expected = f"(B, {columns})" if self.scope == "sample" else f"({columns},)"
+            raise ValueError(f"state is {shown(state)}; expected {expected}, as from init(B).")
         found_size, _, _ = signal_layout({"reward": reward, "context": context})
         batch_size = len(state) if self.scope == "sample" else 1 if found_size is None else found_size
         reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
@@ -177,3 +204,11 @@ class RewardBaseline:
         require_within("context", index, 0.0, self.n_contexts - 1.0)
         require_within("the fractional part of context", index % 1.0, 0.0, 0.0)
         return (index.unsqueeze(-1) == torch.arange(self.n_contexts, device=like.device)).to(like.dtype)
+
+
+def _positive(name: str, value: object, like: Tensor) -> float | Tensor:
+    """A number above zero, or a tensor () or (B,) beside `like`."""
+    if isinstance(value, Tensor):
+        require_tensors({"the error": like, name: value if value.dim() else value.expand_as(like)}, like="the error")
+        return value
+    return checks.require_number(name, value, 0.0, open_low=True)

@@ -84,8 +84,9 @@ def all_of(modulators: Mapping[str, Tensor]) -> list[Tensor]:
     if missing:
         raise ValueError(f"modulators lacks {', '.join(missing)}; expected {', '.join(NAMES.values())}, each (B,).")
     four = [modulators[name] for name in NAMES.values()]
-    if not all(isinstance(m, Tensor) and m.shape == four[0].shape for m in four):
-        require_tensors(dict(zip(NAMES.values(), four, strict=True)), like="DA")
+    for m in four:
+        if not isinstance(m, Tensor) or m.shape != four[0].shape or m.device != four[0].device or m.is_sparse:
+            require_tensors(dict(zip(NAMES.values(), four, strict=True)), like="DA")
     return four
 
 

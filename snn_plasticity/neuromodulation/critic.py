@@ -33,6 +33,7 @@ from ..checks import (
     require_finite,
     require_kind,
     require_real,
+    shown,
 )
 from ..config.validation import Serializable, require_count, require_number, require_word
 
@@ -88,7 +89,7 @@ def _flag(value: Any, like: Tensor, name: str) -> Tensor:
     """A bool, or a boolean array of shape () or (B,), as (B,)."""
     if isinstance(value, (bool, np.bool_)):
         return torch.full_like(like, bool(value), dtype=torch.bool)
-    if not isinstance(value, (Tensor, np.ndarray, list, tuple)):
+    if not isinstance(value, (Tensor, np.ndarray, list, tuple)) or (isinstance(value, Tensor) and value.is_meta):
         raise TypeError(f"{name} is {known_as(value)}; expected a bool or a boolean tensor ({len(like)},).")
     flag = torch.as_tensor(value if isinstance(value, Tensor) else array_of(name, value), device=like.device)
     if flag.dtype != torch.bool:
@@ -205,7 +206,18 @@ class TDCritic:
             raise TypeError(f"state is a {type(state).__name__}; expected the CriticState of critic.init(B).")
         for field, tensor in zip(state._fields, state, strict=True):
             require_real(f"state.{field}", tensor)
+        for field, tensor in zip(state._fields, state, strict=True):
+            if tensor.device != state.trace.device:
+                raise ValueError(f"state.{field} is on {tensor.device}, state.trace on {state.trace.device}; move one.")
+        shape = state.trace.shape if self.config.scope == "sample" else state.trace.shape[1:]
+        if state.weights.shape != shape or state.old_value.shape != state.trace.shape[:1]:
+            raise ValueError(
+                f"state.weights is {shown(state.weights)}, state.old_value {shown(state.old_value)}; expected "
+                f"{tuple(shape)} and {tuple(state.trace.shape[:1])}, as from critic.init(B)."
+            )
         require_real(name, features)
+        if features.is_meta and not state.trace.is_meta:
+            raise ValueError(f"{name} is on the meta device, which holds no values; expected a tensor that does.")
         expected = tuple(state.trace.shape)
         if tuple(features.shape) != expected:
             raise ValueError(

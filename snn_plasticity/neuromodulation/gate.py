@@ -239,7 +239,8 @@ class NeuromodulatoryGate(nn.Module):
         if state is None:
             state = self._fresh(1 if size is None else size, device, dtype)
         else:
-            held = len(state.levels) if isinstance(state, NeuromodState) else 0
+            levels = state.levels if isinstance(state, NeuromodState) else None
+            held = len(levels) if isinstance(levels, Tensor) and levels.dim() else 0
             require_state(state, self._shapes(held), size)
             state = state.to(dtype=torch.promote_types(dtype, state.levels.dtype))
         levels = state.levels

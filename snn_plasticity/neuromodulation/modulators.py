@@ -164,8 +164,11 @@ class Modulator:
 
     def step(self, signal: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """The amount (B,) that is there in this step, and the level (B,) to carry on."""
-        if not (isinstance(signal, Tensor) and isinstance(level, Tensor) and signal.shape == level.shape):
+        alike = isinstance(signal, Tensor) and isinstance(level, Tensor) and signal.shape == level.shape
+        if not alike or signal.device != level.device or not (signal.is_floating_point() and level.is_floating_point()):
             require_tensors({"signal": signal, "level": level}, like="signal", finite=False)
+        if level.is_sparse:
+            require_real("level", level)
         if self.response == "linear":
             level = _accumulated(level, self.scale * signal, self.tau, self.dt, -math.inf, math.inf)
             return level + self.baseline, level

@@ -15,7 +15,16 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, length_of, require_at_least, require_batch_size, require_device, require_dtype
+from ..checks import (
+    MOST,
+    Signal,
+    as_signal,
+    length_of,
+    require_at_least,
+    require_batch_size,
+    require_device,
+    require_dtype,
+)
 
 REAL_SIGNALS: tuple[str, ...] = ("reward", "td_error", "long_horizon_value")
 NON_NEGATIVE_SIGNALS: tuple[str, ...] = (
@@ -89,7 +98,7 @@ def read_signals(
         device = require_device("device", device)
     if dtype is not None:
         require_dtype("dtype", dtype)
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 0):
+    if batch_size is not None and (type(batch_size) is not int or batch_size > MOST or batch_size < 0):
         batch_size = require_batch_size(batch_size)
     size = next((n for n in (batch_size, found_size) if n is not None), 1)
     device, dtype = device or found_device, dtype or found_dtype

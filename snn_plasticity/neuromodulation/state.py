@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import require_device, require_dtype, require_flag, require_kind, require_real
+from ..checks import require_device, require_dtype, require_flag, require_kind, require_real, shown
 
 NOTHING = torch.empty(0)
 
@@ -42,6 +42,7 @@ def require_state(state: NeuromodState, shapes: Mapping[str, tuple[int, ...]], b
         raise TypeError(f"state is a {type(state).__name__}; expected the NeuromodState of gate.init(B).")
     for name, part in zip(state._fields, state, strict=True):
         require_real(f"state.{name}", part)
+    _require_one_place(state)
     if state.levels.dim() != 2 or state.levels.shape[1] != 4:
         shape = tuple(state.levels.shape)
         raise ValueError(f"state.levels has shape {shape}; expected (B, 4), as from gate.init(B).")
@@ -60,6 +61,30 @@ def require_state(state: NeuromodState, shapes: Mapping[str, tuple[int, ...]], b
             )
 
 
+def _require_one_place(state: NeuromodState) -> None:
+    """Refuse a state that is spread over devices."""
+    for name, part in zip(state._fields[1:], state[1:], strict=True):
+        if part.device != state.levels.device and part.numel():
+            raise ValueError(
+                f"state.{name} is on {part.device}, state.levels on {state.levels.device}; expected one device."
+            )
+
+
+def require_parts(state: NeuromodState, name: str = "state") -> None:
+    """Refuse what is no state of a gate, and parts that do not belong together."""
+    require_kind(name, state, NeuromodState, "As from gate.init(B).")
+    for field, part in zip(state._fields, state, strict=True):
+        require_real(f"{name}.{field}", part)
+        if part.numel() and not part.is_floating_point():
+            raise TypeError(f"{name}.{field} is {shown(part)}; expected floating point.")
+    _require_one_place(state)
+    if state.levels.dim() != 2 or not state.baseline.dim():
+        raise ValueError(f"{name}.levels is {shown(state.levels)}; expected (B, 4), as from gate.init(B).")
+    for field, part in zip(state._fields[1:], state[1:], strict=True):
+        if state.baseline.dim() > 1 and part.numel() and part.shape[:1] != state.levels.shape[:1]:
+            raise ValueError(f"{name}.{field} is {shown(part)}, {name}.levels {shown(state.levels)}; expected one B.")
+
+
 def for_batch(state: NeuromodState, fresh: NeuromodState) -> NeuromodState:
     """What was learnt, in a state for a batch of another size.
 
@@ -76,6 +101,8 @@ def for_batch(state: NeuromodState, fresh: NeuromodState) -> NeuromodState:
             [2.],
             [2.]])
     """
+    require_parts(state)
+    require_parts(fresh, "fresh")
 
     def carried(old: Tensor, new: Tensor) -> Tensor:
         if state.baseline.dim() == 1 or not len(state.levels) or not old.numel():
@@ -105,12 +132,12 @@ def reset_samples(state: NeuromodState, mask: Tensor, *, keep_baseline: bool = F
     tensor([[0., 0., 0., 0.],
             [1., 1., 1., 1.]])
     """
-    require_kind("state", state, NeuromodState, "As from gate.init(B).")
-    for name, part in zip(state._fields, state, strict=True):
-        require_real(f"state.{name}", part)
+    require_parts(state)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask is {kind}; expected a boolean tensor ({len(state.levels)},), True resets.")
+    if mask.is_meta != state.levels.is_meta or mask.layout is not torch.strided:
+        raise ValueError(f"mask is on {mask.device}, {mask.layout}; expected a dense mask where the state is.")
     if mask.shape != state.levels.shape[:1]:
         shape = tuple(mask.shape)
         raise ValueError(f"mask has shape {shape}; expected ({len(state.levels)},), the state's batch.")
