@@ -12,7 +12,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense, sparse
+from snn_plasticity.plasticity import bits, dense, sparse
 from snn_plasticity.plasticity.paths import clamped, past, running, tropical
 
 CLAMPS = (
@@ -66,6 +66,11 @@ def expected(pre: torch.Tensor, post: torch.Tensor, config: EligibilityConfig) -
     return np.concatenate((np.zeros_like(e[:1]), e[:-1])) if config.convention.lag else e
 
 
+def _elsewhere(patch: pytest.MonkeyPatch) -> None:
+    """As on a device whose values are not looked at: spikes wait as the numbers that they are."""
+    patch.setattr(bits, "_readable", lambda trains: False)
+
+
 def _small(patch: pytest.MonkeyPatch) -> None:
     """Make the sizes from which fast ways are taken so small that short stories meet them all."""
     for module, name, value in (
@@ -88,14 +93,16 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     taus=st.tuples(*[st.sampled_from((1.2, 2.0, 15.0, 500.0))] * 2),
     path=st.sampled_from(("plain", "fold", "auto", "rows")),
     small=st.booleans(),
+    elsewhere=st.booleans(),
 )
-def test_whatever_comes_in(kernel, trace, convention, clamp, kinds, seed, lengths, taus, path, small):
+def test_whatever_comes_in(kernel, trace, convention, clamp, kinds, seed, lengths, taus, path, small, elsewhere):
     linear = trace in PATHS
     path = path if path in ("plain", "auto") or (path == "fold") is linear else "auto"
     pre, post = (activity(kind, sum(lengths), 2, n, seed + n) for kind, n in zip(kinds, (3, 4), strict=True))
     config = settings(kernel, trace, convention, clamp_range=clamp, tau_e=taus[0], stdp_tau_minus=taus[1])
     with pytest.MonkeyPatch.context() as patch:
         _small(patch) if small else None
+        _elsewhere(patch) if elsewhere else None
         seen = told(EligibilityTraceModule(3, 4, config, path=path), pre, post, lengths)
     e = expected(pre, post, config)
     for t, answer in seen:
@@ -137,8 +144,9 @@ EVENTS = ("step", "window", "modulated", "change", "ask", "collect", "look", "fo
     story=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(1, 9)), min_size=2, max_size=12),
     path=st.sampled_from(("plain", "fold", "auto")),
     small=st.booleans(),
+    elsewhere=st.booleans(),
 )
-def test_whatever_happens(kernel, trace, convention, clamp, kinds, seed, story, path, small):
+def test_whatever_happens(kernel, trace, convention, clamp, kinds, seed, story, path, small, elsewhere):
     path = path if trace in PATHS else "auto"
     steps = sum(n for event, n in story if event in ("window", "modulated")) + sum(
         event == "step" for event, _ in story
@@ -147,6 +155,7 @@ def test_whatever_happens(kernel, trace, convention, clamp, kinds, seed, story, 
     config = settings(kernel, trace, convention, clamp_range=clamp)
     with pytest.MonkeyPatch.context() as patch:
         _small(patch) if small else None
+        _elsewhere(patch) if elsewhere else None
         answers = list(_answers(story, pre, post, config, path, seed))
     for answer, right in answers:
         np.testing.assert_allclose(answer, right, rtol=1e-9, atol=1e-9 * max(1.0, float(np.abs(right).max())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import brute_force
 import numpy as np
 import pytest
+import stepped
 import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, TRACES, layer_and_trains, settings, trains
 
@@ -34,6 +35,19 @@ def test_equals_the_double_sum_in_every_convention(kernel, trace):
         np.testing.assert_allclose(
             e.numpy(), expected(pre, post, config), rtol=1e-10, atol=1e-10, err_msg=str(convention)
         )
+
+
+@pytest.mark.parametrize("trace", TRACES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_two_oracles_are_one(kernel, trace):
+    """Sums over pairs, and recursions."""
+    pre, post = trains(12, 2, 3, seed=1) * 1.5, trains(12, 2, 2, seed=2)
+    for convention in CONVENTIONS[::5]:
+        config = settings(kernel, trace, convention, clamp_range=(-0.6, 0.9))
+        rule = EligibilityTraceModule(3, 2, config).rule
+        seen = stepped.run(rule.kernel, rule.trace, pre, post, torch.zeros(2, 2, 3))
+        right = brute_force.run(pre.numpy(), post.numpy(), config)[1]
+        np.testing.assert_allclose(seen, right, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("trace", TRACES)

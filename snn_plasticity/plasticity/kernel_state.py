@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 Like = tuple[Tensor, Tensor]  # one step's pre and post, for their shapes
+OURS = f"{__package__}."
 PLAIN = (Tensor, bool, int, float, str, type(None))
 
 
@@ -22,7 +23,7 @@ def careful_step(kernel: Any, pre: Tensor, post: Tensor, state: Any, dt: float) 
     Returns:
         What `kernel.step` does.
     """
-    if not type(kernel).__module__.startswith(f"{__package__}."):
+    if not type(kernel).__module__.startswith(OURS):
         pre, post, state = tree_map_only(Tensor, Tensor.clone, (pre, post, state))
     return kernel.step(pre, post, state, dt)
 
