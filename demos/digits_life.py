@@ -7,6 +7,7 @@ The promise as critic and the burst of the chosen neuron as tag follow Roelfsema
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from snn_plasticity import (
     NeuromodConfig,
     PlasticityConfig,
     PlasticityLearner,
+    PlasticityWarning,
     ThreeFactorConfig,
     attach,
 )
@@ -93,7 +95,9 @@ def whole_life(host: str, condition: Condition, delay: int, seed: int, epochs: i
     rng = torch.Generator().manual_seed(seed)
     reader, (seen, unseen) = newborn(host, rng), train_and_held_out()
     life = Life([], [])
-    with attach(reader, condition.rule()) as learner:
+    with warnings.catch_warnings(), attach(reader, condition.rule()) as learner:
+        if condition is not CONDITIONS[STORY]:
+            warnings.simplefilter("ignore", PlasticityWarning)  # that a control learns nothing is what it is for
         for epoch in range(epochs + 1):
             for digits in seen.batches(BATCH, rng) if epoch else ():
                 live(Trial(reader, digits.images, rng), digits, learner, condition, delay)

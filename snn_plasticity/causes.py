@@ -126,7 +126,8 @@ def _silent_side(connection: Connection, rates: Rates | None) -> str:
         )
     return (
         f"{name}: {begin}, although its input ({rates.pre:.1%}) and its neurons ({rates.post:.1%}) are active: no two "
-        "spikes met within the reach of the kernel, or a mask, `reduce` or amplitudes of 0 remove what there is."
+        "spikes met within the reach of the kernel, the trace had faded when the step came (tau_e), or a "
+        "mask, `reduce` or amplitudes of 0 remove what there is."
     )
 
 

@@ -154,7 +154,9 @@ class Connection:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
         require_callable("around", around, "that tells the modules around the layer")
-        weight, known = getattr(self.module, self.attribute, None), self._verified
+        weight, known = self.module._parameters.get(self.attribute), self._verified
+        if weight is None:
+            weight = getattr(self.module, self.attribute, None)
         if weight is not None and known is not None and weight is known() and not self._differs(weight):
             return
         reason = refusal_of(self.module, self.attribute)

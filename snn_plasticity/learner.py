@@ -8,6 +8,7 @@ in `step`, never during the forward pass, so that a later `backward()` stays leg
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -42,6 +43,10 @@ SCOPES = ("episode", "eligibility", "neuromodulators", "all")
 
 class Watcher(Protocol):
     """What feeds the connections from a host: hooks that can be removed, with calls that may be half done."""
+
+    def bind(self, learner: PlasticityLearner) -> None:
+        """Put the hooks on the model, on behalf of a learner."""
+        ...
 
     def remove(self) -> None:
         """Take the hooks off the model."""
@@ -159,7 +164,7 @@ class PlasticityLearner:
         with _AllOrNothing(chosen, safe=return_details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
             changes, landings = self._change(chosen, heard.factor)
-        self.third_factor.kept, self.third_factor.last = heard.kept, heard
+        self.third_factor.keep(heard)
         looked_at = landings if self.silence.looks else ()
         unmoved = {id(landing.weight) for landing in looked_at if landing.value.is_cpu and not landing.moves()}
         for landing in landings:
@@ -311,6 +316,15 @@ class PlasticityLearner:
             self.lr_scale = lr_scale
 
         return commit
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlasticityLearner:
+        """Beside a copy of the model, as in `copy.deepcopy((model, learner))`, a learner that watches that copy."""
+        copied = memo[id(self)] = object.__new__(type(self))
+        for name, value in vars(self).items():
+            setattr(copied, name, copy.deepcopy(value, memo))
+        for watcher in copied.watchers:
+            watcher.bind(copied)
+        return copied
 
     def __enter__(self) -> PlasticityLearner:
         return self

@@ -46,6 +46,12 @@ class ThirdFactor:
         """The state of the gate; None is as new."""
         return self.kept.state
 
+    def keep(self, heard: Heard) -> None:
+        """A step was made of this."""
+        factor = heard.factor.detach() if isinstance(heard.factor, Tensor) else heard.factor
+        amounts = {name: amount.detach() for name, amount in heard.modulators.items()}
+        self.kept, self.last = heard.kept, Heard(amounts, factor, heard.kept)
+
     def hear(
         self,
         modulator: Signal | Mapping[str, Signal] | None,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import subprocess
 import sys
 import textwrap
+import types
 
 import norse.torch as norse
 import pytest
@@ -311,3 +313,60 @@ def test_a_copy_of_the_model_alone_trains_nobody():
     run(model)
     close(changes(model, learner, lambda: None)["0"], wanted.change())
     assert torch.equal(copied[0].weight, one_layer()[0].weight)
+
+
+@pytest.mark.parametrize("order", ("model first", "learner first", "in an agent"))
+@pytest.mark.parametrize("make", (one_layer, lambda: excitable(norse.LIFRecurrentCell(N_IN, N_IN, FAST))))
+def test_a_copy_of_model_and_learner_learns_as_the_original(order, make):
+    """In mid-sequence, so that eligibility, counters and gate go along; and each of the two learns alone."""
+    model = make()
+    learner = attach(model, CONFIG, gate=NeuromodulatoryGate(NeuromodConfig(da_tau=9.0)))
+    weight = next(iter(learner.connections.values())).weight
+    feed(model, X[:4])
+    learner.step(reward=0.5)
+    if order == "model first":
+        copied, other = copy.deepcopy((model, learner))
+    elif order == "learner first":
+        other, copied = copy.deepcopy((learner, model))
+    else:
+        agent = copy.deepcopy(types.SimpleNamespace(learner=learner, model=model))
+        copied, other = agent.model, agent.learner
+    theirs = next(iter(other.connections.values()))
+    assert theirs.weight is not weight and torch.equal(theirs.weight, weight)
+    start = weight.detach().clone()
+    feed(copied, X[4:])
+    other.step(reward=-1.0)
+    assert torch.equal(weight, start) and not torch.equal(theirs.weight, start)
+    feed(model, X[4:])
+    learner.step(reward=-1.0)
+    assert torch.equal(theirs.weight, weight)
+    other.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in copied.modules())
+    assert any(m._forward_hooks for m in model.modules())
+
+
+def feed(model, xs):
+    with torch.no_grad():
+        state = ()
+        for x in xs:
+            state = model(x, *state)[1:] if isinstance(model, norse.LIFRecurrentCell) else model(x) is None or ()
+
+
+def test_a_copied_learner_is_dropped_with_its_hooks():
+    model = one_layer()
+    learner = attach(model, CONFIG)
+    copied, other = copy.deepcopy((model, learner))
+    run(copied)
+    other.step(MODULATOR)
+    del other
+    gc.collect()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in copied.modules())
+
+
+def test_a_copied_model_that_holds_its_learner_says_that_it_has_no_hooks():
+    model = one_layer()
+    model.learner = attach(model, CONFIG)
+    copied = copy.deepcopy(model)
+    run(copied)
+    with pytest.raises(RuntimeError, match="this learner is a copy whose hooks are not on 0"):
+        copied.learner.step(MODULATOR)

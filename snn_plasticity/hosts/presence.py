@@ -1,12 +1,13 @@
 """Whether what was attached to is still there: the modules at their places, and the hooks on them.
 
-Asked at every step, so what is asked is who is who: one look into a dictionary for each module on the way.
+Asked at every step, so what is asked is who is who: one look into a dictionary for each module on the way and each
+hook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -34,10 +35,26 @@ class Presence:
         self.model = model
         self._ways: dict[nn.Module, list[Link]] = {}
         self._hooks: dict[nn.Module, tuple[Hook, int]] = {}
+        self._settled: list[tuple[dict[Any, Any], Any, object]] = []  # dictionaries, and what was found in them
 
     def hooked(self, module: nn.Module, hook: Hook, handle: RemovableHandle) -> None:
         """Remember a hook."""
         self._hooks[module] = (hook, handle.id)
+
+    def settle(self, modules: Iterable[nn.Module]) -> None:
+        """These were all there: what has to be the same for them to be there still."""
+        self._settled = []
+        for module in modules:
+            hook, number = self._hooks[module]
+            self._settled += [(parent._modules, key, child) for parent, key, child in self._ways[module]]
+            self._settled.append((module._forward_hooks, number, hook))
+
+    def as_settled(self) -> bool:
+        """Whether all of them are still there, as one quick look tells."""
+        for held, key, value in self._settled:
+            if held.get(key) is not value:
+                return False
+        return bool(self._settled)
 
     def around(self, name: str, module: nn.Module) -> list[nn.Module]:
         """The modules that this one is in, and itself."""
@@ -53,7 +70,9 @@ class Presence:
             self._ways[module] = way
         hook, number = self._hooks.get(module, (None, 0))
         if not isinstance(hook, Hook):
-            return f"this learner is a copy, and copies of {name} have no hooks"
+            return (
+                f"this learner is a copy whose hooks are not on {name} (copy.deepcopy((model, learner)) puts them on)"
+            )
         if module._forward_hooks.get(number) is not hook:
             return f"the hook on {name} was taken off, so that nothing of it is heard"
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -66,6 +67,7 @@ class Watcher:
         self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
         self._presence = Presence(model)
         self._rests: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
+        self._settled: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
 
     @property
     def listening(self) -> bool:
@@ -80,6 +82,9 @@ class Watcher:
 
     def bind(self, learner: PlasticityLearner) -> None:
         """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
+        sites = {self.model, *(part.module for part in (*self.found.synapses.values(), *self.found.neurons.values()))}
+        if not all("_forward_hooks" in vars(site) for site in sites):
+            return  # a model that is being copied, and holds its learner itself: the first step says so
         self._learner = weakref.ref(learner)
         withdraw(self.model)
         own = set()
@@ -93,12 +98,23 @@ class Watcher:
             begin, end = self._bracket(model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
             self._handles.append(model.register_forward_hook(end, with_kwargs=True, always_call=True))
-        sites = [weakref.ref(module) for module in {self.model, *own}]
-        gone = (self._handles, self._rests, self.wiring.rest, learner.silence, sites)
+        gone = (self._handles, self._rests, self.wiring.rest, learner.silence, [weakref.ref(site) for site in sites])
         weakref.finalize(self, _gone, *gone).atexit = False
         self.wiring.ledger.know(list(model.buffers()))
         self._watch_or_not()
         torch.compiler.reset()  # code compiled before would not see the hooks
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Watcher:
+        """A watcher of the copied model, that has seen nothing yet; the copied learner binds it."""
+        copied = memo[id(self)] = object.__new__(type(self))
+        fresh = {"wiring": self.wiring.renewed(), "_learner": lambda: None, "_places": {}, "_settled": ()}
+        fresh |= {"_handles": [], "_rests": [], "_presence": None}
+        for name, value in vars(self).items():
+            setattr(copied, name, fresh[name] if name in fresh else copy.deepcopy(value, memo))
+        for handles in (self._handles, self._rests):  # the copied modules have hooks, which are those of nobody
+            _remove(copy.deepcopy(handles, memo))
+        copied._presence = Presence(copied.model)
+        return copied
 
     def _bracket(self, model: nn.Module) -> tuple[Any, Any]:
         return PassHook(self, "on_pass_begin", "", model), PassHook(self, "on_pass_end", "", model)
@@ -115,11 +131,16 @@ class Watcher:
 
     def lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these hears nothing any more; None while their layers and neurons are where they were."""
-        for key, connection in self.edges.items():
-            if connection in connections:
-                for name, module in self._sites(*key):
-                    if why := self._presence.lost(name, module):
-                        return why
+        edges, all_of_them = tuple(self.edges), len(connections) == len(self.edges)
+        if all_of_them and edges == self._settled and self._presence.as_settled():
+            return None
+        sites = [site for key, c in self.edges.items() if c in connections for site in self._sites(*key)]
+        for name, module in sites:
+            if why := self._presence.lost(name, module):
+                return why
+        if all_of_them:
+            self._settled = edges
+            self._presence.settle(module for _, module in sites)
         return None
 
     def around(self, connection: Connection) -> list[nn.Module]:

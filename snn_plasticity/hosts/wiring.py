@@ -56,6 +56,10 @@ class Wiring:
         self._fired: set[str] = set()
         self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
 
+    def renewed(self) -> Wiring:
+        """Another one, that knows what the user has said and has seen nothing yet."""
+        return Wiring(self.homes, self.given, self.plastic, self.neurons)
+
     def called(self, synapse: Synapse, given: Tensor | None, pre: Tensor | None, output: Tensor) -> None:
         """A synapse has computed something."""
         call = Call(synapse, pre, output, given)
