@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..connection import Connection
 from ..learner import PlasticityLearner
+from ..notices import notice
 from ..silence import Silence
 from .between import hooked
 from .dropped import farewell, withdraw
@@ -64,6 +65,8 @@ class Watcher:
         self._learner: Callable[[], PlasticityLearner | None] = lambda: None
         self._handles: list[RemovableHandle] = []
         self._places: dict[str, torch.device] = {}
+        self._begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
+        self._told = False  # whether it was said that a state gets lost
         self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
         self._presence = Presence(model)
         self._rests: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
@@ -273,7 +276,26 @@ class Watcher:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
         starts = neuron.kind.starts(firing)
+        if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
+            self._tell_of_a_lost_state(connection, neuron)
+        self._begun[connection.name] = self._steps() if starts else -1
         (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
+
+    def _steps(self) -> int:
+        learner = self._learner()
+        return 0 if learner is None else learner.silence.steps
+
+    def _tell_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
+        """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
+        if self._told or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
+            return
+        self._told = True
+        notice(
+            f"{neuron.name} was called without a state again. Each such call begins a new sequence, and its traces "
+            "begin anew: a step learns from the last only. Hand the state on, as SequentialState and Lift do; or "
+            "say that traces go on across sequences, with EligibilityConfig(carry=True).",
+            stacklevel=6,
+        )
 
     def _connection(self, synapse: str, neuron: str) -> Connection | None:
         """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""

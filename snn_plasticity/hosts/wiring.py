@@ -81,10 +81,7 @@ class Wiring:
     def passed(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
         image = self.ledger.of(given)
-        if image is None:
-            return
-        if memory_of(output) == memory_of(given):  # in place, or a view
-            self.ledger.put(output, image.origins, watched=image.watched)
+        if image is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
             return
         part = Part(given, memory_of(given), image)
         if output.numel() == given.numel() and output.shape != given.shape:
@@ -304,8 +301,8 @@ def _no_correspondence(synapse: str, neuron: Neuron, made: Sequence[int], spikes
 def _unseen(synapse: str, neuron: Neuron, operation: str = "") -> str:
     which = f" ({operation})" if operation else ""
     return (
-        f"Between {synapse} and {neuron.name} there is something that cannot be watched{which}: an autograd.Function "
-        "of your own, a function transform, NumPy, compiled, scripted or foreign code. If it works unit by unit, say "
+        f"Between {synapse} and {neuron.name} there is something that cannot be watched{which}: NumPy, a "
+        "torch.func transform, compiled, scripted or foreign code. If it works unit by unit, say "
         f"so with attach(..., pairs={{{synapse!r}: {neuron.name!r}}}); else leave {synapse} out with target_layers=."
     )
 

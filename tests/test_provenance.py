@@ -1,0 +1,355 @@
+"""Where every element came from: movements by brute force, and what is watched and what is not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import norse.torch as norse
+import pytest
+import snntorch
+import torch
+from host_models import CONFIG, FAST, N_IN, N_OUT, Record, changes, close, excitable, trains
+from torch import nn
+from torch.nn import functional
+from torch.overrides import _get_current_function_mode_stack as modes
+
+from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach
+from snn_plasticity.hosts import PairingError
+from snn_plasticity.hosts.layout import Layout
+from snn_plasticity.hosts.ledger import Ledger
+from snn_plasticity.hosts.provenance import SLOT, Call
+from snn_plasticity.hosts.synapse import Synapse
+from snn_plasticity.hosts.watching import Operations
+
+X = trains(12, 3, N_IN)
+MOVES = {
+    "transpose": lambda x, r: x.transpose(0, r.randrange(x.dim())),
+    "reversed": lambda x, r: x.flip(r.randrange(x.dim())),
+    "rolled": lambda x, r: x.roll(1, r.randrange(x.dim())),
+    "picked": lambda x, r: x[[r.randrange(len(x)) for _ in range(3)]],
+    "chosen": lambda x, r: x.index_select(0, torch.tensor([r.randrange(len(x)) for _ in range(2)])),
+    "masked": lambda x, r: x[torch.arange(len(x)) % 2 == 0],
+    "stepped": lambda x, r: x[::2],
+    "one": lambda x, r: x[r.randrange(len(x))].unsqueeze(0),
+    "copied": lambda x, r: x.transpose(0, -1).contiguous().transpose(0, -1),
+    "flat": lambda x, r: x.flatten(0, 1) if x.dim() > 1 else x,
+    "refolded": lambda x, r: x.reshape(-1, x.shape[-1]),
+    "repeated": lambda x, r: x.repeat(2, *[1] * (x.dim() - 1)),
+    "each": lambda x, r: x.repeat_interleave(2, 0),
+    "stacked": lambda x, r: torch.stack([x, x.flip(0)], r.randrange(2)),
+    "joined": lambda x, r: torch.cat([x, 2 * x[:1]]),
+    "padded": lambda x, r: functional.pad(x, (1, 0)),
+    "halves": lambda x, r: torch.cat(tuple(reversed(x.chunk(2)))),
+    "scaled": lambda x, r: 3 * x,
+    "shifted": lambda x, r: x + torch.ones(x.shape[-1]),
+    "chained": lambda x, r: torch.stack(list(x.unbind(0)), -1),
+    "written": lambda x, r: torch.zeros(2, *x.shape).index_copy(0, torch.tensor([1]), x[None]).abs(),
+    "filled": lambda x, r: _filled(x),
+    "gathered": lambda x, r: x.gather(0, torch.randint(len(x), x.shape)),
+}
+MIXES = ("written",)  # known to move, but not known to `operations`: must not be taken for anything
+
+
+def _filled(x):
+    buffer = torch.zeros(2, *x.shape)
+    buffer[1] = x
+    buffer[0, :1] = x[-1:]
+    return buffer
+
+
+def followed(seed: int):
+    """A random chain of operations on an output whose elements are all different, watched."""
+    r, ledger = random.Random(seed), Ledger()
+    output = torch.arange(1.0, 61.0).reshape(r.choice([(5, 4, 3), (4, 5, 3), (15, 4)]))
+    call = Call(Synapse("fc", nn.Linear(2, output.shape[-1])), torch.ones(*output.shape[:-1], 2), output, None)
+    ledger.own(output, call)
+    watch, x, names = Operations(ledger), output, []
+    watch.on()
+    try:
+        for name in r.choices([n for n in MOVES if n not in MIXES], k=r.randrange(1, 6)):
+            x = MOVES[name](x, r)
+            names.append(name)
+    finally:
+        watch.off()
+    return output, x, ledger.of(x), names
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_places_tell_where_every_element_came_from(seed):
+    """Values are moved with the elements: each is that of its place, but for the factors and shifts on the way."""
+    output, x, image, names = followed(seed)
+    assert image is not None, names
+    (origin,) = image.origins
+    assert origin.places is not None, (names, origin.mixed)
+    places = Layout.of(x).shown(origin.places.value)
+    if "scaled" in names or "shifted" in names or "joined" in names:
+        assert places.shape == x.shape
+        assert bool(((places < 0) | (x != 0)).all())
+        return
+    assert bool((places[places >= 0] >> SLOT == 0).all())
+    wanted = torch.where(places >= 0, output.flatten()[places.clamp(min=0)], torch.zeros(()))
+    assert torch.equal(wanted, x), names
+
+
+def test_a_movement_that_nobody_has_described_mixes():
+    ledger, output = Ledger(), torch.rand(3, 4)
+    ledger.own(output, Call(Synapse("fc", nn.Linear(2, 4)), torch.ones(3, 2), output, None))
+    watch = Operations(ledger)
+    watch.on()
+    moved = torch.zeros(2, 3, 4).index_copy(0, torch.tensor([1]), output[None])
+    watch.off()
+    (origin,) = ledger.of(moved).origins
+    assert origin.places is None
+    assert origin.mixed == "index_copy"
+
+
+class TestWatching:
+    def test_nothing_is_watched_once_everything_is_read_as_it_comes(self):
+        for between in (nn.Identity(), nn.BatchNorm1d(N_OUT), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1)):
+            model = excitable(nn.Sequential(nn.Linear(N_IN, N_OUT), between, snntorch.Leaky(0.8, init_hidden=True)))
+            learner = attach(model, CONFIG)
+            assert learner.watchers[0].watching
+            with torch.no_grad():
+                for x in X:
+                    model(x)
+                    assert modes() == []  # between two passes nothing is seen in any case
+            assert not learner.watchers[0].watching
+
+    def test_what_was_not_watched_is_an_error_once_and_then_known(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.lif, self.turned = nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True), False
+
+            def forward(self, x):
+                current = self.fc(x)
+                return self.lif(current.flip(0) if self.turned else current)
+
+        net = excitable(Net())
+        learner = attach(net, CONFIG)
+        with torch.no_grad():
+            for x in X:
+                net(x)
+            learner.step(0.0)
+            learner.reset()
+            net.lif.reset_mem()
+            net.turned = True
+            with pytest.raises(PairingError, match="lif was given something else than before.*output of fc"):
+                net(X[0])
+            assert learner.connections["fc"].eligibility is None
+            net.lif.reset_mem()
+            turned = Record(net.fc, net.lif)
+            moved = changes(net, learner, lambda: [net(x) for x in X])
+        turned.pre = [x.flip(0) for x in X]
+        close(moved["fc"], turned.change())
+
+    def test_what_is_written_into_an_output_later_is_noticed(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.other = nn.Linear(N_IN, N_OUT), nn.Linear(N_IN, N_OUT)
+                self.lif, self.both = snntorch.Leaky(0.8, init_hidden=True), False
+
+            def forward(self, x):
+                current, beside = self.fc(x), self.other(x)
+                if self.both:
+                    current += beside
+                return self.lif(current)
+
+        net = excitable(Net())
+        learner = attach(net, CONFIG)
+        with torch.no_grad():
+            for x in X:
+                net(x)
+            learner.reset()
+            net.both = True
+            with pytest.raises(PairingError):
+                net(X[0])
+            net.lif.reset_mem()
+            records = {"fc": Record(net.fc, net.lif), "other": Record(net.other, net.lif)}
+            moved = changes(net, learner, lambda: [net(x) for x in X])
+        for name, record in records.items():
+            close(moved[name], record.change())
+
+    def test_an_exception_leaves_no_mode_behind(self):
+        class Broken(nn.Module):
+            def forward(self, x):
+                raise ZeroDivisionError
+
+        model = nn.Sequential(nn.Linear(N_IN, N_OUT), nn.Tanh(), Broken())
+        model.append(snntorch.Leaky(0.8, init_hidden=True))
+        learner = attach(model, CONFIG)
+        with pytest.raises(ZeroDivisionError):
+            model(X[0])
+        assert modes() == []
+        learner.remove()
+
+    def test_other_modes_come_and_go_as_if_there_were_none(self):
+        fc, lif = excitable(nn.Linear(N_IN, N_OUT)), snntorch.Leaky(0.8, init_hidden=True)
+        learner, record = attach(nn.ModuleList([fc, lif]), CONFIG), Record(fc, lif)
+
+        def run():
+            for x in X:
+                with torch.device("cpu"):
+                    current = fc(x)
+                current = 1.5 * current
+                with torch.device("cpu"):
+                    lif(current)
+                    assert len(modes()) >= 1
+
+        with torch.no_grad():
+            close(changes(fc, learner, run)["0"], record.change())
+        learner.remove()
+        assert modes() == []
+
+    @pytest.mark.parametrize("grad", [True, False])
+    def test_functions_with_a_gradient_of_their_own_are_seen_into(self, grad):
+        class Scaled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, turned):
+                return 2 * (x.flip(0) if turned else x)
+
+            @staticmethod
+            def backward(ctx, grad):
+                return 2 * grad, None
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.lif = nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)
+
+            def forward(self, x, turned):
+                return self.lif(Scaled.apply(self.fc(x), turned))
+
+        net = excitable(Net())
+        record, learner = Record(net.fc, net.lif), attach(net, CONFIG)
+        with torch.set_grad_enabled(grad):
+            moved = changes(net, learner, lambda: [net(x, t % 2 == 1) for t, x in enumerate(X)])
+        record.pre = [x.flip(0) if t % 2 == 1 else x for t, x in enumerate(X)]
+        close(moved["fc"], record.change())
+
+    @pytest.mark.parametrize("how", ["numpy", "vmap"])
+    def test_what_cannot_be_watched_is_refused_unless_the_user_vouches_for_it(self, how):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.lif = nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)
+
+            def forward(self, x):
+                current = self.fc(x)
+                if how == "numpy":
+                    return self.lif(torch.from_numpy(2 * current.numpy()))
+                return self.lif(torch.vmap(lambda row: 2 * row)(current))
+
+        net = excitable(Net())
+        attached = attach(net, CONFIG)
+        with torch.no_grad(), pytest.raises(PairingError, match="Between fc and lif.*cannot be watched.*pairs="):
+            net(X[0])
+        attached.remove()
+        net.lif.reset_mem()
+        record, learner = Record(net.fc, net.lif), attach(net, CONFIG, pairs={"fc": "lif"})
+        with torch.no_grad():
+            close(changes(net, learner, lambda: [net(x) for x in X])["fc"], record.change())
+
+
+class TestStrangeModels:
+    def test_a_layer_that_holds_its_neuron_is_refused_with_the_true_reason(self):
+        class Spiking(nn.Linear):
+            def __init__(self):
+                super().__init__(N_IN, N_OUT)
+                self.lif = snntorch.Leaky(0.8, init_hidden=True)
+
+            def forward(self, x):
+                return self.lif(super().forward(x))
+
+        model = nn.Sequential(Spiking(), nn.Linear(N_OUT, 2), snntorch.Leaky(0.8, init_hidden=True))
+        assert list(attach(model, CONFIG).connections) == ["1"]
+        named = PlasticityConfig(three_factor=ThreeFactorConfig(target_layers=("0",)))
+        with pytest.raises(
+            TypeError, match=r"0 cannot be plastic: it is a Spiking that holds the neuron 0\.lif inside"
+        ):
+            attach(model, named)
+
+    def test_the_parts_of_a_recurrence_are_known_by_name(self):
+        class Balanced(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.excite, self.inhibit = nn.Linear(N_OUT, N_OUT), nn.Linear(N_OUT, N_OUT)
+
+            def forward(self, spikes):
+                return self.excite(spikes).relu() - self.inhibit(spikes).relu()
+
+        lif = snntorch.RLeaky(beta=0.8, linear_features=N_OUT, init_hidden=True)
+        lif.recurrent = Balanced()
+        model = nn.Sequential(nn.Linear(N_IN, N_OUT), lif)
+        assert list(attach(model, CONFIG).connections) == ["0"]
+        named = PlasticityConfig(three_factor=ThreeFactorConfig(target_layers=("1.recurrent.excite",)))
+        with pytest.raises(TypeError, match=r"a part of 1\.recurrent, a Balanced inside of a neuron"):
+            attach(model, named)
+
+    def test_a_cell_that_begins_anew_at_every_step_says_so_once(self):
+        class Stateless(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.lif = nn.Linear(N_IN, N_OUT), norse.LIFCell(FAST)
+
+            def forward(self, x):
+                return self.lif(self.fc(x))[0]  # the state is dropped
+
+        net = excitable(Stateless())
+        learner = attach(net, CONFIG)
+        with torch.no_grad():
+            net(X[0])
+            with pytest.warns(PlasticityWarning, match="lif was called without a state again.*begins a new sequence"):
+                net(X[1])
+            net(X[2])
+        learner.remove()
+
+    def test_samples_of_one_step_each_say_nothing(self):
+        fc, lif = excitable(nn.Linear(N_IN, N_OUT)), norse.LIFCell(FAST)
+        learner = attach(nn.ModuleList([fc, lif]), CONFIG)
+        with torch.no_grad():
+            for x in X:
+                lif(fc(x))
+                learner.step(0.1)
+                learner.reset()
+
+    @pytest.mark.parametrize("where", ["before", "after"])
+    def test_layers_that_are_left_out_never_stop_a_pass(self, where):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.f1, self.f2, self.lif1 = nn.Linear(N_IN, N_OUT), nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8)
+                self.fc, self.lif2 = nn.Linear(N_OUT, 3), snntorch.Leaky(0.8)
+
+            def forward(self, x, m, q):
+                spikes, m = self.lif1((self.f1(x) + self.f2(x)).softmax(-1), m)
+                spikes, q = self.lif2(self.fc(spikes), q)
+                return spikes, m, q
+
+        net = excitable(Net())
+        only = replace(CONFIG, three_factor=replace(CONFIG.three_factor, target_layers=("fc",)))
+        m, q = net.lif1.reset_mem(), net.lif2.reset_mem()
+        learner = attach(net, only, sample=(X[0], m, q) if where == "before" else None)
+        net.lif1.reset_mem(), net.lif2.reset_mem()
+        record = Record(net.fc, net.lif2)
+
+        def run():
+            state = m, q
+            for x in X:
+                _, *state = net(x, *state)
+
+        with torch.no_grad():
+            close(changes(net, learner, run)["fc"], record.change())
+
+    def test_a_layer_that_is_paired_with_nothing_is_left_out(self):
+        model = excitable(nn.Sequential(nn.Linear(N_IN, N_OUT), nn.Softmax(-1), snntorch.Leaky(0.8, init_hidden=True)))
+        model.extend([nn.Linear(N_OUT, 2), snntorch.Leaky(0.8, init_hidden=True)])
+        for sample in (None, X[0]):
+            learner = attach(model, CONFIG, pairs={"0": ()}, sample=sample)
+            model(X[0])
+            assert list(learner.connections) == ["3"]
+            learner.remove()
+            model[2].reset_mem()
+            model[4].reset_mem()
