@@ -561,7 +561,7 @@ def test_resets_that_make_no_sense_change_nothing():
     loop.step(**some_events())
     before, e = copy.deepcopy(loop.state), loop.learner.connections["w"].eligibility.clone()
     for mask, scope, error in ((None, "mood", ValueError), (torch.ones(2, dtype=torch.bool), "all", ValueError),
-                               (torch.ones(B), "affect", TypeError)):  # fmt: skip
+                               (torch.ones(B), "affect", ValueError)):  # fmt: skip
         with pytest.raises(error):
             loop.reset(mask, scope)
     assert same(loop.state, before) and torch.equal(loop.learner.connections["w"].eligibility, e)

@@ -21,14 +21,24 @@ import torch
 from torch import Tensor
 
 from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
-from ..checks import Signal, require_batch_size, require_choice, require_device, require_flag, require_kind, shown
+from ..checks import (
+    Signal,
+    require_batch_size,
+    require_choice,
+    require_device,
+    require_flag,
+    require_kind,
+    require_mask,
+    shown,
+)
 from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
-from ..neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch
+from ..neuromodulation import NeuromodState, NeuromodulatoryGate
+from ..saved import FORMAT, described, require_format, require_settings, require_tensors
 from .events import appraised, for_the_gate, layout, prediction_error, read
-from .state import LoopState, copied, forgotten, require_state
+from .state import LoopState, copied, emptied, for_size, forgotten, read_saved, require_state
 
 IN_USUAL_UNITS = NeuromodConfig(da_source="normalized_reward")
 SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
@@ -88,6 +98,7 @@ class AffectiveLoop:
         self.estimator.config.require_settling(self.gate.config)
         self.learner, self.shared = learner, require_flag("shared", shared)
         self.state: LoopState | None = None
+        self._loose = True  # whether a batch of any size may come next, as after a reset of all samples
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -125,8 +136,12 @@ class AffectiveLoop:
                 sentence names the event and its range.
         """
         size, device, dtype = layout(events)
-        state = self.init(size or 1, device, dtype) if state is None else state
+        if state is None:
+            state = self._nobody(device, dtype) if size == 0 else self.init(size or 1, device, dtype)
         require_state(state, size, device, shared=self.shared)
+        if not len(state.plasticity):
+            read(events, state.plasticity)
+            return state  # nothing happens to nobody
         state = state.to(dtype=dtype) if state.plasticity.dtype != dtype == torch.float64 else state
         heard, before = read(events, state.plasticity), state.gate
         if not self.estimator.through_time:
@@ -159,11 +174,13 @@ class AffectiveLoop:
             raise ValueError(f"layers = {shown(layers)}; expected a list of names of layers, or None.")
         return_details = require_flag("return_details", return_details)
         with torch.inference_mode(False):
-            state, learned = self.advance(events, self._held(events)), None
+            held, learned = self._held(events), None
+            state = self.advance(events, held)
             if self.learner is not None:
                 factor = state.third_factor.detach()
                 learned = self.learner.step(factor, layers=layers, return_details=return_details)
-        self.state = state
+        if len(state.plasticity):
+            self.state, self._loose = state, False
         if isinstance(learned, PlasticityTrace):
             levels = {name: level.detach() for name, level in state.modulators.items()}
             return learned._replace(modulators=levels)
@@ -182,13 +199,17 @@ class AffectiveLoop:
             TypeError, ValueError: an unknown scope, or a mask that does not fit; nothing is changed then.
         """
         require_choice("scope", scope, SCOPES)
+        if mask is not None:
+            self._require_mask(mask)
         state = self.state
-        if state is not None:
+        if state is not None and (mask is None or len(mask)):
+            state = state if mask is None or not self._loose else self._for_batch(state, len(mask))
             fresh = self.init(len(state.plasticity), state.plasticity.device, state.plasticity.dtype)
             state = forgotten(state, fresh, mask, scope)
         if self.learner is not None and scope != "affect":
             self.learner.reset(mask, scope)
         self.state = None if scope == "all" and mask is None else state
+        self._loose = self._loose or (mask is None and scope != "affect")
 
     def learning_rate(self, base: float | Tensor) -> Tensor:
         """A learning rate for something else that learns: base · (1 + α · arousal). The learner's has it already."""
@@ -211,39 +232,55 @@ class AffectiveLoop:
         return self._scaled(self.estimator.modulator.modulate_risk, base)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the loop and its learner remember, as plain tensors."""
+        """Settings, and everything that the loop and its learner remember, as plain values and tensors."""
         return {
+            "format": FORMAT,
+            "settings": self._settings(),
             "state": None if self.state is None else self.state.to_dict(),
+            "loose": self._loose,
             "estimator": copied(self.estimator.state_dict()),
             "gate": copied(self.gate.state_dict()),
             "learner": None if self.learner is None else self.learner.state_dict(),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, bit for bit.
+        """Go on from `state_dict`, bit for bit; or refuse it, and nothing is changed.
 
         Raises:
-            ValueError: it belongs to a loop with another learner, or with none, or that shares affect otherwise.
+            TypeError: no such state.
+            ValueError: another format, other settings, another learner or none, a stranger, NaN.
         """
-        saved = require_kind("saved", saved, Mapping, "As from loop.state_dict().")
-        missing = [name for name in ("state", "estimator", "gate", "learner") if name not in saved]
-        if missing:
-            raise ValueError(f"saved lacks {', '.join(missing)}; expected what loop.state_dict() gave.")
-        for name in ("estimator", "gate"):
-            require_kind(f"saved[{name!r}]", saved[name], Mapping, "As from loop.state_dict().")
-        state = None if saved["state"] is None else LoopState.from_dict(saved["state"])
-        if state is not None:
-            require_state(state, None, None, shared=self.shared)
+        self.read_state(saved)()
+
+    def read_state(self, saved: Mapping[str, Any]) -> Callable[[], None]:
+        """Look at a saved state whole; what is returned goes on from it. Errors as in `load_state_dict`."""
+        what = "The saved loop"
+        require_format(what, saved, ("settings", "state", "loose", "estimator", "gate", "learner"))
         if (saved["learner"] is None) != (self.learner is None):
             there, here = ("no", "one") if saved["learner"] is None else ("a", "none")
             raise ValueError(
-                f"The saved loop has {there} learner, this one has {here}; expected the same. Build it likewise first."
+                f"{what} has {there} learner, this one has {here}; expected the same. Build it likewise first."
             )
-        if self.learner is not None:
-            self.learner.load_state_dict(saved["learner"])
-        self.estimator.load_state_dict(saved["estimator"])
-        self.gate.load_state_dict(saved["gate"])
-        self.state = state
+        require_settings(what, saved["settings"], self._settings())
+        estimator = require_tensors(f"{what}: estimator", saved["estimator"], self.estimator.state_dict())
+        gate = require_tensors(f"{what}: gate", saved["gate"], self.gate.state_dict())
+        loose = require_flag(f"{what}: loose", saved["loose"])
+        state = None if saved["state"] is None else read_saved(f"{what}: state", saved["state"], self.init)
+        learner = None if self.learner is None else self.learner.read_state(saved["learner"])
+
+        def commit() -> None:
+            if learner is not None:
+                learner()
+            self.estimator.load_state_dict(estimator)
+            self.gate.load_state_dict(gate)
+            self.state, self._loose = state, loose
+
+        return commit
+
+    def _settings(self) -> dict[str, Any]:
+        """What a saved loop has to agree with."""
+        affect, gate = described(self.estimator.config), described(self.gate.config)
+        return {"affect": affect, "gate": gate, "shared": self.shared}
 
     def __repr__(self) -> str:
         gains = self.estimator.config.loop_gains(self.gate.config).items()
@@ -255,14 +292,31 @@ class AffectiveLoop:
     def _held(self, events: Mapping[str, Signal]) -> LoopState | None:
         """The held state, or a new one for the batch that the events or the learner have."""
         size, device, dtype = layout(events)
-        size, state = size or (None if self.learner is None else self.learner.batch_size), self.state
+        if size is None and self.learner is not None:
+            size = self.learner.batch_size
+        state = self.state
+        if size == 0:
+            return self._nobody(device, dtype)
         if state is None:
             return None if size is None else self.init(size, device, dtype)
-        if not self.shared or size is None or size == len(state.plasticity):
+        if size is None or size == len(state.plasticity) or not (self.shared or self._loose):
             return state
-        fresh = self.init(size, state.plasticity.device, state.plasticity.dtype)  # the same animal, another batch
-        felt = {name: level.mean().expand(size) for name, level in state.modulators.items()}
-        return fresh._replace(affect=state.affect, gate=for_batch(state.gate, fresh.gate), modulators=felt)
+        return self._for_batch(state, size)
+
+    def _for_batch(self, state: LoopState, size: int) -> LoopState:
+        """What was felt and learnt, for a batch of another size."""
+        return for_size(state, self.init(size, state.plasticity.device, state.plasticity.dtype))
+
+    def _nobody(self, device: torch.device | None, dtype: torch.dtype) -> LoopState:
+        """The state of an empty batch."""
+        return emptied(*(self.init(size, device, dtype) for size in (1, 2)))
+
+    def _require_mask(self, mask: Tensor) -> None:
+        """Refuse a mask that does not fit what is known of the batch."""
+        known = None if self.learner is None else self.learner.batch_size
+        if known is None and self.state is not None and not self._loose:
+            known = len(self.state.plasticity)
+        require_mask(mask, known)
 
     def _scaled(self, modulate: Callable[[Any, AffectiveState], Tensor], base: float | Tensor) -> Tensor:
         """A quantity times its factor; an affect that all share has one factor for all."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from ..affect import AffectiveState, ModulationVector
 from ..affect import reset_samples as reset_affect
 from ..checks import known_as, require_device, require_dtype, require_kind, require_real, shown
-from ..neuromodulation import NeuromodState
+from ..neuromodulation import NeuromodState, for_batch
 from ..neuromodulation import reset_samples as reset_gate
+from ..saved import require_count, require_parts, require_tensor
 
 
 class LoopState(NamedTuple):
@@ -146,3 +148,51 @@ def forgotten(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: st
         plasticity = state.plasticity.masked_fill(rows, 0.0)
         state = state._replace(gate=gate, modulators=levels, plasticity=plasticity)
     return state
+
+
+def for_size(state: LoopState, fresh: LoopState) -> LoopState:
+    """What was felt and learnt, for a batch of another size: every sample goes on from the mean over those before.
+
+    Args:
+        state: it is not changed.
+        fresh: from `loop.init` for the new batch size.
+    """
+
+    def carried(old: Any, new: Any) -> Any:
+        if not isinstance(old, Tensor) or old.shape == new.shape:
+            return old
+        return old.mean(0, keepdim=True).expand_as(new).clone()
+
+    affect = tree_map(carried, state.affect, fresh.affect)
+    felt = {name: level.mean().expand_as(fresh.plasticity) for name, level in state.modulators.items()}
+    return fresh._replace(affect=affect, gate=for_batch(state.gate, fresh.gate), modulators=felt)
+
+
+def emptied(one: LoopState, two: LoopState) -> LoopState:
+    """A fresh state for no sample, from those for one and for two: what grows is nothing, what is shared is there."""
+
+    def nothing(a: Any, b: Any) -> Any:
+        return a[:0] if isinstance(a, Tensor) and a.shape != b.shape else a
+
+    return tree_map(nothing, one, two)
+
+
+def read_saved(what: str, saved: Any, init: Callable[..., LoopState]) -> LoopState:
+    """The state that `to_dict` described, held against a fresh one of its batch size.
+
+    Raises:
+        TypeError, ValueError: a part is missing, strange, shaped otherwise, or holds NaN.
+    """
+    require_parts(what, saved, ("affect", "gate", "modulators", "plasticity"))
+    rows = require_tensor(f"{what}: plasticity", saved["plasticity"], (None,))
+    if rows.dtype not in (torch.float32, torch.float64) or not len(rows):
+        raise ValueError(f"{what}: plasticity is {rows.dtype} of {len(rows)} samples; expected float32 of 1 or more.")
+    fresh = init(len(rows), rows.device, rows.dtype).to_dict()
+    for group in ("affect", "gate", "modulators"):
+        require_parts(f"{what}: {group}", saved[group], fresh[group])
+        for name, new in fresh[group].items():
+            if isinstance(new, Tensor):
+                require_tensor(f"{what}: {name}", saved[group][name], tuple(new.shape), like=new)
+            else:
+                require_count(f"{what}: {name}", saved[group][name])
+    return LoopState.from_dict(saved)

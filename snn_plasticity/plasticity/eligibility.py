@@ -283,7 +283,7 @@ class EligibilityTraceModule(nn.Module):
         """
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))
-        if self._running is None:
+        if self._running is None or not self._running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(self._running.change(mod.detach()), reduction)
 
