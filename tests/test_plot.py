@@ -172,7 +172,7 @@ BAD = {
     "one axis": (raster, torch.ones(4), {}, r"spikes has shape \(4,\); expected \(T, N\)"),
     "nothing": (raster, torch.ones(0, 3), {}, "is empty; expected at least one value"),
     "nan": (traces, [1.0, float("nan")], {}, "values holds NaN or infinity"),
-    "dt": (raster, torch.ones(2, 2), {"dt": 0.0}, "dt = 0.0; expected the length of a step"),
+    "dt": (raster, torch.ones(2, 2), {"dt": 0.0}, "dt = 0.0; expected a number"),
     "colours": (raster, torch.ones(2, 3), {"colors": ["red"]}, "colors has 1 entries .*; expected a list of 3"),
     "labels": (traces, torch.ones(2, 3), {"labels": "abc"}, "labels has one string .*; expected a list of 3"),
     "scalar": (traces, 1.0, {}, r"shape \(\); expected \(T,\) or \(T, K\)"),

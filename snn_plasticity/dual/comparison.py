@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..checks import require_choice, require_kind, require_path
 from .report import DualReport
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Comparison:
     large_alone: Sequence[DualReport]
 
     def __post_init__(self) -> None:
+        for name in ("dual", "base_alone", "large_alone"):
+            for run in require_kind(name, getattr(self, name), (list, tuple), "A list of reports."):
+                require_kind(f"A member of {name}", run, DualReport, "As trainer.fit(...) returns.")
         numbers = [len(runs) for runs in (self.dual, self.base_alone, self.large_alone)]
         if not numbers[0] or len(set(numbers)) > 1:
             raise ValueError(f"There are {numbers} runs (dual, base, large); expected one of each for every seed.")
@@ -81,6 +85,7 @@ class Comparison:
 
     def compute(self, unit: str = "macs") -> dict[str, Estimate]:
         """Billions of `unit` ("macs" or "synops") at the dual runs' number of steps."""
+        require_choice("unit", unit, ("macs", "synops"))
         steps = [run.history.step for run in self.dual]
         runs = {"dual": self.dual, "base alone": self.base_alone, "large alone": self.large_alone}
         return {
@@ -104,7 +109,7 @@ class Comparison:
 
         figure = comparison_figure(self)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            figure.savefig(require_path("path", path, new=True), dpi=150)
         return figure
 
     def _alone(self) -> list[tuple[str, Sequence[DualReport]]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import require_callable
 from .history import Ask, History, decide
+from .said import require_history
 
 
 class Condition:
@@ -76,8 +78,12 @@ class When(Condition):
 
     function: Ask
 
+    def __post_init__(self) -> None:
+        require_callable("When.function", self.function, "from a History to True or False")
+
     def __call__(self, history: History) -> bool:
         """What the function says."""
+        require_history(history)
         return self.function(history)
 
 

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import require_kind
+from ..config.validation import require_flag, require_number
 from .pair import Pair
 from .trainee import Trainee
 
@@ -39,6 +41,11 @@ class Coupling(Protocol):
         ...
 
 
+def _require_flags(coupling: object) -> None:
+    for name in ("base_first", "several"):
+        require_flag(coupling, name)
+
+
 @dataclass(frozen=True)
 class Replace:
     """A motivated step takes the place of the base's."""
@@ -46,8 +53,12 @@ class Replace:
     base_first: bool = False
     several: bool = False
 
+    def __post_init__(self) -> None:
+        _require_flags(self)
+
     def motivated_step(self, pair: Pair, batch: Any) -> float:
         """Up, learn, down."""
+        require_kind("pair", pair, Pair, "As Pair(base, motivated, weights).")
         pair.up()
         loss = pair.motivated.train(batch)
         pair.down()
@@ -80,6 +91,11 @@ class Distill:
     base_first: bool = False
     several: bool = True
 
+    def __post_init__(self) -> None:
+        _require_flags(self)
+        require_number(self, "share", 0.0, 1.0)
+        require_number(self, "temperature", 0.0, open_low=True)
+
     def motivated_step(self, pair: Pair, batch: Any) -> float:
         """Up, learn, down, and teach."""
         base, motivated = _by_gradients(self, pair)
@@ -109,6 +125,12 @@ class Sandwich:
     temperature: float = 2.0
     base_first: bool = False
     several: bool = False
+
+    def __post_init__(self) -> None:
+        _require_flags(self)
+        require_number(self, "weight", 0.0)
+        require_number(self, "share", 0.0, 1.0)
+        require_number(self, "temperature", 0.0, open_low=True)
 
     def motivated_step(self, pair: Pair, batch: Any) -> float:
         """Up, learn from both, down."""
@@ -145,6 +167,7 @@ def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperatur
 
 
 def _by_gradients(coupling: Coupling, pair: Pair) -> tuple[Trainee, Trainee]:
+    require_kind("pair", pair, Pair, "As Pair(base, motivated, weights).")
     if not isinstance(pair.base, Trainee) or not isinstance(pair.motivated, Trainee):
         raise TypeError(
             f"{coupling!r} mixes gradients; expected two Trainee. Use Replace() or BaseToo() for plasticity."

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_choice
+from ..checks import require_choice, require_count, require_kind
 from ..hosts.survey import survey
 from .relay import relay_gains
 from .tensors import clone, tensors_of
@@ -71,6 +71,9 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     >>> weights.slots["2.weight"].name
     '4.weight'
     """
+    require_kind("base", base, nn.Module, "The net that becomes deeper.")
+    require_kind("after", after, str, "The name of a neuron, as '1'.")
+    seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
     found, motivated = survey(base), clone(base)
     if after not in found.neurons or found.own and after in {o.neuron.name for o in found.own.values()}:

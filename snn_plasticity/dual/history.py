@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..checks import array_of, require_callable, require_flag, require_kind, require_number, shown
+
 
 @dataclass
 class History:
@@ -31,7 +33,7 @@ class History:
         Raises:
             ValueError: nothing of that name was measured.
         """
-        if name not in self.signals:
+        if not isinstance(name, str) or name not in self.signals:
             known = ", ".join(self.signals) or "none"
             raise ValueError(
                 f"The condition reads the signal {name!r}; measured are: {known}. "
@@ -41,11 +43,14 @@ class History:
 
     def tell(self, values: Mapping[str, float]) -> None:
         """The signals of the step that is about to be decided."""
-        for name, value in values.items():
+        values = require_kind("values", values, Mapping, "As {'novelty': 0.5}.")
+        told = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
+        for name, value in told.items():
             self.signals.setdefault(name, []).append(float(value))
 
     def add(self, loss: float, motivated: bool) -> None:
         """One more step is over."""
+        loss, motivated = require_number("loss", loss, infinite=True), require_flag("motivated", motivated)
         self.losses.append(loss)
         self.motivated.append(motivated)
 
@@ -59,7 +64,13 @@ def decide(condition: Ask, history: History) -> bool:
     Raises:
         TypeError: it says something that is no bool.
     """
-    answer = condition(history)
+    require_callable("condition", condition, "from a History to True or False")
+    try:
+        answer = condition(history)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # from within the condition
+        raise TypeError(f"{shown(condition)} cannot be asked ({error}); expected a function of one History.") from error
     if not isinstance(answer, bool):
         raise TypeError(
             f"{condition!r} returned {answer!r}, a {type(answer).__name__}, at step {history.step}; "
@@ -75,8 +86,12 @@ def replay(condition: Ask, losses: Sequence[float], signals: Mapping[str, Sequen
     >>> replay(LossDecrease(1), [3.0, 2.0, 2.5, 2.0])
     [False, False, True, False]
     """
-    history = History()
+    history, told = History(), require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}.")
+    losses = array_of("losses", losses).tolist()
+    for name, values in told.items():
+        if len(array_of(f"signals[{name!r}]", values)) < len(losses):
+            raise ValueError(f"signals[{name!r}] has {len(values)} values for {len(losses)} losses; expected as many.")
     for step, loss in enumerate(losses):
-        history.tell({name: values[step] for name, values in (signals or {}).items()})
+        history.tell({name: values[step] for name, values in told.items()})
         history.add(loss, decide(condition, history))
     return history.motivated

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_count, require_kind
 from ..hosts.neuron import Neuron
 from ..hosts.norse import dense
 from ..hosts.survey import survey
@@ -34,6 +35,9 @@ class Cost(NamedTuple):
 
     def plus(self, other: Cost) -> Cost:
         """Both together."""
+        require_kind("other", other, Cost, "As from meter.read().")
+        for name in ("macs", "synops"):
+            require_count(f"other.{name}", getattr(other, name), 0)
         return Cost(self.macs + other.macs, self.synops + other.synops)
 
 
@@ -51,6 +55,7 @@ class Meter:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        require_kind("model", model, nn.Module, "The net whose layers are counted.")
         self._macs = 0
         self._synops: Tensor | float = 0.0
         self._fans: dict[tuple, Tensor] = {}

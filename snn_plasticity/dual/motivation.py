@@ -7,12 +7,16 @@ They look at a `History` and remember nothing themselves: the same history gives
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
+from ..checks import require_count, require_kind
+from ..config.validation import require_number
 from .condition import Condition, at_least
 from .history import History
+from .said import require_history
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class LossDecrease(Condition):
 
     def __call__(self, history: History) -> bool:
         """Whether it fell."""
+        require_history(history)
         last = history.losses[-self.k - 1 :]
         return len(last) == self.k + 1 and all(a > b for a, b in zip(last, last[1:], strict=False))
 
@@ -47,9 +52,11 @@ class LossSpike(Condition):
 
     def __post_init__(self) -> None:
         at_least(self, "window", 2)
+        require_number(self, "factor")
 
     def __call__(self, history: History) -> bool:
         """Whether it does."""
+        require_history(history)
         before = history.losses[-self.window - 1 : -1]
         return len(before) == self.window and history.losses[-1] > fmean(before) + self.factor * pstdev(before)
 
@@ -63,9 +70,11 @@ class Plateau(Condition):
 
     def __post_init__(self) -> None:
         at_least(self, "window", 1)
+        require_number(self, "tolerance", 0.0)
 
     def __call__(self, history: History) -> bool:
         """Whether it has."""
+        require_history(history)
         last = history.losses[-2 * self.window :]
         if len(last) < 2 * self.window:
             return False
@@ -79,9 +88,14 @@ class Curiosity(Condition):
     threshold: float = 0.5
     signal: str = "novelty"
 
+    def __post_init__(self) -> None:
+        require_number(self, "threshold")
+        require_kind("Curiosity.signal", self.signal, str, "The name of a signal, as 'novelty'.")
+
     def __call__(self, history: History) -> bool:
         """Whether it does now."""
-        return history.trail(self.signal)[-1] >= self.threshold
+        require_history(history)
+        return _heard(history, self.signal)[-1] >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -111,11 +125,18 @@ class Seeking(Condition):
     anticipation: str = "anticipation"
 
     def __post_init__(self) -> None:
+        for name in ("on", "off"):
+            require_number(self, name)
+        for name in ("curiosity", "anticipation"):
+            require_kind(f"Seeking.{name}", getattr(self, name), str, "The name of a signal.")
         if not self.off <= self.on:
             raise ValueError(f"Seeking: off = {self.off!r} and on = {self.on!r}; expected off <= on.")
 
     def __call__(self, history: History) -> bool:
         """The last time that either threshold was crossed decides."""
+        require_history(history)
+        if len(history.trail(self.curiosity)) != len(history.trail(self.anticipation)):
+            raise ValueError(f"{self.curiosity!r} and {self.anticipation!r} were not measured as often; expected both.")
         pairs = zip(reversed(history.trail(self.curiosity)), reversed(history.trail(self.anticipation)), strict=True)
         for level in (min(pair) for pair in pairs):
             if level >= self.on:
@@ -123,6 +144,14 @@ class Seeking(Condition):
             if level < self.off:
                 return False
         return False
+
+
+def _heard(history: History, name: str) -> Sequence[float]:
+    """A signal that was measured at least once."""
+    trail = history.trail(name)
+    if not trail:
+        raise ValueError(f"The signal {name!r} was not measured yet; expected a number for the step to be decided.")
+    return trail
 
 
 def loss_signals(history: History, window: int = 20) -> dict[str, float]:
@@ -134,7 +163,8 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     >>> loss_signals(History([1.0, 0.8, 0.6, 0.4]))["anticipation"] > 0.9
     True
     """
-    last = history.losses[-window:]
+    require_history(history)
+    last = history.losses[-require_count("window", window) :]
     if len(last) < 4:
         return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
     half, spread = len(last) // 2, pstdev(last) + 1e-12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..checks import known_as, require_kind
 from .eligibility import carry
 from .tensors import hosts_of, owner_of, tensors_of
 from .trainee import Learning
@@ -24,6 +25,10 @@ class Pair:
     """
 
     def __init__(self, base: Learning, motivated: Learning, weights: WeightsMap) -> None:
+        for name, net in (("base", base), ("motivated", motivated)):
+            if not isinstance(getattr(net, "model", None), nn.Module) or not callable(getattr(net, "train", None)):
+                raise TypeError(f"{name} is {known_as(net)}; expected a Trainee or a PlasticTrainee.")
+        require_kind("weights", weights, WeightsMap, "As from widen(base, 2).weights.")
         small, large = hosts_of(base.model), hosts_of(motivated.model)
         if small and large and small != large:
             raise ValueError(

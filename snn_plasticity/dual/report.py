@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..checks import require_kind, require_path
 from .history import History
 from .meter import Cost
+from .said import explained
 from .trainee import Score
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ class DualReport:
 
         figure = run_figure(self)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            figure.savefig(require_path("path", path, new=True), dpi=150)
         return figure
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,8 +100,14 @@ class DualReport:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DualReport:
+    def from_dict(cls, values: Mapping[str, Any]) -> DualReport:
         """The report that `to_dict` described."""
+        values = require_kind("values", values, Mapping, "As from report.to_dict().")
+        with explained("values is no saved report", "what report.to_dict() gave"):
+            return cls._of(values)
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> DualReport:
         history = History(
             list(values["losses"]), list(values["motivated"]), {k: list(v) for k, v in values["signals"].items()}
         )

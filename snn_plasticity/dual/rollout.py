@@ -7,6 +7,8 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_count, require_flag, require_kind, require_real
+from .said import explained
 from .tensors import forget
 
 
@@ -27,12 +29,19 @@ class OverTime:
     """
 
     def __init__(self, steps: int | None = None, *, mean: bool = False) -> None:
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"steps = {steps!r}; expected a whole number >= 1, or None for sequences.")
-        self.steps, self.mean = steps, mean
+        self.steps = None if steps is None else require_count("steps", steps)
+        self.mean = require_flag("mean", mean)
 
     def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
         """Run it from a fresh start."""
+        require_kind("model", model, nn.Module, "The net to run.")
+        require_real("x", x)
+        if not x.dim() or (self.steps is None and not len(x)):
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, ...), or a sequence (T, B, ...) with T >= 1.")
+        with explained(f"The model does not run on x {tuple(x.shape)}, {x.dtype}", "inputs that its forward takes"):
+            return self._run(model, x)
+
+    def _run(self, model: nn.Module, x: Tensor) -> Tensor:
         forget(model)
         frames = x if self.steps is None else x.expand(self.steps, *x.shape)
         passes_state = "state" in inspect.signature(model.forward).parameters

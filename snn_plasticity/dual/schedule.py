@@ -11,8 +11,10 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..config.validation import require_number
 from .condition import Condition, at_least
 from .history import History
+from .said import require_history
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Always(Condition):
 
     def __call__(self, history: History) -> bool:
         """True."""
+        require_history(history)
         return True
 
 
@@ -30,6 +33,7 @@ class Never(Condition):
 
     def __call__(self, history: History) -> bool:
         """False."""
+        require_history(history)
         return False
 
 
@@ -41,11 +45,12 @@ class RandomActivation(Condition):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.p <= 1.0:
-            raise ValueError(f"RandomActivation.p = {self.p!r}; expected a probability in [0, 1].")
+        require_number(self, "p", 0.0, 1.0)
+        at_least(self, "seed", 0)
 
     def __call__(self, history: History) -> bool:
         """The throw of this step."""
+        require_history(history)
         return random.Random(f"{self.seed}/{history.step}").random() < self.p
 
 
@@ -58,11 +63,14 @@ class CountMatched(Condition):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("count", "of", "seed"):
+            at_least(self, name, 0)
         if not 0 <= self.count <= self.of:
             raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
 
     def __call__(self, history: History) -> bool:
         """Whether this step was drawn."""
+        require_history(history)
         return history.step in _drawn(self.count, self.of, self.seed)
 
 
@@ -77,6 +85,7 @@ class Every(Condition):
 
     def __call__(self, history: History) -> bool:
         """Whether it is its turn."""
+        require_history(history)
         return history.step % self.n == self.n - 1
 
 
@@ -86,8 +95,12 @@ class After(Condition):
 
     step: int
 
+    def __post_init__(self) -> None:
+        at_least(self, "step", 0)
+
     def __call__(self, history: History) -> bool:
         """Whether the warm-up is over."""
+        require_history(history)
         return history.step >= self.step
 
 

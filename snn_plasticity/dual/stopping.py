@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..checks import require_choice
+from ..checks import require_choice, require_kind
+from ..config.validation import require_count, require_number
 from .report import DualReport, Point
 
 
@@ -28,11 +29,13 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         require_choice("net", self.net, ("base", "motivated"))
         require_choice("by", self.by, ("accuracy", "loss"))
-        if not isinstance(self.patience, int) or self.patience < 1:
-            raise ValueError(f"EarlyStopping.patience = {self.patience!r}; expected a whole number >= 1.")
+        require_count(self, "patience")
+        require_number(self, "min_delta", 0.0)
 
     def __call__(self, curve: list[Point]) -> bool:
         """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""
+        for point in require_kind("curve", curve, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
+            require_kind("A member of curve", point, Point, "As from trainer.validate(...).")
         best, since = -float("inf"), 0
         for point in curve:
             score = point.score(self.net)

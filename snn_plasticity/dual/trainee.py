@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from ..checks import known_as, require_callable, require_dtype, require_flag, require_kind, shown
+from ..checks import require_number as require_positive
 from ..learner import PlasticityLearner
 from ..saved import require_alike, require_numbers, require_parts
 from .optimizers import require_optimizer
+from .said import explained
 from .tensors import forget
 
 
@@ -93,6 +96,14 @@ class Trainee:
         clip_norm: float | None = None,
         amp: torch.dtype | None = None,
     ) -> None:
+        _require_net(model, loss, run)
+        require_kind("optimizer", optimizer, torch.optim.Optimizer, "As torch.optim.Adam(model.parameters()).")
+        if scheduler is not None and not callable(getattr(scheduler, "step", None)):
+            raise TypeError(f"scheduler is {known_as(scheduler)}; expected one of torch.optim.lr_scheduler, or None.")
+        per_step = require_flag("per_step", per_step)
+        clip_norm = None if clip_norm is None else require_positive("clip_norm", clip_norm, 0.0, open_low=True)
+        if amp is not None:
+            require_dtype("amp", amp)
         self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
         self.scheduler, self.per_step, self.clip_norm, self.amp = scheduler, per_step, clip_norm, amp
         half = amp is torch.float16 and device_of(model).type == "cuda"
@@ -107,10 +118,12 @@ class Trainee:
 
     def output(self, batch: Any) -> tuple[Tensor, Any]:
         """What the net makes of a batch (x, target), and the target."""
-        x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), tuple(batch))
-        forget(self.model)
-        with torch.autocast(device_of(self.model).type, dtype=self.amp, enabled=self.amp is not None):
-            return self.run(self.model, x), target
+        batch = pair_of(batch)
+        with explained(f"The net does not run on a batch of {shown(batch[0])}", "inputs that its forward takes"):
+            x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), batch)
+            forget(self.model)
+            with torch.autocast(device_of(self.model).type, dtype=self.amp, enabled=self.amp is not None):
+                return self.run(self.model, x), target
 
     def loss(self, batch: Any) -> Tensor:
         """Of one batch, with its graph."""
@@ -118,7 +131,9 @@ class Trainee:
 
     def judged(self, output: Tensor, target: Any) -> Tensor:
         """The objective of an output, in single precision whatever the net computed in."""
-        with torch.autocast(device_of(self.model).type, enabled=False):
+        require_kind("output", output, Tensor, "What the net made of a batch.")
+        told = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
+        with explained(told, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
             return self.objective(output.float() if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
@@ -138,6 +153,9 @@ class Trainee:
 
     def backward(self, loss: Tensor) -> float:
         """Add the gradient of a loss to what is there; its value."""
+        require_kind("loss", loss, Tensor, "A scalar with its graph, as trainee.loss(batch).")
+        if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta or not loss.requires_grad:
+            raise ValueError(f"loss is {shown(loss)}; expected one number with a graph, as trainee.loss(batch).")
         value = require_number(float(loss.detach()))
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return value
@@ -228,6 +246,9 @@ class PlasticTrainee:
         *,
         run: Callable[[nn.Module, Any], Tensor] = call,
     ) -> None:
+        _require_net(model, loss, run)
+        require_kind("learner", learner, PlasticityLearner, "As attach(model) returns one.")
+        require_callable("teach", teach, "(model, learner, batch) -> loss")
         self.model, self.teach, self.objective, self.run = model, teach, loss, run
         self.learner: PlasticityLearner | None = learner
 
@@ -235,7 +256,8 @@ class PlasticTrainee:
         """One step on one batch, as `teach` does it."""
         assert self.learner is not None
         forget(self.model)
-        with torch.no_grad():
+        told = f"teach does not take a batch of {shown(batch)}"
+        with explained(told, "what it was made for, and a loss in return"), torch.no_grad():
             return require_number(float(self.teach(self.model, self.learner, batch)))
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
@@ -243,7 +265,7 @@ class PlasticTrainee:
         assert self.learner is not None
         with self.learner.paused():
             return evaluate(
-                self.model, lambda batch: (self.run(self.model, batch[0]), batch[1]), self.objective, batches
+                self.model, lambda batch: (self.run(self.model, pair_of(batch)[0]), batch[1]), self.objective, batches
             )
 
     def end_epoch(self) -> None:
@@ -265,19 +287,39 @@ class PlasticTrainee:
         return self.learner.read_state(state["learner"])
 
 
+def pair_of(batch: Any) -> tuple[Any, Any]:
+    """A batch as (x, target).
+
+    Raises:
+        TypeError: anything but two things in a row.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"batch is {known_as(batch)}; expected (x, target).")
+    return batch[0], batch[1]
+
+
+def _require_net(model: object, loss: object, run: object) -> None:
+    require_kind("model", model, nn.Module, "The net that learns.")
+    require_callable("loss", loss, "(output, target) -> scalar")
+    require_callable("run", run, "(model, x) -> output")
+
+
 def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:
     """Mean loss, and share of right answers where targets are classes."""
+    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, Mapping, Tensor)):
+        raise TypeError(f"batches is {known_as(batches)}; expected a loader or a list of (x, target).")
     loss = right = count = 0.0
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng():
             for batch in batches:
-                answer, target = output(batch)
-                size = len(answer)
-                loss, count = loss + size * float(objective(answer, target)), count + size
-                classes = isinstance(target, Tensor) and not target.is_floating_point()
-                right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
+                with explained(f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"):
+                    answer, target = output(pair_of(batch))
+                    size = len(answer)
+                    loss, count = loss + size * float(objective(answer, target)), count + size
+                    classes = isinstance(target, Tensor) and not target.is_floating_point()
+                    right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_number, require_path
 from ..saved import FORMAT, UNCHANGED, described, require_format, require_settings
 from .checkpoint import read, rng_state, set_rng_state, write
 from .coupling import BaseToo, Coupling, Replace
@@ -24,6 +25,7 @@ from .pair import Pair
 from .progress import Progress
 from .reading import WHAT, position_of, report_of, require_model, require_rng
 from .report import DualReport, Point
+from .said import explained
 from .schedule import Never
 from .stopping import EarlyStopping, Until
 from .tensors import forget
@@ -90,6 +92,16 @@ class DualModelTrainer:
         signals: Signals | None = None,
         seed: int = 0,
     ) -> None:
+        for name, net in (("base", base), ("motivated", motivated)):
+            if (net is not None or name == "base") and not isinstance(getattr(net, "model", None), nn.Module):
+                raise TypeError(f"{name} is {known_as(net)}; expected a Trainee or a PlasticTrainee.")
+        if condition is not None:
+            require_callable("condition", condition, "from a History to True or False")
+        if signals is not None:
+            require_callable("signals", signals, "(history, batch) -> named numbers")
+        if coupling is not None and not callable(getattr(coupling, "motivated_step", None)):
+            raise TypeError(f"coupling is {known_as(coupling)}; expected one as Replace() or Distill().")
+        train_base_too, seed = require_flag("train_base_too", train_base_too), require_count("seed", seed, 0)
         if (motivated is None) != (weights is None):
             raise ValueError("A motivated net and a map into it belong together; one of them is missing.")
         if coupling is not None and train_base_too:
@@ -168,6 +180,24 @@ class DualModelTrainer:
         Raises:
             ValueError: a loader without batches. Diverged, TypeError: as `step`.
         """
+        for name, loaded in (("loader", loader), ("validation", validation)):
+            words = isinstance(loaded, (str, bytes, Mapping))
+            if (name == "loader" or loaded is not None) and (words or not isinstance(loaded, Iterable)):
+                raise TypeError(f"{name} is {known_as(loaded)}; expected a DataLoader or a list of (x, target).")
+        epochs, progress = require_count("epochs", epochs, 0), require_flag("progress", progress)
+        for name, limit in (
+            ("validate_every", validate_every),
+            ("checkpoint_every", checkpoint_every),
+            ("max_steps", max_steps),
+        ):
+            if limit is not None:
+                require_count(name, limit)
+        if max_macs is not None:
+            require_number("max_macs", max_macs, 0.0, open_low=True)
+        if early_stopping is not None:
+            require_kind("early_stopping", early_stopping, EarlyStopping, "EarlyStopping(patience=5), or None.")
+        if checkpoint is not None:
+            require_kind("checkpoint", checkpoint, (str, Path), "The path of a file.")
         until = Until(max_steps, max_macs, early_stopping)
         self._validation, self._save_to = validation, checkpoint
         bar = Progress(_total(loader, epochs), self.report.history.step, show=progress)
@@ -278,11 +308,17 @@ class DualModelTrainer:
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint in one move: a crash leaves the old file or the new one, whole."""
+        require_kind("path", path, (str, Path), "The path of a file.")
+        if not Path(path).name:
+            raise ValueError(f"path = {str(path)!r}; expected the path of a file.")
         write(path, self.state_dict())
 
     def load(self, path: str | Path) -> None:
         """Go on from a checkpoint, bit for bit; errors as `load_state_dict`."""
-        self.load_state_dict(read(path))
+        path = require_path("path", path)
+        with explained(f"{path} is no checkpoint", "a file that save() wrote"):
+            saved = read(path)
+        self.load_state_dict(saved)
 
     def _learn(self, batch: Any, motivated: bool) -> float:
         if motivated and not self.coupling.base_first:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_kind, require_path, shown
+from .said import explained
 from .tensors import tensors_of
 
 Indices = Sequence[int]
@@ -37,6 +39,13 @@ class Slot(NamedTuple):
 
     def index(self, source: Tensor, target: Tensor) -> Index:
         """What `target[...]` is indexed with, so that it has the shape of `source`."""
+        require_kind("source", source, Tensor, "A tensor of the base.")
+        require_kind("target", target, Tensor, "A tensor of the motivated net.")
+        told = f"The slot does not lead from {shown(source)} into {shown(target)}"
+        with explained(told, "indices for each axis of the base's tensor"):
+            return self._index(source, target)
+
+    def _index(self, source: Tensor, target: Tensor) -> Index:
         if self.entries is not None:
             flat = torch.tensor(list(self.entries), device=target.device).reshape(source.shape)
             return torch.unravel_index(flat, target.shape)
@@ -67,15 +76,21 @@ class WeightsMap:
     """
 
     def __init__(self, slots: Mapping[str, Slot], private: Sequence[str] = ()) -> None:
+        require_kind("slots", slots, Mapping, "As {'weight': Slot('weight')}.")
+        require_kind("private", private, (list, tuple), "Names of tensors of the base.")
+        for name in (*slots, *private):
+            require_kind("A name of a tensor", name, str, "As 'fc1.weight'.")
         for name, slot in slots.items():
             if not isinstance(slot, Slot):
                 raise TypeError(f"slots[{name!r}] is a {type(slot).__name__}; expected a Slot(name, axes).")
-        self.slots = {name: _tidy(slot) for name, slot in slots.items()}
+        with explained("slots do not hold indices", "whole numbers for each axis, or None"):
+            self.slots = {name: _tidy(slot) for name, slot in slots.items()}
         self.private = tuple(private)
 
     @classmethod
     def identity(cls, base: nn.Module) -> WeightsMap:
         """Every tensor to the one of the same name and shape."""
+        require_kind("base", base, nn.Module, "The net whose tensors are mapped.")
         return cls({name: Slot(name) for name in tensors_of(base)})
 
     def copy_up(self, base: nn.Module, motivated: nn.Module) -> None:
@@ -94,6 +109,8 @@ class WeightsMap:
         """
         from .fitting import require_fit
 
+        for name, net in (("base", base), ("motivated", motivated)):
+            require_kind(name, net, nn.Module, "A net.")
         require_fit(self, tensors_of(base), tensors_of(motivated))
 
     def then(self, other: WeightsMap) -> WeightsMap:
@@ -102,6 +119,7 @@ class WeightsMap:
         Raises:
             ValueError: the second map does not know where the first one leads to, or either maps single entries.
         """
+        require_kind("other", other, WeightsMap, "The map from the second net into the third.")
         slots = {}
         for name, first in self.slots.items():
             second = other.slots.get(first.name)
@@ -125,6 +143,12 @@ class WeightsMap:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WeightsMap:
         """The map that `to_dict` described."""
+        values = require_kind("values", values, Mapping, "As from weights.to_dict().")
+        with explained("values is no saved map", "what weights.to_dict() gave"):
+            return cls._of(values)
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> WeightsMap:
         slots = {
             name: Slot(s["name"], _read_all(s["axes"]), _read(s["entries"])) for name, s in values["slots"].items()
         }
@@ -134,15 +158,21 @@ class WeightsMap:
         """The map as JSON text, written to `path` if one is given."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            require_path("path", path, new=True).write_text(text + "\n", encoding="utf-8")
         return text
 
     @classmethod
     def from_json(cls, source: str | Path) -> WeightsMap:
         """The map from JSON text or from a file."""
-        if not isinstance(source, str) or not source.lstrip().startswith("{"):
-            source = Path(source).read_text(encoding="utf-8")
-        return cls.from_dict(json.loads(source))
+        if not isinstance(source, str) or not source.lstrip().startswith(("{", "[")):
+            source = require_path("source", source).read_text(encoding="utf-8", errors="replace")
+        try:
+            values = json.loads(source)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"source is no JSON of a map ({type(error).__name__}); expected what to_json wrote."
+            ) from None
+        return cls.from_dict(values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, WeightsMap) and self.to_dict() == other.to_dict()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_choice
+from ..checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.survey import survey
 from .tensors import clone, owner_of, tensors_of
 from .weights_map import Slot, WeightsMap
@@ -61,6 +61,8 @@ def widen(
 
     Chen, Goodfellow & Shlens 2016 (growing a network without changing what it computes).
     """
+    require_kind("base", base, nn.Module, "The net that becomes wider.")
+    seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
     wiring = wiring_of(base, sample)
     widths = _widths(wiring, sizes)
@@ -90,8 +92,9 @@ def _widths(wiring: Wiring, sizes: float | Mapping[str, int]) -> dict[str, int]:
         for name, size in sizes.items():
             if name not in wiring.makes:
                 raise ValueError(f"sizes names {name!r}; the layers are {', '.join(wiring.makes)}.")
-            widths[wiring.makes[name]] = size
+            widths[wiring.makes[name]] = require_count(f"sizes[{name!r}]", size)
     elif isinstance(sizes, (int, float)) and not isinstance(sizes, bool) and sizes > 1:
+        require_number("sizes", sizes, 1.0, 1e6, open_low=True)
         widths |= {units: round(wiring.widths[units] * sizes) for units in wiring.read}
     else:
         raise ValueError(f"sizes = {sizes!r}; expected a factor > 1, or {{layer: units}}.")
@@ -118,7 +121,10 @@ def _refuse_mixing(base: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -
 def _spots(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
     """Where the units of a group go."""
     if isinstance(place, Mapping):
-        return list(place.get(units, range(small)))
+        given = place.get(units, range(small))
+        if not isinstance(given, (list, tuple, range)):
+            raise TypeError(f"place[{units!r}] is {known_as(given)}; expected the indices of its {small} units.")
+        return [require_count(f"place[{units!r}]", index, 0) for index in given]
     require_choice("place", place, ("first", "spread"))
     return list(range(small)) if place == "first" else [k * large // small for k in range(small)]
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 from ..hosts.graph import leaves
 from ..hosts.survey import Survey, survey
+from .said import explained
 from .tensors import clone, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -60,7 +61,8 @@ def wiring_of(model: nn.Module, sample: Any = None) -> Wiring:
             told, or weights that no rule is known for.
     """
     run = _Run(clone(model))
-    run.go(sample)
+    with explained("sample= does not run through the net", "an input of its forward, a tuple of several, or None"):
+        run.go(sample)
     return run.wiring()
 
 

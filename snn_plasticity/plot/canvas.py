@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from ..checks import known_as, require_kind, require_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +29,7 @@ def axes(ax: Axes | None, size: tuple[float, float] = (6.0, 3.0)) -> Axes:
         import matplotlib.pyplot as plt
 
         return plt.subplots(figsize=size, layout="constrained")[1]
-    if not hasattr(ax, "get_xlim"):
+    if not hasattr(ax, "get_xlim") or isinstance(ax, type):
         raise TypeError(f"ax is a {type(ax).__name__}; expected matplotlib axes, as from plt.subplots(), or None.")
     return ax
 
@@ -42,9 +45,16 @@ def numbers(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
     (3, 2)
     """
     if isinstance(values, torch.Tensor):
+        if values.is_meta:
+            raise ValueError(f"{name} is on the meta device, which holds no values; expected a tensor that does.")
         values = values.detach().to_dense().cpu()
         values = (values if values.is_complex() else values.double()).numpy()
-    array = np.asarray(values)
+    if not isinstance(values, (np.ndarray, list, tuple, Real)):
+        raise TypeError(f"{name} is {known_as(values)}; expected a tensor, an array or a list of real numbers.")
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} = {shown(values)}; expected numbers in rows of one length.") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} holds {array.dtype} values; expected a tensor, an array or a list of real numbers.")
     if array.ndim not in {shape.count(",") + (not shape.endswith(",)")) for shape in shapes}:
@@ -63,8 +73,7 @@ def times(n_steps: int, dt: float, start: float) -> np.ndarray:
     Raises:
         ValueError: dt is not above zero.
     """
-    if not dt > 0:
-        raise ValueError(f"dt = {dt!r}; expected the length of a step, a number > 0.")
+    dt, start = require_number("dt", dt, 0.0, open_low=True), require_number("start", start)
     return start + dt * np.arange(n_steps)
 
 
@@ -76,14 +85,26 @@ def names(labels: Sequence[str] | None, expected: int, name: str = "labels") -> 
     """
     if labels is None:
         return [None] * expected
+    if not isinstance(labels, (list, tuple)) and not isinstance(labels, str):
+        raise TypeError(f"{name} is {known_as(labels)}; expected a list of {expected}, one for each.")
     if isinstance(labels, str) or len(labels) != expected:
         count = "one string" if isinstance(labels, str) else f"{len(labels)} entries"
         raise ValueError(f"{name} has {count} ({labels!r}); expected a list of {expected}, one for each.")
+    if name == "colors":
+        from matplotlib.colors import is_color_like
+
+        wrong = [label for label in labels if not is_color_like(label)]
+        if wrong:
+            raise ValueError(f"colors holds {shown(wrong[0])}; expected colours such as '#222222' or 'red'.")
+    for label in labels:
+        require_kind(f"A member of {name}", label, (str, tuple), "A text, or a colour.")
     return list(labels)
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str) -> Axes:
     """Labelled axes without a box."""
+    for name, text in (("xlabel", xlabel), ("ylabel", ylabel)):
+        require_kind(name, text, str, "A text.")
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import require_kind, require_number
 from .canvas import CYCLE, FAINT, axes, dress, numbers
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def learning_curve(
     where = np.arange(next(iter(points.values()))) if x is None else numbers("x", x, ["(K,)"])
     if set(points.values()) != {len(where)}:
         raise ValueError(f"curves have the numbers of points {points}; expected {len(where)} each, as many as x.")
+    chance = None if chance is None else require_number("chance", chance)
+    for name in curves:
+        require_kind("A name of a curve", name, str, "A text.")
     ax = axes(ax)
     for k, (name, runs) in enumerate(series.items()):
         _curve(ax, where, runs, name, k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..checks import require_kind
 from .canvas import BLUE, CYCLE, FAINT, GREEN, PURPLE, VERMILION, axes, dress, numbers, times
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def modulators(
     if len(set(lengths.values())) != 1:
         raise ValueError(f"levels have the lengths {lengths}; expected at least one, and all over the same steps.")
     when = times(next(iter(lengths.values())), dt, start)
+    require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
     for k, (name, level) in enumerate(series.items()):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import require_kind
 from .canvas import INK, axes, dress, names, numbers, times
 
 if TYPE_CHECKING:
@@ -43,10 +44,17 @@ def raster(
     >>> len(ax.collections[0].get_segments()), ax.get_xlabel()
     (4, 'time (ms)')
     """
+    from matplotlib.colors import is_color_like
+
     fired = numbers("spikes", spikes, ["(T, N)"]) != 0
     when = times(len(fired), dt, start)
+    if colors is None:
+        raise TypeError("colors is None; expected a colour as '#222222', or a list of one for each neuron.")
+    if isinstance(colors, str) and not is_color_like(colors):
+        raise ValueError(f"colors = {colors!r}; expected a colour as '#222222', or a list of one for each neuron.")
     palette = [colors] * fired.shape[1] if isinstance(colors, str) else names(colors, fired.shape[1], "colors")
     palette = np.array(palette, dtype=object)
+    require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
     step, neuron = np.nonzero(fired)
     ax.vlines(when[step], neuron - 0.4, neuron + 0.4, colors=palette[neuron].tolist(), linewidth=1.1)

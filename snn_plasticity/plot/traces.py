@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..checks import require_kind
 from .canvas import CYCLE, axes, dress, names, numbers, times
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def traces(
     lines = lines.reshape(len(lines), -1)
     when = times(len(lines), dt, start)
     label, color = names(labels, lines.shape[1]), names(colors, lines.shape[1], "colors")
+    require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
     for k, line in enumerate(lines.T):
         ax.plot(when, line, color=color[k] or CYCLE[k % len(CYCLE)], label=label[k], linewidth=1.6)

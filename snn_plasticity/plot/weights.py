@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import require_flag, require_kind, require_number
 from .canvas import axes, dress, numbers
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def weights(
     (-2.0, 2.0)
     """
     matrix = numbers("values", values, ["(N_post, N_pre)"])
-    if limit is not None and not limit > 0:
-        raise ValueError(f"limit = {limit!r}; expected the weight of the strongest colour, a number > 0.")
+    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
+    colorbar = require_flag("colorbar", colorbar)
+    require_kind("label", label, str, "A text.")
     strongest = float(limit or np.abs(matrix).max() or 1.0)
     ax = axes(ax)
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-strongest, vmax=strongest, aspect="auto", interpolation="nearest")
