@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import types
+import warnings
 
 import norse.torch as norse
 import pytest
@@ -84,7 +85,15 @@ def offloaded(model):
     model[0].register_forward_hook(lambda m, args, out: setattr(m, "weight", nn.Parameter(numbers.to("meta"))))
 
 
+def quantised_in_place(model):
+    """Every Linear becomes another module, which is given the hooks of the old one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch: it is to become another package
+        torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, inplace=True)
+
+
 LOST = {
+    "quantised in place": (quantised_in_place, "0 is no longer in the model .*another Linear"),
     "prune": (lambda m: prune.random_unstructured(m[0], "weight", 0.5), "it is pruned.*prune.remove"),
     "weight_norm": (lambda m: parametrizations.weight_norm(m[0]), "parametrized.*remove_parametrizations"),
     "old weight_norm": (lambda m: old_weight_norm(m[0]), "weight-normalised.*remove_weight_norm"),

@@ -46,7 +46,8 @@ class Hook:
         owner: the listener; it is not kept alive, and once it is gone the hook does nothing.
         method: the name of what is told.
         key: what the owner calls this module.
-        module: the module it is registered on; calls of a replica are an error.
+        module: the module it is registered on; calls of a replica are an error, and those of another module that it was
+            put on (as quantisation does, without keywords) say nothing.
     """
 
     def __init__(self, owner: Owner, method: str, key: str, module: nn.Module) -> None:
@@ -54,15 +55,17 @@ class Hook:
         self.module = weakref.ref(module)
 
     @torch.compiler.disable
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
         """Tell the owner about one call."""
         owner = self.owner()
-        if owner is None or not owner.listening:
+        if owner is None or not owner.listening or output is None:
             return
         spikes = first_tensor(output)
         if _is_rehearsal(spikes):
             return
         if module is not self.module():
+            if not getattr(module, "_is_replica", False):
+                return
             raise RuntimeError(
                 f"{self.key}: the call came from a replica of the module, as nn.DataParallel makes them; expected the "
                 "module that was attached to. Use DistributedDataParallel, or pause the learner meanwhile."
@@ -87,7 +90,7 @@ class PassHook(Hook):
     """A hook on the model itself: `owner.<method>()` before or after a whole forward pass."""
 
     @torch.compiler.disable
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *output: Any) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
         """Tell the owner that a pass begins or has ended."""
         owner = self.owner()
         if owner is not None and owner.listening and module is self.module():
