@@ -40,11 +40,12 @@ class ThirdFactor:
         self.gate = gate
         self.kept = Kept()
         self.last: Heard | None = None  # what the last step was told
+        self._heard = False  # whether any signals were, even of a step that was refused afterwards
 
     @property
     def state(self) -> NeuromodState | None:
-        """The state of the gate; None is as new."""
-        return self.kept.state
+        """The state of the gate: None before any signals, and as new for one sample where none left anything behind."""
+        return self.gate.init(1) if self._heard and self.kept.state is None else self.kept.state
 
     def keep(self, heard: Heard) -> None:
         """A step was made of this."""
@@ -92,6 +93,7 @@ class ThirdFactor:
             modulators, factor, state = self.gate.step(signals, self._for_batch(size))
         if as_one and size == 1 and batch_size is not None:
             factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
+        self._heard = True
         return Heard(modulators, factor, Kept(state, loose=False))
 
     def after_reset(self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool) -> Kept:
@@ -105,9 +107,9 @@ class ThirdFactor:
         Raises:
             ValueError: a mask that does not fit.
         """
-        if self.state is None or (mask is None and not keep_baseline):
+        if self.kept.state is None or (mask is None and not keep_baseline):
             return Kept() if mask is None else self.kept
-        state = self.state
+        state = self.kept.state
         if mask is None:
             mask = torch.ones(len(state.levels), dtype=torch.bool)
             return Kept(reset_samples(state, mask, keep_baseline=True), loose=True)
@@ -120,7 +122,7 @@ class ThirdFactor:
 
     def state_dict(self) -> dict[str, Any]:
         """The gate's settings and parameters, and what is remembered, as plain tensors."""
-        state = self.state
+        state = self.kept.state
         return {
             "settings": described(self.gate.config),
             "parameters": {name: value.detach().clone() for name, value in self.gate.state_dict().items()},
@@ -157,7 +159,7 @@ class ThirdFactor:
         What a batch shares stays as it is; what each of its samples has averaged goes on from the mean over them. One
         sample stands for all.
         """
-        state = self.state
+        state = self.kept.state
         if state is None or batch_size is None or len(state.levels) == batch_size:
             return state
         fresh = self.gate.init(batch_size, state.levels.device, state.levels.dtype)
@@ -168,7 +170,7 @@ class ThirdFactor:
 
     def _told_size(self, signals: Mapping[str, Signal]) -> int | None:
         """For how many samples signals are before anything is observed; one stands for all that may come."""
-        if not (self.kept.loose or self.state is None or len(self.state.levels) == 1):
+        if not (self.kept.loose or self.kept.state is None or len(self.kept.state.levels) == 1):
             return None
         size = signal_layout(signals)[0]
         return 1 if size is None and self.kept.loose and not self._learnt_alone else size
@@ -176,14 +178,14 @@ class ThirdFactor:
     @property
     def _learnt_alone(self) -> bool:
         """Whether samples have learnt something of their own about reward."""
-        state = self.state
+        state = self.kept.state
         return state is not None and state.baseline.dim() > 1 and any(leaf.numel() for leaf in state[1:])
 
     def _tells_all_alike(self, signals: Mapping[str, Signal]) -> bool:
         """Whether every sample hears the same, and none remembers anything of its own."""
         if any(len(getattr(value, "shape", ())) or isinstance(value, (list, tuple)) for value in signals.values()):
             return False
-        if self.state is None or len(self.state.levels) == 1:
+        if self.kept.state is None or len(self.kept.state.levels) == 1:
             return True
         return not self._learnt_alone and not any(modulator.tau for modulator in self.gate.modulators)
 

@@ -93,7 +93,7 @@ def watch(learner, steps):
 
 def everything(learner):
     """Every tensor and every counter, as a flat list of copies."""
-    parts = [learner.third_factor.state, learner.lr_scale, learner.state_dict()]
+    parts = [learner.third_factor.kept, learner.lr_scale, learner.state_dict()]
     for connection in learner.connections.values():
         running = connection.traces._running
         counters = [] if running is None else [running.changes, running.met, len(running.recorded)]

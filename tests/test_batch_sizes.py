@@ -21,6 +21,7 @@ from snn_plasticity import (
     PlasticityConfig,
     PlasticityLearner,
     ThreeFactorConfig,
+    attach,
     modulate,
 )
 
@@ -240,6 +241,30 @@ def test_an_empty_batch_is_a_step_with_nothing_in_it(path, kernel):
     learner.reset()
     watch(learner, 2)
     learner.step(reward=1.0)
+
+
+@pytest.mark.parametrize("host", ("snntorch", "norse"))
+def test_an_attached_model_may_run_on_nobody(host):
+    if host == "snntorch":
+        snn = pytest.importorskip("snntorch")
+        neuron, x = snn.Leaky(0.9, init_hidden=True, threshold=0.1), torch.eye(4)[:3].repeat(1, 1)
+        net = nn.Sequential(nn.Linear(4, 3), neuron)
+    else:
+        norse = pytest.importorskip("norse.torch")
+        net, x = norse.SequentialState(nn.Linear(4, 3), norse.LIF()), torch.eye(4)[:3].repeat(40, 1, 1)
+    nn.init.constant_(net[0].weight, 2.0)
+    config = PlasticityConfig(EligibilityConfig(clamp_range=None), three_factor=ThreeFactorConfig(lr=0.1))
+    learner = attach(net, config)
+    for batch in (3, 0, 2):
+        learner.reset()
+        if host == "snntorch":
+            neuron.reset_mem()
+        before = net[0].weight.detach().clone()
+        for _ in range(3):
+            net(x[..., :batch, :])
+        learner.step(reward=torch.ones(batch))
+        assert learner.batch_size == batch
+        assert torch.equal(before, net[0].weight) is (batch == 0) and bool(net[0].weight.isfinite().all())
 
 
 def test_traces_of_nobody():
