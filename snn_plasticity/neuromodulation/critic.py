@@ -15,6 +15,7 @@ Sprekeler & Gerstner 2013.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +36,9 @@ from ..checks import (
     require_real,
     shown,
 )
+from ..checks import require_count as require_whole
 from ..config.validation import Serializable, require_count, require_number, require_word
+from ..saved import FORMAT, described, require_format, require_settings, require_tensor
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,62 @@ class TDCritic:
         weights = torch.zeros_like(trace if self.config.scope == "sample" else trace[0])
         return CriticState(weights, trace, torch.zeros_like(trace[:, 0]))
 
+    def for_batch(self, state: CriticState, batch_size: int) -> CriticState:
+        """What was learnt, in a state for a batch of another size: a new episode of other samples.
+
+        Weights that the batch shares stay; those of single samples go on from the mean over them. Traces start anew.
+
+        Args:
+            state: it is not changed.
+            batch_size: B; 0 is a batch with nobody in it.
+
+        Raises:
+            TypeError: `state` is of another kind.
+            ValueError: `batch_size` is no whole number, 0 or more.
+
+        >>> critic = TDCritic(TDCriticConfig(n_features=2))
+        >>> learnt = critic.init(2)._replace(weights=torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+        >>> critic.for_batch(learnt, 1).weights
+        tensor([[2., 0.]])
+        """
+        self._admit("state.trace", state.trace if isinstance(state, CriticState) else state, state)
+        trace = state.trace.new_zeros(require_whole("batch_size", batch_size, 0), self.config.n_features)
+        weights = state.weights
+        if self.config.scope == "sample":
+            mean = weights.mean(0) if len(weights) else weights.new_zeros(self.config.n_features)
+            weights = mean.expand_as(trace).clone()
+        return CriticState(weights, trace, trace.new_zeros(len(trace)))
+
+    def state_dict(self, state: CriticState) -> dict[str, Any]:
+        """A state beside the critic's settings, as plain values and tensors, for `load_state`."""
+        self._admit("state.trace", state.trace if isinstance(state, CriticState) else state, state)
+        parts = {name: part.detach().clone() for name, part in state._asdict().items()}
+        return {"format": FORMAT, "settings": described(self.config), **parts}
+
+    def load_state(self, saved: Mapping[str, Any]) -> CriticState:
+        """The state that `state_dict` described, bit for bit.
+
+        Raises:
+            TypeError: no such state.
+            ValueError: another format or other settings, a part that is missing, strange or shaped otherwise, NaN.
+
+        >>> critic = TDCritic(TDCriticConfig(n_features=2))
+        >>> critic.load_state(critic.state_dict(critic.init(1))).weights
+        tensor([[0., 0.]])
+        """
+        what = "The saved critic"
+        require_format(what, saved, ("settings", *CriticState._fields))
+        require_settings(what, saved["settings"], described(self.config))
+        trace = require_tensor(f"{what}: trace", saved["trace"], (None, self.config.n_features))
+        if trace.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{what}: trace has dtype {trace.dtype}; expected float32 or float64. Nothing was changed.")
+        shapes = {"weights": tuple(trace.shape) if self.config.scope == "sample" else tuple(trace.shape[1:])}
+        shapes |= {"trace": tuple(trace.shape), "old_value": tuple(trace.shape[:1])}
+        parts = {
+            name: require_tensor(f"{what}: {name}", saved[name], shape, like=trace) for name, shape in shapes.items()
+        }
+        return CriticState(**{name: part.detach().clone() for name, part in parts.items()})
+
     def value(self, features: Tensor, state: CriticState) -> Tensor:
         """V(φ) = w·φ, (B,), of features (B, n_features)."""
         return (self._admit("features", features, state) * state.weights).sum(-1)
@@ -180,7 +239,9 @@ class TDCritic:
         td_error = reward + self.config.gamma * next_value - value
         trace = self._trace(phi, state.trace)
         change = self._change(phi, trace, td_error, value - state.old_value)
-        weights = state.weights + (change if self.config.scope == "sample" else change.mean(0))
+        if self.config.scope == "batch" and len(phi):  # of an empty batch, nothing is learnt
+            change = change.mean(0)
+        weights = state.weights + change if len(phi) else state.weights
         return td_error, CriticState(
             weights, trace.masked_fill(over.unsqueeze(-1), 0.0), next_value.masked_fill(over, 0.0)
         )
@@ -222,7 +283,8 @@ class TDCritic:
         if tuple(features.shape) != expected:
             raise ValueError(
                 f"{name} has shape {tuple(features.shape)}; expected {expected}, as in the state of "
-                "critic.init(batch_size); flatten what has more dimensions."
+                "critic.init(batch_size); flatten what has more dimensions, and for a batch of another size take "
+                "critic.for_batch(state, batch_size)."
             )
         require_finite(name, features)
         dtype = torch.promote_types(features.dtype, state.trace.dtype)
