@@ -353,3 +353,20 @@ class TestStrangeModels:
             learner.remove()
             model[2].reset_mem()
             model[4].reset_mem()
+
+
+def test_a_pass_in_eval_settles_nothing():
+    """Dropout does nothing in eval(): that the outputs arrive as they came tells nothing about training."""
+    model = excitable(
+        nn.Sequential(nn.Linear(N_IN, N_OUT), nn.Dropout(0.2, inplace=True), snntorch.Leaky(0.8, init_hidden=True))
+    )
+    record, learner = Record(model[0], model[2]), attach(model, CONFIG)
+    with torch.no_grad():
+        model.eval()
+        for x in X:
+            model(x)
+        model.train()
+        model[2].reset_mem()
+        record.pre.clear()
+        record.post.clear()
+        close(changes(model, learner, lambda: [model(x) for x in X])["0"], record.change())

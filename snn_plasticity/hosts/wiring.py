@@ -249,7 +249,12 @@ class Wiring:
         """Where everything is known without watching, for long enough, nobody watches any more."""
         image = self.ledger.of(firing.current)
         self._fired.add(neuron.name)
-        unclear = bool(self.unread & self.plastic) if image is None else image.watched or image.version < 0
+        if image is None:
+            unclear = bool(self.unread & self.plastic)
+        else:
+            calls = (call for origin in image.origins for call in origin.calls)
+            aside = any(call.pre is None and call.synapse.name in self.plastic for call in calls)  # in eval()
+            unclear = image.watched or image.version < 0 or aside or not neuron.module.training
         self._steady = 0 if unclear else self._steady + 1
         if self._steady >= STEADY * self.neurons and len(self._fired) == self.neurons:
             self.watching = False
