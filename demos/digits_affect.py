@@ -40,7 +40,9 @@ USUAL = 1.0 / 6.0  # a shortfall of this size is an ordinary surprise
 TAU_HABIT = 150.0  # batches
 GAMMA = 9.0
 AFFECT = AffectiveFullConfig(
-    AffectiveConfig(dominance_scale=3.0, tau_baseline=200.0),
+    AffectiveConfig(
+        dominance_scale=3.0, tau_baseline=200.0, reward_error_source="raw", prediction_error_source="raw"
+    ),  # its signals come in units of what is usual
     modulation=ModulationConfig(lr_alpha=1.0, exploration_gamma=GAMMA, exploration_ceiling=30.0),
 )
 GATE = NeuromodConfig(

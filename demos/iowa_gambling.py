@@ -3,7 +3,7 @@
     deck      A, B: +100 a card, but 1250 is lost in every ten        C, D: +50 a card, and 250 lost in every ten
     greed     g ← g + 0.2 (gain/100 − g)                              what the deck pays, losses not seen
     feeling   somatic marker of the deck, learnt from what the card felt like: losses loom larger than gains
-    choice    P ∝ exp 1.5 (g + weight · feeling)
+    choice    P ∝ exp 1.5 (g + weight · feeling)                      both in hundreds; markers as they are by default
 
 Healthy people turn to the good decks within a hundred cards; patients with damage to the ventromedial prefrontal
 cortex, whose feelings no longer reach their decisions, do not. So do agents with and without markers. A third group,
@@ -40,7 +40,7 @@ LOSSES = (  # card of the deck, from 1 to 40: what it costs; after the fortieth 
      34: 25, 35: 25, 37: 75, 39: 50, 40: 75},
     {10: 250, 20: 250, 29: 250, 35: 250},
 )  # fmt: skip
-WEIGHT, GREED_RATE, MARKER_RATE, DETERMINATION = 0.75, 0.2, 0.1, 1.5
+GREED_RATE, DETERMINATION, WEIGHT = 0.2, 1.5, AffectiveConfig().somatic_marker_weight
 GROUPS = {
     "with markers": (WEIGHT, False),
     "markers of a squashed outcome": (WEIGHT, True),
@@ -71,11 +71,7 @@ def felt(net: Tensor) -> Tensor:
 def play(agents: int, weight: float, squash: bool, seed: int, bar: tqdm | None = None) -> Game:
     """A hundred cards for every agent at once."""
     generator = torch.Generator().manual_seed(seed)
-    markers = SomaticMarkers(
-        AffectiveConfig(
-            somatic_marker_weight=weight, marker_rate=MARKER_RATE, marker_tau=float("inf"), marker_capacity=4
-        )
-    )
+    markers = SomaticMarkers(AffectiveConfig(somatic_marker_weight=weight))
     losses, gains, decks = schedule(), torch.tensor(GAIN), torch.eye(4).expand(agents, 4, 4)
     state, greed, drawn = markers.init(agents, n_features=4), torch.zeros(agents, 4), torch.zeros(agents, 4).long()
     rows, choices, feelings = torch.arange(agents), [], []

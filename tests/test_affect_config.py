@@ -13,7 +13,7 @@ KINDS = (AffectiveConfig, AppraisalConfig, ModulationConfig, AffectiveFullConfig
 CONTRACT = {
     AffectiveConfig: {
         "valence_scale": 1.0, "arousal_scale": 1.0, "dominance_scale": 1.0, "tau_mood": 100,
-        "mood_congruence_bias": 0.1, "output_clamp": 1.0, "use_somatic_markers": True, "somatic_marker_weight": 0.1,
+        "mood_congruence_bias": 0.1, "output_clamp": 1.0, "use_somatic_markers": True, "somatic_marker_weight": 1.0,
         "hidden_dim": 64,
     },
     AppraisalConfig: {

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from snn_plasticity.config.affect import AffectiveConfig
+
 pytest.importorskip("tqdm")
 sys.path.insert(0, str(Path(__file__).parent.parent / "demos"))
 demos = pytest.mark.parametrize("name", ["affect_plane", "iowa_gambling", "mood_momentum"])
@@ -44,6 +46,7 @@ def test_markers_turn_agents_to_the_good_decks_and_nothing_else_does(seed):
 def test_the_agents_are_those_of_an_independent_implementation():
     """Plain NumPy tables for greed and feeling; the same distribution of choices, within sampling error."""
     iowa = load("iowa_gambling")
+    assert AffectiveConfig().marker_rate == 0.1 and AffectiveConfig().marker_tau == 1000.0
     rng, agents = np.random.default_rng(0), 400
     nets = np.array(iowa.GAIN)[:, None] - iowa.schedule().numpy()
     greed, feeling = np.zeros((agents, 4)), np.zeros((agents, 4))
@@ -55,6 +58,7 @@ def test_the_agents_are_those_of_an_independent_implementation():
         drawn[who, choice] += 1
         felt = np.where(net < 0, -2.25, 1.0) * (np.abs(net) / 100) ** 0.88
         greed[who, choice] += 0.2 * (np.array(iowa.GAIN)[choice] / 100 - greed[who, choice])
+        feeling *= np.exp(-1 / 1000)
         feeling[who, choice] += 0.1 * (felt - feeling[who, choice])
         good.append(np.where(choice >= 2, 1.0, -1.0))
     expected = np.reshape(good, (5, 20, agents)).sum(1)

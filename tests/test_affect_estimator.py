@@ -171,20 +171,35 @@ def test_autocast_changes_not_one_bit():
 # ---------------------------------------------------------------- the formulas, against an independent reference
 
 
+def in_usual_units(error, met, tau):
+    """An error divided by the root mean square of those that were met before, and of ones at first."""
+    if tau is None:
+        return error
+    weights = [(1 - 1 / tau) ** age for age in range(len(met))]
+    ones = 50.0 * 2.0 ** -((sum(weights) / 12.0) ** 2) * (1 - 1 / tau) ** len(met)
+    squares = sum(weight * old * old for weight, old in zip(weights, reversed(met), strict=True))
+    size = math.sqrt((squares + ones) / (sum(weights) + ones))
+    met.extend([error] if error else [])
+    return error / size
+
+
 def reference(rows, config, steps_state=None):
     """One sample in plain Python floats, written from the contract, not from the code."""
     a, w = config.affect, config.appraisal
     sigma = lambda x: 1.0 / (1.0 + math.exp(-x))  # noqa: E731
     mood, familiar_r, familiar_p = [0.0, 0.0, 0.0], 0.5, sigma(1.0)
+    met = {"reward": [], "prediction": []}
     for rpe, e, pe, n, h, chance, levels in rows:
+        rpe = in_usual_units(rpe, met["reward"], a.tau_usual if a.reward_error_source == "normalized" else None)
+        pe = in_usual_units(pe, met["prediction"], a.tau_usual if a.prediction_error_source == "normalized" else None)
         tell = chance is not None
         chance = chance or 0.0
         x = rpe + a.mood_congruence_bias * mood[0] * (1 - math.tanh(rpe) ** 2)
         relevance = sigma(pe + n + (e + chance if tell else 0.0))
         coping = sigma(1.0 - (chance if tell else e))
-        norm = sigma(h + chance)
+        norm = sigma(a.valence_scale * (h + chance))
         total = w.congruence_weight + w.norm_weight
-        v = a.valence_scale * (w.congruence_weight * math.tanh(x) + w.norm_weight * (1 - 2 * norm)) / total
+        v = (w.congruence_weight * math.tanh(a.valence_scale * x) + w.norm_weight * (1 - 2 * norm)) / total
         r = a.arousal_scale * (relevance - familiar_r) / 0.5
         d = a.dominance_scale * (coping - familiar_p) / sigma(1.0)
         v += a.da_feedback * levels["DA"]

@@ -111,8 +111,8 @@ def test_no_mood_is_stuck_in_ten_thousand_random_settings():
     steps = 3_000
     for _ in range(steps):
         before = mood.abs()
-        congruence = torch.tanh(color_by_mood(torch.zeros_like(mood), mood, drawn["bias"]))
-        felt = valence(neutral._replace(congruence=congruence), shares, drawn["scale"]).clamp(-1.0, 1.0)
+        congruence = torch.tanh(drawn["scale"] * color_by_mood(torch.zeros_like(mood), mood, drawn["bias"]))
+        felt = valence(neutral._replace(congruence=congruence), shares)
         mood = update_mood(mood, felt, drawn["tau"])
         assert ((mood.abs() < before) | (before < 1e-300)).all()  # nearer to neutral at every step
     assert (mood.abs() <= start * torch.exp(steps * fastest) * (1 + 1e-6) + 1e-300).all()
@@ -137,8 +137,8 @@ def test_the_batch_of_settings_is_the_estimator_with_each_setting():
         mood = 1.0
         for _ in range(50):
             state = estimator.estimate(InternalSignals(), state)
-            felt = drawn["scale"][k] * drawn["share"][k] * math.tanh(drawn["bias"][k] * mood)
-            mood += (min(1.0, felt) - mood) / drawn["tau"][k]
+            felt = drawn["share"][k] * math.tanh(drawn["scale"][k] * drawn["bias"][k] * mood)
+            mood += (felt - mood) / drawn["tau"][k]
         torch.testing.assert_close(state.mood[:, 0], torch.tensor([mood, -mood], dtype=torch.float64))
 
 

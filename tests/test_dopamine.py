@@ -153,11 +153,11 @@ def test_surprise_in_units_of_its_usual_size_drives_norepinephrine():
 def test_the_usual_size_is_a_running_root_mean_square_of_what_was_no_silence():
     rng = np.random.default_rng(0)
     values = rng.normal(size=40) * (rng.random(40) < 0.7)
-    sums, tau, prior = torch.zeros(2, dtype=torch.float64), 7.0, 0.1
+    sums, tau = torch.zeros(2, dtype=torch.float64), 30.0
     told = []
     for value in values:
         weights = (1 - 1 / tau) ** np.arange(len(told))[::-1]
-        left = prior * (1 - 1 / tau) ** len(told) * 0.5 ** weights.sum()
+        left = 50.0 * (1 - 1 / tau) ** len(told) * 0.5 ** (weights.sum() / 12.0) ** 2
         expected = math.sqrt((left + (weights * np.square(told)).sum()) / (left + weights.sum()))
         assert float(usual_size(sums, tau)) == pytest.approx(expected, rel=1e-12)
         told += [value] if value else []

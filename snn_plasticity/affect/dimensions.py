@@ -1,8 +1,11 @@
 """Core affect: from appraisal to valence, arousal and dominance.
 
-    valence     V = s_V [w_c C + w_n (1 − 2N)] / (w_c + w_n)  +  felt_V
+    valence     V = [w_c C_V + w_n (1 − 2N_V)] / (w_c + w_n)  +  felt_V
     arousal     A = s_A (R − ½ − R°) / ½                      +  felt_A
     dominance   D = s_D (P − σ(1) − P°) / σ(1)                +  felt_D        each clamped to ±output_clamp
+
+    C_V = tanh(s_V x_C), N_V = σ(s_V x_N)      the scores C and N, with the scale inside their squashing, so that V is
+                                               within ±1 for any s_V, and better news never feels the same
 
     R° ← R° + (R − ½ − R°)/τ_b            what relevance one has got used to, above its value at rest
     P° ← P° + (P̃ − σ(1) − P°)/τ_b         what coping one has got used to; P̃ is that of one who cannot learn
@@ -21,19 +24,17 @@ from .appraisal import COPING_AT_REST, RELEVANCE_AT_REST, AppraisalResult
 from .mood import averaged
 
 
-def valence(appraisal: AppraisalResult, shares: tuple[float, float], scale: float | Tensor = 1.0) -> Tensor:
+def valence(appraisal: AppraisalResult, shares: tuple[float, float]) -> Tensor:
     """Pleasure: what helps, less what is out of balance; before modulators and clamp.
 
     Args:
-        appraisal: scores, each (B,).
+        appraisal: scores, each (B,), with C_V and N_V for congruence and norm deviation.
         shares: of congruence and of norm deviation.
-        scale: s_V.
 
     Returns:
-        (B,).
+        (B,), in [−1, 1].
     """
-    balance = 1.0 - 2.0 * appraisal.norm_deviation
-    return scale * (shares[0] * appraisal.congruence + shares[1] * balance)
+    return shares[0] * appraisal.congruence + shares[1] * (1.0 - 2.0 * appraisal.norm_deviation)
 
 
 def arousal(appraisal: AppraisalResult, familiar: Tensor, scale: float | Tensor = 1.0) -> Tensor:

@@ -1,10 +1,11 @@
 """Estimator: internal signals in, valence, arousal, dominance and mood out.
 
     signals ─► evidence ─► colour of mood ─► scores ─► V, A, D ─► mood
-                                               ▲         │
-                                     what is expected    └─► factors, neuromodulators
+          ▲                                    ▲         │
+    their usual size                 what is expected    └─► factors, neuromodulators
 
-The estimator remembers nothing: mood, expectations and the count of steps travel in the `AffectiveState`.
+The estimator remembers nothing: mood, expectations, the usual size of prediction errors and the count of steps travel
+in the `AffectiveState`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from torch import Tensor, nn
 from ..checks import require_batch_size, require_device, require_dtype, require_flag
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
+from ..usual_size import bounded_square, remember, usual_size
 from . import dimensions
-from .appraisal import AppraisalModule, AppraisalResult, score
+from .appraisal import AppraisalModule, AppraisalResult, Evidence, score
 from .mapping import from_neuromodulators
 from .modulation import AffectiveModulator, ModulationVector
 from .mood import averaged, colored
 from .signals import InternalSignals, Readings, layout, read
 from .state import AffectiveState, require_state
+
+ERRORS = {
+    "reward_prediction_error": "reward_error_source",
+    "prediction_error_magnitude": "prediction_error_source",
+}
 
 
 class AffectiveEstimator(nn.Module):
@@ -79,7 +86,8 @@ class AffectiveEstimator(nn.Module):
         appraisal = AppraisalResult(half, zero, able, half, able, zero)
         modulation = self.modulator._factors_of(zero, zero, zero)
         mood, expected = zero.new_zeros(batch_size, 3), zero.new_zeros(batch_size, 2)
-        return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected)
+        usual = zero.new_zeros(batch_size, len(ERRORS), 2)
+        return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected, usual)
 
     def estimate(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
         """The state after one step.
@@ -94,15 +102,17 @@ class AffectiveEstimator(nn.Module):
                 signal and its range.
         """
         readings, state = self._admit(signals, state)
-        mood, expected, levels = state.mood, state.expected, readings.modulators
+        mood, expected, usual, levels = state.mood, state.expected, state.usual, readings.modulators
         if not self.through_time:
-            mood, expected = mood.detach(), expected.detach()
+            mood, expected, usual = mood.detach(), expected.detach(), usual.detach()
             levels = {name: level.detach() for name, level in levels.items()}
         with torch.autocast(mood.device.type, enabled=False):
+            readings, usual = self._in_usual_units(readings, usual)
             found = self.appraisal.weigh(readings)
             congruence = colored(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
-            appraisal = score(found._replace(congruence=congruence))
-            v, a, d = self._affect(appraisal, expected, levels)
+            found = found._replace(congruence=congruence)
+            appraisal = score(found)
+            v, a, d = self._affect(found, appraisal, expected, levels)
             affect = torch.stack([v, a, d], dim=-1)
             return AffectiveState(
                 valence=v,
@@ -113,6 +123,7 @@ class AffectiveEstimator(nn.Module):
                 mood=averaged(mood, affect, self.config.affect.tau_mood),
                 step_count=state.step_count + 1,
                 expected=dimensions.habituate(expected, appraisal, self.config.affect.tau_baseline),
+                usual=usual,
             )
 
     def forward(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
@@ -129,11 +140,26 @@ class AffectiveEstimator(nn.Module):
         gains = ", ".join(f"{name} {gain:.2g}" for name, gain in self.config.loop_gains().items())
         return f"τ_mood={self.config.affect.tau_mood:g}, τ_b={self.config.affect.tau_baseline:g}; loop gains: {gains}"
 
-    def _affect(self, appraisal: AppraisalResult, expected: Tensor, levels: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    def _in_usual_units(self, readings: Readings, usual: Tensor) -> tuple[Readings, Tensor]:
+        """Prediction errors divided by their usual size, where the config says so; and the sizes that heard them."""
+        names = [name for name, source in ERRORS.items() if getattr(self.config.affect, source) == "normalized"]
+        if not names:
+            return readings, usual
+        tau, errors = self.config.affect.tau_usual, torch.stack([getattr(readings, name) for name in ERRORS], dim=1)
+        in_units = dict(zip(ERRORS, (errors / usual_size(usual, tau)).unbind(1), strict=True))
+        usual = remember(usual, (bounded_square(errors),), errors != 0, tau)
+        return readings._replace(**{name: in_units[name] for name in names}), usual
+
+    def _affect(
+        self, found: Evidence, appraisal: AppraisalResult, expected: Tensor, levels: dict[str, Tensor]
+    ) -> tuple[Tensor, ...]:
         """Valence, arousal and dominance, each (B,), within the clamp."""
-        weights, config = self.config.appraisal, self.config.affect
+        weights, config, strongly = self.config.appraisal, self.config.affect, appraisal
+        if config.valence_scale != 1.0:
+            congruence, deviation = config.valence_scale * found.congruence, config.valence_scale * found.deviation
+            strongly = score(found._replace(congruence=congruence, deviation=deviation))
         raw = (
-            dimensions.valence(appraisal, weights.valence_shares, config.valence_scale),
+            dimensions.valence(strongly, weights.valence_shares),
             dimensions.arousal(appraisal, expected[:, 0], config.arousal_scale * weights.arousal_share),
             dimensions.dominance(appraisal, expected[:, 1], config.dominance_scale * weights.dominance_share),
         )

@@ -7,8 +7,10 @@
                                                             with c_k = x and from v_k = 0
     adjusted   score + weight · p(x)
 
-The outcome is felt as it is, not squashed: a loss of 1250 has to weigh more than one of 250, or rare disasters cannot
-be told from small change. Damasio 1994; Bechara, Damasio, Damasio & Anderson 1994.
+Outcomes come in the unit of the scores that they are added to: money in hundreds beside values in hundreds, reward
+beside action values. In that unit a weight of 1 lets feeling and score count alike; a tenth of it leaves the markers
+unheard in the Iowa gambling task. The outcome is felt as it is, not squashed: a loss of 1250 has to weigh more than one
+of 250, or rare disasters cannot be told from small change. Damasio 1994; Bechara, Damasio, Damasio & Anderson 1994.
 """
 
 from __future__ import annotations

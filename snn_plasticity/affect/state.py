@@ -23,6 +23,7 @@ class AffectiveState(NamedTuple):
         mood: (B, 3) averages of valence, arousal, dominance.
         step_count: estimates since the reset.
         expected: (B, 2) relevance and coping that one has got used to, above their values at rest.
+        usual: (B, 2, 2) sums of squares and counts of the errors so far, of reward and of prediction: their usual size.
     """
 
     valence: Tensor
@@ -33,6 +34,7 @@ class AffectiveState(NamedTuple):
     mood: Tensor
     step_count: int
     expected: Tensor
+    usual: Tensor
 
     @property
     def point(self) -> Tensor:
@@ -92,6 +94,7 @@ def _map(state: AffectiveState, change: Callable[[Tensor], Tensor]) -> Affective
         change(state.mood),
         state.step_count,
         change(state.expected),
+        change(state.usual),
     )
 
 
@@ -103,18 +106,20 @@ def require_state(
         raise TypeError(f"state is a {type(state).__name__}; expected the AffectiveState of estimator.reset(B).")
     if whole:
         _require_fields(state)
-    require_real("state.mood", state.mood)
-    require_real("state.expected", state.expected)
-    if not (state.mood.is_floating_point() and state.expected.is_floating_point()):
-        raise TypeError(f"state.mood is {state.mood.dtype}, state.expected {state.expected.dtype}; expected floats.")
-    if state.expected.device != state.mood.device:
-        raise ValueError(f"state.mood is on {state.mood.device}, state.expected on {state.expected.device}; move one.")
+    for name in ("mood", "expected", "usual"):
+        part = getattr(state, name)
+        require_real(f"state.{name}", part)
+        if not part.is_floating_point():
+            raise TypeError(f"state.{name} is {part.dtype}; expected floats, as from estimator.reset(B).")
+        if part.device != state.mood.device:
+            raise ValueError(f"state.mood is on {state.mood.device}, state.{name} on {part.device}; move one.")
     require_kind("state.step_count", state.step_count, int, "As from estimator.reset(B).")
     held = state.mood.shape[0] if state.mood.dim() else 0
-    if state.mood.shape != (held, 3) or state.expected.shape != (held, 2):
+    shapes = tuple(tuple(part.shape) for part in (state.mood, state.expected, state.usual))
+    if shapes != ((held, 3), (held, 2), (held, 2, 2)):
         raise ValueError(
-            f"state.mood has shape {tuple(state.mood.shape)} and state.expected {tuple(state.expected.shape)}; "
-            "expected (B, 3) and (B, 2), as from estimator.reset(B)."
+            "state.mood has shape {}, state.expected {} and state.usual {}; ".format(*shapes)
+            + "expected (B, 3), (B, 2) and (B, 2, 2), as from estimator.reset(B)."
         )
     if batch_size is not None and batch_size != held:
         raise ValueError(
@@ -128,6 +133,7 @@ def require_state(
         )
     require_finite("state.mood", state.mood)
     require_finite("state.expected", state.expected)
+    require_finite("state.usual", state.usual)
 
 
 def _require_fields(state: AffectiveState) -> None:
@@ -184,4 +190,5 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
         chosen(fresh.mood, state.mood),
         state.step_count,
         chosen(fresh.expected, state.expected),
+        chosen(fresh.usual, state.usual),
     )

@@ -23,7 +23,15 @@ from dataclasses import dataclass, field
 
 from ..decay import decay_factor
 from .neuromod import NeuromodConfig
-from .validation import Serializable, require_config, require_count, require_flag, require_number, require_part
+from .validation import (
+    Serializable,
+    require_config,
+    require_count,
+    require_flag,
+    require_number,
+    require_part,
+    require_word,
+)
 
 MAX_LOOP_GAIN = 0.95
 MAX_SCALE = 1e3
@@ -34,12 +42,14 @@ class AffectiveConfig(Serializable):
     """How strongly things are felt, for how long, and what they leave behind.
 
     Args:
-        valence_scale, arousal_scale, dominance_scale: gains of the three dimensions, before the clamp.
+        valence_scale: gain of what valence is squashed from, so that it says how soon valence saturates.
+        arousal_scale, dominance_scale: gains of the distance from what one has got used to, before the clamp.
         tau_mood: steps over which affect becomes mood, 1 or more.
         mood_congruence_bias: in [0, 1], how far mood shifts an ambiguous prediction error in its own direction.
         output_clamp: in (0, 1], bound of every dimension.
         use_somatic_markers: whether markers change scores at all.
-        somatic_marker_weight: weight of the predicted valence in a score.
+        somatic_marker_weight: weight of the predicted outcome in a score. Outcomes come in the unit of the scores: with
+            1, what is expected to feel like 1 counts as much as one point of score.
         hidden_dim: hidden units of the learned appraisal.
         tau_baseline: steps over which relevance and coping become what is expected, 1 or more.
         da_feedback, ne_feedback, ach_feedback, sht_feedback: how strongly each modulator is felt, in [0, 1].
@@ -47,6 +57,9 @@ class AffectiveConfig(Serializable):
         marker_tau: outcomes after which a marker has faded to 1/e; infinity never fades.
         marker_rate: share of a new outcome in its marker, in (0, 1].
         marker_width: distance over which situations feel alike.
+        reward_error_source, prediction_error_source: `reward_prediction_error` and `prediction_error_magnitude` are
+            "normalized", in units of their own usual size, or "raw", as they are given.
+        tau_usual: errors over which the usual size is taken, 1 or more; exact zeros are silence, and no errors.
 
     Raises:
         ValueError: a field out of range, naming field, value and range.
@@ -62,7 +75,7 @@ class AffectiveConfig(Serializable):
     mood_congruence_bias: float = 0.1
     output_clamp: float = 1.0
     use_somatic_markers: bool = True
-    somatic_marker_weight: float = 0.1
+    somatic_marker_weight: float = 1.0
     hidden_dim: int = 64
     tau_baseline: float = 50.0
     da_feedback: float = 0.1
@@ -73,11 +86,16 @@ class AffectiveConfig(Serializable):
     marker_tau: float = 1000.0
     marker_rate: float = 0.1
     marker_width: float = 0.25
+    reward_error_source: str = "normalized"
+    prediction_error_source: str = "normalized"
+    tau_usual: float = 200.0
 
     def __post_init__(self) -> None:
         for name in ("valence_scale", "arousal_scale", "dominance_scale"):
             require_number(self, name, 0.0, MAX_SCALE)
-        for name in ("tau_mood", "tau_baseline"):
+        for name in ("reward_error_source", "prediction_error_source"):
+            require_word(self, name, ("normalized", "raw"))
+        for name in ("tau_mood", "tau_baseline", "tau_usual"):
             require_number(self, name, 1.0, 1e9)
         for name in ("mood_congruence_bias", "da_feedback", "ne_feedback", "ach_feedback", "sht_feedback"):
             require_number(self, name, 0.0, 1.0)
@@ -212,7 +230,7 @@ class AffectiveFullConfig(Serializable):
 
     @classmethod
     def minimal(cls) -> AffectiveFullConfig:
-        """Feelings of the moment: mood colours nothing, modulators are not felt, no markers."""
+        """Feelings of the moment: mood colours nothing, modulators are not felt, errors as they are, no markers."""
         return cls(
             AffectiveConfig(
                 mood_congruence_bias=0.0,
@@ -221,6 +239,8 @@ class AffectiveFullConfig(Serializable):
                 ne_feedback=0.0,
                 ach_feedback=0.0,
                 sht_feedback=0.0,
+                reward_error_source="raw",
+                prediction_error_source="raw",
             )
         )
 
