@@ -82,7 +82,7 @@ def test_bad_values_of_appraisal_are_named(field, value):
 
 
 def test_parts_are_of_their_kind_and_weights_are_shares():
-    with pytest.raises(ValueError, match="appraisal = .*AppraisalConfig"):
+    with pytest.raises(ValueError, match="appraisal is a ModulationConfig; expected an AppraisalConfig"):
         AffectiveFullConfig(appraisal=ModulationConfig())
     assert AppraisalConfig().valence_shares == (2 / 3, 1 / 3)
     assert AppraisalConfig(congruence_weight=0.0, norm_weight=0.0).valence_shares == (0.0, 0.0)

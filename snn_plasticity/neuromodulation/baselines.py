@@ -185,7 +185,7 @@ class RewardBaseline:
             or state.dtype == torch.bool
         ):
             expected = f"(B, {columns})" if self.scope == "sample" else f"({columns},)"
-            raise ValueError(f"state is {shown(state)}; expected {expected}, as from init(B).")
+            raise ValueError(f"state of the baseline is {shown(state)}; expected {expected}, as from init(B).")
         found_size, _, _ = signal_layout({"reward": reward, "context": context})
         batch_size = len(state) if self.scope == "sample" else 1 if found_size is None else found_size
         reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
