@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, help="stop after so many, with what has been played by then")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--no-page", action="store_true", help="leave docs/reliability.md as it is")
     given = parser.parse_args()
@@ -92,6 +93,8 @@ def main() -> None:
     bar = tqdm(total=len(starts) * CHUNK, unit="history", smoothing=0.05)
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool, bar:
         for chunk in pool.imap_unordered(play, starts):
+            if given.minutes is not None and time.monotonic() - begin > 60 * given.minutes:
+                break
             for family, (count, tally, failed) in chunk.items():
                 before = results.get(family, (0, Tally(), []))
                 results[family] = (before[0] + count, before[1].with_(tally), before[2] + failed)

@@ -40,7 +40,7 @@ class LearnerHistory(Player):
             "from snn_plasticity.plasticity.edges import Edges", "from snn_plasticity.plasticity.dense import Diagonal",
             "mexican_hat = lambda dt: (1 - (dt / 3) ** 2) * exp(-(dt / 3) ** 2 / 2) - .02 * dt")  # fmt: skip
     events = {
-        "run": 9, "modulate": 5, "signal": 5, "forget": 1, "forget_some": 1, "another_batch": 0.5, "new_sequence": 0.7,
+        "run": 9, "modulate": 5, "signal": 5, "forget": 1, "forget_some": 1, "another_batch": 1, "new_sequence": 0.7,
         "save_and_load": 1, "refused_step": 1, "broken_step": 0.7, "peek": 0.7,
         "other_rate": 0.5,
     }  # fmt: skip
@@ -214,8 +214,21 @@ class LearnerHistory(Player):
             for k, name in enumerate(reference.gate.NAMES):
                 self.compare(f"modulators {name}", got.modulators[name], amounts[:, k], f"r.modulators[{name!r}]")
             self.compare("gain", got.global_plasticity, factor, "r.global_plasticity")
+            self.statistics(got.layers)
             got = got.loss
         self.landed(before, got, loss)
+
+    def statistics(self, layers: Any) -> None:
+        """What a logger is told of the eligibility."""
+        for name, seen in layers.items():
+            e = np.abs(self.oracle.synapses[name].traces.e)  # type: ignore[arg-type]
+            self.compare(f"statistics of {name}", seen.eligibility_mean, e.mean(), f"r.layers[{name!r}]")
+            self.compare(f"statistics of {name}", seen.eligibility_max, e.max(), f"r.layers[{name!r}]")
+            if self.oracle.synapses[name].traces.given.kernel == "rate" and not {"signed", "analogue"} & {
+                *self.palette
+            }:
+                # elsewhere what cancels is zero on one side and a rounding error on the other
+                self.same(f"active {name}", round(float(seen.eligibility_active) * e.size), int((e > 0).sum()))
 
     def signals(self) -> dict[str, Any]:
         """One or some of what the gate may hear."""

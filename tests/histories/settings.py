@@ -48,7 +48,7 @@ def eligibility(draw: random.Random) -> dict[str, Any]:
         chosen["tau_e"] += 1.7
     if draw.random() < 0.7 or (chosen["trace_type"] == "dutch" and chosen["dutch_scope"] == "active"):
         chosen |= {"stdp_tau_plus": draw.choice((3.0, 7.0, 16.8)), "stdp_tau_minus": draw.choice((4.0, 11.0, 33.7))}
-        chosen |= {"a_plus": draw.choice((0.8, 0.01)), "a_minus": draw.choice((1.1, 0.012, 0.0))}
+        chosen |= {"a_plus": draw.choice((0.8, 0.1, 0.01)), "a_minus": draw.choice((1.1, 0.12, 0.012, 0.0))}
         chosen |= {"stdp_tau_x": 9.0, "stdp_tau_y": 13.0, "a3_plus": 0.6, "a3_minus": 0.4}
     return chosen
 

@@ -25,7 +25,8 @@ class TraceHistory(Player):
     HEAD = ("from math import exp", "from torch import nn",
             "mexican_hat = lambda dt: (1 - (dt / 3) ** 2) * exp(-(dt / 3) ** 2 / 2) - .02 * dt")  # fmt: skip
     events = {
-        "observe": 8, "update": 2, "window": 3, "long_train": 0.5, "modulated_window": 1.5, "change": 4, "peek": 2,
+        "observe": 8, "update": 2, "window": 3, "long_train": 0.5,
+        "many_windows": 0.5, "modulated_window": 1.5, "change": 4, "peek": 2,
         "forget": 0.7, "forget_some": 1, "new_sequence": 1, "save_and_load": 1, "another_batch": 0.4, "bad_input": 1,
         "new_weights": 0.7,
     }  # fmt: skip
@@ -168,6 +169,15 @@ class TraceHistory(Player):
             self.module.observe(self.given(p), self.given(q))
             self.oracle.observe(p, q)
         self.check()
+
+    def many_windows(self) -> None:
+        """Window after window, a modulator between them, until a clamp may bind that was far away at first."""
+        steps, kinds = self.draw.choice((2, 3, 5, 10)), self.palette
+        self.palette = [self.draw.choice(("spikes", "spikes", "saturated"))]
+        for _ in range(self.draw.randint(4, 16)):
+            self.window(steps)
+            self.draw.choice((self.peek, self.change, self.check))()
+        self.palette = kinds
 
     def modulated_window(self) -> None:
         """Many steps with a modulator after each."""
