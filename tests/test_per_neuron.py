@@ -139,7 +139,6 @@ def test_channels_of_a_convolution():
     [
         (PairSTDP(tau_plus=torch.ones(4)), "tau_plus has shape (4,)"),
         (PairSTDP(a_plus=torch.ones(B, 1)), "one for each post neuron, (2,)"),
-        (SymmetricSTDP(tau_minus=torch.tensor([5.0, -1.0])), "tau_minus = -1"),
         (TripletSTDP(a3_minus=torch.ones(2)), "one for each pre neuron, (3,)"),
         (EProp(torch.ones(5)), "tau_m has shape (5,)"),
         (PairSTDP(tau_plus=torch.tensor([5.0, 0.5, 5.0]), convention=Convention(spike_trace_decay="euler")), "0.5 is"),
@@ -151,6 +150,11 @@ def test_what_fits_no_neuron_is_refused_before_anything_is_taken(kernel, word, p
         module.observe(PRE[0], POST[0])
     assert word in str(error.value)
     assert module.eligibility is None and module.batch_size is None
+
+
+def test_a_kernel_of_negative_time_constants_is_none():
+    with pytest.raises(ValueError, match=r"SymmetricSTDP\.tau_minus is -1 at least once"):
+        SymmetricSTDP(tau_minus=torch.tensor([5.0, -1.0]))
 
 
 @pytest.mark.parametrize("path", ("plain", "fold", "auto"))
