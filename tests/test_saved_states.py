@@ -271,3 +271,24 @@ def test_a_saved_state_shares_no_memory_with_the_learner():
     tell(learner, ("reward", 3, 2, 1))
     for (path, a), (_, b) in zip(places(kept), places(saved), strict=True):
         assert not isinstance(a, torch.Tensor) or torch.equal(a, b), path
+
+
+def test_a_gate_takes_all_parameters_or_none():
+    config = NeuromodConfig(combination_fn="mlp", modulator_hidden_dim=4)
+    gate, other = NeuromodulatoryGate(config), NeuromodulatoryGate(NeuromodConfig(**{**vars(config), "seed": 1}))
+    saved = reopened(other.state_dict())
+    before = copy.deepcopy(gate.state_dict())
+    last = list(saved)[-1]
+    for wrong in (
+        {**saved, last: saved[last][:, :2]},
+        {**saved, last: torch.full_like(saved[last], float("nan"))},
+        {**saved, last: None},
+        {**saved, "strange": torch.ones(1)},
+        {name: value for name, value in saved.items() if name != last},
+        None,
+    ):
+        with pytest.raises((TypeError, ValueError), match="The saved gate"):
+            gate.load_state_dict(wrong)
+        assert all(torch.equal(before[name], value) for name, value in gate.state_dict().items())
+    gate.load_state_dict(saved)
+    assert all(torch.equal(saved[name], value) for name, value in gate.state_dict().items())

@@ -11,6 +11,7 @@ fresh state, and no tonic baselines, modulators and gain are exactly zero for ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from ..checks import Signal, as_signal, require_batch_size, require_device, require_dtype
 from ..config import NeuromodConfig
 from ..config.validation import require_config
+from ..saved import require_parts, require_tensor
 from ..usual_size import bounded_square, remember, usual_size
 from .baselines import RewardBaseline
 from .combine import combination_of
@@ -170,6 +172,20 @@ class NeuromodulatoryGate(nn.Module):
             state = self.init(batch_size, device, dtype) if state is None else state
             require_state(state, self._shapes(batch_size), batch_size)
         return self.step(signals, state)[2]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take on saved parameters, all or none; as `nn.Module.load_state_dict`.
+
+        Raises:
+            TypeError: no mapping, or no tensor under a name.
+            ValueError: a parameter that is missing, strange, shaped otherwise or NaN; none has changed then.
+        """
+        if strict:
+            own = self.state_dict()
+            require_parts("The saved gate", state_dict, own)
+            for name, mine in own.items():
+                require_tensor(f"The saved gate: {name}", state_dict[name], tuple(mine.shape))
+        return super().load_state_dict(state_dict, strict, assign)
 
     def extra_repr(self) -> str:
         """What drives which modulator, and how they are combined."""
