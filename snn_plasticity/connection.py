@@ -33,6 +33,8 @@ from .saved import described, require_count, require_parts, require_settings, re
 from .untracked import untracked
 from .weights import is_flattened, refusal_of, shard_of
 
+REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
+
 
 class Mark(NamedTuple):
     """A connection as it was, all but its weight."""
@@ -96,6 +98,7 @@ class Connection:
         self._carried: Tensor | None = None
         self._steps, self._warned = 0, False
         self._shape, self._dtype = self.weight.shape, self.weight.dtype
+        self._replaced = 0  # consecutive steps that met another parameter than the one before
         self._verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
 
     @property
@@ -158,6 +161,7 @@ class Connection:
         if weight is None:
             weight = getattr(self.module, self.attribute, None)
         if weight is not None and known is not None and weight is known() and not self._differs(weight):
+            self._replaced = 0
             return
         reason = refusal_of(self.module, self.attribute)
         if reason is None and self.weight.shape != self._shape:
@@ -167,6 +171,14 @@ class Connection:
             raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
         self._tell_of_low_precision()
         self._dtype, self._verified = self.weight.dtype, weakref.ref(self.weight)
+        self._replaced += known is not None
+        if self._replaced == REPLACED:
+            notice(
+                f"{self.name}: between each of the last {REPLACED} steps its parameter was replaced by another. If it "
+                "is not made of the weight as it has become (an offloaded copy, say), what is learned is lost: let "
+                "layers that learn keep their parameter.",
+                stacklevel=4,
+            )
 
     def check_reset(self, mask: Tensor, *, traces: bool) -> None:
         """Refuse a mask (B,) that does not fit what was observed, or `traces` of samples that cannot forget alone."""

@@ -230,6 +230,31 @@ def test_a_model_that_becomes_narrow_says_so_once():
     assert len(caught) == 1
 
 
+def test_a_parameter_that_is_made_anew_for_every_forward_is_told_of_once():
+    """An offloaded copy is brought back each time, and what was learned since is gone."""
+    model = one_layer()
+    learner, master = attach(model, CONFIG), model[0].weight.detach().clone()
+    model[0].register_forward_pre_hook(lambda m, args: setattr(m, "weight", nn.Parameter(master.clone())))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(6):
+            run(model, X[:3])
+            learner.step(MODULATOR)
+    run(model, X[:1])
+    assert torch.equal(model[0].weight, master)
+    assert ["between each of the last 3 steps its parameter was replaced" in str(w.message) for w in caught] == [True]
+
+
+def test_a_parameter_that_is_assigned_now_and_then_is_not():
+    model = one_layer()
+    learner = attach(model, CONFIG)
+    for _ in range(4):
+        model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+        for _ in range(2):
+            run(model, X[:3])
+            learner.step(MODULATOR)
+
+
 RANKS = """
     import os, sys, warnings, torch, torch.distributed as dist, snntorch
     sys.path.insert(0, {tests!r})
