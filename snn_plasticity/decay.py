@@ -39,6 +39,11 @@ def decay_factor(tau: float | Tensor, dt: float = 1.0, mode: str = "exponential"
     >>> round(decay_factor(20.0), 4)
     0.9512
     """
+    if type(tau) is float and type(dt) is float and tau > 0.0 and 0.0 < dt < math.inf and type(mode) is str:
+        if mode == "exponential":  # the usual numbers come at every step
+            return math.exp(-dt / tau)
+        if mode == "euler" and dt <= tau:
+            return 1.0 - dt / tau
     if isinstance(tau, Tensor):
         require_real("tau", tau)
     elif not (isinstance(tau, float) and tau > 0.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -282,7 +283,8 @@ class EligibilityTraceModule(nn.Module):
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
         require_reduction(reduction)
-        mod = require_finite("modulator", self.modulator(mod))
+        known = type(mod) is float and math.isfinite(mod)
+        mod = self.modulator(mod) if known else require_finite("modulator", self.modulator(mod))
         if self._running is None or not self._running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(self._running.change(mod.detach()), reduction)

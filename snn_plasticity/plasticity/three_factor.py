@@ -12,6 +12,7 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,8 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     Raises:
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
     """
+    if type(mod) is float and math.isfinite(mod):
+        return torch.full((), mod, dtype=like.dtype, device=like.device)
     if not isinstance(mod, Tensor):
         mod = as_real("modulator", mod, like.device, like.dtype)
     require_real("modulator", mod)
