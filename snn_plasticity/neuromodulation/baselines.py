@@ -42,7 +42,7 @@ from ..config import NeuromodConfig
 from ..config.validation import require_config, require_number, require_word
 from ..config.validation import require_count as require_count_of
 from ..decay import decay_factor
-from ..usual_size import LARGEST, remember
+from ..usual_size import LARGEST
 from .signals import signal_layout
 
 TINY = 1e-30
@@ -111,7 +111,7 @@ class RewardBaseline:
 
     def error(self, reward: Signal, context: Signal, state: Tensor) -> Tensor:
         """Reward prediction error of this step, (B,); nothing is learnt. Arguments as in `step`."""
-        return self._compare(reward, context, state)[1]
+        return self._against(self._admit(reward, context, state), context, state)[1]
 
     def step(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Reward prediction error of this step, and the averages after it.
@@ -127,8 +127,8 @@ class RewardBaseline:
         Raises:
             ValueError: a shape that does not fit, NaN, or a context that does not exist.
         """
-        member, error = self._compare(reward, context, state)
-        correction = self._shared(member * error.unsqueeze(-1), member)
+        member, error = self._against(self._admit(reward, context, state), context, state)
+        correction = self._by_context(error.unsqueeze(-1), member).squeeze(-1)
         return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
 
     def squashed_step(
@@ -154,27 +154,45 @@ class RewardBaseline:
         >>> error, state
         (tensor([3.]), tensor([[0.3915]]))
         """
-        member, error = self._compare(reward, context, state)
+        reward = self._admit(reward, context, state)
         if not (isinstance(scale, float) and 0.0 < scale < math.inf):
-            scale = _positive("scale", scale, error)
+            scale = _positive("scale", scale, reward)
         require_real("pace", pace)
         if pace.shape != (*state.shape, 3) or pace.device != state.device:
             raise ValueError(f"pace is {shown(pace)}; expected {(*state.shape, 3)}, beside the state.")
-        dopamine = torch.tanh(scale * error)
-        width = 1.0 / scale if isinstance(scale, Tensor) else torch.full_like(error, 1.0 / scale)
-        met = (error.abs(), 1.0 - dopamine.square(), width, dopamine)
-        distance, slope, width, dopamine = (self._shared(member * x.unsqueeze(-1), member) for x in met)
-        distances, slopes, count = pace.unbind(-1)
-        newton = width * count / slopes.clamp(min=TINY)
-        step = width.maximum(newton.minimum(distances / count.clamp(min=TINY)))
-        moved = (1.0 - decay_factor(self.tau, self.dt)) * step * dopamine
-        here = member > 0 if self.scope == "sample" else member.any(0)
-        memory = max(3.0 * self.tau / self.dt, 30.0)
-        state = state + moved.maximum(-distance).minimum(distance)
-        return error, state, remember(pace, (distance.clamp(max=LARGEST), slope), here, memory)
+        return self.squashed(reward, context, state, pace, scale)
 
-    def _compare(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Which average each sample reads, and the error of each, (B,)."""
+    def squashed(
+        self, reward: Tensor, context: Signal, state: Tensor, pace: Tensor, scale: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `squashed_step`, of a reward (B,) and a state that were checked before."""
+        member, error = self._against(reward, context, state)
+        if not error.numel():
+            return error, state, pace
+        dopamine, width = torch.tanh(scale * error), 1.0 / scale
+        met = [error.abs().clamp(max=LARGEST), 1.0 - dopamine.square(), torch.ones_like(error), dopamine]
+        met = self._by_context(
+            torch.stack([*met, width.expand_as(error)] if isinstance(width, Tensor) else met, dim=-1), member
+        )
+        distance, _, here, dopamine, *widths = met.unbind(-1)  # zero in the contexts where nobody is
+        distances, slopes, count = pace.unbind(-1)
+        newton = (widths[0] if widths else width) * count / slopes.clamp(min=TINY)
+        step = newton.minimum(distances / count.clamp(min=TINY))
+        step = step.maximum(widths[0]) if widths else step.clamp(min=width)
+        moved = (1.0 - decay_factor(self.tau, self.dt)) * step * dopamine
+        left = 1.0 / max(3.0 * self.tau / self.dt, 30.0)
+        left = 1.0 - left * (here.unsqueeze(-1) if self.kind == "context" else 1.0)
+        return error, state + moved.clamp(-distance, distance), left * pace + met[..., :3]
+
+    def _against(self, reward: Tensor, context: Signal, state: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Which average each sample reads (None: the only one), and the error of each, (B,)."""
+        if self.kind == "running":
+            return None, reward - state[..., 0]
+        member = self._membership(context, reward)
+        return member, reward - (member * state).sum(-1)
+
+    def _admit(self, reward: Signal, context: Signal, state: Tensor) -> Tensor:
+        """The reward (B,), beside a state that fits."""
         require_real("state", state)
         if state.is_meta:
             raise ValueError("state is on the meta device, which holds no values; expected a tensor that does.")
@@ -188,18 +206,19 @@ class RewardBaseline:
             raise ValueError(f"state of the baseline is {shown(state)}; expected {expected}, as from init(B).")
         found_size, _, _ = signal_layout({"reward": reward, "context": context})
         batch_size = len(state) if self.scope == "sample" else 1 if found_size is None else found_size
-        reward = as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
-        member = self._membership(context, reward)
-        return member, reward - (member * state).sum(-1)
+        return as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
 
-    def _shared(self, correction: Tensor, member: Tensor) -> Tensor:
-        """Corrections (B, contexts) as they are, or their mean over the samples of each context."""
-        return correction if self.scope == "sample" else correction.sum(0) / member.sum(0).clamp(min=1.0)
+    def _by_context(self, met: Tensor, member: Tensor | None) -> Tensor:
+        """What samples met, (B, n), in the context of each, (B, contexts, n), or its mean over them, (contexts, n)."""
+        if member is None:
+            return met.unsqueeze(1) if self.scope == "sample" else met.sum(0, keepdim=True) / max(len(met), 1)
+        met = member.unsqueeze(-1) * met.unsqueeze(1)
+        return met if self.scope == "sample" else met.sum(0) / member.sum(0).clamp(min=1.0).unsqueeze(-1)
 
     def _membership(self, context: Signal, like: Tensor) -> Tensor:
         """One-hot (B, contexts): which average each sample reads and moves."""
-        if self.kind != "context":
-            return like.new_ones(len(like), 0 if self.kind == "none" else 1)
+        if self.kind == "none":
+            return like.new_ones(len(like), 0)
         index = as_signal(context, len(like), name="context", device=like.device, dtype=like.dtype)
         require_within("context", index, 0.0, self.n_contexts - 1.0)
         require_within("the fractional part of context", index % 1.0, 0.0, 0.0)

@@ -207,9 +207,7 @@ class NeuromodulatoryGate(nn.Module):
             state, scale = state._replace(usual=self._resize(state.usual, place, told)), scale / size
         if modulator.name == "DA" and self._expects:
             if self._squashes:
-                told, baseline, pace = self.reward_baseline.squashed_step(
-                    told, context, state.baseline, state.pace, scale
-                )
+                told, baseline, pace = self.reward_baseline.squashed(told, context, state.baseline, state.pace, scale)
                 state = state._replace(baseline=baseline, pace=pace)
             else:
                 told, baseline = self.reward_baseline.step(told, context, state.baseline)
