@@ -95,7 +95,7 @@ def _given(signals: InternalSignals) -> dict[str, Signal]:
     own: dict[str, Signal] = {name: getattr(signals, name) for name in InternalSignals._fields[:5]}
     if signals.aleatoric_uncertainty is not None:
         own["aleatoric_uncertainty"] = signals.aleatoric_uncertainty
-    return own | dict(levels)
+    return {**own, **levels}
 
 
 def layout(signals: InternalSignals) -> tuple[int | None, torch.device | None, torch.dtype]:
