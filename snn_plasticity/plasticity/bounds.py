@@ -4,7 +4,8 @@
     hard   w ← clamp(w + Δw, min(w, low), max(w, high))
     soft   Δw > 0 shrinks by ((high − w)/(high − low))^μ₊,  Δw < 0 by ((w − low)/(high − low))^μ₋,  then as hard
 
-A weight that already lies outside may stay or move inward, never further out; no change means no change.
+The factors of soft bounds lie between 0 and 1. A weight that already lies outside may stay or move inward, never
+further out; no change means no change.
 A bound is any function from (weight, delta) to the new weight; where Δw is zero throughout it is not heard, so that a
 function that normalises moves nothing without a modulator.
 Gütig, Aharonov, Rotter & Sompolinsky 2003.

@@ -3,9 +3,10 @@
     Δw = clamp(lr · reduce_B(mod · e))                 reduce: mean or sum over the batch
 
     online           w ← bounds(w, Δw)                 outside autograd
-    hybrid           w.grad ← w.grad − Δw              any optimizer mixes it with backprop
+    hybrid           w.grad ← w.grad − Δw              an optimizer mixes it with backprop
     auxiliary_loss   L = −⟨Δw, w⟩                      ∂L/∂w = −Δw
 
+In the last two Δw is as much of it as the bounds let through, bounds(w, Δw) − w.
 `mod` is one number, one per sample (B,), or one per sample and post neuron (B, N_post).
 Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 """
