@@ -117,6 +117,7 @@ class Player:
             raise Mismatch(f"{what}: shape {read.shape}, expected {wanted.shape}")
         if not wanted.size:
             return
+        least = least if self.double else max(least, 0.01)  # what is left of larger numbers that cancel
         scale = self.scale[what] = max(self.scale.get(what, least), float(np.abs(wanted).max()))
         error = float(np.abs(read - wanted).max()) / scale
         kind = what.split(" ")[0] + ("" if self.double else " (fp32)")

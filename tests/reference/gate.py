@@ -8,7 +8,7 @@ amount   m = clamp(ℓ + tonic);  linear dopamine has no range
 b        ← b + (1 − exp(−dt/τ_b)) φ,   φ = δ = reward − b  where dopamine is linear,
            φ = p tanh(s δ)  where it is not (what b moves by is at most |δ|),
            p = max(1/s, min(⟨|δ|⟩, 1/(s ⟨1 − tanh²(s δ)⟩))),  over 3 τ_b, 30 rewards at least
-σ        = √((S + n₀) / (N + n₀)),  n₀ = 0.1 · 2^(−N) (1 − N/τ),  of what was heard before:
+σ        = √((S + n₀) / (N + n₀)),  n₀ = 50 · 2^(−(N/12)²) (1 − N/τ),  of what was heard before:
            S ← (1 − 1/τ) S + x²,  N ← (1 − 1/τ) N + 1  where x ≠ 0
 """
 
@@ -80,7 +80,7 @@ class Gate:
         """The usual size of a source before now, (B,), which then hears what there is now."""
         sums, memory = self.learnt["sizes"], max(self.given.usual_tau / self.given.dt, 1.0)
         squares, count = sums[:, k].T
-        prior = 0.1 * 2.0**-count * np.maximum(1.0 - count / memory, 0.0)
+        prior = 50.0 * 2.0 ** -((count / 12.0) ** 2) * np.maximum(1.0 - count / memory, 0.0)
         size = np.sqrt((squares + prior) / (count + prior))
         for row, members in self.rows(value != 0):
             now = np.array([(value[members] ** 2).mean(), 1.0])
