@@ -156,7 +156,7 @@ class Connection:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
-        require_callable("around", around, "that tells the modules around the layer")
+        require_callable("around", None if isinstance(around, nn.Module) else around, "that tells the modules around")
         weight, known = self.module._parameters.get(self.attribute), self._verified
         if weight is None:
             weight = getattr(self.module, self.attribute, None)

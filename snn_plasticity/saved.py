@@ -6,7 +6,6 @@ A state says its format and the settings it was made with, holds plain values an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -174,7 +173,7 @@ def require_flag(what: str, saved: Any) -> bool:
 
 def require_real_number(what: str, saved: Any) -> float:
     """The number; refused where it is none, NaN or infinite."""
-    if isinstance(saved, bool) or not isinstance(saved, (int, float)) or not math.isfinite(saved):
+    if isinstance(saved, bool) or not isinstance(saved, (int, float)) or not -1e308 < saved < 1e308:
         raise ValueError(f"{what} is {saved!r}; expected a finite number. {UNCHANGED}")
     return saved
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks import require_callable
+from ..checks import MOST, require_callable
 from .history import Ask, History, decide
 from .said import require_history
 
@@ -94,5 +94,5 @@ def at_least(condition: Condition, field: str, low: int) -> None:
         ValueError: which setting, and what it is.
     """
     value = getattr(condition, field)
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MOST:
         raise ValueError(f"{type(condition).__name__}.{field} = {value!r}; expected a whole number >= {low}.")

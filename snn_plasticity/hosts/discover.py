@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .between import hooked
 from .hooks import PassHook, as_activity, hooks_of
 from .neuron import Neuron
+from .provenance import PairingError
 from .snapshot import restored
 from .survey import Survey
 from .wiring import Wiring
@@ -51,11 +52,8 @@ def discover(model: nn.Module, found: Survey, wiring: Wiring, sample: Any) -> di
 
 
 def _said_here(error: Exception) -> bool:
-    """Whether an error was raised by this package, and not by the model."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("snn_plasticity")
+    """Whether an error is a sentence of this package, and not of the model."""
+    return isinstance(error, PairingError) or "; expected" in str(error)
 
 
 def _try(model: nn.Module, sample: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from ..checks import require_number
 
 Number = float | Tensor
 
@@ -65,6 +68,8 @@ def require_decays(taus: Mapping[str, Number], dt: float, mode: str) -> None:
     ...
     ValueError: tau_e = 20 is shorter than one step, dt = 30, so that 1 - dt/tau is negative; give both in ...
     """
+    if not (isinstance(dt, float) and 0.0 < dt < math.inf):
+        dt = require_number("dt", dt, 0.0, open_low=True)
     for name, tau in taus.items():
         if isinstance(tau, Tensor) and not (tau.is_cpu and tau.numel()):
             continue

@@ -51,6 +51,14 @@ class EligibilityRule:
     kernel: Kernel
     trace: Trace
 
+    def __post_init__(self) -> None:
+        needed = {"geometry": ("check", "product"), "kernel": ("init", "step"), "trace": ("join", "retained")}
+        for part, methods in needed.items():
+            held = getattr(self, part)
+            if isinstance(held, type) or not all(callable(getattr(held, method, None)) for method in methods):
+                how = "Dense(3, 4), PairSTDP() and Accumulating(), or objects with their methods"
+                raise TypeError(f"EligibilityRule.{part} is {known_as(held)}; expected one as in {how}.")
+
     @classmethod
     def of(cls, geometry: Geometry, config: EligibilityConfig) -> EligibilityRule:
         """The rule that a config describes."""
