@@ -390,7 +390,13 @@ def main() -> int:
         rows = [{**outcome.case._asdict(), "kind": outcome.kind, "said": outcome.said} for outcome in outcomes]
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if chosen.page:
-        write_section(chosen.page, table(outcomes))
+        total = len(all_cases())
+        drawn = (
+            "all cases"
+            if len(outcomes) == total
+            else f"{len(outcomes):,} cases drawn from {total:,}, seed {chosen.seed}"
+        )
+        write_section(chosen.page, f"{table(outcomes)}\n\n{drawn}, torch {torch.__version__.split('+')[0]}.")
     return int(bool(bad))
 
 

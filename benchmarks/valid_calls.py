@@ -528,6 +528,12 @@ def _gate() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}TDCritic.init", _bound(critic, "init", sizes)
     seen = lambda: {"features": pre(), "state": critic().init(B)}
     yield f"{room}TDCritic.value", _bound(critic, "value", seen)
+    held = lambda: {"state": critic().init(B)}
+    yield f"{room}TDCritic.state_dict", _bound(critic, "state_dict", held)
+    saved = lambda: {"saved": critic().state_dict(critic().init(B))}
+    yield f"{room}TDCritic.load_state", _bound(critic, "load_state", saved)
+    other = lambda: {**held(), "batch_size": 3}
+    yield f"{room}TDCritic.for_batch", _bound(critic, "for_batch", other)
     told = lambda: {**seen(), "reward": 1.0, "next_features": pre(), "terminated": False, "truncated": False}
     yield f"{room}TDCritic.step", _bound(critic, "step", told)
     yield f"{room}CriticState", _free(neuromodulation.CriticState, lambda: critic().init(B)._asdict())

@@ -106,6 +106,8 @@ def require_tensor(
     """
     if not isinstance(saved, Tensor):
         raise TypeError(f"{what} is {saved!r}; expected a tensor. {UNCHANGED}")
+    if saved.is_meta or saved.layout is not torch.strided:
+        raise TypeError(f"{what} is on {saved.device}, {saved.layout}; expected a dense tensor. {UNCHANGED}")
     found = tuple(saved.shape)
     if shape is not None and not (
         len(found) == len(shape) and all(n is None or n == m for m, n in zip(found, shape, strict=True))

@@ -51,7 +51,7 @@ def gate_attention(logits: Tensor, modulators: Mapping[str, Signal], gain: float
         raise TypeError(f"logits has dtype {logits.dtype}; expected floating-point scores.")
     if logits.dim() < 2:
         raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (B, ...): logits.unsqueeze(0).")
-    gain = require_number("gain", gain, 0.0)
+    gain = require_number("gain", gain, 0.0, 1e6)
     require_finite("logits", logits.nan_to_num(nan=float("nan"), posinf=0.0, neginf=0.0))
     ach = modulator_named("ACh", modulators, len(logits), logits)
     sharpness = (1.0 + gain * ach).reshape(-1, *[1] * (logits.dim() - 1))

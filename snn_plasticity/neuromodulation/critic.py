@@ -267,6 +267,8 @@ class TDCritic:
             raise TypeError(f"state is a {type(state).__name__}; expected the CriticState of critic.init(B).")
         for field, tensor in zip(state._fields, state, strict=True):
             require_real(f"state.{field}", tensor)
+            if not tensor.is_floating_point():
+                raise TypeError(f"state.{field} is {tensor.dtype}; expected floating point, as from critic.init(B).")
         for field, tensor in zip(state._fields, state, strict=True):
             if tensor.device != state.trace.device:
                 raise ValueError(f"state.{field} is on {tensor.device}, state.trace on {state.trace.device}; move one.")
