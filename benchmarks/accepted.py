@@ -69,6 +69,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("dual.Trainee.load_state_dict dual.DualModelTrainer.load_state_dict", "state.*", "*", "as torch keeps it"),
     ("dual.DualReport.from_dict dual.WeightsMap.from_dict", "*", "*", "a record: it is looked at where it is used"),
     ("dual.widen", "place", "dict|empty dict", "layers that are not named keep their places"),
+    ("neuromodulation.NeuromodulatoryGate.load_state_dict", "state_dict", "empty dict", "a gate without parameters"),
     ("dual.Slot.index", "source target", "*", "only shapes are read"),
     ("dual.Replace.* dual.BaseToo.* dual.Distill.* dual.Sandwich.* dual.Trainee.* dual.PlasticTrainee.* "
      "dual.DualModelTrainer.* dual.OverTime.*", "*", "*", "whatever the net and its objective take"),

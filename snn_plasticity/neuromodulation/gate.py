@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, as_signal, require_batch_size, require_device, require_dtype
+from ..checks import Signal, as_signal, require_batch_size, require_device, require_dtype, require_flag
 from ..config import NeuromodConfig
 from ..config.validation import require_config
 from ..saved import require_parts, require_tensor
@@ -180,6 +180,7 @@ class NeuromodulatoryGate(nn.Module):
             TypeError: no mapping, or no tensor under a name.
             ValueError: a parameter that is missing, strange, shaped otherwise or NaN; none has changed then.
         """
+        strict, assign = require_flag("strict", strict), require_flag("assign", assign)
         if strict:
             own = self.state_dict()
             require_parts("The saved gate", state_dict, own)
