@@ -33,7 +33,7 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     Raises:
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
     """
-    if type(mod) is float and math.isfinite(mod):
+    if type(mod) is float and math.isfinite(mod) and abs(mod) < 1e38:
         return torch.full((), mod, dtype=like.dtype, device=like.device)
     if not isinstance(mod, Tensor):
         mod = as_real("modulator", mod, like.device, like.dtype)
