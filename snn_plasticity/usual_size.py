@@ -29,7 +29,7 @@ def usual_size(sums: Tensor, tau: float) -> Tensor:
     tensor([1.0000, 1.7205])
     """
     squares, count = sums.unbind(-1)
-    left = PRIOR * torch.exp2(-((count / FADING) ** 2)) * (1.0 - count / tau).clamp(min=0.0)
+    left = torch.exp2(count.square() * -(FADING**-2)) * (PRIOR - (PRIOR / tau) * count)  # a count never exceeds τ
     return ((squares + left) / (count + left)).clamp(min=SMALLEST**2).sqrt()
 
 

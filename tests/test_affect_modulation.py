@@ -107,7 +107,7 @@ def test_bad_bases_are_refused():
     modulator, state = AffectiveModulator(), state_at(LINE[:3], 0.0, 0.0)
     with pytest.raises(ValueError, match=r"base_lr has shape \(2,\); expected a number or \(3, ...\)"):
         modulator.modulate_learning_rate(torch.ones(2), state)
-    with pytest.raises(ValueError, match="temperature holds .* NaN"):
+    with pytest.raises(ValueError, match="temperature = nan.*NaN"):
         modulator.modulate_exploration(math.nan, state)
     with pytest.raises(TypeError, match="priority"):
         modulator.modulate_memory_priority("high", state)

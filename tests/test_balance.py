@@ -106,7 +106,7 @@ def test_what_has_no_balance_says_so():
         PairSTDP(convention=Convention(pairing="nearest")).balance()
     with pytest.raises(ValueError, match="post_rate is not given"):
         TripletSTDP().balance(pre_rate=0.1)
-    with pytest.raises(ValueError, match=r"post_rate = 0.0; expected spikes per step, in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"post_rate = 0.0; expected a number in \(0, 1\]"):
         TripletSTDP().balance(pre_rate=0.1, post_rate=0.0)
     with pytest.raises(ValueError, match="never decays"):
         PairSTDP(tau_plus=math.inf).balance()

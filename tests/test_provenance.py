@@ -63,7 +63,7 @@ def followed(seed: int):
     r, ledger = random.Random(seed), Ledger()
     output = torch.arange(1.0, 61.0).reshape(r.choice([(5, 4, 3), (4, 5, 3), (15, 4)]))
     call = Call(Synapse("fc", nn.Linear(2, output.shape[-1])), torch.ones(*output.shape[:-1], 2), output, None)
-    ledger.own(output, call)
+    ledger.own(call)
     watch, x, names = Operations(ledger), output, []
     watch.on()
     try:
@@ -94,7 +94,7 @@ def test_places_tell_where_every_element_came_from(seed):
 
 def test_a_movement_that_nobody_has_described_mixes():
     ledger, output = Ledger(), torch.rand(3, 4)
-    ledger.own(output, Call(Synapse("fc", nn.Linear(2, 4)), torch.ones(3, 2), output, None))
+    ledger.own(Call(Synapse("fc", nn.Linear(2, 4)), torch.ones(3, 2), output, None))
     watch = Operations(ledger)
     watch.on()
     moved = torch.zeros(2, 3, 4).index_copy(0, torch.tensor([1]), output[None])

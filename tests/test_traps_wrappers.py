@@ -124,8 +124,7 @@ RANKS = """
     from torch import nn
     sys.path.insert(0, {tests!r})
     from host_models import CONFIG, MODULATOR, N_IN, N_OUT, trains, excitable, snntorch
-    from snn_plasticity import PlasticityWarning
-from snn_plasticity.hosts import attach
+    from snn_plasticity.hosts import attach
     torch.set_num_threads(1)
 
     def average(delta):

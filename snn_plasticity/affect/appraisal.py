@@ -65,15 +65,15 @@ class Evidence(NamedTuple):
 
 def evidence(readings: Readings) -> Evidence:
     """The analytic x of each score."""
-    told = float(readings.told_apart)
     chance, learnable = readings.aleatoric_uncertainty, readings.epistemic_uncertainty
-    uncertainty = chance + learnable
-    inquisitive = readings.novelty_score + told * learnable
-    relevance = readings.prediction_error_magnitude + readings.novelty_score + told * uncertainty
+    uncertainty, inquisitive = chance + learnable, readings.novelty_score
+    relevance = readings.prediction_error_magnitude + readings.novelty_score
+    if readings.told_apart:
+        inquisitive, relevance = inquisitive + learnable, relevance + uncertainty
     return Evidence(
         relevance=relevance,
         congruence=readings.reward_prediction_error,
-        challenge=chance + (1.0 - told) * learnable,
+        challenge=chance if readings.told_apart else uncertainty,
         deviation=readings.homeostatic_deviation + chance,
         untutored_challenge=uncertainty,
         epistemic_share=inquisitive / relevance.clamp(min=1e-6),
@@ -94,12 +94,13 @@ def coping(challenge: Tensor) -> Tensor:
 
 def score(found: Evidence) -> AppraisalResult:
     """The scores of some evidence."""
+    coped = coping(found.challenge)
     return AppraisalResult(
         relevance=torch.sigmoid(found.relevance),
         congruence=torch.tanh(found.congruence),
-        coping=coping(found.challenge),
+        coping=coped,
         norm_deviation=torch.sigmoid(found.deviation),
-        untutored_coping=coping(found.untutored_challenge),
+        untutored_coping=coped if found.untutored_challenge is found.challenge else coping(found.untutored_challenge),
         epistemic_share=found.epistemic_share,
     )
 

@@ -57,11 +57,11 @@ class Ledger:
             return Part(tensor, None, None)
         return Part(tensor, memory, self.images.get(memory))
 
-    def own(self, output: Tensor, call: Call) -> None:
+    def own(self, call: Call) -> None:
         """A synapse has written into its output."""
         if len(self.images) >= self._due:
             self.forget_gone()
-        self.images[memory_of(output)] = call
+        self.images[call.memory.cdata] = call
 
     def put(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
         """A memory holds this now."""

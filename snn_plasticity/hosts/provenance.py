@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from .layout import Layout, elements_of, memory_of, place_of, reference, version_of
+from .layout import Layout, elements_of, memory_of, place_of, reference, storage_of, version_of
 from .operation_kinds import STATISTICS
 from .synapse import Synapse
 
@@ -140,10 +141,12 @@ class Call:
     watched = False
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
+        storage = storage_of(output)
         self.synapse, self.pre, self.shape = synapse, pre, output.shape
         self.place, self.read = place_of(output), False
-        self.memory, self.version = reference(output), version_of(output)
-        self.size, self.itemsize = elements_of(output), output.element_size()
+        self.memory, self.version = StorageWeakRef(storage), version_of(output)
+        self.itemsize = output.element_size()
+        self._bytes = storage.nbytes()
         self._source = None if given is None else reference(given)
 
     @property
@@ -172,7 +175,7 @@ class Call:
     @cached_property
     def origins(self) -> tuple[Origin, ...]:
         """Its output is its own."""
-        return (Origin((self,), Places.same(self.size)),)
+        return (Origin((self,), Places.same(self._bytes // self.itemsize)),)
 
 
 class Part(NamedTuple):

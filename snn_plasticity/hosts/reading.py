@@ -38,6 +38,9 @@ class Rows(NamedTuple):
     columns: Tensor | None = None
 
 
+AS_IT_CAME = Rows((0,), (), None)  # the output of one call, in its own shape
+
+
 class Reading(NamedTuple):
     """Rows of the calls of one synapse, read by a neuron."""
 
@@ -54,7 +57,7 @@ class Reading(NamedTuple):
         first, (_, leading, order, units, columns) = self.calls[0], self.rows
         items, pre, post = first.synapse.items, first.pre, spikes
         assert pre is not None
-        if order is None and units is None and post.shape == first.shape:  # as it came
+        if self.rows is AS_IT_CAME or (order is None and units is None and post.shape == first.shape):
             if pre.dim() - items > time_major:
                 return pre, post
             return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one

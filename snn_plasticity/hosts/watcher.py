@@ -20,7 +20,7 @@ from ..silence import Silence
 from .between import hooked
 from .dropped import farewell, withdraw
 from .hooks import PassHook, as_activity, is_plain
-from .neuron import Firing, Neuron
+from .neuron import Firing, Neuron, never
 from .presence import Presence
 from .presynaptic import Presynaptic
 from .provenance import PairingError
@@ -193,7 +193,8 @@ class Watcher:
             if pre is activity and is_plain(given):
                 given = None  # the same memory
         self.wiring.called(synapse, given, pre, output)
-        self._watch_or_not()
+        if self.wiring.watching and not self._rests:
+            self._watch_or_not()
 
     def on_between(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A layer that works unit by unit has computed."""
@@ -214,8 +215,10 @@ class Watcher:
             elif not neuron.kind.refusal:
                 self._learn(neuron, firing, readings)
         finally:
-            self._watch_or_not()
-        self.wiring.resume(output)
+            if self.wiring.watching or self._rests:
+                self._watch_or_not()
+        if self.wiring.watching:
+            self.wiring.resume(output)
 
     def _seen_in_eval(self, synapse: str) -> None:
         for (known, _), connection in self.edges.items():
@@ -278,7 +281,8 @@ class Watcher:
         starts = neuron.kind.starts(firing)
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
             self._tell_of_a_lost_state(connection, neuron)
-        self._begun[connection.name] = self._steps() if starts else -1
+        if neuron.kind.starts is not never:
+            self._begun[connection.name] = self._steps() if starts else -1
         (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
 
     def _steps(self) -> int:

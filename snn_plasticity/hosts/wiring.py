@@ -19,7 +19,7 @@ from .ledger import Ledger
 from .neuron import Firing, Neuron
 from .operations import Operation
 from .provenance import Call, Image, Origin, PairingError, Part, unit_by_unit
-from .reading import Reading, Rows, readings
+from .reading import AS_IT_CAME, Reading, Rows, readings
 from .synapse import Synapse
 from .watching import Operations
 
@@ -70,10 +70,10 @@ class Wiring:
             source = pre if given is None else given
             if source is not None and self.ledger.of(source) is None:
                 self.ledger.know((source,))  # it was there before there was anything to be made of
-        self.ledger.own(output, call)
+        self.ledger.own(call)
         self._last[synapse.name] = call
         self._counts[synapse.name] = self._counts.get(synapse.name, 0) + 1
-        if output.is_inference():  # what is written into it is not counted, so it has to be seen
+        if call.version < 0:  # what is written into an inference tensor is not counted, so it has to be seen
             self.watching = True
         if self.watching:
             self.operations.on()
@@ -103,16 +103,19 @@ class Wiring:
         """
         image = self.ledger.of(firing.current)
         if type(image) is Call and neuron.name not in self.homes and self._is_direct(image, neuron, firing):
-            read = [Reading((image,), Rows((0,), image.leading, None))]
+            image.read = True
+            self._counts.pop(image.synapse.name, None)
+            read = [] if image.pre is None else [Reading((image,), AS_IT_CAME)]
         else:
             read = self._read(neuron, firing)
-        for reading in read:
-            for call in reading.calls:
-                call.read = True
-                self._counts.pop(call.synapse.name, None)
+            for reading in read:
+                for call in reading.calls:
+                    call.read = True
+                    self._counts.pop(call.synapse.name, None)
+            read = [reading for reading in read if all(call.pre is not None for call in reading.calls)]
         if self.watching:
             self._settle(neuron, firing)
-        return [reading for reading in read if all(call.pre is not None for call in reading.calls)]
+        return read
 
     def _is_direct(self, call: Call, neuron: Neuron, firing: Firing) -> bool:
         """The usual case: a neuron was given the output of a synapse, just as it came, and learns from it."""
@@ -148,11 +151,10 @@ class Wiring:
             self.operations.on()
 
     def resume(self, output: Any) -> None:
-        """See again, where somebody watches and there is something to follow; what a neuron gave is its own."""
-        if self.watching:
-            self.ledger.know((output,))
-            if self.ledger.images:
-                self.operations.on()
+        """See again, where there is something to follow; what a neuron gave is its own."""
+        self.ledger.know((output,))
+        if self.ledger.images:
+            self.operations.on()
 
     def rest(self) -> None:
         """See nothing until a synapse is called again."""

@@ -30,6 +30,7 @@ from ..checks import (
     require_kind,
     require_mask,
     shown,
+    values_known,
 )
 from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
@@ -150,9 +151,10 @@ class AffectiveLoop:
         felt = state.modulators
         if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
             felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
-        affect = self.estimator.estimate(appraised(heard, error, felt, shared=self.shared), state.affect)
-        signals, released = for_the_gate(heard, affect, self.gate, len(state.plasticity))
-        modulators, plasticity, after = self.gate.step(signals, before, released=released)
+        with values_known():
+            affect = self.estimator.estimate(appraised(heard, error, felt, shared=self.shared), state.affect)
+            signals, released = for_the_gate(heard, affect, self.gate, len(state.plasticity))
+            modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 
     def step(

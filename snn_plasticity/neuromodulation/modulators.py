@@ -175,8 +175,8 @@ class Modulator:
         signed = self.name == "DA"
         low = -1.0 if signed else 0.0
         drive = _signed(signal, self.scale) if signed else _one_sided(signal, self.scale)
-        level = _accumulated(level, drive, self.tau, self.dt, low, 1.0)
-        return (level + self.baseline).clamp(low, 1.0), level
+        level = drive if self.tau == 0.0 else _accumulated(level, drive, self.tau, self.dt, low, 1.0)
+        return level if self.baseline == 0.0 else (level + self.baseline).clamp(low, 1.0), level
 
 
 def modulators_of(config: NeuromodConfig) -> tuple[Modulator, ...]:
