@@ -9,7 +9,7 @@ import norse.torch as norse
 import pytest
 import snntorch
 import torch
-from host_models import CONFIG, FAST, N_IN, N_OUT, Record, changes, close, excitable, trains
+from host_models import CONFIG, FAST, N_IN, N_OUT, Record, changes, close, excitable, expected_conv, trains
 from torch import nn
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack as modes
@@ -370,3 +370,28 @@ def test_a_pass_in_eval_settles_nothing():
         record.pre.clear()
         record.post.clear()
         close(changes(model, learner, lambda: [model(x) for x in X])["0"], record.change())
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_residual_blocks_on_a_folded_axis_with_dropout_of_whole_channels(grad):
+    """(T·B, C, H, W) through a convolution, Dropout2d and a skip, unfolded for a neuron that takes sequences."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.drop = nn.Conv2d(2, 2, 3, padding=1), nn.Dropout2d(0.2)
+            self.skip, self.lif = nn.Conv2d(2, 2, 1), norse.LIF(FAST)
+
+        def forward(self, frames):
+            folded = frames.flatten(0, 1)
+            current = self.drop(self.conv(folded)) + self.skip(folded) + folded
+            return self.lif(current.unflatten(0, frames.shape[:2]))[0]
+
+    net, frames = excitable(Block()), trains(5, 3, 2, 4, 4)
+    learner, spikes = attach(net, CONFIG), []
+    net.lif.register_forward_hook(lambda module, args, output: spikes.append(output[0].detach()))
+    with torch.set_grad_enabled(grad):
+        moved = changes(net, learner, lambda: net(frames))
+    assert spikes[0].shape == (5, 3, 2, 4, 4)
+    for name in ("conv", "skip"):
+        close(moved[name], expected_conv(getattr(net, name), frames, spikes[0]))
