@@ -33,6 +33,23 @@ PURE = (
 )
 
 ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
+    ("plasticity.ThreeFactorUpdate.delta", "e", "nan tensor", "NaN is refused by the doors of module and learner"),
+    ("plasticity.EligibilityTraceModule.*", "pre post mod", "same, huge", "products of 1e30 are infinite, and say so"),
+    ("plasticity.alif_step", "beta rho", "1e300", "pure: what overflows is infinite, and says so"),
+    ("decay.decay_factor", "tau", "nan tensor", "pure: values of tensors are not read, NaN stays NaN"),
+    ("connection.Connection.go_back", "mark.*", "nan|inf", "what mark() gave, NaN too: it is put back as it was"),
+    ("*.of affect.from_neuromodulators", "config", "None", "the defaults"),
+    ("loop.LoopState.from_dict", "saved", "a stranger more", "what is not of a state is not read"),
+    ("loop.AffectiveLoop.read_state", "saved.state", "None", "a loop that has no state yet"),
+    ("neuromodulation.dopamine", "scale", "1e300", "linear dopamine has no range: what overflows is infinite"),
+    ("affect.color_by_mood affect.perceived_reward", "bias f mood", "1e300|same, huge", "pure: may become infinite"),
+    ("affect.ValenceArousalSpace.distance", "affect", "same, huge", "a distance may become infinite"),
+    ("affect.ValenceArousalSpace", "words.*", "missing", "a shorter list of words"),
+    ("dual.History.tell", "values.*", "missing", "not told, not heard"),
+    ("dual.Meter dual.PlasticTrainee dual.WeightsMap.identity", "model base", "module", "another module is as good"),
+    ("dual.Trainee.judged", "output", "nan tensor", "NaN is refused by the step that follows the loss"),
+    ("dual.WeightsMap", "slots", "empty dict", "a map of nothing"),
+    ("notices.notice", "stacklevel", "10[*][*]400", "a level beyond the first frame is that of the first frame"),
     (RECORDS, "*", "*", "a record, whatever is in it, NaN too: it is looked at where it is used"),
     ("*.from_dict", "values values.*", "missing|empty dict|None", "a missing field takes its default"),
     ("plasticity.modulate", "e", "nan tensor", "as its modulator, NaN is refused by the doors of module and learner"),

@@ -224,6 +224,7 @@ def require_within(name: str, tensor: Tensor, low: float | None = None, high: fl
     """Refuse values below `low` or above `high`."""
     if not _readable(tensor) or tensor.numel() == 0:
         return
+    require_real(name, tensor)
     plain = tensor.detach() if tensor.requires_grad else tensor
     if low is not None and (least := plain.amin().item()) < low:
         raise ValueError(f"{name} is {least:g} at least once; expected {name} >= {low:g}. Nothing was changed.")
@@ -396,6 +397,7 @@ def as_signal(
     tensor([0.5000, 0.5000, 0.5000])
     """
     if type(value) is Tensor and value.dtype == dtype and value.shape == (batch_size,) and value.device == device:
+        require_real(name, value)
         return require_finite(name, value)  # as it has to be
     tensor = as_real(name, value, device, dtype)
     if not isinstance(value, float):

@@ -166,7 +166,10 @@ class Connection:
         reason = refusal_of(self.module, self.attribute)
         if reason is None and self.weight.shape != self._shape:
             reason = f"its shape is {tuple(self.weight.shape)} now and was {tuple(self._shape)}; attach anew"
-        reason = reason or shard_of(self.weight, around(), thorough=known is not None)
+        outer = around()
+        if not isinstance(outer, Iterable):
+            raise TypeError(f"around returned {known_as(outer)}; expected the modules that the layer is in.")
+        reason = reason or shard_of(self.weight, outer, thorough=known is not None)
         if reason is not None:
             raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
         self._tell_of_low_precision()

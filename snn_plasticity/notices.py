@@ -18,4 +18,4 @@ def notice(message: str, *, stacklevel: int = 2) -> None:
     """Warn with a `PlasticityWarning`; `stacklevel` counts from the caller, as in `warnings.warn`."""
     if not isinstance(message, str) or not isinstance(stacklevel, int):
         raise TypeError(f"message is {message!r} and stacklevel {stacklevel!r}; expected a text and a whole number.")
-    warnings.warn(message, PlasticityWarning, stacklevel=stacklevel + 1)
+    warnings.warn(message, PlasticityWarning, stacklevel=min(stacklevel, 1000) + 1)

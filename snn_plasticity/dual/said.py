@@ -10,7 +10,7 @@ import torch
 from ..checks import known_as
 from .history import History
 
-BROKEN = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError)
+BROKEN = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 
 
 @contextmanager

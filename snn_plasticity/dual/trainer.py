@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_number, require_path
@@ -182,7 +183,9 @@ class DualModelTrainer:
         """
         for name, loaded in (("loader", loader), ("validation", validation)):
             words = isinstance(loaded, (str, bytes, Mapping))
-            if (name == "loader" or loaded is not None) and (words or not isinstance(loaded, Iterable)):
+            if (name == "loader" or loaded is not None) and (
+                words or not isinstance(loaded, Iterable) or _is_number(loaded)
+            ):
                 raise TypeError(f"{name} is {known_as(loaded)}; expected a DataLoader or a list of (x, target).")
         epochs, progress = require_count("epochs", epochs, 0), require_flag("progress", progress)
         for name, limit in (
@@ -362,4 +365,12 @@ class DualModelTrainer:
 
 
 def _total(loader: Iterable[Any], epochs: int) -> int | None:
-    return epochs * len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]
+    try:
+        return epochs * len(loader)  # type: ignore[arg-type]
+    except TypeError:  # it has no length, or says so only when asked
+        return None
+
+
+def _is_number(loader: object) -> bool:
+    """Whether it is a tensor of one number: it calls itself iterable and is not."""
+    return isinstance(loader, torch.Tensor) and not loader.dim()

@@ -107,6 +107,10 @@ def for_batch(state: NeuromodState, fresh: NeuromodState) -> NeuromodState:
     def carried(old: Tensor, new: Tensor) -> Tensor:
         if state.baseline.dim() == 1 or not len(state.levels) or not old.numel():
             return old if old.shape == new.shape else new
+        if new.shape[1:] != old.shape[1:]:
+            raise ValueError(
+                f"fresh holds {tuple(new.shape)} beside {tuple(old.shape)}; expected a fresh state of the gate."
+            )
         return old.mean(0).expand_as(new).clone()
 
     return NeuromodState(fresh.levels, *(carried(old, new) for old, new in zip(state[1:], fresh[1:], strict=True)))

@@ -339,15 +339,16 @@ class EligibilityTraceModule(nn.Module):
             ValueError: nothing was observed yet, shapes that do not fit, or a clamp that leaves out zero.
         """
         require_real("weights", weights)
-        lr = require_number("lr", lr)
+        most = torch.finfo(torch.float32).max
+        lr = require_number("lr", lr, -most, most)
         clamp = None if clamp is None else require_pair("clamp", clamp, around_zero=True)
         if tuple(weights.shape) != self.rule.geometry.shape:
             raise ValueError(
                 f"weights have shape {tuple(weights.shape)}; expected {self.rule.geometry.shape}, one per trace."
             )
+        if self.device is not None and weights.device != self.device:
+            raise ValueError(f"weights are on {weights.device} and the traces on {self.device}; move one of them.")
         change = lr * self.change(mod_signal)
-        if weights.device != change.device:
-            raise ValueError(f"weights are on {weights.device} and the traces on {change.device}; move one of them.")
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
     def mark(self, *, safe: bool) -> tuple[Mark | None, Any, Any]:
