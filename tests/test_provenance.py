@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfi
 from snn_plasticity.hosts import PairingError
 from snn_plasticity.hosts.layout import Layout
 from snn_plasticity.hosts.ledger import Ledger
-from snn_plasticity.hosts.provenance import SLOT, Call
+from snn_plasticity.hosts.provenance import SLOT, Call, Places
 from snn_plasticity.hosts.synapse import Synapse
 from snn_plasticity.hosts.watching import Operations
 
@@ -395,3 +396,36 @@ def test_residual_blocks_on_a_folded_axis_with_dropout_of_whole_channels(grad):
     assert spikes[0].shape == (5, 3, 2, 4, 4)
     for name in ("conv", "skip"):
         close(moved[name], expected_conv(getattr(net, name), frames, spikes[0]))
+
+
+def test_places_are_let_go_with_the_memories_they_describe():
+    """Steps whose samples are shuffled anew each time are read one by one, and nothing of them stays."""
+
+    class Shuffled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif = nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)
+
+        def forward(self, x):
+            return self.lif(self.fc(x)[torch.randperm(len(x))])
+
+    net = excitable(Shuffled())
+    learner = attach(net, CONFIG)
+
+    def alive():
+        return sum(type(thing) in (Places, Call) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()  # nothing may hang on a cycle
+    try:
+        with torch.no_grad():
+            for x in X:
+                net(x)
+            before = alive()
+            for _ in range(30):
+                for x in X:
+                    net(x)
+            assert alive() < before + 150  # a few generations of memories that are not looked through yet
+    finally:
+        gc.enable()
+    learner.remove()

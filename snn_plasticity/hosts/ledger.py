@@ -163,7 +163,7 @@ def _only(places: Places, seen: Layout, size: int) -> Places:
         seen.shown(memory).copy_(seen.shown(places.value))
         return memory
 
-    return Places((places.key, "only", seen), size, make)
+    return Places((places.key, "only", seen), size, make, lasting=places.lasting)
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:

@@ -94,7 +94,8 @@ class Operation:
 
         key = None if any(id(part.tensor) not in stand_ins for part in self.parts) else _key(call)
         if key is not None:
-            return Places((self.name, key, seen, size), size, make)
+            lasting = all(place is None or place.lasting for place in places)
+            return Places((self.name, key, seen, size), size, make, lasting=lasting)
         try:  # tensors that say where to may change afterwards
             return Places.fixed(make())
         except (RuntimeError, TypeError, IndexError, ValueError):

@@ -8,8 +8,8 @@ nothing of the kind any more (mixed). This is the algebra; `operations` says whi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import cached_property
-from typing import NamedTuple
+from operator import is_
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,12 +36,18 @@ class Places:
         make: works them out (int64); called once, when first needed.
     """
 
-    __slots__ = ("_make", "_value", "key", "size")
+    __slots__ = ("_key", "_make", "_value", "lasting", "patterns", "size")
 
-    def __init__(self, key: Hashable, size: int, make: Callable[[], Tensor]) -> None:
-        self.key: Hashable = self if key is None else key
-        self.size, self._make = size, make
+    def __init__(self, key: Hashable, size: int, make: Callable[[], Tensor], *, lasting: bool = True) -> None:
+        self._key, self.size, self._make = key, size, make
+        self.lasting = lasting  # whether the key tells it for good, and keeps no places alive
+        self.patterns: dict[Hashable, Any] = {}  # what was read off it, where its key does not last
         self._value: Tensor | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """What it is known by."""
+        return self if self._key is None else self._key
 
     @property
     def value(self) -> Tensor:
@@ -54,7 +60,7 @@ class Places:
     @property
     def is_own(self) -> bool:
         """Whether this is a synapse's own output, as it was made."""
-        return isinstance(self.key, tuple) and self.key[0] == "same"
+        return isinstance(self._key, tuple) and self._key[0] == "same"
 
     @classmethod
     def same(cls, size: int) -> Places:
@@ -64,7 +70,7 @@ class Places:
     @classmethod
     def fixed(cls, value: Tensor) -> Places:
         """Places that are known already."""
-        return cls(None, len(value), lambda: value)
+        return cls(None, len(value), lambda: value, lasting=False)
 
     def renumbered(self, slots: tuple[int, ...]) -> Places:
         """The same places, where call k is now number slots[k]."""
@@ -76,7 +82,7 @@ class Places:
             new = torch.tensor(slots)[(old >> SLOT).clamp(min=0)]
             return torch.where(old < 0, old, (new << SLOT) + (old & ((1 << SLOT) - 1)))
 
-        return Places((self.key, slots), self.size, make)
+        return Places((self.key, slots), self.size, make, lasting=self.lasting)
 
     def laid(self, seen: Layout, out: Layout, size: int) -> Places:
         """In another memory, of which `out` shows what `seen` shows here (stretched where the shape is larger)."""
@@ -88,7 +94,7 @@ class Places:
             out.shown(memory).copy_(seen.shown(self.value).broadcast_to(out.shape))
             return memory
 
-        return Places((self.key, seen, out, size), size, make)
+        return Places((self.key, seen, out, size), size, make, lasting=self.lasting)
 
 
 class Origin(NamedTuple):
@@ -172,7 +178,7 @@ class Call:
         """The leading shape of the output, which counts rows."""
         return tuple(self.shape[: -self.synapse.items])
 
-    @cached_property
+    @property
     def origins(self) -> tuple[Origin, ...]:
         """Its output is its own."""
         return (Origin((self,), Places.same(self._bytes // self.itemsize)),)
@@ -235,7 +241,7 @@ def added(origins: Sequence[Origin]) -> list[Origin]:
 def _equal(a: Origin, b: Origin) -> bool:
     """Whether two origins are the same; places are worked out only where their keys do not tell."""
     assert a.places is not None and b.places is not None
-    if len(a.calls) != len(b.calls) or not all(map(_is, a.calls, b.calls)) or a.places.size != b.places.size:
+    if len(a.calls) != len(b.calls) or not all(map(is_, a.calls, b.calls)) or a.places.size != b.places.size:
         return False
     if a.places.key == b.places.key:
         return True
@@ -243,10 +249,6 @@ def _equal(a: Origin, b: Origin) -> bool:
         return torch.equal(a.places.value, b.places.value)
     except (RuntimeError, TypeError, IndexError, ValueError):
         return False
-
-
-def _is(a: object, b: object) -> bool:
-    return a is b
 
 
 def joined(origins: Iterable[Origin | None]) -> tuple[tuple[Call, ...], list[Places | None]]:

@@ -47,11 +47,6 @@ class Operations(TorchFunctionMode):
             self.ledger.follow(Operation(name, func, args, kwargs, parts, written), result)
         return result
 
-    @property
-    def is_on(self) -> bool:
-        """Whether it sees what is done in this thread."""
-        return any(mode is self for mode in _stack())
-
     def on(self) -> None:
         """See what is done from now on. It goes below whatever else is there, so that this may leave as it came."""
         others = _stack()
