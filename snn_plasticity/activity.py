@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DENSE, OFTEN, SPARSE = 8, 7, 61
+DENSE, OFTEN, SPARSE = 8, 13, 61
 EARLY = 512  # steps up to which one of `OFTEN` is looked at
 KEPT = 128  # looks of one generation of counts; the one before it is kept
 

@@ -33,6 +33,7 @@ from .saved import described, require_count, require_parts, require_settings, re
 from .untracked import untracked
 from .weights import is_flattened, refusal_of, shard_of
 
+PRECISE = (torch.float32, torch.float64)  # what a learning rate may be multiplied by
 REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
 
 
@@ -132,6 +133,14 @@ class Connection:
         self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
         self.activity.see_window(pre, post)
 
+    def check_sides(self, pre: Tensor, post: Tensor, *, window: bool, new_sequence: bool) -> None:
+        """Refuse what `observe` would refuse, or with `window` what `observe_sequence` would; nothing is changed."""
+        if self.enabled:
+            window, new_sequence = require_flag("window", window), require_flag("new_sequence", new_sequence)
+            samples = pre.shape[int(window)] if isinstance(pre, Tensor) and pre.dim() > window else 0
+            anew = self._first(samples, new_sequence) is not None
+            self.traces.check_sides(pre, post, window=window, anew=anew)
+
     def start_sequence(self) -> None:
         """A new sequence begins: traces start from zero, unless the config carries them on."""
         if not self.config.eligibility.carry:
@@ -192,7 +201,9 @@ class Connection:
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
-        if self.traces.batch_size is not None:
+        batch = self.traces.batch_size
+        usual = isinstance(mod, Tensor) and mod.dtype in PRECISE and not mod.is_meta and mod.shape in ((), (batch,))
+        if batch is not None and not (usual and self.traces.path != "shared"):
             try:
                 self.traces.modulator(mod)
             except ValueError as error:
@@ -207,7 +218,9 @@ class Connection:
             return None
         if not isinstance(lr_scale, float) or not math.isfinite(lr_scale):
             lr_scale = require_number("lr_scale", lr_scale)
-        mod = self.config.three_factor.lr * lr_scale * self.traces.modulator(mod)
+        if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
+            mod = self.traces.modulator(mod)
+        mod = self.config.three_factor.lr * lr_scale * mod
         if self.config.three_factor.update_frequency == 1:
             asked = self.traces.change(mod)
         else:

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import pytest
+import snntorch
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -21,6 +22,7 @@ from snn_plasticity import (
     PlasticityConfig,
     PlasticityLearner,
     ThreeFactorConfig,
+    attach,
 )
 
 B, SIZES = 3, ((4, 2), (2, 3))
@@ -251,3 +253,33 @@ def test_weights_that_cannot_take_the_change_refuse_it_before_others_take_theirs
     with pytest.raises(RuntimeError, match=r"c1 cannot learn: its shape is \(3, 7\) now and was \(3, 2\)"):
         learner.step(reward=1.0)
     assert_same(before, everything(learner))
+
+
+class Skip(nn.Module):
+    """A neuron that two layers feed."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(2, 3)
+        self.lif = snntorch.Leaky(beta=0.9, threshold=0.1, init_hidden=True)
+
+    def forward(self, x, y):
+        return self.lif(self.first(x) + self.second(y))
+
+
+@pytest.mark.parametrize("path", ("auto", "plain"))
+@pytest.mark.parametrize("steps", (0, 3))
+def test_a_step_that_one_of_two_layers_cannot_take_is_seen_by_neither(steps, path):
+    torch.manual_seed(0)
+    net = Skip()
+    learner = attach(net, PlasticityConfig.minimal(), path=path)
+    for _ in range(steps):
+        net(torch.ones(B, 4), torch.ones(B, 2))
+    before = {name: (c.activity.seen, c.eligibility) for name, c in learner.connections.items()}
+    broken = torch.tensor([[1.0, float("nan")]]).expand(B, 2)
+    with pytest.raises(ValueError, match=r"pre holds 3 value\(s\) that are NaN"):
+        net(torch.ones(B, 4), broken)
+    for name, connection in learner.connections.items():
+        seen, e = before.get(name, (0, None))
+        assert connection.activity.seen == seen
+        assert connection.eligibility is None if e is None else torch.equal(connection.eligibility, e)

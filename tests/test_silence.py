@@ -354,7 +354,7 @@ class TestActivity:
         activity, pre = Activity(), (torch.rand(700, 2, 5) < 0.3).float()
         for step in pre:
             activity.see(step, 2.0 * step[:, :3])
-        looked = [t for t in range(1, 701) if t <= 8 or t % (7 if t < 512 else 61) == 0]
+        looked = [t for t in range(1, 701) if t <= 8 or t % (13 if t < 512 else 61) == 0]
         rates = activity.rates()
         assert (rates.steps, activity.seen) == (len(looked), 700)
         assert rates.pre == pytest.approx(float(pre[[t - 1 for t in looked]].mean()))

@@ -40,7 +40,7 @@ class Presynaptic:
         return activity
 
     def _look(self, name: str, activity: Tensor) -> None:
-        if not ((activity == 0) | (activity == 1)).all():
+        if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
             self._looks = 0
             warnings.warn(
                 f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "

@@ -236,7 +236,7 @@ class Watcher:
                 self._rests.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _learn(self, neuron: Neuron, firing: Firing, readings: Iterable[Reading]) -> None:
-        """Every pair of sides is worked out before the first is observed, so that no half of a step is."""
+        """Every pair of sides is worked out and looked at before the first is observed: no half of a step is."""
         spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
         due = []
         for reading in readings:
@@ -249,6 +249,10 @@ class Watcher:
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
                 due.append((connection, *self._own_sides(own, firing, spikes, time_major)))
+        if len(due) > 1:
+            for connection, pre, post in due:
+                sides, starts = _alike(pre, post), neuron.kind.starts(firing)
+                connection.check_sides(*sides, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
             self._observe(connection, neuron, firing, pre, post)
 
@@ -272,9 +276,7 @@ class Watcher:
             )
 
     def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
-        if pre.dtype != post.dtype:
-            kind = torch.promote_types(pre.dtype, post.dtype)
-            pre, post = pre.to(kind), post.to(kind)
+        pre, post = _alike(pre, post)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
@@ -332,6 +334,14 @@ def readout(synapse: str, neuron: Neuron) -> str:
         f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.deafness}. Expected a spiking "
         f"neuron: leave {synapse} out of target_layers, layers and pairs."
     )
+
+
+def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides in the wider precision of the two."""
+    if pre.dtype == post.dtype:
+        return pre, post
+    kind = torch.promote_types(pre.dtype, post.dtype)
+    return pre.to(kind), post.to(kind)
 
 
 def _move(connection: Connection, device: torch.device) -> None:

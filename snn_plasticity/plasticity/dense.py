@@ -123,8 +123,8 @@ class Dense(SmallProducts):
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
         pairs = [*coincidence.ltp, *coincidence.ltd]
         posts = [p.post for p in coincidence.ltp] + [-p.post for p in coincidence.ltd]
-        left = [post.reshape(len(post), -1, self.n_post) for post in posts]
-        right = [pair.pre.reshape(len(pair.pre), -1, self.n_pre) for pair in pairs]
+        left = [post.reshape(post.shape[0], -1, self.n_post) for post in posts]
+        right = [pair.pre.reshape(pair.pre.shape[0], -1, self.n_pre) for pair in pairs]
         return torch.cat(left, dim=1).mT, torch.cat(right, dim=1)
 
 

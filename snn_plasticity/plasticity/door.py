@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from types import NoneType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..checks import known_as, require_choice, require_count, require_finite, require_number, require_real
+from ..checks import (
+    known_as,
+    require_batch_size,
+    require_choice,
+    require_count,
+    require_finite,
+    require_number,
+    require_real,
+)
+from ..untracked import untracked
 from .bits import bits_of
 from .dense import Dense, Diagonal
 from .edges import Edges
@@ -150,3 +160,20 @@ def require_mark(mark: object) -> None:
     """Refuse what is no mark of traces."""
     if not isinstance(mark, tuple) or len(mark) != 3 or not isinstance(mark[0], (Mark, NoneType)):
         raise TypeError(f"mark is {known_as(mark)}; expected what mark(safe=...) gave.")
+
+
+def zeros_of(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    """Zeros shaped like one step's spikes, in the precision that their traces are to have."""
+    wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
+    with untracked(pre):
+        return torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide)
+
+
+def read_asked(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
+    """The batch size and device that were given to `reset`, as they were saved."""
+    if saved is None:
+        return None
+    if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
+        raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. Nothing was changed.")
+    require_batch_size(saved[0])
+    return saved[0], torch.device(saved[1]) if saved[1] else None

@@ -25,7 +25,6 @@ from ..checks import (
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..saved import FORMAT, described, require_format, require_settings
-from ..untracked import untracked
 from .door import (
     admitted_step,
     check_spikes,
@@ -33,9 +32,11 @@ from .door import (
     choose_path,
     layout_of,
     plain,
+    read_asked,
     recordable,
     require_mark,
     require_reduction,
+    zeros_of,
 )
 from .door import described as shown
 from .geometry import Geometry
@@ -212,6 +213,23 @@ class EligibilityTraceModule(nn.Module):
         if len(pre):
             running.record(*self._wide(*kept), dt)
 
+    def check_sides(
+        self, pre: Tensor, post: Tensor, dt: float | None = None, *, window: bool = False, anew: bool = False
+    ) -> None:
+        """Refuse what `observe` would refuse, or with `window` what `observe_window` would; nothing is changed.
+
+        Args:
+            pre, post, dt: as there.
+            window: whether these are many steps (T, B, ...).
+            anew: whether a new sequence begins with them.
+        """
+        window, anew = require_flag("window", window), require_flag("anew", anew)
+        (self._window_fits if window else self._fits)(pre, post, dt, anew=anew)
+        require_finite("pre", pre)
+        require_finite("post", post)
+        if anew or self._running is None:
+            RunningTraces(self.rule, zeros_of(*((pre[0], post[0]) if window else (pre, post))), self.path)
+
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
         dt = self._fits(pre, post, dt)
@@ -387,7 +405,7 @@ class EligibilityTraceModule(nn.Module):
         """
         require_format(what, state, ("settings", "asked", "running"))
         require_settings(what, state["settings"], self.settings)
-        asked, saved, running = _asked(what, state["asked"]), state["running"], None
+        asked, saved, running = read_asked(what, state["asked"]), state["running"], None
         if saved is not None:
             require_packed(what, saved, self.rule, self.path)
             running = unpack(self.rule, saved if device is None else moved(saved, lambda t: t.to(device)), self.path)
@@ -416,10 +434,7 @@ class EligibilityTraceModule(nn.Module):
     def _begun(self, pre: Tensor, post: Tensor) -> RunningTraces:
         """The running traces, started if these are the first spikes (one step's, for their shape and device)."""
         if self._running is None:
-            wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
-            with untracked(pre):
-                like = (torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide))
-            self._running = RunningTraces(self.rule, like, self.path, self._before)
+            self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path, self._before)
             self._before = None
         return self._running
 
@@ -460,13 +475,3 @@ class EligibilityTraceModule(nn.Module):
     def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         check_window(pre, post)
         return self._fits(pre[0], post[0], dt, anew=anew)
-
-
-def _asked(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
-    """The batch size and device that were given to `reset`, as they were saved."""
-    if saved is None:
-        return None
-    if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
-        raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. Nothing was changed.")
-    require_batch_size(saved[0])
-    return saved[0], torch.device(saved[1]) if saved[1] else None

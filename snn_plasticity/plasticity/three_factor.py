@@ -71,14 +71,18 @@ def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
     require_real("e", e)
     if e.dim() < 2 or not e.is_floating_point():
         raise ValueError(f"e is {shown(e)}; expected floating point (B, N_post, ...).")
-    mod = modulator_like(mod, e, tuple(e.shape))
-    if mod.dim() == 0:
-        total = mod * (e[0] if len(e) == 1 else e.sum(0))
-    elif mod.dim() == 1:
-        total = mod * e[0] if len(e) == 1 else (mod @ e.flatten(1)).view(e.shape[1:])
-    else:
-        total = torch.einsum("bo,bo...->o...", mod, e)
+    total = contracted(modulator_like(mod, e, tuple(e.shape)), e)
     return total / len(e) if reduction == "mean" and len(e) else total
+
+
+def contracted(mod: Tensor, e: Tensor) -> Tensor:
+    """Σ_b mod_b · e_b of a modulator (), (B,) or (B, N_post) in the precision of e, which nobody looks at again."""
+    alone = e.shape[0] == 1
+    if mod.dim() == 0:
+        return mod * (e[0] if alone else e.sum(0))
+    if mod.dim() == 1:
+        return mod * e[0] if alone else (mod @ e.flatten(1)).view(e.shape[1:])
+    return torch.einsum("bo,bo...->o...", mod, e)
 
 
 class Landing(NamedTuple):

@@ -40,7 +40,7 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts
     if past.shared:
         _fold_shared(past, pre, post, dt, restarts)
         return
-    if len(pre) == 1:
+    if pre.shape[0] == 1:
         _step_through(past, pre, post, dt, restarts)
         return
     past.laid_out()
@@ -120,25 +120,29 @@ def _walk_all(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restar
 
 def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     """Step by step, in place."""
+    for steps, (now_pre, now_post) in enumerate(zip(pre, post, strict=True), start=1):
+        step_once(past, now_pre, now_post, dt)
+        if restarts:
+            _restart(past, restarts, steps, len(pre))
+
+
+def step_once(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
+    """One step, pre and post (B, ...), in place."""
     rule, e, past.bound = past.rule, past.allocated(), None
     if past.kernel is None:
         past.kernel = rule.kernel.init(*past.like)
-    for steps, (now_pre, now_post) in enumerate(zip(pre, post, strict=True), start=1):
-        now_pre, now_post = numbers_of(now_pre, e.dtype), numbers_of(now_post, e.dtype)
-        coincidence, past.kernel = careful_step(rule.kernel, now_pre, now_post, past.kernel, dt)
-        traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
-        if restarts:
-            e = _restarted(past, restarts, steps, len(pre))
+    pre, post = numbers_of(pre, e.dtype), numbers_of(post, e.dtype)
+    coincidence, past.kernel = careful_step(rule.kernel, pre, post, past.kernel, dt)
+    traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
 
 
-def _restarted(past: Past, restarts: Restarts, steps: int, last: int) -> Tensor:
-    """e after so many steps of a window, without the samples that start anew there, or after its last step."""
+def _restart(past: Past, restarts: Restarts, steps: int, last: int) -> None:
+    """Samples that start anew after so many steps of a window, or after its last step, are forgotten."""
     for at, mask in restarts:
         if at == steps:
             past.forget(mask)
         elif at > last == steps:
             past.silence(mask)
-    return past.allocated()
 
 
 def _write(e: Tensor, walked: Iterable[Rows]) -> None:

@@ -19,8 +19,8 @@ from ...untracked import untracked
 from ..bits import numbers_of
 from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
-from ..three_factor import modulate
-from .advance import advance
+from ..three_factor import contracted
+from .advance import advance, step_once
 from .change import Ask, change_from_spikes
 from .past import Past, silenced
 from .recording import Recording
@@ -48,6 +48,7 @@ class RunningTraces:
         self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str, before: Recording | None = None
     ) -> None:
         self.rule, self.like, self.path = rule, like, path
+        self.batch_size = like[1].shape[0]
         self.past = Past(rule, like, self.shared)
         self.recorded = Recording(before)
         self.asked: list[Ask] = []  # modulators that wait
@@ -57,11 +58,6 @@ class RunningTraces:
         self._length = 1 if path == "plain" else _window_length(rule, like)
         if path not in ("auto", "shared"):
             self.past.require_room()
-
-    @property
-    def batch_size(self) -> int:
-        """Samples."""
-        return len(self.like[1])
 
     @property
     def shared(self) -> bool:
@@ -151,6 +147,9 @@ class RunningTraces:
             self.fold()
             asking = asking._replace(met=0)
         self.changes, self.met = self.changes + 1, True
+        if self.past.e is not None and not (self.visible or self.shared):  # e is as the modulator meets it
+            with untracked(self.like[0]):
+                return contracted(self.rule.geometry.per_synapse(mod), self.past.allocated())
         return self._worked_out([asking])
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
@@ -192,7 +191,10 @@ class RunningTraces:
         if self.asked:
             self.partial = self._waiting()
         with untracked(self.like[0]):
-            advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
+            if self.shared:
+                advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
+            else:
+                step_once(self.past, pre, post, dt)
 
     def _fold_if_due(self, new: int) -> None:
         """Fold what has waited long enough, or takes more room than the eligibility is worth.
@@ -288,7 +290,7 @@ class RunningTraces:
                 self.fold(steps - folded)
                 folded = steps
                 mod, e = self.rule.geometry.per_synapse(mod), self.past.allocated()
-                now = mod * e if self.shared else modulate(mod, e, "sum")
+                now = mod * e if self.shared else contracted(mod, e)
                 total = now if total is None else total.add_(now)
         return self.like[1].new_zeros(self.rule.geometry.shape) if total is None else total
 
