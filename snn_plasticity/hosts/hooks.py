@@ -60,6 +60,13 @@ class Hook:
         owner = self.owner()
         if owner is None or not owner.listening or output is None:
             return
+        if owner.watching:
+            with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
+                self._tell(owner, module, args, kwargs, output)
+        else:
+            self._tell(owner, module, args, kwargs, output)
+
+    def _tell(self, owner: Owner, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         spikes = first_tensor(output)
         if _is_rehearsal(spikes):
             return
@@ -73,11 +80,7 @@ class Hook:
         if is_functorch_wrapped_tensor(spikes):
             raise _transformed(self.key)
         with untracked(spikes):
-            if owner.watching:
-                with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                    getattr(owner, self.method)(self.key, args, kwargs, output)
-            else:
-                getattr(owner, self.method)(self.key, args, kwargs, output)
+            getattr(owner, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
         return Inert()
