@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Mapping, Sequence, ValuesView
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .layout import Layout, elements_of, memory_of, reference
+from .layout import Layout, elements_of, memory_of, storage_of
 from .operation_kinds import ERASES, ESCAPES, UNIT_BY_UNIT, WRITES
 from .operations import Operation
 from .provenance import Call, Image, Origin, Part, Places, added, compact, joined, unit_by_unit
@@ -38,9 +38,10 @@ class Ledger:
         """Tensors that no synapse has had a part in."""
         for tensor in tensors_in(values):
             with suppress(RuntimeError, NotImplementedError):
-                memory = memory_of(tensor)
+                storage = storage_of(tensor)
+                memory = storage._cdata
                 if memory not in self.images and memory not in self.plain:
-                    self.plain[memory] = reference(tensor)
+                    self.plain[memory] = StorageWeakRef(storage)
         if len(self.plain) >= self._plain_due:
             self.plain = {memory: kept for memory, kept in self.plain.items() if not kept.expired()}
             self._plain_due = 2 * len(self.plain) + 256
@@ -166,10 +167,18 @@ def _only(places: Places, seen: Layout, size: int) -> Places:
     return Places((places.key, "only", seen), size, make, lasting=places.lasting)
 
 
-def tensors_in(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> list[Tensor]:
     """The tensors in arguments, in order, also those in lists."""
+    found: list[Tensor] = []
+    _collect(values, found)
+    return found
+
+
+def _collect(values: Any, found: list[Tensor]) -> None:
     for value in values:
         if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list, ValuesView, Mapping)):
-            yield from tensors_in(value.values() if isinstance(value, Mapping) else value)
+            found.append(value)
+        elif isinstance(value, (tuple, list, ValuesView)):
+            _collect(value, found)
+        elif isinstance(value, Mapping):
+            _collect(value.values(), found)
