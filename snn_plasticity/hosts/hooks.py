@@ -60,14 +60,11 @@ class Hook:
         owner = self.owner()
         if owner is None or not owner.listening or output is None:
             return
-        if owner.watching:
+        if owner.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self._tell(owner, module, args, kwargs, output)
-        else:
-            self._tell(owner, module, args, kwargs, output)
-
-    def _tell(self, owner: Owner, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-        spikes = first_tensor(output)
+                self(module, args, kwargs, output)
+            return
+        spikes = output if type(output) is Tensor else first_tensor(output)
         if _is_rehearsal(spikes):
             return
         if module is not self.module():

@@ -76,6 +76,12 @@ class Ledger:
             self.images.pop(memory, None)
             self.know((tensor,))
 
+    def let_go(self, call: Call) -> None:
+        """Forget a call whose output nobody holds any more: its input need not be kept for anybody."""
+        memory = call.memory.cdata
+        if call.is_gone and self.images.get(memory) is call:
+            del self.images[memory]
+
     def forget_gone(self) -> None:
         """Let go of memories that nobody holds any more."""
         self.images = {memory: image for memory, image in self.images.items() if not image.is_gone}

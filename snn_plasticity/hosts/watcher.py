@@ -276,7 +276,8 @@ class Watcher:
             )
 
     def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
-        pre, post = _alike(pre, post)
+        if pre.dtype != post.dtype:
+            pre, post = _alike(pre, post)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
@@ -338,8 +339,6 @@ def readout(synapse: str, neuron: Neuron) -> str:
 
 def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
     """Both sides in the wider precision of the two."""
-    if pre.dtype == post.dtype:
-        return pre, post
     kind = torch.promote_types(pre.dtype, post.dtype)
     return pre.to(kind), post.to(kind)
 

@@ -70,6 +70,9 @@ class Wiring:
             source = pre if given is None else given
             if source is not None and self.ledger.of(source) is None:
                 self.ledger.know((source,))  # it was there before there was anything to be made of
+        before = self._last.get(synapse.name)
+        if before is not None:
+            self.ledger.let_go(before)
         self.ledger.own(call)
         self._last[synapse.name] = call
         self._counts[synapse.name] = self._counts.get(synapse.name, 0) + 1
@@ -142,6 +145,8 @@ class Wiring:
 
     def begin(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
+        for call in self._last.values():
+            self.ledger.let_go(call)
         self._last.clear()
         self._counts.clear()
         if self.watching:
