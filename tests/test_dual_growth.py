@@ -8,8 +8,8 @@ from test_dual_nets import RUN, HandWritten, bits, norse_net, same, seeded, snnt
 from torch import nn
 
 from snn_plasticity.dual import OverTime, deepen, widen
-from snn_plasticity.dual.relay import relay_gains
-from snn_plasticity.dual.tensors import tensors_of
+from snn_plasticity.dual.deepen import relay_gains
+from snn_plasticity.dual.nets import tensors_of
 
 
 def spikes_of(net: nn.Module, x: torch.Tensor, steps: int = 12) -> torch.Tensor:

@@ -12,7 +12,7 @@ from test_dual_nets import HandWritten, bits, norse_net, same, seeded, snntorch_
 from torch import nn
 
 from snn_plasticity.dual import Slot, WeightsMap, deepen, widen
-from snn_plasticity.dual.tensors import tensors_of
+from snn_plasticity.dual.nets import tensors_of
 
 
 class One(nn.Module):

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
-from snn_plasticity.dual.comparison import Estimate, at
-from snn_plasticity.dual.progress import Progress
-from snn_plasticity.dual.report import Point
+from snn_plasticity.dual.fitting import Progress
+from snn_plasticity.dual.report import Estimate, Point, at
 
 
 def run(ends: list[tuple[float, float | None]], macs: int = 10, motivated: int = 1) -> DualReport:

@@ -240,3 +240,34 @@ def test_a_run_with_another_condition_or_coupling_is_refused_by_name() -> None:
     other.coupling = Distill(share=0.25)
     with pytest.raises(ValueError, match="coupling.share was 0.5 and is 0.25"):
         other.load_state_dict(saved)
+
+
+SAVED_KINDS = {  # settings as earlier files hold them: kinds by the module in which they were then
+    "paper": (
+        {"kind": "snn_plasticity.dual.motivation.LossDecrease", "k": 1},
+        {"kind": "snn_plasticity.dual.coupling.Replace", "base_first": False, "several": False},
+    ),
+    "sandwich": (
+        {"kind": "snn_plasticity.dual.schedule.RandomActivation", "p": 0.5, "seed": 0},
+        {
+            "kind": "snn_plasticity.dual.coupling.Sandwich",
+            "weight": 1.0,
+            "share": 0.5,
+            "temperature": 2.0,
+            "base_first": False,
+            "several": False,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAVED_KINDS)
+def test_settings_in_files_saved_before_modules_moved_are_still_known(name) -> None:
+    trainer, other = build(name), build(name)
+    trainer.fit(Shuffled(), 1, progress=False)
+    condition, coupling = SAVED_KINDS[name]
+    other.load_state_dict({**trainer.state_dict(), "settings": {"condition": condition, "coupling": coupling}})
+    assert equal(everything(other), everything(trainer))
+    changed_kind = {**condition, "kind": condition["kind"] + "s"}
+    with pytest.raises(ValueError, match="condition.kind was"):
+        other.load_state_dict({**trainer.state_dict(), "settings": {"condition": changed_kind, "coupling": coupling}})

@@ -40,7 +40,7 @@ from snn_plasticity.dual import (
     replay,
     widen,
 )
-from snn_plasticity.dual.trainee import call
+from snn_plasticity.dual.nets import call
 
 
 def two(condition=None, optimizer: str = "adam", build=snntorch_net, **settings) -> DualModelTrainer:

@@ -4,16 +4,22 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .comparison import Comparison as Comparison
-from .condition import Condition as Condition
-from .condition import When as When
+from .conditions import After as After
+from .conditions import Always as Always
+from .conditions import Condition as Condition
+from .conditions import CountMatched as CountMatched
+from .conditions import Every as Every
+from .conditions import History as History
+from .conditions import Never as Never
+from .conditions import RandomActivation as RandomActivation
+from .conditions import When as When
+from .conditions import replay as replay
 from .coupling import BaseToo as BaseToo
 from .coupling import Distill as Distill
 from .coupling import Replace as Replace
 from .coupling import Sandwich as Sandwich
 from .deepen import deepen as deepen
-from .history import History as History
-from .history import replay as replay
+from .fitting import EarlyStopping as EarlyStopping
 from .meter import Cost as Cost
 from .meter import Meter as Meter
 from .motivation import Curiosity as Curiosity
@@ -22,19 +28,13 @@ from .motivation import LossSpike as LossSpike
 from .motivation import Plateau as Plateau
 from .motivation import Seeking as Seeking
 from .motivation import loss_signals as loss_signals
+from .nets import OverTime as OverTime
+from .nets import Score as Score
 from .pair import Pair as Pair
+from .report import Comparison as Comparison
 from .report import DualReport as DualReport
-from .rollout import OverTime as OverTime
-from .schedule import After as After
-from .schedule import Always as Always
-from .schedule import CountMatched as CountMatched
-from .schedule import Every as Every
-from .schedule import Never as Never
-from .schedule import RandomActivation as RandomActivation
-from .stopping import EarlyStopping as EarlyStopping
 from .trainee import Diverged as Diverged
 from .trainee import PlasticTrainee as PlasticTrainee
-from .trainee import Score as Score
 from .trainee import Trainee as Trainee
 from .trainer import DualModelTrainer as DualModelTrainer
 from .weights_map import Slot as Slot

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, dress
-from .comparison import Comparison, spent
-from .report import DualReport
+from .report import Comparison, DualReport, spent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

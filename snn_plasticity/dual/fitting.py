@@ -1,90 +1,154 @@
-"""Whether a map fits two networks: every sentence names the tensor and the clash."""
+"""What one fit needs besides its steps: the order of the data, when to stop, and a line that shows how it goes.
+
+The order is the same whatever is trained in between, and known again after an interruption.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-if TYPE_CHECKING:
-    from .weights_map import Slot, WeightsMap
+from ..checks import require_choice, require_kind
+from ..config.validation import require_count, require_number
+from .report import DualReport, Point
 
 
-def require_fit(weights: WeightsMap, small: Mapping[str, Tensor], large: Mapping[str, Tensor]) -> None:
-    """Refuse a map with a tensor that is missing, does not fit, or shares an entry with another one."""
-    _require_complete(weights, small)
-    taken: dict[str, Tensor] = {}
-    for name, slot in weights.slots.items():
-        if slot.name not in large:
+class Order:
+    """Batches of a loader, with random numbers of their own.
+
+    Args:
+        loader: a DataLoader, or anything that can be gone through again and again.
+        seed: of shuffling and of transforms that use torch's random numbers; every epoch has its own.
+    """
+
+    def __init__(self, loader: Iterable[Any], seed: int) -> None:
+        self.loader, self.seed = loader, seed
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from the `start`-th on. Random numbers outside are left as they are.
+
+        Raises:
+            ValueError: there is none.
+        """
+        own = _seeded(self.seed, number)
+        self._seed_sampler(number)
+        outside, batches, count = torch.get_rng_state(), None, 0
+        while True:
+            outside = torch.get_rng_state()
+            torch.set_rng_state(own)
+            try:
+                batches = iter(self.loader) if batches is None else batches
+                batch = next(batches, None)
+                own = torch.get_rng_state()
+            finally:
+                torch.set_rng_state(outside)
+            if batch is None:
+                break
+            count += 1
+            if count > start:
+                yield batch
+        if not count:
             raise ValueError(
-                f"{name} goes to {slot.name!r}, which the motivated network does not have; it has {', '.join(large)}."
+                f"The loader gave no batch in epoch {number}; expected at least one. An iterator that is used up? "
+                "Pass a DataLoader or a list."
             )
-        source, target = small[name], large[slot.name]
-        if source.dtype != target.dtype:
-            raise ValueError(f"{name} is {source.dtype} and {slot.name} is {target.dtype}; expected the same type.")
-        _require_inside(name, slot, source, target)
-        seen = taken.setdefault(slot.name, torch.zeros(target.shape, dtype=torch.bool))
-        index = slot.index(source, seen)
-        if bool(seen[index].any()):
-            where = tuple(torch.nonzero(_marked(seen, index))[0].tolist())
-            raise ValueError(
-                f"{name} and another base tensor both go to entry {where} of {slot.name}; "
-                "expected a map that gives every entry to one of them at most."
-            )
-        seen[index] = True
+
+    def _seed_sampler(self, number: int) -> None:
+        sampler = getattr(self.loader, "sampler", None)
+        for holder in (self.loader, sampler):
+            generator = getattr(holder, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(_mixed(self.seed, number))
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(number)  # type: ignore[union-attr]
 
 
-def _require_complete(weights: WeightsMap, small: Mapping[str, Tensor]) -> None:
-    known = {*weights.slots, *weights.private}
-    unknown, missing = sorted(known - set(small)), [name for name in small if name not in known]
-    if unknown:
-        raise ValueError(f"The base has no {', '.join(unknown)}; it has {', '.join(small)}.")
-    if missing:
-        raise ValueError(
-            f"{', '.join(missing)} of the base is not mapped; map it, or say private=({missing[0]!r}, ...) "
-            "if the base shall keep it for itself."
-        )
+def _mixed(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number) % 2**63
 
 
-def _require_inside(name: str, slot: Slot, source: Tensor, target: Tensor) -> None:
-    if slot.entries is not None:
-        if len(slot.entries) != source.numel():
-            raise ValueError(f"{name} has {source.numel()} entries, and its map {len(slot.entries)}; expected as many.")
-        _require_indices(name, "entries", slot.entries, target.numel(), slot.name)
-        return
-    if slot.axes is None:
-        if source.shape != target.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(source.shape)} and {slot.name} {tuple(target.shape)}; "
-                "expected the same, or a Slot with axes."
-            )
-        return
-    sizes = tuple(len(axis) for axis in slot.axes)
-    if sizes != tuple(source.shape) or len(sizes) != target.dim():
-        raise ValueError(
-            f"{name} has shape {tuple(source.shape)}, its map {sizes}, and {slot.name} {tuple(target.shape)}; "
-            "expected one index for every index of every axis."
-        )
-    for axis, (indices, size) in enumerate(zip(slot.axes, target.shape, strict=True)):
-        _require_indices(name, f"axis {axis}", indices, size, slot.name)
+def _seeded(seed: int, number: int) -> torch.Tensor:
+    return torch.Generator().manual_seed(_mixed(seed, number)).get_state()
 
 
-def _require_indices(name: str, what: str, indices: object, size: int, target: str) -> None:
-    seen: dict[int, int] = {}
-    for k, index in enumerate(indices):  # type: ignore[arg-type]
-        if not 0 <= index < size:
-            raise ValueError(f"{name}, {what}: {k} goes to {index}, and {target} has 0 to {size - 1} there.")
-        if index in seen:
-            raise ValueError(
-                f"{name}, {what}: {seen[index]} and {k} both go to {index} of {target}; expected a map that gives "
-                "every index to one of them at most."
-            )
-        seen[index] = k
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when a net has not become better for `patience` validations in a row.
+
+    Args:
+        patience: validations to wait.
+        net: whose, "base" or "motivated".
+        by: "accuracy" or "loss".
+        min_delta: what counts as better.
+    """
+
+    patience: int = 5
+    net: str = "motivated"
+    by: str = "accuracy"
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_choice("net", self.net, ("base", "motivated"))
+        require_choice("by", self.by, ("accuracy", "loss"))
+        require_count(self, "patience")
+        require_number(self, "min_delta", 0.0)
+
+    def __call__(self, curve: list[Point]) -> bool:
+        """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""
+        for point in require_kind("curve", curve, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
+            require_kind("A member of curve", point, Point, "As from trainer.validate(...).")
+        best, since = -float("inf"), 0
+        for point in curve:
+            score = point.score(self.net)
+            value = score.accuracy if self.by == "accuracy" else -score.loss
+            best, since = (value, 0) if value > best + self.min_delta else (best, since + 1)
+        return since >= self.patience
 
 
-def _marked(seen: Tensor, index: tuple) -> Tensor:
-    mine = torch.zeros_like(seen)
-    mine[index] = True
-    return seen & mine
+class Until(NamedTuple):
+    """Limits of one `fit`."""
+
+    max_steps: int | None
+    max_macs: int | None
+    early: EarlyStopping | None
+
+    def reached(self, report: DualReport, macs: int) -> bool:
+        """Whether one of them is reached."""
+        steps = self.max_steps is not None and report.history.step >= self.max_steps
+        spent = self.max_macs is not None and macs >= self.max_macs
+        return steps or spent or (self.early is not None and self.early(report.curve))
+
+
+class Progress:
+    """One line: both losses, share of motivated steps, compute.
+
+    Args:
+        total: steps to come, if known. done: steps behind. show: False for silence.
+    """
+
+    def __init__(self, total: int | None, done: int, *, show: bool) -> None:
+        self.bar: Any = None
+        if show:
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=total, initial=done, unit="batch", disable=None)
+        self.losses = {False: float("nan"), True: float("nan")}
+
+    def step(self, loss: float, motivated: bool, share: float, macs: int) -> None:
+        """One step is over."""
+        if self.bar is None:
+            return
+        self.losses[motivated] = loss
+        text = f"base {self.losses[False]:.3f}, motivated {self.losses[True]:.3f}, {share:.0%}, {macs / 1e9:.3g} GMAC"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the last line where it is."""
+        if self.bar is not None:
+            self.bar.close()

@@ -14,9 +14,7 @@ from statistics import fmean, pstdev
 
 from ..checks import require_count, require_kind
 from ..config.validation import require_number
-from .condition import Condition, at_least
-from .history import History
-from .said import require_history
+from .conditions import Condition, History, at_least, require_history
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Seeking(Condition):
         ValueError: off > on.
 
     >>> up_and_down = [0.2, 0.6, 0.4, 0.1]
-    >>> from .history import replay
+    >>> from .conditions import replay
     >>> replay(Seeking(on=0.5, off=0.3), [0.0] * 4, {"curiosity": up_and_down, "anticipation": [1.0] * 4})
     [False, True, True, False]
 

@@ -1,13 +1,20 @@
-"""Two nets that share weights by copying them: up before the large one learns, down after."""
+"""Two nets that share weights by copying them, and their eligibility: up before the large one learns, down after."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from ..checks import known_as, require_kind
-from .eligibility import carry
-from .tensors import hosts_of, owner_of, tensors_of
+from ..connection import Connection
+from ..learner import PlasticityLearner
+from ..plasticity.eligibility import EligibilityTraceModule
+from ..plasticity.kernel_state import unit_axes
+from ..saved import require_settings
+from .nets import hosts_of, owner_of, tensors_of
 from .trainee import Learning
 from .weights_map import Index, WeightsMap
 
@@ -68,3 +75,146 @@ class Pair:
 
 def _said(hosts: set[str]) -> str:
     return " and ".join(sorted(hosts))
+
+
+Rows = Tensor | slice
+
+
+def carry(base: Learning, motivated: Learning, weights: WeightsMap, *, up: bool) -> None:
+    """The traces of every shared weight from one learner to the other; those of extensions stay as they are.
+
+    Raises:
+        ValueError: a weight is plastic in one net only or with other settings, a path that keeps no eligibility of
+            single samples, or a kernel whose state does not tell what belongs to a neuron.
+    """
+    if base.learner is None or motivated.learner is None:
+        return
+    small, large = _by_tensor(base), _by_tensor(motivated)
+    for name, connection in small.items():
+        slot = weights.slots.get(name)
+        if slot is None:
+            continue
+        if slot.name not in large or slot.entries is not None:
+            raise ValueError(
+                f"{name} is plastic in the base, and {slot.name} is not in the motivated network, or they are mapped "
+                "entry by entry; expected the same plastic layers in both, mapped axis by axis."
+            )
+        other = large[slot.name]
+        post, pre = (_rows(slot.axes, 0), _rows(slot.axes, 1))
+        if up:
+            _hand_over(connection.traces, other.traces, post, pre, up=True)
+        else:
+            _hand_over(other.traces, connection.traces, post, pre, up=False)
+
+
+def _by_tensor(net: Learning) -> dict[str, Connection]:
+    names = {id(tensor): name for name, tensor in tensors_of(net.model).items()}
+    learner: Any = net.learner
+    assert isinstance(learner, PlasticityLearner)
+    return {names[id(c.weight)]: c for c in learner.connections.values() if id(c.weight) in names}
+
+
+def _rows(axes: Any, axis: int) -> Rows:
+    return slice(None) if axes is None else torch.tensor(list(axes[axis]))
+
+
+def _hand_over(
+    source: EligibilityTraceModule, target: EligibilityTraceModule, post: Rows, pre: Rows, *, up: bool
+) -> None:
+    require_settings("The eligibility of the other net", source.settings, target.settings)
+    e = source.eligibility  # folds what waits
+    if source._running is None or e is None:
+        target.reset()
+        return
+    given, sides = source.get_extra_state()["running"], (pre, post)
+    own = target.eligibility if target._running and target.batch_size == source.batch_size else None
+    kept = None if own is None else target.get_extra_state()["running"]
+    likes = kept["like"] if kept else _likes(given["like"], target)
+    state = {**given, "like": list(likes), "shape": list(target.rule.geometry.shape), "bound": None, "asked": []}
+    state["partial"] = kept["partial"] if kept else None
+    state["e"] = _eligibility(e, own, target.rule.geometry.shape, (post, pre), up)
+    axis = _unit_axis(target, likes[0])
+    if given["kernel"] is not None:
+        mine = kept["kernel"] if kept and kept["kernel"] else tree_flatten(target.rule.kernel.init(*likes))[0]
+        axes = _kernel_axes(target.rule.kernel, likes, axis)
+        state["kernel"] = [_leaf(*leaf, sides, up) for leaf in zip(given["kernel"], mine, *axes, strict=True)]
+    state["recorded"] = [
+        [_moved_all(x, like, rows, axis, up) for x, like, rows in zip(block[:2], likes, sides, strict=True)]
+        + list(block[2:])
+        for block in given["recorded"]
+    ]
+    target.set_extra_state({**target.get_extra_state(), "running": state})
+
+
+def _eligibility(e: Tensor, own: Tensor | None, shape: tuple[int, ...], rows: tuple[Rows, Rows], up: bool) -> Tensor:
+    """The target's eligibility: with the shared part from below, or the shared part of what is above."""
+    where = _grid(*rows)
+    if not up:
+        return e[where].clone()
+    wide = e.new_zeros(len(e), *shape) if own is None else own.clone()
+    wide[where] = e
+    return wide
+
+
+def _likes(likes: Any, target: EligibilityTraceModule) -> tuple[Tensor, Tensor]:
+    """Zeros shaped like one step of the other net's spikes."""
+    shape = target.rule.geometry.shape
+    sizes = (shape[min(1, len(shape) - 1)], shape[0])  # a diagonal has one size for both
+    made = []
+    for like, size in zip(likes, sizes, strict=True):
+        wanted = list(like.shape)
+        wanted[_unit_axis(target, like)] = size
+        made.append(like.new_zeros(wanted))
+    return made[0], made[1]
+
+
+def _unit_axis(traces: EligibilityTraceModule, like: Tensor) -> int:
+    return like.dim() - 1 if len(traces.rule.geometry.shape) <= 2 else like.dim() - len(traces.rule.geometry.shape) + 1
+
+
+def _grid(post: Rows, pre: Rows) -> tuple[Any, ...]:
+    """Where e (B, N_post, N_pre, ...) of one net lies in that of the other."""
+    if isinstance(post, Tensor) and isinstance(pre, Tensor):
+        return (slice(None), post[:, None], pre[None, :])
+    return (slice(None), post, pre)
+
+
+def _moved(a: Tensor, b: Tensor, rows: Rows, axis: int, up: bool) -> Tensor:
+    """A trace of one side: into its units of `b`, or out of them."""
+    where = (slice(None),) * axis + (rows,)
+    if not up:
+        return a[where].clone()
+    b = b.clone()
+    b[where] = a
+    return b
+
+
+def _moved_all(a: Tensor, like: Tensor, rows: Rows, axis: int, up: bool) -> Tensor:
+    """Recorded spikes (T, B, ...), one side of them."""
+    wide = like.new_zeros(len(a), *like.shape)
+    return _moved(a, wide, rows, axis + 1, up)
+
+
+def _kernel_axes(kernel: Any, likes: tuple[Tensor, Tensor], axis: int) -> tuple[list[int | None], list[int | None]]:
+    """Where the pre and the post units lie in each part of a kernel's state; None where they do not."""
+    return unit_axes(kernel, likes, 0, axis), unit_axes(kernel, likes, 1, axis)
+
+
+def _leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[Rows, Rows], up: bool) -> Any:
+    """One part of a kernel's state: into its units of `b`, or out of them; what belongs to no unit goes as it is."""
+    if not isinstance(a, Tensor):
+        return a
+    if pre is None and post is None:
+        return a.clone()
+    if pre is None or post is None:
+        side, axis = (1, post) if pre is None else (0, pre)
+        assert axis is not None
+        return _moved(a, b, sides[side], axis, up)
+    if not up:
+        return _moved(_moved(a, b, sides[0], pre, up), b, sides[1], post, up)
+    inner = _moved(a, b.index_select(post, _listed(sides[1], b.shape[post])), sides[0], pre, up)
+    return _moved(inner, b, sides[1], post, up)
+
+
+def _listed(rows: Rows, count: int) -> Tensor:
+    return rows if isinstance(rows, Tensor) else torch.arange(count)[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,8 @@ from ..checks import known_as, require_callable, require_dtype, require_flag, re
 from ..checks import require_number as require_positive
 from ..learner import PlasticityLearner
 from ..saved import require_alike, require_numbers, require_parts
-from .optimizers import require_optimizer
-from .said import explained
-from .tensors import forget
-
-
-class Score(NamedTuple):
-    """How a net does on data it does not learn from."""
-
-    loss: float
-    accuracy: float
+from .checkpoint import require_optimizer
+from .nets import Score, call, device_of, evaluate, explained, forget, pair_of
 
 
 class Diverged(FloatingPointError):
@@ -55,12 +47,6 @@ class Learning(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         ...
-
-
-def call(model: nn.Module, x: Tensor) -> Tensor:
-    """The model's output; where it returns its state too, without it."""
-    output = model(x)
-    return output[0] if isinstance(output, tuple) else output
 
 
 class Trainee:
@@ -287,50 +273,10 @@ class PlasticTrainee:
         return self.learner.read_state(state["learner"])
 
 
-def pair_of(batch: Any) -> tuple[Any, Any]:
-    """A batch as (x, target).
-
-    Raises:
-        TypeError: anything but two things in a row.
-    """
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batch is {known_as(batch)}; expected (x, target).")
-    return batch[0], batch[1]
-
-
 def _require_net(model: object, loss: object, run: object) -> None:
     require_kind("model", model, nn.Module, "The net that learns.")
     require_callable("loss", loss, "(output, target) -> scalar")
     require_callable("run", run, "(model, x) -> output")
-
-
-def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:
-    """Mean loss, and share of right answers where targets are classes."""
-    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, Mapping, Tensor)):
-        raise TypeError(f"batches is {known_as(batches)}; expected a loader or a list of (x, target).")
-    loss = right = count = 0.0
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            for batch in batches:
-                with explained(f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"):
-                    answer, target = output(pair_of(batch))
-                    size = len(answer)
-                    loss, count = loss + size * float(objective(answer, target)), count + size
-                    classes = isinstance(target, Tensor) and not target.is_floating_point()
-                    right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    if not count:
-        raise ValueError("The validation data hold no batch; expected at least one.")
-    return Score(loss / count, right / count)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model lives."""
-    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
 def require_number(loss: float) -> float:

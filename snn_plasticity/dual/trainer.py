@@ -15,21 +15,27 @@ from torch import nn
 
 from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_number, require_path
 from ..saved import FORMAT, UNCHANGED, described, require_format, require_settings
-from .checkpoint import read, rng_state, set_rng_state, write
+from .checkpoint import (
+    WHAT,
+    Guard,
+    position_of,
+    read,
+    report_of,
+    require_model,
+    require_rng,
+    rng_state,
+    set_rng_state,
+    without_rooms,
+    write,
+)
+from .conditions import Ask, History, Never, decide
 from .coupling import BaseToo, Coupling, Replace
-from .guard import Guard
-from .history import Ask, History, decide
+from .fitting import EarlyStopping, Order, Progress, Until
 from .meter import Cost, Meter
 from .motivation import LossDecrease, loss_signals
-from .order import Order
+from .nets import explained, forget
 from .pair import Pair
-from .progress import Progress
-from .reading import WHAT, position_of, report_of, require_model, require_rng
 from .report import DualReport, Point
-from .said import explained
-from .schedule import Never
-from .stopping import EarlyStopping, Until
-from .tensors import forget
 from .trainee import Diverged, Learning
 from .weights_map import WeightsMap
 
@@ -277,14 +283,14 @@ class DualModelTrainer:
 
     def _settings(self) -> dict[str, Any]:
         """What a saved run has to agree with; objects of the user's own by their kind."""
-        return {"condition": described(self.condition, 0), "coupling": described(self.coupling, 0)}
+        return without_rooms({"condition": described(self.condition, 0), "coupling": described(self.coupling, 0)})
 
     def _read_state(self, state: Any) -> list[Callable[[], object]]:
         """Look at a saved run whole; what is returned, one after the other, goes on from it."""
         require_format(WHAT, state, ("settings", "models", "nets", "weights", "report", "position", "rng", "signals"))
         if state["weights"] != (None if self.weights is None else self.weights.to_dict()):
             raise ValueError(f"{WHAT} shares other weights; build the same nets and the same map, then load.")
-        require_settings(WHAT, state["settings"], self._settings())
+        require_settings(WHAT, without_rooms(state["settings"]), self._settings())
         for name in ("models", "nets"):
             if not isinstance(state[name], (list, tuple)) or len(state[name]) != len(self.nets):
                 raise ValueError(f"{WHAT}: {name} are not of {len(self.nets)} nets; build as many first. {UNCHANGED}")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.survey import survey
-from .tensors import clone, owner_of, tensors_of
+from .nets import clone, owner_of, tensors_of
+from .unit_groups import BY_UNIT, Axis, Wiring, mixes, wiring_of
 from .weights_map import Slot, WeightsMap
-from .wiring import BY_UNIT, Axis, Wiring, mixes, wiring_of
 
 INITS = ("fresh", "preserving")
 _OUT = ("out_features", "out_channels", "hidden_size", "num_features", "linear_features", "channels")

@@ -16,8 +16,7 @@ from torch.utils._pytree import tree_map
 
 from ..hosts.graph import leaves
 from ..hosts.survey import Survey, survey
-from .said import explained
-from .tensors import clone, tensors_of
+from .nets import clone, explained, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone

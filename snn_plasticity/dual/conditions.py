@@ -1,0 +1,297 @@
+"""Conditions: what decides whether the next batch trains the large net, and what they look at.
+
+    a & b        both hold          a | b        either does          ~a        it does not
+
+Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those that
+the clock or chance decides are here: warm-ups, and the controls of motivation. Same step and same seed, same answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from ..checks import (
+    MOST,
+    array_of,
+    known_as,
+    require_callable,
+    require_flag,
+    require_kind,
+    require_number,
+    shown,
+)
+from ..config.validation import require_number as require_number_field
+
+
+@dataclass
+class History:
+    """What happened so far, one entry per step.
+
+    Args:
+        losses: of each batch, from the net that was trained on it (with `train_base_too`: the base's).
+        motivated: which steps trained the large net.
+        signals: named numbers, such as novelty; those of the step that is about to be decided are the last ones.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    motivated: list[bool] = field(default_factory=list)
+    signals: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Which step is decided next, counted from 0."""
+        return len(self.losses)
+
+    def trail(self, name: str) -> Sequence[float]:
+        """All values of a signal.
+
+        Raises:
+            ValueError: nothing of that name was measured.
+        """
+        if not isinstance(name, str) or name not in self.signals:
+            known = ", ".join(self.signals) or "none"
+            raise ValueError(
+                f"The condition reads the signal {name!r}; measured are: {known}. "
+                f"Give the trainer signals=..., a function that returns {{{name!r}: number}}."
+            )
+        return self.signals[name]
+
+    def tell(self, values: Mapping[str, float]) -> None:
+        """The signals of the step that is about to be decided."""
+        values = require_kind("values", values, Mapping, "As {'novelty': 0.5}.")
+        told = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
+        for name, value in told.items():
+            self.signals.setdefault(name, []).append(float(value))
+
+    def add(self, loss: float, motivated: bool) -> None:
+        """One more step is over."""
+        loss, motivated = require_number("loss", loss, infinite=True), require_flag("motivated", motivated)
+        self.losses.append(loss)
+        self.motivated.append(motivated)
+
+
+Ask = Callable[[History], bool]
+
+
+def decide(condition: Ask, history: History) -> bool:
+    """What a condition says.
+
+    Raises:
+        TypeError: it says something that is no bool.
+    """
+    require_callable("condition", condition, "from a History to True or False")
+    try:
+        answer = condition(history)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # from within the condition
+        raise TypeError(f"{shown(condition)} cannot be asked ({error}); expected a function of one History.") from error
+    if not isinstance(answer, bool):
+        raise TypeError(
+            f"{condition!r} returned {answer!r}, a {type(answer).__name__}, at step {history.step}; "
+            "expected True or False. Write bool(...) around what it computes."
+        )
+    return answer
+
+
+def replay(condition: Ask, losses: Sequence[float], signals: Mapping[str, Sequence[float]] | None = None) -> list[bool]:
+    """What a condition would have said before each of the steps that were logged.
+
+    >>> from .motivation import LossDecrease
+    >>> replay(LossDecrease(1), [3.0, 2.0, 2.5, 2.0])
+    [False, False, True, False]
+    """
+    history, told = History(), require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}.")
+    losses = array_of("losses", losses).tolist()
+    for name, values in told.items():
+        if len(array_of(f"signals[{name!r}]", values)) < len(losses):
+            raise ValueError(f"signals[{name!r}] has {len(values)} values for {len(losses)} losses; expected as many.")
+    for step, loss in enumerate(losses):
+        history.tell({name: values[step] for name, values in told.items()})
+        history.add(loss, decide(condition, history))
+    return history.motivated
+
+
+class Condition:
+    """A condition that can be combined with others by &, | and ~."""
+
+    def __call__(self, history: History) -> bool:
+        """Whether the next batch trains the large net."""
+        raise NotImplementedError
+
+    def __and__(self, other: Ask) -> Condition:
+        return _Both(self, other)
+
+    def __or__(self, other: Ask) -> Condition:
+        return _Either(self, other)
+
+    def __invert__(self) -> Condition:
+        return _Not(self)
+
+    def __rand__(self, other: Ask) -> Condition:
+        return _Both(When(other), self)
+
+    def __ror__(self, other: Ask) -> Condition:
+        return _Either(When(other), self)
+
+
+@dataclass(frozen=True, repr=False)
+class _Both(Condition):
+    first: Ask
+    second: Ask
+
+    def __call__(self, history: History) -> bool:
+        return decide(self.first, history) and decide(self.second, history)
+
+    def __repr__(self) -> str:
+        return f"({self.first!r} & {self.second!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class _Either(Condition):
+    first: Ask
+    second: Ask
+
+    def __call__(self, history: History) -> bool:
+        return decide(self.first, history) or decide(self.second, history)
+
+    def __repr__(self) -> str:
+        return f"({self.first!r} | {self.second!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class _Not(Condition):
+    inner: Ask
+
+    def __call__(self, history: History) -> bool:
+        return not decide(self.inner, history)
+
+    def __repr__(self) -> str:
+        return f"~{self.inner!r}"
+
+
+@dataclass(frozen=True)
+class When(Condition):
+    """A function of your own, with the operators of a condition."""
+
+    function: Ask
+
+    def __post_init__(self) -> None:
+        require_callable("When.function", self.function, "from a History to True or False")
+
+    def __call__(self, history: History) -> bool:
+        """What the function says."""
+        require_history(history)
+        return self.function(history)
+
+
+def at_least(condition: Condition, field: str, low: int) -> None:
+    """Refuse a setting that is no whole number from `low` upwards.
+
+    Raises:
+        ValueError: which setting, and what it is.
+    """
+    value = getattr(condition, field)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MOST:
+        raise ValueError(f"{type(condition).__name__}.{field} = {value!r}; expected a whole number >= {low}.")
+
+
+@dataclass(frozen=True)
+class Always(Condition):
+    """Every step trains the large net."""
+
+    def __call__(self, history: History) -> bool:
+        """True."""
+        require_history(history)
+        return True
+
+
+@dataclass(frozen=True)
+class Never(Condition):
+    """No step does."""
+
+    def __call__(self, history: History) -> bool:
+        """False."""
+        require_history(history)
+        return False
+
+
+@dataclass(frozen=True)
+class RandomActivation(Condition):
+    """Each step with probability p, whatever happens; every step has its own random number."""
+
+    p: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_number_field(self, "p", 0.0, 1.0)
+        at_least(self, "seed", 0)
+
+    def __call__(self, history: History) -> bool:
+        """The throw of this step."""
+        require_history(history)
+        return random.Random(f"{self.seed}/{history.step}").random() < self.p
+
+
+@dataclass(frozen=True)
+class CountMatched(Condition):
+    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent."""
+
+    count: int
+    of: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "of", "seed"):
+            at_least(self, name, 0)
+        if not 0 <= self.count <= self.of:
+            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
+
+    def __call__(self, history: History) -> bool:
+        """Whether this step was drawn."""
+        require_history(history)
+        return history.step in _drawn(self.count, self.of, self.seed)
+
+
+@dataclass(frozen=True)
+class Every(Condition):
+    """Every n-th step."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        at_least(self, "n", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it is its turn."""
+        require_history(history)
+        return history.step % self.n == self.n - 1
+
+
+@dataclass(frozen=True)
+class After(Condition):
+    """From a step on: a warm-up in which the base learns alone."""
+
+    step: int
+
+    def __post_init__(self) -> None:
+        at_least(self, "step", 0)
+
+    def __call__(self, history: History) -> bool:
+        """Whether the warm-up is over."""
+        require_history(history)
+        return history.step >= self.step
+
+
+@lru_cache(maxsize=32)
+def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
+    return frozenset(random.Random(f"{seed}").sample(range(of), count))
+
+
+def require_history(history: object) -> None:
+    """Refuse what is no history of a run."""
+    if not isinstance(history, History):
+        raise TypeError(f"history is {known_as(history)}; expected a History, as trainer.report.history.")

@@ -1,0 +1,192 @@
+"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time, a score on data.
+
+output = Σ_t model(x_t)        Score: mean loss, share of right answers
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..checks import known_as, require_count, require_flag, require_kind, require_real, shown
+from ..hosts.survey import survey, unwrap
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers, each once, under its first name.
+
+    What a host keeps for the length of a sequence (membranes of snnTorch's `init_hidden`) is no part of it.
+
+    >>> sorted(tensors_of(nn.BatchNorm1d(2)))
+    ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'weight']
+    """
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, value in unwrap(model).state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor):
+            found.setdefault(id(value), (name, value))
+    return dict(found.values())
+
+
+def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds a tensor, and the attribute under which it does."""
+    path, _, attribute = name.rpartition(".")
+    return unwrap(model).get_submodule(path), attribute
+
+
+def hosts_of(model: nn.Module) -> set[str]:
+    """The libraries that the neurons of a model come from."""
+    return {type(neuron.proper).__module__.partition(".")[0] for neuron in survey(model).neurons.values()}
+
+
+def clone(model: nn.Module) -> nn.Module:
+    """A copy with the same weights, no hidden state of a past run, and no hooks that act."""
+    bare = unwrap(model)
+    held = tree_leaves([{k: v for k, v in vars(m).items() if k != "_modules"} for m in bare.modules()])
+    past = {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and value.grad_fn}
+    twin = copy.deepcopy(bare, past)
+    forget(twin)
+    return twin
+
+
+def forget(model: nn.Module) -> None:
+    """Hidden state that neurons hold themselves becomes that of a fresh start."""
+    for module in model.modules():
+        if not hasattr(module, "init_hidden"):
+            continue
+        for name in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
+            if isinstance(getattr(module, name, None), Tensor):
+                setattr(module, name, torch.zeros((), device=getattr(module, name).device))
+
+
+class Score(NamedTuple):
+    """How a net does on data it does not learn from."""
+
+    loss: float
+    accuracy: float
+
+
+class OverTime:
+    """Show a static input for some steps, or a sequence step by step, and add up what comes out.
+
+        output = Σ_t model(x_t)
+
+    Args:
+        steps: how often to show x (B, ...); None: x is a sequence (T, B, ...).
+        mean: divide by the number of steps.
+
+    Takes nets that keep their state themselves (snnTorch's `init_hidden`) and nets that pass it along, as Norse's
+    `SequentialState`.
+
+    >>> OverTime(4)(nn.Identity(), torch.ones(1, 2))
+    tensor([[4., 4.]])
+    """
+
+    def __init__(self, steps: int | None = None, *, mean: bool = False) -> None:
+        self.steps = None if steps is None else require_count("steps", steps)
+        self.mean = require_flag("mean", mean)
+
+    def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Run it from a fresh start."""
+        require_kind("model", model, nn.Module, "The net to run.")
+        require_real("x", x)
+        if not x.dim() or (self.steps is None and not len(x)):
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, ...), or a sequence (T, B, ...) with T >= 1.")
+        with explained(f"The model does not run on x {tuple(x.shape)}, {x.dtype}", "inputs that its forward takes"):
+            return self._run(model, x)
+
+    def _run(self, model: nn.Module, x: Tensor) -> Tensor:
+        forget(model)
+        frames = x if self.steps is None else x.expand(self.steps, *x.shape)
+        passes_state = "state" in inspect.signature(model.forward).parameters
+        total, state = torch.zeros(()), None
+        for frame in frames:
+            if passes_state:
+                output, state = model(frame, state)
+            else:
+                output = model(frame)
+                output = output[0] if isinstance(output, tuple) else output
+            total = output + total
+        return total / len(frames) if self.mean else total
+
+
+def call(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's output; where it returns its state too, without it."""
+    output = model(x)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:
+    """Mean loss, and share of right answers where targets are classes."""
+    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, Mapping, Tensor)):
+        raise TypeError(f"batches is {known_as(batches)}; expected a loader or a list of (x, target).")
+    loss = right = count = 0.0
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            for batch in batches:
+                with explained(f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"):
+                    answer, target = output(pair_of(batch))
+                    size = len(answer)
+                    loss, count = loss + size * float(objective(answer, target)), count + size
+                    classes = isinstance(target, Tensor) and not target.is_floating_point()
+                    right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not count:
+        raise ValueError("The validation data hold no batch; expected at least one.")
+    return Score(loss / count, right / count)
+
+
+def pair_of(batch: Any) -> tuple[Any, Any]:
+    """A batch as (x, target).
+
+    Raises:
+        TypeError: anything but two things in a row.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"batch is {known_as(batch)}; expected (x, target).")
+    return batch[0], batch[1]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lives."""
+    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+
+
+BROKEN = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)
+
+
+@contextmanager
+def explained(what: str, expected: str) -> Iterator[None]:
+    """Within it, an error from outside of this package is told with what broke and what was expected.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as the error that was raised, which is its cause.
+    """
+    try:
+        yield
+    except BROKEN as error:
+        if raised_here(error) or isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        kind = next((k for k in (TypeError, ValueError) if isinstance(error, k)), RuntimeError)
+        first = (str(error).splitlines() or [""])[0]
+        raise kind(f"{what} ({type(error).__name__}: {first}); expected {expected}.") from error
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether an error is a sentence of this package, and not of what it calls."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return where.startswith("snn_plasticity") and "expected" in str(error)
