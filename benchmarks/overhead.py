@@ -1,6 +1,6 @@
 """What plasticity costs beside the network that it is attached to: 784–1000–10, T = 100, B = 32.
 
-    python benchmarks/overhead.py [--quick]
+    python benchmarks/overhead.py [--quick] [--json PATH]
 
 The same network bare and attached (pair STDP on both layers, one reward for each sample at the end), taking turns, on
 one thread, in CPU time; as a forward pass alone, and with training by surrogate gradients.
@@ -8,19 +8,19 @@ one thread, in CPU time; as a forward pass alone, and with training by surrogate
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
 import networks
 import results
+import shown
 import torch
+from command import parser
 from timing import cpu_seconds, in_turns, one_thread
 from torch import nn
 from tqdm import tqdm
 
-from snn_plasticity import EligibilityConfig, NeuromodConfig, PlasticityConfig, ThreeFactorConfig
-from snn_plasticity.hosts import attach
+from snn_plasticity import PlasticityConfig, attach
 
 HEADER = ("network", "run", "plasticity", "bare, µs/step", "attached", "ratio", "asked")
 CLAMPS = {"no clamp on e": None, "clamp ±5": (-5.0, 5.0)}
@@ -39,13 +39,6 @@ class Case(NamedTuple):
     host: str
     run: str
     clamp: str
-
-
-def plasticity(clamp: tuple[float, float] | None) -> PlasticityConfig:
-    rule = EligibilityConfig(
-        kernel="stdp_pair", tau_e=200.0, a_plus=0.01, a_minus=0.0105, clamp_range=clamp, carry=False
-    )
-    return PlasticityConfig(rule, NeuromodConfig(), ThreeFactorConfig(lr=1e-4))
 
 
 def forward(model: nn.Module) -> Callable[[], object]:
@@ -69,9 +62,9 @@ def training(model: nn.Module) -> Callable[[], object]:
 RUNS = {"forward": forward, "training": training}
 
 
-def attached(model: nn.Module, run: Callable[[], object], clamp: tuple[float, float] | None) -> Callable[[], object]:
+def attached(model: nn.Module, run: Callable[[], object], config: PlasticityConfig) -> Callable[[], object]:
     """The same run, then the reward."""
-    learner = attach(model.net, plasticity(clamp))
+    learner = attach(model.net, config)
     reward = networks.inputs()[2]
 
     def learn() -> None:
@@ -86,7 +79,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     """CPU seconds of a run, bare and attached."""
     bare, plastic = networks.network(case.host), networks.network(case.host)
     runs = {"bare": RUNS[case.run](bare)}
-    runs["attached"] = attached(plastic, RUNS[case.run](plastic), CLAMPS[case.clamp])
+    runs["attached"] = attached(plastic, RUNS[case.run](plastic), shown.pair(CLAMPS[case.clamp]))
     return in_turns({name: lambda run=run: cpu_seconds(run) for name, run in runs.items()}, rounds)
 
 
@@ -97,13 +90,13 @@ def line(case: Case, times: dict[str, float]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="less than a minute; nothing is written")
-    quick = parser.parse_args().quick
+    options = parser(__doc__).parse_args()
+    quick = options.quick
     one_thread()
     cases = [Case(host, run, clamp) for host in networks.HOSTS for run in RUNS for clamp in CLAMPS]
     cases = [case for case in cases if not quick or case.clamp == "no clamp on e"]
-    rows = [line(case, measure(case, 3 if quick else 9)) for case in tqdm(cases, desc="overhead")]
+    measured = {case: measure(case, 3 if quick else 9) for case in tqdm(cases, desc="overhead")}
+    rows = [line(case, times) for case, times in measured.items()]
     spikes = networks.inputs()[0]
     rates = (f"{networks.hidden_rate(networks.network(host), spikes):.1%} in {host}" for host in networks.HOSTS)
     fires = f"The hidden layer fires at {' and '.join(rates)}."
@@ -111,6 +104,7 @@ def main() -> None:
     print(text)
     if not quick:
         results.write("overhead", text)
+    results.write_json(options.json, "overhead", [case._asdict() | times for case, times in measured.items()])
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-SECTIONS = ("against_others", "overhead", "memory", "scaling", "affect")
+SECTIONS = (
+    "against_others", "closed_loop", "overhead", "presets", "edge_lists", "dopamine_hour", "memory", "scaling",
+    "affect", "cuda", "hops",
+)  # fmt: skip
 TITLE = """# Results
 
 Written by the scripts in this folder, each its own section; `python benchmarks/NAME.py` measures it again.
@@ -31,7 +36,15 @@ def machine() -> str:
     cores = f"{os.cpu_count()} cores" if os.cpu_count() != 1 else "1 core"
     python = platform.python_version()
     date = datetime.date.today().isoformat()
-    return f"{_processor()}, {cores}, one thread used; Python {python}, torch {torch.__version__}; {date}."
+    versions = f"Python {python}, torch {torch.__version__}, {_compiler()}"
+    return f"{_processor()}, {cores}, one thread used; {versions}; {date}."
+
+
+def write_json(path: str | None, section: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """The rows of a table with the machine they were measured on; without a path, nothing."""
+    if path is not None:
+        content = {"section": section, "machine": machine(), "rows": list(rows)}
+        Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write(section: str, text: str, path: Path = RESULTS) -> None:
@@ -57,6 +70,15 @@ def ratio(value: float) -> str:
 def _sections(text: str) -> dict[str, str]:
     found = re.finditer(r"<!-- (\w+) -->\n(.*?)\n<!-- /\1 -->", text, re.DOTALL)
     return {match[1]: match[2] for match in found}
+
+
+def _compiler() -> str:
+    """What compiles loops on the CPU, if it is there."""
+    if find_spec("numba") is None:
+        return "no numba"
+    import numba
+
+    return f"numba {numba.__version__}"
 
 
 def _processor() -> str:
