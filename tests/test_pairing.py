@@ -279,7 +279,7 @@ def test_a_readout_in_a_loop_does_not_pile_up():
     with torch.no_grad():
         for _ in range(500):
             out(n(fc(X[0])))
-    assert len(ledger.images) + len(ledger.plain) < 300
+    assert len(ledger.entries) + len(ledger.unrelated) < 300
 
 
 class TestNames:

@@ -17,11 +17,9 @@ from torch.overrides import _get_current_function_mode_stack as modes
 
 from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach
 from snn_plasticity.hosts import PairingError
-from snn_plasticity.hosts.layout import Layout
-from snn_plasticity.hosts.ledger import Ledger
-from snn_plasticity.hosts.provenance import SLOT, Call, Places
-from snn_plasticity.hosts.synapse import Synapse
-from snn_plasticity.hosts.watching import Operations
+from snn_plasticity.hosts.ledger import Ledger, Operations
+from snn_plasticity.hosts.provenance import SLOT, Layout, Places, SynapseCall
+from snn_plasticity.hosts.synapses import Synapse
 
 X = trains(12, 3, N_IN)
 MOVES = {
@@ -63,8 +61,8 @@ def followed(seed: int):
     """A random chain of operations on an output whose elements are all different, watched."""
     r, ledger = random.Random(seed), Ledger()
     output = torch.arange(1.0, 61.0).reshape(r.choice([(5, 4, 3), (4, 5, 3), (15, 4)]))
-    call = Call(Synapse("fc", nn.Linear(2, output.shape[-1])), torch.ones(*output.shape[:-1], 2), output, None)
-    ledger.own(call)
+    call = SynapseCall(Synapse("fc", nn.Linear(2, output.shape[-1])), torch.ones(*output.shape[:-1], 2), output, None)
+    ledger.record_call(call)
     watch, x, names = Operations(ledger), output, []
     watch.on()
     try:
@@ -83,7 +81,7 @@ def test_places_tell_where_every_element_came_from(seed):
     assert image is not None, names
     (origin,) = image.origins
     assert origin.places is not None, (names, origin.mixed)
-    places = Layout.of(x).shown(origin.places.value)
+    places = Layout.of(x).view(origin.places.value)
     if "scaled" in names or "shifted" in names or "joined" in names:
         assert places.shape == x.shape
         assert bool(((places < 0) | (x != 0)).all())
@@ -95,7 +93,7 @@ def test_places_tell_where_every_element_came_from(seed):
 
 def test_a_movement_that_nobody_has_described_mixes():
     ledger, output = Ledger(), torch.rand(3, 4)
-    ledger.own(Call(Synapse("fc", nn.Linear(2, 4)), torch.ones(3, 2), output, None))
+    ledger.record_call(SynapseCall(Synapse("fc", nn.Linear(2, 4)), torch.ones(3, 2), output, None))
     watch = Operations(ledger)
     watch.on()
     moved = torch.zeros(2, 3, 4).index_copy(0, torch.tensor([1]), output[None])
@@ -413,7 +411,7 @@ def test_places_are_let_go_with_the_memories_they_describe():
     learner = attach(net, CONFIG)
 
     def alive():
-        return sum(type(thing) in (Places, Call) for thing in gc.get_objects())
+        return sum(type(thing) in (Places, SynapseCall) for thing in gc.get_objects())
 
     gc.collect()
     gc.disable()  # nothing may hang on a cycle

@@ -268,8 +268,8 @@ class TestMemory:  # trap 28
         del current, spikes, mem
         gc.collect()
         assert [graph() for graph in graphs] == [None] * STEPS
-        images = learner.watchers[0].wiring.ledger.images.values()
-        assert not any(call.pre.requires_grad for image in images for o in image.origins for call in o.calls)
+        entries = learner.watchers[0].wiring.ledger.entries.values()
+        assert not any(call.pre.requires_grad for entry in entries for o in entry.origins for call in o.calls)
 
     def test_traces_and_learner_state_have_no_graph(self):
         model = Stepper("RLeaky")

@@ -257,10 +257,10 @@ class TestGone:  # trap 32
         model = snn_model()
         learner = attach(model, CONFIG)
         hook = next(iter(model[0]._forward_hooks.values()))
-        assert hook.owner() is not None
+        assert hook.listener() is not None
         del learner
         gc.collect()
-        assert hook.owner() is None
+        assert hook.listener() is None
         assert not any(m._forward_hooks for m in model.modules())
         assert hook(model[0], (X[0],), {}, X[0]) is None
         with pytest.warns(PlasticityWarning, match="thrown away before its first step"):

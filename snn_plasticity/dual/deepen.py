@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_choice, require_count, require_kind
-from ..hosts.survey import kind_of, survey
+from ..hosts.index import index_model, kind_of
 from .nets import clone, forget, tensors_of
 from .unit_groups import wiring_of
 from .weights_map import Slot, WeightsMap
@@ -77,7 +77,7 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     require_kind("after", after, str, "The name of a neuron, as '1'.")
     seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
-    found, motivated = survey(base), clone(base)
+    found, motivated = index_model(base), clone(base)
     if after not in found.neurons or found.own and after in {o.neuron.name for o in found.own.values()}:
         raise ValueError(
             f"after = {after!r}; expected a neuron with no weights of its own: {', '.join(found.neurons)}."

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_count, require_kind
-from ..hosts.neuron import Neuron
+from ..hosts.index import index_model
+from ..hosts.neurons import Neuron
 from ..hosts.norse import dense
-from ..hosts.survey import survey
 
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
 
@@ -60,7 +60,7 @@ class Meter:
         self._synops: Tensor | float = 0.0
         self._fans: dict[tuple, Tensor] = {}
         self._layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))]
-        self._owned = list(survey(model).own.values())
+        self._owned = list(index_model(model).own.values())
         self._handles: list[Any] = []
 
     def __enter__(self) -> Meter:
@@ -103,10 +103,10 @@ class Meter:
         time_major = neuron.kind.time_major
 
         def count(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            firing = neuron.read(args, kwargs, output)
-            pre = dense(own.weight.pre(firing, time_major))
+            call = neuron.read(args, kwargs, output)
+            pre = dense(own.weight.pre(call, time_major))
             weight = getattr(module, own.attribute)
-            self._add(prod(pre.shape[:-1]) * weight.numel(), firing.spikes)
+            self._add(prod(pre.shape[:-1]) * weight.numel(), call.spikes)
             self._synops = self._synops + pre.count_nonzero().double() * len(weight)
 
         return count

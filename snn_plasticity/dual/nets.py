@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..checks import known_as, require_count, require_flag, require_kind, require_real, shown
-from ..hosts.survey import survey, unwrap
+from ..hosts.index import index_model, unwrap
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 def hosts_of(model: nn.Module) -> set[str]:
     """The libraries that the neurons of a model come from."""
-    return {type(neuron.proper).__module__.partition(".")[0] for neuron in survey(model).neurons.values()}
+    return {type(neuron.proper).__module__.partition(".")[0] for neuron in index_model(model).neurons.values()}
 
 
 def clone(model: nn.Module) -> nn.Module:

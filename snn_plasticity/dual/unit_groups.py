@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ..hosts.graph import leaves
-from ..hosts.survey import Survey, survey
+from ..hosts.index import ModelIndex, index_model, leaves
 from .nets import clone, explained, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -73,7 +72,7 @@ def mixes(norm: nn.Module, units: int) -> bool:
 
 class _Run:
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.found = model.eval(), survey(model)
+        self.model, self.found = model.eval(), index_model(model)
         self.tags: dict[int, tuple[str, Tensor]] = {}
         self.seen: dict[str, set[str]] = {}
         self.names = {module: name for name, module in model.named_modules()}
@@ -194,7 +193,7 @@ def _grouped(made: dict[str, int], met: Iterable[set[str]]) -> dict[str, str]:
 
 
 def _tensor_axes(
-    module: nn.Module, name: str, attribute: str, tensor: Tensor, groups: tuple[dict, dict, dict], found: Survey
+    module: nn.Module, name: str, attribute: str, tensor: Tensor, groups: tuple[dict, dict, dict], found: ModelIndex
 ) -> tuple[Axis, ...]:
     reads, makes, widths = groups
     fixed = tuple(Axis(None) for _ in tensor.shape)

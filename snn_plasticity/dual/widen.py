@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
-from ..hosts.survey import survey
+from ..hosts.index import index_model
 from .nets import clone, owner_of, tensors_of
 from .unit_groups import BY_UNIT, Axis, Wiring, mixes, wiring_of
 from .weights_map import Slot, WeightsMap
@@ -149,7 +149,7 @@ def _enlarge(model: nn.Module, name: str, shape: Sequence[int], old: Tensor) -> 
 
 def _rename(model: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None:
     """The sizes that modules say of themselves, and constants of single neurons that are no tensors of the model."""
-    homes = {n.proper: n.proper for n in survey(model).neurons.values()}
+    homes = {n.proper: n.proper for n in index_model(model).neurons.values()}
     names = {module: name for name, module in model.named_modules()}
     homes |= {child: n for n in list(homes) for child in n.modules()}
     for module, name in names.items():

@@ -66,16 +66,16 @@ def attach(
     >>> sorted(learner.connections)
     ['0']
     """
-    from .assemble import assemble  # the hooks need torch._dynamo, which takes a second to import
+    from .plan import assemble  # the hooks need torch._dynamo, which takes a second to import
 
     require_model(model)
     config = require_settings(config, layers, pairs)
     require_choices(gate, pre, dt, strict, path, reduce)
-    watcher, connections = assemble(
+    manager, connections = assemble(
         model, config, layers or {}, pairs or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
     )
     gate = gate or NeuromodulatoryGate(config.neuromod)
-    learner = PlasticityLearner(connections, gate, watchers=[watcher], reduce=reduce)
-    watcher.bind(learner)
+    learner = PlasticityLearner(connections, gate, watchers=[manager], reduce=reduce)
+    manager.bind(learner)
     learner.check()
     return learner

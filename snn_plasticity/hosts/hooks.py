@@ -1,7 +1,7 @@
-"""The hook on a user's module: it only looks, and only where looking means something.
+"""The hooks on a user's modules: they only look, and only where looking means something.
 
-It is an object rather than a closure: `nn.Module.__deepcopy__` and pickling copy hooks with their module, and a copy of
-this one is inert, so that a copied model trains nobody.
+They are objects rather than closures: `nn.Module.__deepcopy__` and pickling copy hooks with their module, and a copy of
+one of these is inert, so that a copied model trains nobody.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from torch._C import _current_graph_task_id, _is_tracing
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.utils.hooks import RemovableHandle
 
 from ..untracked import untracked
-from .neuron import first_tensor
+from .index import ModelIndex
+from .neurons import first_tensor
 
 _PRECISE = (torch.float32, torch.float64)
 
 
-class Owner(Protocol):
+class Listener(Protocol):
     """Whoever listens to hooks: with connections by edge, and silent while muted."""
 
     edges: dict[Any, Any]
@@ -40,29 +42,29 @@ class Owner(Protocol):
 
 
 class Hook:
-    """A forward hook that tells `owner.<method>(key, args, kwargs, output)`, outside of autograd and autocast.
+    """A forward hook that tells `listener.<method>(key, args, kwargs, output)`, outside of autograd and autocast.
 
     Args:
-        owner: the listener; it is not kept alive, and once it is gone the hook does nothing.
+        listener: the listener; it is not kept alive, and once it is gone the hook does nothing.
         method: the name of what is told.
-        key: what the owner calls this module.
+        key: what the listener calls this module.
         module: the module it is registered on; calls of a replica are an error, and those of another module that it was
             put on (as quantisation does, without keywords) say nothing.
     """
 
-    def __init__(self, owner: Owner, method: str, key: str, module: nn.Module) -> None:
-        self.owner, self.method, self.key = weakref.ref(owner), method, key
+    def __init__(self, listener: Listener, method: str, key: str, module: nn.Module) -> None:
+        self.listener, self.method, self.key = weakref.ref(listener), method, key
         self.module = weakref.ref(module)
 
     @torch.compiler.disable
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
-        """Tell the owner about one call."""
-        owner = self.owner()
-        if owner is None or not owner.listening or output is None:
+        """Tell the listener about one call."""
+        listener = self.listener()
+        if listener is None or not listener.listening or output is None:
             return
-        if owner.watching and torch._C._is_torch_function_enabled():
+        if listener.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self(module, args, kwargs, output)
+                self(module, args, kwargs, output)  # pyright: ignore
             return
         spikes = output if type(output) is Tensor else first_tensor(output)
         if _is_rehearsal(spikes):
@@ -77,7 +79,7 @@ class Hook:
         if is_functorch_wrapped_tensor(spikes):
             raise _transformed(self.key)
         with untracked(spikes):
-            getattr(owner, self.method)(self.key, args, kwargs, output)
+            getattr(listener, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
         return Inert()
@@ -87,14 +89,14 @@ class Hook:
 
 
 class PassHook(Hook):
-    """A hook on the model itself: `owner.<method>()` before or after a whole forward pass."""
+    """A hook on the model itself: `listener.<method>()` before or after a whole forward pass."""
 
     @torch.compiler.disable
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
-        """Tell the owner that a pass begins or has ended."""
-        owner = self.owner()
-        if owner is not None and owner.listening and module is self.module():
-            getattr(owner, self.method)((args, kwargs.values()))
+        """Tell the listener that a pass begins or has ended."""
+        listener = self.listener()
+        if listener is not None and listener.listening and module is self.module():
+            getattr(listener, self.method)((args, kwargs.values()))
 
 
 class Inert:
@@ -140,6 +142,32 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def hooks_of(model: nn.Module) -> list[Hook]:
-    """Every hook of ours on a model that still has an owner."""
+    """Every hook of ours on a model that still has a listener."""
     hooks = [hook for module in model.modules() for hook in module._forward_hooks.values()]
-    return [hook for hook in hooks if isinstance(hook, Hook) and hook.owner() is not None]
+    return [hook for hook in hooks if isinstance(hook, Hook) and hook.listener() is not None]
+
+
+UNIT_BY_UNIT_LAYERS: frozenset[type[nn.Module]] = frozenset(
+    (
+        nn.Identity, nn.Flatten, nn.Unflatten,
+        nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+        nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+        nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+        nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
+        nn.ReLU, nn.ReLU6, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.LeakyReLU, nn.RReLU, nn.PReLU,
+        nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softplus,
+        nn.Softsign, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Threshold,
+    )
+)  # fmt: skip
+
+
+def hooked(listener: Listener, index: ModelIndex) -> list[tuple[nn.Module, Hook, RemovableHandle]]:
+    """Hooks for a listener on all synapses and neurons of a model, and on the layers above where they stand alone."""
+    parts = [(synapse.name, synapse.module, "on_synapse") for synapse in index.synapses.values()]
+    parts += [(neuron.name, neuron.module, "on_neuron") for neuron in index.neurons.values()]
+    own = {module for _, module, _ in parts}
+    for name, module in index.modules.items():
+        if type(module) in UNIT_BY_UNIT_LAYERS and module not in own:
+            parts.append((name, module, "on_layer"))
+    hooks = [(module, Hook(listener, method, name, module)) for name, module, method in parts]
+    return [(m, hook, m.register_forward_hook(hook, with_kwargs=True)) for m, hook in hooks]  # type: ignore[arg-type]

@@ -1,4 +1,7 @@
-"""The memories that are followed: what each holds, kept up to date as operations are done on it."""
+"""The memories that are followed: what each holds, kept up to date as operations are done on it.
+
+While somebody watches, a mode of PyTorch's functions tells the ledger of every operation, and changes none.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +12,63 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import _get_current_function_mode_stack as _stack
 
-from .layout import Layout, elements_of, memory_of, storage_of
-from .operation_kinds import ERASES, ESCAPES, UNIT_BY_UNIT, WRITES
-from .operations import Operation
-from .provenance import Call, Image, Origin, Part, Places, added, compact, joined, unit_by_unit
+from .operations import ERASES, ESCAPES, FROM_OUTSIDE, UNIT_BY_UNIT, WRITES, Operation
+from .provenance import (
+    Layout,
+    Origin,
+    Part,
+    Places,
+    Provenance,
+    SynapseCall,
+    compact,
+    elements_of,
+    joined,
+    memory_of,
+    storage_of,
+    summed,
+    unit_by_unit,
+    version_of,
+)
 
 
 class Ledger:
     """The memories that are followed, and what they hold; and those that are known to hold nothing of the kind."""
 
     def __init__(self) -> None:
-        self.images: dict[int, Image | Call] = {}
-        self.plain: dict[int, StorageWeakRef] = {}
-        self.escaped = False  # whether values of what is followed were read out, so that anything may be made of them
-        self._due, self._plain_due = 32, 256
+        self.entries: dict[int, Provenance] = {}
+        self.unrelated: dict[int, StorageWeakRef] = {}
+        self.values_escaped = (
+            False  # whether values of what is followed were read out, so that anything may be made of them
+        )
+        self._due, self._unrelated_due = 32, 256
 
-    def knows(self, part: Part) -> bool:
+    def is_unrelated(self, part: Part) -> bool:
         """Whether no synapse can have had a part in a tensor that is not followed, as far as it could matter."""
         tensor = part.tensor
         return (
-            part.memory in self.plain
+            part.memory in self.unrelated
             or isinstance(tensor, nn.Parameter)
             or (part.memory is not None and (tensor.numel() < 2 or not tensor.is_floating_point()))
         )
 
-    def know(self, values: Any) -> None:
+    def mark_unrelated(self, values: Any) -> None:
         """Tensors that no synapse has had a part in."""
         for tensor in tensors_in(values):
             with suppress(RuntimeError, NotImplementedError):
                 storage = storage_of(tensor)
                 memory = storage._cdata
-                if memory not in self.images and memory not in self.plain:
-                    self.plain[memory] = StorageWeakRef(storage)
-        if len(self.plain) >= self._plain_due:
-            self.plain = {memory: kept for memory, kept in self.plain.items() if not kept.expired()}
-            self._plain_due = 2 * len(self.plain) + 256
+                if memory not in self.entries and memory not in self.unrelated:
+                    self.unrelated[memory] = StorageWeakRef(storage)
+        if len(self.unrelated) >= self._unrelated_due:
+            self.unrelated = {memory: kept for memory, kept in self.unrelated.items() if not kept.expired()}
+            self._unrelated_due = 2 * len(self.unrelated) + 256
 
-    def of(self, tensor: Tensor) -> Image | Call | None:
+    def of(self, tensor: Tensor) -> Provenance | None:
         """What the memory of a tensor holds; None where no synapse is known to have had a part in it."""
-        return self.images.get(memory_of(tensor)) if self.images else None
+        return self.entries.get(memory_of(tensor)) if self.entries else None
 
     def part(self, tensor: Tensor) -> Part:
         """A tensor with what is known of it."""
@@ -56,41 +76,41 @@ class Ledger:
             memory = memory_of(tensor)
         except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
             return Part(tensor, None, None)
-        return Part(tensor, memory, self.images.get(memory))
+        return Part(tensor, memory, self.entries.get(memory))
 
-    def own(self, call: Call) -> None:
+    def record_call(self, call: SynapseCall) -> None:
         """A synapse has written into its output."""
-        if len(self.images) >= self._due:
-            self.forget_gone()
-        self.images[call.memory.cdata] = call
+        if len(self.entries) >= self._due:
+            self.drop_expired()
+        self.entries[call.memory.cdata] = call
 
-    def put(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
+    def record(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
         """A memory holds this now."""
-        if len(self.images) >= self._due:
-            self.forget_gone()
+        if len(self.entries) >= self._due:
+            self.drop_expired()
         memory = memory_of(tensor)
         if origins:
-            self.images[memory] = Image(tensor, origins, watched=watched)
-            self.plain.pop(memory, None)
+            self.entries[memory] = Provenance(tensor, origins, watched=watched)
+            self.unrelated.pop(memory, None)
         else:
-            self.images.pop(memory, None)
-            self.know((tensor,))
+            self.entries.pop(memory, None)
+            self.mark_unrelated((tensor,))
 
-    def let_go(self, call: Call) -> None:
+    def release(self, call: SynapseCall) -> None:
         """Forget a call whose output nobody holds any more: its input need not be kept for anybody."""
         memory = call.memory.cdata
-        if call.is_gone and self.images.get(memory) is call:
-            del self.images[memory]
+        if call.expired and self.entries.get(memory) is call:
+            del self.entries[memory]
 
-    def forget_gone(self) -> None:
+    def drop_expired(self) -> None:
         """Let go of memories that nobody holds any more."""
-        self.images = {memory: image for memory, image in self.images.items() if not image.is_gone}
-        self._due = 2 * len(self.images) + 32
+        self.entries = {memory: provenance for memory, provenance in self.entries.items() if not provenance.expired}
+        self._due = 2 * len(self.entries) + 32
 
-    def follow(self, operation: Operation, result: Any) -> None:
+    def apply(self, operation: Operation, result: Any) -> None:
         """An operation has been done."""
         if operation.name in ESCAPES:
-            self.escaped = True
+            self.values_escaped = True
         for part in operation.written:
             self._write(operation, part)
         done = {part.memory for part in operation.parts}
@@ -99,21 +119,21 @@ class Ledger:
             if part.memory is None:
                 continue
             if part.memory in done:  # a view, or what was written into
-                if part.image is not None and out.element_size() != part.image.itemsize:
-                    self.put(out, operation.stirred(), watched=True)
+                if part.provenance is not None and out.element_size() != part.provenance.itemsize:
+                    self.record(out, operation.mixed_by(), watched=True)
                 continue
-            self.put(out, operation.origins(out), watched=True)
+            self.record(out, operation.origins(out), watched=True)
 
     def _write(self, operation: Operation, target: Part) -> None:
         """Into a tensor, or a part of one, that may hold something already."""
         if target.tensor is operation.kwargs.get("out"):
-            self.put(target.tensor, _over(target, target.tensor, operation.origins(target.tensor)), watched=True)
+            self.record(target.tensor, _over(target, target.tensor, operation.origins(target.tensor)), watched=True)
         elif operation.name in UNIT_BY_UNIT:
-            self.put(target.tensor, _beside(operation, target), watched=True)
+            self.record(target.tensor, _beside(operation, target), watched=True)
         elif operation.name in WRITES or operation.name in ERASES:
-            self.put(target.tensor, self._written_over(operation, target), watched=True)
+            self.record(target.tensor, self._written_over(operation, target), watched=True)
         else:
-            self.put(target.tensor, operation.stirred(), watched=True)
+            self.record(target.tensor, operation.mixed_by(), watched=True)
 
     def _written_over(self, operation: Operation, target: Part) -> list[Origin]:
         source = operation.args[-1] if operation.name in WRITES else None
@@ -121,18 +141,18 @@ class Ledger:
         if operation.name == "setitem":
             return _over(target, source, origins, operation.args[1])
         if operation.name == "index_put":
-            return operation.stirred()
+            return operation.mixed_by()
         return _over(target, source, origins)
 
 
 def _beside(operation: Operation, target: Part) -> list[Origin]:
     """What is there is scaled, shifted, cut off; or something is added to it, where the tensor shows it."""
-    beside = [part for part in operation.parts if part is not target and part.image is not None]
+    beside = [part for part in operation.parts if part is not target and part.provenance is not None]
     if not beside:
         return list(target.origins)
     seen, size = Layout.of(target.tensor), elements_of(target.tensor)
     new = unit_by_unit(beside, target.tensor, operation.name)
-    return added(
+    return summed(
         [*target.origins, *(o if o.places is None else o._replace(places=_only(o.places, seen, size)) for o in new)]
     )
 
@@ -142,7 +162,7 @@ def _over(target: Part, source: Any, origins: Sequence[Origin], index: Any = ...
 
     Args:
         target: the tensor that was written into.
-        source: what was written; the target itself where the origins are laid out like it.
+        source: what was written; the target itself where the origins are relaid out like it.
         origins: of the source.
         index: where in the target.
     """
@@ -154,10 +174,10 @@ def _over(target: Part, source: Any, origins: Sequence[Origin], index: Any = ...
     for k in range(max(len(old), len(new))):
         calls, (kept, come) = joined(terms[k] if k < len(terms) else None for terms in (old, new))
         memory = torch.full((size,), -1) if kept is None else kept.value.clone()
-        seen.shown(memory)[index] = -1 if come is None else Layout.of(source).shown(come.value)
+        seen.view(memory)[index] = -1 if come is None else Layout.of(source).view(come.value)
         found.append(compact(Origin(calls, Places.fixed(memory))))
-    mixed = [o.stirred("writing into a part") for o in (*target.origins, *origins) if o.places is None]
-    return added([*found, *mixed])
+    mixed = [o.mixed_by("writing into a part") for o in (*target.origins, *origins) if o.places is None]
+    return summed([*found, *mixed])
 
 
 def _only(places: Places, seen: Layout, size: int) -> Places:
@@ -167,10 +187,10 @@ def _only(places: Places, seen: Layout, size: int) -> Places:
 
     def make() -> Tensor:
         memory = torch.full((size,), -1)
-        seen.shown(memory).copy_(seen.shown(places.value))
+        seen.view(memory).copy_(seen.view(places.value))
         return memory
 
-    return Places((places.key, "only", seen), size, make, lasting=places.lasting)
+    return Places((places.key, "only", seen), size, make, cacheable=places.cacheable)
 
 
 def tensors_in(values: Any) -> list[Tensor]:
@@ -188,3 +208,64 @@ def _collect(values: Any, found: list[Tensor]) -> None:
             _collect(value, found)
         elif isinstance(value, Mapping):
             _collect(value.values(), found)
+
+
+class Operations(TorchFunctionMode):
+    """Tells a ledger about the operations on what it follows; it changes none of them.
+
+    Args:
+        ledger: is told.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+
+    @torch.compiler.disable
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """The operation itself, and what it does to places."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__" or not self.ledger.entries:
+            return func(*args, **kwargs)
+        parts = [self.ledger.part(tensor) for tensor in tensors_in((args, kwargs.values()))]
+        if all(part.provenance is None for part in parts):
+            result = func(*args, **kwargs)
+            if all(map(self.ledger.is_unrelated, parts)) and not (self.ledger.values_escaped and name in FROM_OUTSIDE):
+                self.ledger.mark_unrelated((result,))
+            return result
+        versions = [version_of(part.tensor) for part in parts]
+        result = func(*args, **kwargs)
+        written = [part for part, before in zip(parts, versions, strict=True) if _written(part, before, name)]
+        with torch.no_grad():
+            self.ledger.apply(Operation(name, func, args, kwargs, parts, written), result)
+        return result
+
+    def on(self) -> None:
+        """See what is done from now on. It goes below whatever else is there, so that this may leave as it came."""
+        others = _stack()
+        if others:
+            _restack([self, *(mode for mode in others if mode is not self)])
+        else:
+            _push_mode(self)
+
+    def off(self) -> None:
+        """See nothing."""
+        others = _stack()
+        if others == [self]:
+            _pop_mode()
+        elif self in others:
+            _restack([mode for mode in others if mode is not self])
+
+
+def _restack(modes: Sequence[TorchFunctionMode]) -> None:
+    for _ in _stack():
+        _pop_mode()
+    for mode in modes:
+        _push_mode(mode)
+
+
+def _written(part: Part, before: int, name: str) -> bool:
+    if before < 0:  # no count is kept: the name tells
+        return name.endswith("_") and (not name.startswith("__")) or name in ("__setitem__", "__iadd__", "__imul__")
+    return version_of(part.tensor) != before

@@ -9,25 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .neuron import Firing, NeuronKind, OwnWeight
+from .neurons import NeuronCall, NeuronKind, OwnWeight
 
 _VOLTAGE = "it is a leaky integrator: its output is a voltage, not spikes"
 
 
-def _starts(firing: Firing) -> bool:
+def _starts(call: NeuronCall) -> bool:
     """Norse begins a sequence where no state is passed."""
-    return firing.state is None
+    return call.state is None
 
 
-def _input(firing: Firing, time_major: bool) -> Tensor:
-    return firing.current
+def _input(call: NeuronCall, time_major: bool) -> Tensor:
+    return call.current
 
 
-def _previous(firing: Firing, time_major: bool) -> Tensor:
+def _previous(call: NeuronCall, time_major: bool) -> Tensor:
     """The spikes one step earlier: those of the state that was passed, then the layer's own."""
-    spikes = dense(firing.spikes)
+    spikes = dense(call.spikes)
     now = spikes[0] if time_major else spikes
-    before = _spikes_of(firing.state)
+    before = _spikes_of(call.state)
     before = torch.zeros_like(now) if before is None else dense(before).to(now).expand_as(now)
     return torch.cat((before.unsqueeze(0), spikes[:-1])) if time_major else before
 

@@ -1,6 +1,7 @@
-"""What one operation does to the places of a tensor: it keeps them, moves them, or mixes them.
+"""What one operation does to the places of a tensor: it keeps them, moves them, writes over them, or mixes them.
 
-Views need nothing: they show the same memory.
+Views need nothing: they show the same memory. An operation that is on none of these lists mixes, so that nothing is
+taken for unit by unit without being known to be.
 """
 
 from __future__ import annotations
@@ -12,9 +13,46 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from .layout import Layout, elements_of
-from .operation_kinds import FRESH, MOVES_MANY, MOVES_ONE, UNIT_BY_UNIT
-from .provenance import Origin, Part, Places, added, compact, joined, unit_by_unit
+from .provenance import Layout, Origin, Part, Places, compact, elements_of, joined, summed, unit_by_unit
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Every element of the result comes of the elements at the same place: arithmetic, activations, dropout, normalisation.
+UNIT_BY_UNIT = _names(
+    """add sub rsub radd iadd isub mul rmul imul multiply subtract div rdiv truediv rtruediv itruediv true_divide divide
+    floor_divide floordiv neg negative pos positive abs absolute pow rpow ipow float_power exp exp2 expm1 log log1p log2
+    log10 sqrt rsqrt square reciprocal sign sgn sin cos tan sinh cosh tanh asin acos atan atan2 erf erfc sigmoid logit
+    logsigmoid relu relu6 elu selu celu gelu silu mish leaky_relu rrelu prelu hardtanh hardsigmoid hardswish hardshrink
+    softshrink tanhshrink softplus softsign threshold clamp clip clamp_min clamp_max round floor ceil trunc fix frac
+    fmod remainder mod maximum minimum fmax fmin lerp addcmul addcdiv copysign hypot nan_to_num heaviside masked_fill
+    dropout alpha_dropout feature_dropout dropout1d dropout2d dropout3d feature_alpha_dropout bernoulli
+    batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize renorm
+    to float double half bfloat16 type type_as clone contiguous detach cpu cuda requires_grad gt lt ge le eq ne greater
+    less greater_equal less_equal logical_not logical_and logical_or logical_xor bool xor and or invert"""
+)
+# Every element of the result is one of the first argument, at another place.
+MOVES_ONE = _names(
+    """getitem index_select gather take take_along_dim masked_select repeat repeat_interleave tile roll flip fliplr
+    flipud rot90 reshape flatten unflatten view reshape_as view_as permute transpose swapaxes swapdims movedim moveaxis
+    t squeeze unsqueeze expand expand_as broadcast_to ravel narrow narrow_copy select select_copy slice_copy unfold_copy
+    pixel_shuffle pixel_unshuffle channel_shuffle diagonal_copy permute_copy view_copy expand_copy"""
+)
+# Every element of the result is one of the tensors in the arguments.
+MOVES_MANY = _names("cat concat concatenate stack hstack vstack dstack column_stack row_stack where")
+# What is read out here may come back by ways that nobody can watch: through these.
+ESCAPES = _names("numpy tolist array dlpack to_dlpack data_ptr untyped_storage storage share_memory")
+FROM_OUTSIDE = _names("tensor as_tensor asarray from_numpy frombuffer from_dlpack")
+# Only shape, kind and device of the first argument matter.
+FRESH = _names(
+    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty new_full
+    new_tensor new_empty_strided"""
+)
+# Something is written over the first argument, or a part of it: from the last argument, or from nowhere.
+WRITES = _names("copy setitem index_put")
+ERASES = _names("zero fill fill_diagonal uniform normal random exponential geometric cauchy log_normal")
 
 
 class Operation:
@@ -44,7 +82,7 @@ class Operation:
         if self.name in FRESH:
             return []
         if self.name in UNIT_BY_UNIT or (
-            self.name == "where" and sum(part.image is not None for part in self.parts) < 2
+            self.name == "where" and sum(part.provenance is not None for part in self.parts) < 2
         ):
             return unit_by_unit(self.parts, out, self.name)
         if self.name in MOVES_ONE:
@@ -53,11 +91,11 @@ class Operation:
             return self._moved(out, self.parts[1:] if self.name == "where" else self.parts)
         if self.name == "pad" and self._pads_with_a_constant():
             return self._moved(out, self.parts[:1])
-        return self.stirred()
+        return self.mixed_by()
 
-    def stirred(self) -> list[Origin]:
+    def mixed_by(self) -> list[Origin]:
         """What is left of all parts where they are mixed."""
-        return added([origin.stirred(self.name) for part in self.parts for origin in part.origins])
+        return summed([origin.mixed_by(self.name) for part in self.parts for origin in part.origins])
 
     def _pads_with_a_constant(self) -> bool:
         mode = self.kwargs.get("mode", self.args[2] if len(self.args) > 2 else "constant")
@@ -73,7 +111,7 @@ class Operation:
             calls, places = joined(chosen)
             moved = self._replayed(out, data, places)
             found.append(compact(Origin(calls, moved)) if moved else Origin(calls, None, self.name))
-        return added([*found, *(origin.stirred(self.name) for origin in whole)])
+        return summed([*found, *(origin.mixed_by(self.name) for origin in whole)])
 
     def _replayed(self, out: Tensor, data: Sequence[Part], places: Sequence[Places | None]) -> Places | None:
         """The call again, with the places instead of the data; None where it does not work on them."""
@@ -81,28 +119,28 @@ class Operation:
             return None
         seen, size, func = Layout.of(out), elements_of(out), self.func
         stand_ins = {
-            id(part.tensor): Shown(place, Layout.of(part.tensor)) for part, place in zip(data, places, strict=True)
+            id(part.tensor): StandIn(place, Layout.of(part.tensor)) for part, place in zip(data, places, strict=True)
         }
         kwargs = {**self.kwargs, "value": -1} if self.name == "pad" else dict(self.kwargs)
         call = tree_map_only(Tensor, lambda tensor: stand_ins.get(id(tensor), tensor), (tuple(self.args), kwargs))
 
         def make() -> Tensor:
-            args, kwargs = tree_map_only(Shown, Shown.value, call)
+            args, kwargs = tree_map_only(StandIn, StandIn.value, call)
             memory = torch.full((size,), -1)
-            seen.shown(memory).copy_(func(*args, **kwargs).to(memory.device))
+            seen.view(memory).copy_(func(*args, **kwargs).to(memory.device))
             return memory
 
         key = None if any(id(part.tensor) not in stand_ins for part in self.parts) else _key(call)
         if key is not None:
-            lasting = all(place is None or place.lasting for place in places)
-            return Places((self.name, key, seen, size), size, make, lasting=lasting)
+            cacheable = all(place is None or place.cacheable for place in places)
+            return Places((self.name, key, seen, size), size, make, cacheable=cacheable)
         try:  # tensors that say where to may change afterwards
             return Places.fixed(make())
         except (RuntimeError, TypeError, IndexError, ValueError):
             return None
 
 
-class Shown:
+class StandIn:
     """What a tensor shows of places, in its stead."""
 
     __slots__ = ("layout", "places")
@@ -114,12 +152,12 @@ class Shown:
         """The places; −1 where there are none."""
         if self.places is None:
             return torch.full(self.layout.shape, -1)
-        return self.layout.shown(self.places.value)
+        return self.layout.view(self.places.value)
 
 
 def _key(value: Any) -> Any:
     """What tells one call from another; None where nothing does."""
-    if isinstance(value, Shown):
+    if isinstance(value, StandIn):
         return (value.layout, value.places and value.places.key)
     if isinstance(value, slice):
         return ("slice", value.start, value.stop, value.step)

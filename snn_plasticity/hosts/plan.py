@@ -1,17 +1,82 @@
-"""Which weights of a model learn, and which were named: everything that can be refused is refused here."""
+"""The steps of attaching: look, choose, pair, connect. Nothing touches the model before all of them have succeeded."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import PlasticityConfig
+from ..connection import Connection, low_precision
+from .dry_run import discover
 from .hooks import hooks_of
-from .neuron import Neuron, NeuronKind
-from .survey import Survey
-from .watcher import readout
+from .index import ModelIndex, index_model, unwrap
+from .manager import NO_NEURON_YET, HookManager, readout
+from .neurons import Neuron, NeuronKind
+from .synapses import Presynaptic
+from .wiring import Wiring
+
+
+def assemble(
+    model: nn.Module,
+    config: PlasticityConfig,
+    layers: Mapping[str, PlasticityConfig],
+    pairs: Pairs,
+    *,
+    sample: Any,
+    pre: str | Callable[[Tensor], Tensor],
+    dt: float | str | None,
+    strict: bool,
+    path: str,
+) -> tuple[HookManager, list[Connection]]:
+    """A watcher that is ready to be bound, and the connections it feeds."""
+    index = index_model(model)
+    chosen = plan(index, config, layers, pairs)
+    refuse_twice(unwrap(model), index, chosen.plastic)
+    activity, build = Presynaptic(pre), ConnectionBuilder(index, config, layers, dt=dt, strict=strict, path=path)
+    inner_synapses: dict[str, list[str]] = {}
+    for synapse in index.synapses.values():
+        if synapse.inside_of is not None:
+            inner_synapses.setdefault(synapse.inside_of, []).append(synapse.name)
+
+    def wired() -> Wiring:
+        return Wiring(inner_synapses, chosen.given, chosen.plastic, len(index.neurons))
+
+    feeds = dict(chosen.given)
+    if sample is not None:
+        feeds = {**discover(unwrap(model), index, wired(), sample), **feeds}
+    notes = readouts(index, chosen.named, feeds)
+    edges = _edges(index, chosen, feeds, build)
+    for (synapse, neuron), connection in edges.items():
+        known = neuron is not None
+        connection.note = "" if known else notes.get(synapse, NO_NEURON_YET)
+    build.warn_of_low_precision(list(edges.values()))
+    watcher = HookManager(unwrap(model), index, wired(), build, edges, named=chosen.named, pre=activity)
+    return watcher, list(edges.values())
+
+
+def _edges(
+    index: ModelIndex, chosen: Plan, wiring: Mapping[str, tuple[str, ...]], build: ConnectionBuilder
+) -> dict[tuple[str, str | None], Connection]:
+    """One connection for each pair that is known, and one without a neuron for each synapse whose neuron is not."""
+    edges: dict[tuple[str, str | None], Connection] = {}
+    for name in chosen.plastic:
+        for partner in _partners(index, name, wiring):
+            edges[name, partner] = build(name, partner)
+    return edges
+
+
+def _partners(index: ModelIndex, name: str, wiring: Mapping[str, tuple[str, ...]]) -> tuple[str | None, ...]:
+    if name in index.own:
+        return (index.own[name].neuron.name,)
+    inside_of = index.synapses[name].inside_of
+    if inside_of is not None:
+        return (inside_of,)
+    return tuple(n for n in wiring.get(name, ()) if not index.neurons[n].why_not_post) or (None,)
+
 
 Pairs = Mapping[str, str | Sequence[str]]
 
@@ -24,7 +89,7 @@ class Plan(NamedTuple):
     given: dict[str, tuple[str, ...]]
 
 
-def plan(found: Survey, config: PlasticityConfig, layers: Mapping[str, PlasticityConfig], pairs: Pairs) -> Plan:
+def plan(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, PlasticityConfig], pairs: Pairs) -> Plan:
     """Choose.
 
     Raises:
@@ -34,23 +99,23 @@ def plan(found: Survey, config: PlasticityConfig, layers: Mapping[str, Plasticit
     """
     targets = config.three_factor.target_layers
     chosen = () if isinstance(targets, str) else targets
-    _require_known("target_layers, layers and pairs", {*chosen, *layers, *pairs}, found.known)
+    _require_known("target_layers, layers and pairs", {*chosen, *layers, *pairs}, index.known)
     aside = {name for name, partners in pairs.items() if not partners}  # paired with nothing: set aside by the user
     named = {*chosen, *layers, *pairs} - aside
-    _refuse(found, named if chosen else {*named, *found.refused} - aside)
-    plastic = chosen or (*found.eligible, *(name for name in found.optional if name in named))
+    _refuse(index, named if chosen else {*named, *index.refused} - aside)
+    plastic = chosen or (*index.eligible, *(name for name in index.optional if name in named))
     plastic = tuple(name for name in plastic if name not in aside)
     outside = sorted(set(layers) - set(plastic))
     if outside:
         raise ValueError(
             f"layers names {', '.join(outside)}, which target_layers leaves out: expected {', '.join(plastic)}."
         )
-    given = _given(found, {name: partners for name, partners in pairs.items() if partners})
-    _require_something(found, plastic)
+    given = _given(index, {name: partners for name, partners in pairs.items() if partners})
+    _require_something(index, plastic)
     return Plan(plastic, named, given)
 
 
-def readouts(found: Survey, named: Collection[str], wiring: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def readouts(index: ModelIndex, named: Collection[str], wiring: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """{synapse: why} for those that a dry run has shown to feed no spiking neuron.
 
     Raises:
@@ -58,7 +123,7 @@ def readouts(found: Survey, named: Collection[str], wiring: Mapping[str, Sequenc
     """
     notes: dict[str, str] = {}
     for name, partners in wiring.items():
-        deaf = [found.neurons[partner] for partner in partners if found.neurons[partner].deafness]
+        deaf = [index.neurons[partner] for partner in partners if index.neurons[partner].why_not_post]
         if len(deaf) < len(partners):
             continue
         reason = (
@@ -66,21 +131,21 @@ def readouts(found: Survey, named: Collection[str], wiring: Mapping[str, Sequenc
         )
         if name in named:
             raise ValueError(reason)
-        notes[name] = f"feeds {deaf[0].name}: {deaf[0].deafness}" if deaf else "feeds no neuron"
+        notes[name] = f"feeds {deaf[0].name}: {deaf[0].why_not_post}" if deaf else "feeds no neuron"
     return notes
 
 
-def refuse_twice(model: nn.Module, found: Survey, plastic: Collection[str]) -> None:
+def refuse_twice(model: nn.Module, index: ModelIndex, plastic: Collection[str]) -> None:
     """A weight learns from one learner only.
 
     Raises:
         ValueError: another learner is attached to one of these weights.
     """
-    owners = {hook.owner() for hook in hooks_of(model)}
-    edges = [connection for owner in owners if owner for connection in owner.edges.values()]
+    listeners = {hook.listener() for hook in hooks_of(model)}
+    edges = [connection for listener in listeners if listener for connection in listener.edges.values()]
     taken = {id(connection.weight): connection.name for connection in edges}
     for name in plastic:
-        part = found.synapses.get(name) or found.own[name]
+        part = index.synapses.get(name) or index.own[name]
         other = taken.get(id(getattr(part.layer, part.attribute)))
         if other is not None:
             raise ValueError(
@@ -97,39 +162,108 @@ def _require_known(what: str, names: Collection[str], known: Collection[str]) ->
         )
 
 
-def _refuse(found: Survey, names: Collection[str]) -> None:
+def _refuse(index: ModelIndex, names: Collection[str]) -> None:
     for name in sorted(names):
-        reason = found.refused.get(name) or found.excluded.get(name)
+        reason = index.refused.get(name) or index.excluded.get(name)
         if reason:
             raise TypeError(f"{name} cannot be plastic: {reason}. Or leave it out, with target_layers=.")
 
 
-def _require_something(found: Survey, plastic: Collection[str]) -> None:
-    hearing = [neuron for neuron in found.neurons.values() if not neuron.kind.refusal]
+def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
+    hearing = [neuron for neuron in index.neurons.values() if not neuron.kind.refusal]
     if not plastic or not hearing:
-        refused = "".join(f" {n.name}: {n.kind.refusal}." for n in found.neurons.values() if n.kind.refusal)
+        refused = "".join(f" {n.name}: {n.kind.refusal}." for n in index.neurons.values() if n.kind.refusal)
         raise ValueError(
             "Nothing in this model can be plastic: expected at least one Linear, convolution or recurrent weight, and "
-            f"a spiking neuron of snnTorch or Norse that it feeds. {found.describe()}{refused}"
+            f"a spiking neuron of snnTorch or Norse that it feeds. {index.describe()}{refused}"
         )
 
 
-def _given(found: Survey, pairs: Pairs) -> dict[str, tuple[str, ...]]:
+def _given(index: ModelIndex, pairs: Pairs) -> dict[str, tuple[str, ...]]:
     given: dict[str, tuple[str, ...]] = {}
     for synapse, partners in pairs.items():
         given[synapse] = (partners,) if isinstance(partners, str) else tuple(partners)
-        if synapse in found.own:
+        if synapse in index.own:
             raise ValueError(f"pairs: {synapse} is held by its neuron; expected layers outside of neurons only.")
         for partner in given[synapse]:
-            neuron = _neuron(found, partner)
-            if neuron.deafness:
+            neuron = _neuron(index, partner)
+            if neuron.why_not_post:
                 raise ValueError(readout(synapse, neuron))
     return given
 
 
-def _neuron(found: Survey, name: str) -> Neuron:
+def _neuron(index: ModelIndex, name: str) -> Neuron:
     """A neuron by name; a module of the user's own counts as one where it is named as such."""
-    if name not in found.neurons:
-        _require_known("pairs", [name], (*found.neurons, *(set(found.modules) - set(found.synapses))))
-        found.neurons[name] = Neuron(name, found.modules[name], NeuronKind())
-    return found.neurons[name]
+    if name not in index.neurons:
+        _require_known("pairs", [name], (*index.neurons, *(set(index.modules) - set(index.synapses))))
+        index.neurons[name] = Neuron(name, index.modules[name], NeuronKind())
+    return index.neurons[name]
+
+
+class ConnectionBuilder:
+    """Makes the connections of one learner.
+
+    Args:
+        index: the parts of the model.
+        config, layers: the settings, and those of single layers.
+        dt: None for that of the settings, "auto" for that of the neuron, or a number.
+        strict: whether a change of batch size is an error.
+        path: how the traces are worked out.
+    """
+
+    def __init__(
+        self,
+        index: ModelIndex,
+        config: PlasticityConfig,
+        layers: Mapping[str, PlasticityConfig],
+        *,
+        dt: float | str | None,
+        strict: bool,
+        path: str,
+    ) -> None:
+        if isinstance(dt, str) and dt != "auto":
+            raise ValueError(f"dt = {dt!r}; expected None, 'auto' or a step length.")
+        self.index, self.config, self.layers = index, config, layers
+        self.dt, self.strict, self.path = dt, strict, path
+        self._named: set[str] = set()
+
+    def __call__(self, synapse: str, neuron: str | None) -> Connection:
+        """The connection from a synapse to a neuron, where that is known. The first of a synapse bears its name."""
+        part = self.index.synapses.get(synapse) or self.index.own[synapse]
+        name = f"{synapse}->{neuron}" if synapse in self._named else synapse
+        self._named.add(synapse)
+        config = self._with_dt(self.layers.get(synapse, self.config), synapse, neuron)
+        geometry, mask = part.geometry(), part.mask
+        return Connection(
+            name, part.layer, part.attribute, config, geometry=geometry, mask=mask, strict=self.strict, path=self.path
+        )
+
+    def warn_of_low_precision(self, connections: Sequence[Connection]) -> None:
+        """Once, for all weights that round small changes away."""
+        low = [connection.name for connection in connections if low_precision(connection.weight)]
+        if low:
+            warnings.warn(
+                f"{', '.join(low)}: weights in half precision round small changes away (0.5 + 0.0001 is 0.5); "
+                "traces are kept in float32, and plastic weights should be too.",
+                stacklevel=4,
+            )
+
+    def _with_dt(self, config: PlasticityConfig, synapse: str, neuron: str | None) -> PlasticityConfig:
+        if self.dt is None:
+            return config
+        dt = self._dt_of(synapse, neuron) if isinstance(self.dt, str) else float(self.dt)
+        return config if dt is None else replace(config, eligibility=replace(config.eligibility, dt=dt))
+
+    def _dt_of(self, synapse: str, neuron: str | None) -> float | None:
+        own = self.index.own.get(synapse)
+        if own is not None:
+            return own.neuron.kind.dt
+        if neuron is not None:
+            return self.index.neurons[neuron].kind.dt
+        known = {n.kind.dt for n in self.index.neurons.values() if not n.why_not_post}
+        if len(known) > 1:
+            raise ValueError(
+                f"dt='auto', but the neurons have different step lengths ({', '.join(map(str, known))}) and it is "
+                f"not yet known which of them {synapse} feeds. Give attach sample= or pairs=, or a number as dt."
+            )
+        return next(iter(known), None)

@@ -15,12 +15,68 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .layout import Layout, elements_of, memory_of, place_of, reference, storage_of, version_of
-from .operation_kinds import STATISTICS
-from .synapse import Synapse
+from .synapses import Synapse
+
+
+class Layout(NamedTuple):
+    """Shape, stride and offset of a tensor; a sparse one has a shape only."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Layout:
+        """Of a tensor."""
+        return cls(tuple(tensor.shape), *stride_and_offset(tensor))
+
+    def view(self, memory: Tensor) -> Tensor:
+        """What this layout shows of a memory (N,)."""
+        return memory.as_strided(self.shape, self.stride, self.offset)
+
+
+def stride_and_offset(tensor: Tensor) -> tuple[tuple[int, ...], int]:
+    """Stride and offset of a tensor in its memory; a sparse one has none."""
+    if tensor.layout is not torch.strided:
+        return (), 0
+    return tensor.stride(), int(tensor.storage_offset())
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a living tensor lies in. No other has this number while a weak reference remembers that memory."""
+    return storage_of(tensor)._cdata
+
+
+def reference(tensor: Tensor) -> StorageWeakRef:
+    """A reference to the memory of a tensor that does not keep it alive."""
+    return StorageWeakRef(storage_of(tensor))
+
+
+def storage_of(tensor: Tensor) -> torch.UntypedStorage:
+    """The memory of a tensor, of the values where it is sparse."""
+    if tensor.layout is torch.strided:
+        return tensor.untyped_storage()
+    return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).untyped_storage()
+
+
+def elements_of(tensor: Tensor) -> int:
+    """How many elements of its kind the memory of a tensor holds."""
+    return storage_of(tensor).nbytes() // tensor.element_size()
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often something was written into the memory of a tensor; inference tensors do not count."""
+    return -1 if tensor.is_inference() else tensor._version
+
 
 SLOT = 40  # bits of a place: the higher ones number the call
 MANY = 512  # calls of one origin from which on those that are not shown any more are dropped
+
+
+# Operations that make one number of many elements: it normalises what stands beside it, and is no term of its own.
+STATISTICS = frozenset(
+    ["mean", "sum", "std", "var", "norm", "vector_norm", "linalg_vector_norm", "amax", "amin", "max", "min", "median"]
+)
 
 
 class PairingError(RuntimeError):
@@ -36,11 +92,11 @@ class Places:
         make: works them out (int64); called once, when first needed.
     """
 
-    __slots__ = ("_key", "_make", "_value", "lasting", "patterns", "size")
+    __slots__ = ("_key", "_make", "_value", "cacheable", "patterns", "size")
 
-    def __init__(self, key: Hashable, size: int, make: Callable[[], Tensor], *, lasting: bool = True) -> None:
+    def __init__(self, key: Hashable, size: int, make: Callable[[], Tensor], *, cacheable: bool = True) -> None:
         self._key, self.size, self._make = key, size, make
-        self.lasting = lasting  # whether the key tells it for good, and keeps no places alive
+        self.cacheable = cacheable  # whether the key tells it for good, and keeps no places alive
         self.patterns: dict[Hashable, Any] = {}  # what was read off it, where its key does not last
         self._value: Tensor | None = None
 
@@ -70,7 +126,7 @@ class Places:
     @classmethod
     def fixed(cls, value: Tensor) -> Places:
         """Places that are known already."""
-        return cls(None, len(value), lambda: value, lasting=False)
+        return cls(None, len(value), lambda: value, cacheable=False)
 
     def renumbered(self, slots: tuple[int, ...]) -> Places:
         """The same places, where call k is now number slots[k]."""
@@ -82,25 +138,25 @@ class Places:
             new = torch.tensor(slots)[(old >> SLOT).clamp(min=0)]
             return torch.where(old < 0, old, (new << SLOT) + (old & ((1 << SLOT) - 1)))
 
-        return Places((self.key, slots), self.size, make, lasting=self.lasting)
+        return Places((self.key, slots), self.size, make, cacheable=self.cacheable)
 
-    def laid(self, seen: Layout, out: Layout, size: int) -> Places:
+    def relaid(self, seen: Layout, out: Layout, size: int) -> Places:
         """In another memory, of which `out` shows what `seen` shows here (stretched where the shape is larger)."""
         if seen == out and size == self.size:
             return self
 
         def make() -> Tensor:
             memory = torch.full((size,), -1)
-            out.shown(memory).copy_(seen.shown(self.value).broadcast_to(out.shape))
+            out.view(memory).copy_(seen.view(self.value).broadcast_to(out.shape))
             return memory
 
-        return Places((self.key, seen, out, size), size, make, lasting=self.lasting)
+        return Places((self.key, seen, out, size), size, make, cacheable=self.cacheable)
 
 
 class Origin(NamedTuple):
     """One term of what a memory holds: the places of some calls, or what they have been mixed into."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[SynapseCall, ...]
     places: Places | None
     mixed: str = ""  # by which operation; `calls` then holds the last one of each synapse
 
@@ -109,13 +165,13 @@ class Origin(NamedTuple):
         """The synapses in it."""
         return {call.synapse.name for call in self.calls}
 
-    def stirred(self, operation: str) -> Origin:
+    def mixed_by(self, operation: str) -> Origin:
         """What is left of it after an operation that mixes."""
         last = {call.synapse.name: call for call in self.calls}
         return Origin(tuple(last.values()), None, self.mixed or operation)
 
 
-class Image:
+class Provenance:
     """What a memory holds, as a sum of origins, as of some version of it.
 
     Args:
@@ -124,18 +180,25 @@ class Image:
         watched: whether an operation had to be seen to know it.
     """
 
+    watched = False
+
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
-        self.memory, self.origins, self.watched = reference(tensor), tuple(origins), watched
-        self.version, self.itemsize = version_of(tensor), tensor.element_size()
+        self.memory, self.version, self.itemsize = reference(tensor), version_of(tensor), tensor.element_size()
+        self.watched, self._origins = watched, tuple(origins)
 
     @property
-    def is_gone(self) -> bool:
+    def origins(self) -> tuple[Origin, ...]:
+        """The terms."""
+        return self._origins
+
+    @property
+    def expired(self) -> bool:
         """Whether nothing holds the memory any more."""
         return self.memory.expired()
 
 
-class Call:
-    """What went into a synapse, and the image of what came out.
+class SynapseCall(Provenance):
+    """A call of a synapse: what went in, and where its output came from, which is itself.
 
     Args:
         synapse: who was called.
@@ -144,21 +207,13 @@ class Call:
         given: its input, which is not kept alive; None where `pre` lies in the same memory.
     """
 
-    watched = False
-
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         storage = storage_of(output)
+        self.memory, self.version, self.itemsize = StorageWeakRef(storage), version_of(output), output.element_size()
         self.synapse, self.pre, self.shape = synapse, pre, output.shape
-        self.place, self.read = place_of(output), False
-        self.memory, self.version = StorageWeakRef(storage), version_of(output)
-        self.itemsize = output.element_size()
+        self.place, self.read = stride_and_offset(output), False
         self._bytes = storage.nbytes()
         self._source = None if given is None else reference(given)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether nothing holds the output any more."""
-        return self.memory.expired()
 
     @property
     def source(self) -> int:
@@ -176,7 +231,7 @@ class Call:
     @property
     def leading(self) -> tuple[int, ...]:
         """The leading shape of the output, which counts rows."""
-        return tuple(self.shape[: -self.synapse.items])
+        return tuple(self.shape[: -self.synapse.sample_dims])
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -189,12 +244,12 @@ class Part(NamedTuple):
 
     tensor: Tensor
     memory: int | None
-    image: Image | Call | None
+    provenance: Provenance | None
 
     @property
     def origins(self) -> tuple[Origin, ...]:
         """The terms of its memory."""
-        return () if self.image is None else self.image.origins
+        return () if self.provenance is None else self.provenance.origins
 
 
 def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Origin]:
@@ -206,27 +261,27 @@ def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Ori
         fits = _stretches(seen.shape, seen_out.shape) and out.layout is part.tensor.layout is torch.strided
         for origin in part.origins:
             if origin.places is None or not fits:
-                found.append(origin.stirred(operation))
+                found.append(origin.mixed_by(operation))
             else:
-                found.append(origin._replace(places=origin.places.laid(seen, seen_out, size)))
-    return added(found)
+                found.append(origin._replace(places=origin.places.relaid(seen, seen_out, size)))
+    return summed(found)
 
 
 def _stretches(shape: Sequence[int], to: Sequence[int]) -> bool:
     return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
-def added(origins: Sequence[Origin]) -> list[Origin]:
+def summed(origins: Sequence[Origin]) -> list[Origin]:
     """A sum of origins, each once; a statistic of what stands beside it normalises it, and is no term of its own."""
     plain: list[Origin] = []
     for origin in origins:
         if origin.places is not None and not any(_equal(origin, other) for other in plain):
             plain.append(origin)
     names = {name for origin in plain for name in origin.names}
-    stirred: dict[frozenset[str], Origin] = {}
+    mixed: dict[frozenset[str], Origin] = {}
     for origin in origins:
         if origin.places is None and not (origin.mixed in STATISTICS and origin.names <= names):
-            stirred.setdefault(frozenset(origin.names), origin)
+            mixed.setdefault(frozenset(origin.names), origin)
     kept, twice = [], set()
     for origin in plain:
         if any(other is not origin and origin.names & other.names for other in plain):
@@ -234,8 +289,8 @@ def added(origins: Sequence[Origin]) -> list[Origin]:
         else:
             kept.append(origin)
     for origin in twice:
-        stirred.setdefault(frozenset(origin.names), origin.stirred("a sum of different samples or steps"))
-    return [*kept, *stirred.values()]
+        mixed.setdefault(frozenset(origin.names), origin.mixed_by("a sum of different samples or steps"))
+    return [*kept, *mixed.values()]
 
 
 def _equal(a: Origin, b: Origin) -> bool:
@@ -251,10 +306,10 @@ def _equal(a: Origin, b: Origin) -> bool:
         return False
 
 
-def joined(origins: Iterable[Origin | None]) -> tuple[tuple[Call, ...], list[Places | None]]:
+def joined(origins: Iterable[Origin | None]) -> tuple[tuple[SynapseCall, ...], list[Places | None]]:
     """The calls of several origins, each once, and their places numbered alike."""
     slots: dict[int, int] = {}
-    calls: list[Call] = []
+    calls: list[SynapseCall] = []
     places: list[Places | None] = []
     for origin in origins:
         if origin is None or origin.places is None:

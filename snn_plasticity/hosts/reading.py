@@ -15,13 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .layout import Layout
-from .provenance import SLOT, Call, Origin
+from .provenance import SLOT, Layout, Origin, SynapseCall
 
 KEPT = 1024  # patterns that are remembered
 
 
-class Rows(NamedTuple):
+class RowSelection(NamedTuple):
     """What a neuron's input shows of the calls of one synapse.
 
     Args:
@@ -38,60 +37,60 @@ class Rows(NamedTuple):
     columns: Tensor | None = None
 
 
-AS_IT_CAME = Rows((0,), (), None)  # the output of one call, in its own shape
+AS_IT_CAME = RowSelection((0,), (), None)  # the output of one call, in its own shape
 
 
 class Reading(NamedTuple):
-    """Rows of the calls of one synapse, read by a neuron."""
+    """RowSelection of the calls of one synapse, read by a neuron."""
 
-    calls: tuple[Call, ...]
-    rows: Rows
+    calls: tuple[SynapseCall, ...]
+    rows: RowSelection
 
     @property
     def sample(self) -> tuple[int, ...]:
         """The shape of one row of the synapse's output."""
-        return self.calls[0].shape[-self.calls[0].synapse.items :]
+        return self.calls[0].shape[-self.calls[0].synapse.sample_dims :]
 
     def sides(self, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
         """Pre and post (T, B, ...) or (B, ...), each spike beside the input that it answers."""
         first, (_, leading, order, units, columns) = self.calls[0], self.rows
-        items, pre, post = first.synapse.items, first.pre, spikes
+        sample_dims, pre, post = first.synapse.sample_dims, first.pre, spikes
         assert pre is not None
         if self.rows is AS_IT_CAME or (order is None and units is None and post.shape == first.shape):
-            if pre.dim() - items > time_major:
+            if pre.dim() - sample_dims > time_major:
                 return pre, post
             return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
         sample = self.sample
         if order is None:
-            pre = pre.reshape(*leading, *pre.shape[-items:])
+            pre = pre.reshape(*leading, *pre.shape[-sample_dims:])
         if order is not None:
-            pre = _gathered([call.pre for call in self.calls if call.pre is not None], items, order)
+            pre = _gathered([call.pre for call in self.calls if call.pre is not None], sample_dims, order)
             pre = pre.reshape(*leading, *pre.shape[1:])
         if units is not None and columns is not None:
             count = prod(leading)
             shown = spikes.reshape(count, -1)[:, columns.to(spikes.device)]
             post = spikes.new_zeros(count, prod(sample)).index_copy_(1, units.to(spikes.device), shown)
         post = post.reshape(*leading, *sample)
-        if pre.dim() - items > int(time_major):
+        if pre.dim() - sample_dims > int(time_major):
             return pre, post
         return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
 
 
-def _gathered(pres: Sequence[Tensor], items: int, order: Tensor) -> Tensor:
-    """Rows of several inputs in some order, silence where there is none."""
-    flat = [pre.reshape(-1, *pre.shape[-items:]) for pre in pres]
+def _gathered(pres: Sequence[Tensor], sample_dims: int, order: Tensor) -> Tensor:
+    """RowSelection of several inputs in some order, silence where there is none."""
+    flat = [pre.reshape(-1, *pre.shape[-sample_dims:]) for pre in pres]
     rows = flat[0] if len(flat) == 1 else torch.cat(flat)
     order = order.to(rows.device)
     chosen = rows[order.clamp(min=0)]
     if bool((order < 0).any()) if order.device.type == "cpu" else True:
-        chosen = chosen * (order >= 0).view(-1, *[1] * items)
+        chosen = chosen * (order >= 0).view(-1, *[1] * sample_dims)
     return chosen
 
 
-_patterns: OrderedDict[Hashable, dict[str, Rows | str]] = OrderedDict()
+_patterns: OrderedDict[Hashable, dict[str, RowSelection | str]] = OrderedDict()
 
 
-def readings(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
+def readings(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | str]:
     """For each synapse in an origin the rows that a tensor shows, or why they are none.
 
     Args:
@@ -100,8 +99,8 @@ def readings(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
         least: how many leading dimensions count rows at least.
     """
     assert origin.places is not None
-    made = tuple((call.synapse.name, call.synapse.items, call.made) for call in origin.calls)
-    if not origin.places.lasting:  # kept with the places, for as long as those are
+    made = tuple((call.synapse.name, call.synapse.sample_dims, call.made) for call in origin.calls)
+    if not origin.places.cacheable:  # kept with the places, for as long as those are
         mine = origin.places.patterns
         if (made, seen, least) not in mine:
             mine[made, seen, least] = _read(origin, seen, least)
@@ -114,24 +113,24 @@ def readings(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
     return _patterns[key]
 
 
-def _read(origin: Origin, seen: Layout, least: int) -> dict[str, Rows | str]:
+def _read(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | str]:
     assert origin.places is not None
     try:
-        places = seen.shown(origin.places.value)
+        places = seen.view(origin.places.value)
     except (RuntimeError, TypeError, IndexError, ValueError):  # a movement that does not work on whole numbers
         return dict.fromkeys(origin.names, "an operation of which it is not known where it moves what")
     slot, place = places >> SLOT, places & ((1 << SLOT) - 1)
     present = set(slot[slot >= 0].unique().tolist())
-    found: dict[str, Rows | str] = {}
+    found: dict[str, RowSelection | str] = {}
     for name in dict.fromkeys(call.synapse.name for call in origin.calls):
         numbers = tuple(k for k, call in enumerate(origin.calls) if call.synapse.name == name and k in present)
         if not numbers:
             continue
         first = origin.calls[numbers[0]]
-        size = prod(first.shape[-first.synapse.items :])
+        size = prod(first.shape[-first.synapse.sample_dims :])
         row, unit, count = _located(origin, numbers, slot, place)
         rows = _rows(row, unit, numbers, first, least)
-        if isinstance(rows, Rows) and len(numbers) == 1:
+        if isinstance(rows, RowSelection) and len(numbers) == 1:
             rows = _simplified(rows, count)
         found[name] = rows if size else "nothing"
     return found
@@ -144,13 +143,13 @@ def _located(origin: Origin, numbers: tuple[int, ...], slot: Tensor, place: Tens
         call = origin.calls[k]
         firsts = alike.setdefault(call.made, torch.full((len(origin.calls),), -1))
         firsts[k] = before
-        before += prod(call.shape[: -call.synapse.items])
+        before += prod(call.shape[: -call.synapse.sample_dims])
     row, unit = torch.full_like(place, -1), torch.full_like(place, -1)
-    items = origin.calls[numbers[0]].synapse.items
+    sample_dims = origin.calls[numbers[0]].synapse.sample_dims
     for made, firsts in alike.items():
         first = torch.where(slot >= 0, firsts[slot.clamp(min=0)], -1)
         here = first >= 0
-        size, logical = prod(made.shape[-items:]), _logical(made)[place[here]]
+        size, logical = prod(made.shape[-sample_dims:]), _logical(made)[place[here]]
         row[here], unit[here] = first[here] + logical // size, logical % size
     return row, unit, before
 
@@ -159,13 +158,13 @@ def _logical(made: Layout) -> Tensor:
     """For each place of an output the number of its element, counted row by row."""
     reach = made.offset + 1 + sum((n - 1) * step for n, step in zip(made.shape, made.stride, strict=True))
     table = torch.full((max(reach, 0),), -1)
-    made.shown(table).copy_(torch.arange(prod(made.shape)).reshape(made.shape))
+    made.view(table).copy_(torch.arange(prod(made.shape)).reshape(made.shape))
     return table
 
 
-def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: Call, least: int) -> Rows | str:
+def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: SynapseCall, least: int) -> RowSelection | str:
     """The first way to count rows under which each shows units of one row, in order, and all the same ones."""
-    sample = call.shape[-call.synapse.items :]
+    sample = call.shape[-call.synapse.sample_dims :]
     size, turned = prod(sample), False
     for lead in _leads(tuple(row.shape), sample, least):
         leading = tuple(row.shape[:lead])
@@ -186,7 +185,7 @@ def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: Call, least
             return "a choice of places in a feature map"
         order = torch.where(full, rows[:, columns[0]], -1)
         everything = len(chosen) == size and units.shape[1] == size
-        return Rows(numbers, leading, order, *((None, None) if everything else (chosen, columns)))
+        return RowSelection(numbers, leading, order, *((None, None) if everything else (chosen, columns)))
     return (
         "a change of the order of units (a permutation, flip or transposition)"
         if turned
@@ -210,7 +209,7 @@ def _leads(shape: tuple[int, ...], sample: tuple[int, ...], least: int) -> Itera
     yield from dict.fromkeys(first)
 
 
-def _simplified(rows: Rows, count: int) -> Rows:
+def _simplified(rows: RowSelection, count: int) -> RowSelection:
     """Without an order where it is that of the call itself."""
     assert rows.order is not None
     if len(rows.order) == count and bool((rows.order == torch.arange(count)).all()):

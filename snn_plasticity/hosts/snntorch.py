@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .neuron import Firing, NeuronKind
+from .neurons import NeuronCall, NeuronKind
 
 _LSTM = "its output comes from gated LSTM state, and its weights are gates rather than synapses"
 
 
-def _always(firing: Firing) -> bool:
+def _always(call: NeuronCall) -> bool:
     """Without state, every call is a sequence of its own."""
     return True
 

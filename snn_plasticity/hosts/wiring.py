@@ -14,14 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layout import Layout, memory_of, place_of, version_of
-from .ledger import Ledger
-from .neuron import Firing, Neuron
+from .ledger import Ledger, Operations
+from .neurons import Neuron, NeuronCall
 from .operations import Operation
-from .provenance import Call, Image, Origin, PairingError, Part, unit_by_unit
-from .reading import AS_IT_CAME, Reading, Rows, readings
-from .synapse import Synapse
-from .watching import Operations
+from .provenance import (
+    Layout,
+    Origin,
+    PairingError,
+    Part,
+    Provenance,
+    SynapseCall,
+    memory_of,
+    stride_and_offset,
+    unit_by_unit,
+    version_of,
+)
+from .reading import AS_IT_CAME, Reading, RowSelection, readings
+from .synapses import Synapse
 
 STEADY = 3  # firings of each neuron, all known without watching, from which on nobody watches
 
@@ -30,7 +39,7 @@ class Wiring:
     """The outputs of synapses, followed to the neurons that read them.
 
     Args:
-        homes: the synapses that are built into a neuron, by the neuron's name.
+        inner_synapses: the synapses that are built into a neuron, by the neuron's name.
         given: {synapse: neurons}, where the user has said which of them it learns from.
         plastic: the synapses that learn.
         neurons: how many neurons there are.
@@ -38,7 +47,7 @@ class Wiring:
 
     def __init__(
         self,
-        homes: Mapping[str, Iterable[str]],
+        inner_synapses: Mapping[str, Iterable[str]],
         given: Mapping[str, Iterable[str]],
         plastic: Iterable[str],
         neurons: int,
@@ -46,34 +55,34 @@ class Wiring:
         self.ledger = Ledger()
         self.operations = Operations(self.ledger)
         self.given = {synapse: tuple(partners) for synapse, partners in given.items()}
-        self.homes = {neuron: tuple(inside) for neuron, inside in homes.items()}
+        self.inner_synapses = {neuron: tuple(inside) for neuron, inside in inner_synapses.items()}
         self.plastic, self.neurons = set(plastic), neurons
         self.watching, self._steady = True, 0
-        self._held = {synapse for inside in self.homes.values() for synapse in inside}
-        self._inner: dict[str, Call] = {}  # the latest calls of synapses inside of neurons
-        self._last: dict[str, Call] = {}  # those of the others
+        self._held = {synapse for inside in self.inner_synapses.values() for synapse in inside}
+        self._inner: dict[str, SynapseCall] = {}  # the latest calls of synapses inside of neurons
+        self._last: dict[str, SynapseCall] = {}  # those of the others
         self._counts: dict[str, int] = {}  # of calls since one was read
         self._fired: set[str] = set()
         self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
 
     def renewed(self) -> Wiring:
         """Another one, that knows what the user has said and has seen nothing yet."""
-        return Wiring(self.homes, self.given, self.plastic, self.neurons)
+        return Wiring(self.inner_synapses, self.given, self.plastic, self.neurons)
 
-    def called(self, synapse: Synapse, given: Tensor | None, pre: Tensor | None, output: Tensor) -> None:
+    def synapse_called(self, synapse: Synapse, given: Tensor | None, pre: Tensor | None, output: Tensor) -> None:
         """A synapse has computed something."""
-        call = Call(synapse, pre, output, given)
+        call = SynapseCall(synapse, pre, output, given)
         if synapse.name in self._held:
             self._inner[synapse.name] = call
             return
         if self.watching and not self.unread:
             source = pre if given is None else given
             if source is not None and self.ledger.of(source) is None:
-                self.ledger.know((source,))  # it was there before there was anything to be made of
+                self.ledger.mark_unrelated((source,))  # it was there before there was anything to be made of
         before = self._last.get(synapse.name)
         if before is not None:
-            self.ledger.let_go(before)
-        self.ledger.own(call)
+            self.ledger.release(before)
+        self.ledger.record_call(call)
         self._last[synapse.name] = call
         self._counts[synapse.name] = self._counts.get(synapse.name, 0) + 1
         if call.version < 0:  # what is written into an inference tensor is not counted, so it has to be seen
@@ -81,60 +90,64 @@ class Wiring:
         if self.watching:
             self.operations.on()
 
-    def passed(self, given: Tensor, output: Tensor) -> None:
+    def layer_called(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
-        image = self.ledger.of(given)
-        if image is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
+        provenance = self.ledger.of(given)
+        if provenance is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
             return
-        part = Part(given, memory_of(given), image)
+        part = Part(given, memory_of(given), provenance)
         if output.numel() == given.numel() and output.shape != given.shape:
             made = Operation("reshape", torch.reshape, (given, output.shape), {}, [part], []).origins(output)
         else:
             made = unit_by_unit([part], output, "a layer in between")
-        self.ledger.put(output, made, watched=image.watched)
+        self.ledger.record(output, made, watched=provenance.watched)
 
-    def feeders(self, firing: Firing) -> set[str]:
+    def feeders(self, neuron_call: NeuronCall) -> set[str]:
         """The synapses that have a part in what a neuron was given."""
-        image = self.ledger.of(firing.current)
-        return {name for origin in image.origins for name in origin.names} if image else set()
+        provenance = self.ledger.of(neuron_call.current)
+        return {name for origin in provenance.origins for name in origin.names} if provenance else set()
 
-    def fired(self, neuron: Neuron, firing: Firing) -> list[Reading]:
+    def neuron_called(self, neuron: Neuron, neuron_call: NeuronCall) -> list[Reading]:
         """What a neuron has read of the synapses that learn from it.
 
         Raises:
             PairingError: it is not known what it has read.
         """
-        image = self.ledger.of(firing.current)
-        if type(image) is Call and neuron.name not in self.homes and self._is_direct(image, neuron, firing):
-            image.read = True
-            self._counts.pop(image.synapse.name, None)
-            read = [] if image.pre is None else [Reading((image,), AS_IT_CAME)]
+        provenance = self.ledger.of(neuron_call.current)
+        if (
+            type(provenance) is SynapseCall
+            and neuron.name not in self.inner_synapses
+            and self._is_direct(provenance, neuron, neuron_call)
+        ):
+            provenance.read = True
+            self._counts.pop(provenance.synapse.name, None)
+            read = [] if provenance.pre is None else [Reading((provenance,), AS_IT_CAME)]
         else:
-            read = self._read(neuron, firing)
+            read = self._read(neuron, neuron_call)
             for reading in read:
                 for call in reading.calls:
                     call.read = True
                     self._counts.pop(call.synapse.name, None)
             read = [reading for reading in read if all(call.pre is not None for call in reading.calls)]
         if self.watching:
-            self._settle(neuron, firing)
+            self._settle(neuron, neuron_call)
         return read
 
-    def _is_direct(self, call: Call, neuron: Neuron, firing: Firing) -> bool:
+    def _is_direct(self, call: SynapseCall, neuron: Neuron, neuron_call: NeuronCall) -> bool:
         """The usual case: a neuron was given the output of a synapse, just as it came, and learns from it."""
-        current = firing.current
+        current = neuron_call.current
         return (
-            current.shape == call.shape == firing.spikes.shape
-            and place_of(current) == call.place
+            current.shape == call.shape == neuron_call.spikes.shape
+            and stride_and_offset(current) == call.place
             and version_of(current) == call.version
-            and not neuron.deafness
+            and not neuron.why_not_post
             and self._learns_from(call.synapse.name, neuron.name)
         )
 
-    def _read(self, neuron: Neuron, firing: Firing) -> list[Reading]:
+    def _read(self, neuron: Neuron, neuron_call: NeuronCall) -> list[Reading]:
         """Of all synapses, also those inside of the neuron."""
         try:
-            return [*self._inside(neuron, firing), *self._outside(neuron, firing)]
+            return [*self._inside(neuron, neuron_call), *self._outside(neuron, neuron_call)]
         except PairingError:
             self.watch()
             raise
@@ -143,25 +156,25 @@ class Wiring:
         """From now on, see every operation."""
         self.watching, self._steady = True, 0
 
-    def begin(self, given: Any) -> None:
+    def begin_pass(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
         for call in self._last.values():
-            self.ledger.let_go(call)
+            self.ledger.release(call)
         self._last.clear()
         self._counts.clear()
         if self.watching:
-            self.ledger.escaped = False
-            self.ledger.know(given)
+            self.ledger.values_escaped = False
+            self.ledger.mark_unrelated(given)
         if self.watching:
             self.operations.on()
 
     def resume(self, output: Any) -> None:
         """See again, where there is something to follow; what a neuron gave is its own."""
-        self.ledger.know((output,))
-        if self.ledger.images:
+        self.ledger.mark_unrelated((output,))
+        if self.ledger.entries:
             self.operations.on()
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """See nothing until a synapse is called again."""
         self.operations.off()
 
@@ -170,7 +183,7 @@ class Wiring:
         self._last.clear()
         self._counts.clear()
         self._inner.clear()
-        self.rest()
+        self.pause()
 
     @property
     def unread(self) -> set[str]:
@@ -180,46 +193,46 @@ class Wiring:
     def _learns_from(self, synapse: str, neuron: str) -> bool:
         return synapse in self.plastic and neuron in self.given.get(synapse, (neuron,))
 
-    def _inside(self, neuron: Neuron, firing: Firing) -> Iterator[Reading]:
+    def _inside(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
         """The latest calls of the synapses that are built into a neuron."""
-        for name in self.homes.get(neuron.name, ()):
+        for name in self.inner_synapses.get(neuron.name, ()):
             call = self._inner.pop(name, None)
             if call is None:
                 continue
-            leading = _leading_inside(call, tuple(firing.spikes.shape), neuron.kind.time_major)
+            leading = _leading_inside(call, tuple(neuron_call.spikes.shape), neuron.kind.time_major)
             if leading is None:
-                raise PairingError(_no_correspondence(name, neuron, call.shape, firing.spikes))
-            yield Reading((call,), Rows((0,), leading, None))
+                raise PairingError(_no_correspondence(name, neuron, call.shape, neuron_call.spikes))
+            yield Reading((call,), RowSelection((0,), leading, None))
 
-    def _outside(self, neuron: Neuron, firing: Firing) -> Iterator[Reading]:
-        if neuron.deafness:
+    def _outside(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
+        if neuron.why_not_post:
             return
-        image, current = self.ledger.of(firing.current), firing.current
+        provenance, current = self.ledger.of(neuron_call.current), neuron_call.current
         waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
-        if image is None:
-            yield from self._unknown(neuron, firing, waiting)
+        if provenance is None:
+            yield from self._unknown(neuron, neuron_call, waiting)
             return
-        if image.version != version_of(current):
-            self._require_unwanted(neuron, image, waiting)
+        if provenance.version != version_of(current):
+            self._require_unwanted(neuron, provenance, waiting)
             return
-        for origin in image.origins:
+        for origin in provenance.origins:
             wanted = {name for name in origin.names if self._learns_from(name, neuron.name)}
             wanted = {
                 call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.pre is not None
             }
             if wanted and origin.places is None:
-                raise PairingError(_mixed(min(wanted), neuron, origin.mixed, origin.calls[0].shape, firing.spikes))
+                raise PairingError(_mixed(min(wanted), neuron, origin.mixed, origin.calls[0].shape, neuron_call.spikes))
             if wanted:
-                yield from _readings(neuron, firing, origin, wanted)
+                yield from _readings(neuron, neuron_call, origin, wanted)
 
-    def _unknown(self, neuron: Neuron, firing: Firing, waiting: set[str]) -> Iterator[Reading]:
+    def _unknown(self, neuron: Neuron, neuron_call: NeuronCall, waiting: set[str]) -> Iterator[Reading]:
         """What a neuron was given comes of nothing that was seen."""
-        memory = memory_of(firing.current)
-        if self.watching and memory in self.ledger.plain:
+        memory = memory_of(neuron_call.current)
+        if self.watching and memory in self.ledger.unrelated:
             return
         said = {n for n in self._last if n in self.given and self._learns_from(n, neuron.name)}
         for name in sorted(said):
-            reading = self._by_word(name, neuron, firing)
+            reading = self._by_word(name, neuron, neuron_call)
             if reading is not None:
                 yield reading
         waiting = {n for n in waiting - said if self._last[n].pre is not None and self._last[n].source != memory}
@@ -227,10 +240,10 @@ class Wiring:
             return
         if not self.watching:
             raise PairingError(_changed(min(waiting), neuron))
-        made = firing.current.grad_fn
+        made = neuron_call.current.grad_fn
         raise PairingError(_unseen(min(waiting), neuron, "" if made is None else type(made).__name__))
 
-    def _by_word(self, name: str, neuron: Neuron, firing: Firing) -> Reading | None:
+    def _by_word(self, name: str, neuron: Neuron, neuron_call: NeuronCall) -> Reading | None:
         """What the user says that a neuron reads: the one call since it last fired, where that can be meant."""
         call, count, before = self._last[name], self._counts.get(name, 0), (name, neuron.name) in self._trusted
         if count == 0 and not before:
@@ -240,55 +253,55 @@ class Wiring:
                 f"pairs= says that {name} feeds {neuron.name}, which fired after {count} calls of {name}: expected "
                 "one, since what lies between them cannot be watched and does not tell which call and step was meant."
             )
-        if call.shape != firing.spikes.shape:
-            raise PairingError(_no_correspondence(name, neuron, call.shape, firing.spikes))
+        if call.shape != neuron_call.spikes.shape:
+            raise PairingError(_no_correspondence(name, neuron, call.shape, neuron_call.spikes))
         self._trusted.add((name, neuron.name))
-        return Reading((call,), Rows((0,), call.leading, None))
+        return Reading((call,), RowSelection((0,), call.leading, None))
 
-    def _require_unwanted(self, neuron: Neuron, image: Image | Call, waiting: set[str]) -> None:
+    def _require_unwanted(self, neuron: Neuron, provenance: Provenance, waiting: set[str]) -> None:
         """Something was written into what a neuron was given, and nobody saw what."""
-        names = {name for origin in image.origins for name in origin.names if self._learns_from(name, neuron.name)}
+        names = {name for origin in provenance.origins for name in origin.names if self._learns_from(name, neuron.name)}
         if names:
             how = _unseen if self.watching else _changed
             raise PairingError(how(min(names), neuron))
 
-    def _settle(self, neuron: Neuron, firing: Firing) -> None:
+    def _settle(self, neuron: Neuron, neuron_call: NeuronCall) -> None:
         """Where everything is known without watching, for long enough, nobody watches any more."""
-        image = self.ledger.of(firing.current)
+        provenance = self.ledger.of(neuron_call.current)
         self._fired.add(neuron.name)
-        if image is None:
+        if provenance is None:
             unclear = bool(self.unread & self.plastic)
         else:
-            calls = (call for origin in image.origins for call in origin.calls)
+            calls = (call for origin in provenance.origins for call in origin.calls)
             aside = any(call.pre is None and call.synapse.name in self.plastic for call in calls)  # in eval()
-            unclear = image.watched or image.version < 0 or aside or not neuron.module.training
+            unclear = provenance.watched or provenance.version < 0 or aside or not neuron.module.training
         self._steady = 0 if unclear else self._steady + 1
         if self._steady >= STEADY * self.neurons and len(self._fired) == self.neurons:
             self.watching = False
-            self.rest()
+            self.pause()
 
 
-def _readings(neuron: Neuron, firing: Firing, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
+def _readings(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
     """The rows of an origin that a neuron shows, of the synapses that want to learn."""
-    current, spikes, first = firing.current, firing.spikes, origin.calls[0]
+    current, spikes, first = neuron_call.current, neuron_call.spikes, origin.calls[0]
     assert origin.places is not None
     if origin.places.is_own and current.layout is not torch.strided:  # sparse: as it came
-        yield Reading(origin.calls, Rows((0,), first.leading, None))
+        yield Reading(origin.calls, RowSelection((0,), first.leading, None))
         return
     if spikes.numel() != current.numel():
         raise PairingError(_no_correspondence(min(wanted), neuron, first.shape, spikes))
     for name, rows in readings(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
         if name in wanted and isinstance(rows, str):
             raise PairingError(_mixed(name, neuron, rows, first.shape, spikes))
-        if name in wanted and isinstance(rows, Rows):
+        if name in wanted and isinstance(rows, RowSelection):
             yield Reading(tuple(origin.calls[k] for k in rows.numbers), rows)
 
 
-def _leading_inside(call: Call, spikes: tuple[int, ...], time_major: bool) -> tuple[int, ...] | None:
+def _leading_inside(call: SynapseCall, spikes: tuple[int, ...], time_major: bool) -> tuple[int, ...] | None:
     """The leading shape of a synapse inside of a neuron; a sequence may have gone through it as one batch."""
-    items = call.synapse.items
+    sample_dims = call.synapse.sample_dims
     if call.shape == spikes:
-        return spikes[:-items]
+        return spikes[:-sample_dims]
     if time_major and call.shape[0] == prod(spikes[:2]) and call.shape[1:] == spikes[2:]:
         return spikes[:2]
     return None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 
-class Firing(NamedTuple):
+class NeuronCall(NamedTuple):
     """One call of a neuron: what went in, the state that was passed along, and the spikes that came out."""
 
     current: Tensor
@@ -21,7 +21,7 @@ class Firing(NamedTuple):
     spikes: Tensor
 
 
-def never(firing: Firing) -> bool:
+def never(neuron_call: NeuronCall) -> bool:
     """The host does not say when a sequence begins."""
     return False
 
@@ -37,7 +37,7 @@ class OwnWeight:
     """
 
     attribute: str
-    pre: Callable[[Firing, bool], Tensor]
+    pre: Callable[[NeuronCall, bool], Tensor]
     autapses: bool = True
 
 
@@ -57,7 +57,7 @@ class NeuronKind:
     """
 
     time_major: bool = False
-    starts: Callable[[Firing], bool] = never
+    starts: Callable[[NeuronCall], bool] = never
     refusal: str | None = None
     takes_current: bool = True
     dt: float | None = None
@@ -76,21 +76,21 @@ class Neuron:
     def __init__(self, name: str, module: nn.Module, kind: NeuronKind) -> None:
         self.name, self.module, self.kind = name, module, kind
         self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
-        self.deafness = deafness_of(kind)  # why no synapse from outside learns from its spikes; None if they do
+        self.why_not_post = deafness_of(kind)  # why no synapse from outside learns from its spikes; None if they do
 
     @property
     def proper(self) -> nn.Module:
         """The module that holds its weights."""
         return getattr(self.module, self.kind.inside) if self.kind.inside else self.module
 
-    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Firing:
+    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> NeuronCall:
         """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""
         current, state = self.input_of(args, kwargs), kwargs.get("state")
         if len(args) > 1:
             state = args[1]
         if isinstance(current, tuple):
             current, state = current
-        return Firing(current, state, first_tensor(output))
+        return NeuronCall(current, state, first_tensor(output))
 
     def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the call was given first."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from ..weights import refusal_of
 from . import norse, snntorch
-from .neuron import Neuron, NeuronKind
-from .synapse import RANKS, OwnSynapse, Synapse, rank_of
+from .neurons import Neuron, NeuronKind
+from .synapses import RANKS, OwnSynapse, Synapse, rank_of
 
 HOSTS: tuple[ModuleType, ...] = (snntorch, norse)
 
 
-class Survey(NamedTuple):
+class ModelIndex(NamedTuple):
     """The parts of a model; names are module paths without those of wrappers.
 
     `own` are the weights that neurons hold themselves; `refused` tells which weights would lose what they learn, and
@@ -51,11 +51,11 @@ class Survey(NamedTuple):
         return f"Found the weights {', '.join(self.names) or 'none'}; and the neurons {neurons or 'none'}."
 
 
-def survey(model: nn.Module) -> Survey:
+def index_model(model: nn.Module) -> ModelIndex:
     """Walk through a model once."""
-    found = Survey({}, {}, set(), {}, {}, {}, {})
-    _visit(unwrap(model), "", found, set())
-    return found
+    index = ModelIndex({}, {}, set(), {}, {}, {}, {})
+    _visit(unwrap(model), "", index, set())
+    return index
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -87,70 +87,84 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _visit(module: nn.Module, path: str, found: Survey, seen: set[nn.Module]) -> None:
+def _visit(module: nn.Module, path: str, index: ModelIndex, seen: set[nn.Module]) -> None:
     if module in seen:
         return
     seen.add(module)
-    found.modules[path] = module
+    index.modules[path] = module
     kind = kind_of(module)
     if kind is not None:
-        _add_neuron(module, join(path, kind.inside) if kind.inside else path, kind, found)
+        _add_neuron(module, join(path, kind.inside) if kind.inside else path, kind, index)
         return
     child = next((name for host in HOSTS if (name := host.repeated(module))), None)
     if child and rank_of(getattr(module, child)):
-        _add_synapse(Synapse(join(path, child), getattr(module, child), site=module), found)
+        _add_synapse(Synapse(join(path, child), getattr(module, child), site=module), index)
         return
     if rank_of(module):
-        _add_synapse(Synapse(path, module), found)
-        _refuse_neurons_inside(module, path, found)
+        _add_synapse(Synapse(path, module), index)
+        _refuse_neurons_inside(module, path, index)
         return
     for name, inner in module.named_children():
-        _visit(unwrap(inner), join(path, name), found, seen)
+        _visit(unwrap(inner), join(path, name), index, seen)
 
 
-def _refuse_neurons_inside(layer: nn.Module, path: str, found: Survey) -> None:
+def _refuse_neurons_inside(layer: nn.Module, path: str, index: ModelIndex) -> None:
     """A layer that holds its neuron gives spikes: what the neuron was given is never seen."""
     neurons = [join(path, name) for name, inner in layer.named_modules() if inner is not layer and kind_of(inner)]
     if neurons:
-        found.excluded[path] = (
+        index.excluded[path] = (
             f"it is a {type(layer).__name__} that holds the neuron {neurons[0]} inside, so that its output is spikes "
             "and what the neuron was given is not seen; make the layer and the neuron two modules side by side"
         )
 
 
-def _add_synapse(synapse: Synapse, found: Survey) -> None:
+def _add_synapse(synapse: Synapse, index: ModelIndex) -> None:
     name, layer = synapse.name, synapse.layer
-    found.synapses[name] = synapse
+    index.synapses[name] = synapse
     foreign = next((why for host in HOSTS if (why := host.refusal_of_layer(layer))), None)
     lost = refusal_of(layer, synapse.attribute)
     if foreign:
-        found.excluded[name] = foreign
+        index.excluded[name] = foreign
     elif lost:
-        found.refused[name] = lost
+        index.refused[name] = lost
     elif type(layer) not in RANKS:
-        found.optional.add(name)
+        index.optional.add(name)
 
 
-def _add_neuron(module: nn.Module, name: str, kind: NeuronKind, found: Survey) -> None:
-    found.neurons[name] = neuron = Neuron(name, module, kind)
+def _add_neuron(module: nn.Module, name: str, kind: NeuronKind, index: ModelIndex) -> None:
+    index.neurons[name] = neuron = Neuron(name, module, kind)
     for child in kind.inner if kind.refusal is None else ():
         layer = getattr(neuron.proper, child, None)
         if layer is not None and rank_of(layer):
-            _add_synapse(Synapse(join(name, child), layer, home=name), found)
+            _add_synapse(Synapse(join(name, child), layer, inside_of=name), index)
         elif isinstance(layer, nn.Module):
-            _exclude_inside(layer, join(name, child), found)
+            _exclude_inside(layer, join(name, child), index)
     for weight in kind.weights:
         own = OwnSynapse(join(name, weight.attribute), neuron, weight)
-        found.own[own.name] = own
+        index.own[own.name] = own
         if lost := refusal_of(own.layer, own.attribute):
-            found.refused[own.name] = lost
+            index.refused[own.name] = lost
 
 
-def _exclude_inside(recurrent: nn.Module, path: str, found: Survey) -> None:
+def _exclude_inside(recurrent: nn.Module, path: str, index: ModelIndex) -> None:
     """Layers in a recurrence that is no single layer: which spikes and which currents they stand for is not known."""
     for name, inner in recurrent.named_modules():
         if rank_of(inner):
-            found.excluded[join(path, name)] = (
+            index.excluded[join(path, name)] = (
                 f"it is a part of {path}, a {type(recurrent).__name__} inside of a neuron: expected a Linear or a "
                 "convolution there. Put the recurrence outside of the neuron, as layers of the model, and they learn"
             )
+
+
+def leaves(start: Any) -> list[Any]:
+    """The leaf tensors that a node depends on."""
+    seen, todo, found = set(), [start], []
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        todo += [parent for parent, _ in node.next_functions]
+    return found

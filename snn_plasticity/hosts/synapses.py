@@ -1,10 +1,11 @@
-"""A weight that can learn, as it stands in a model: in a layer of its own, or held by a neuron."""
+"""The weights that can learn, as they stand in a model, and what counts as activity at their input."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ..plasticity.dense import Dense
 from ..plasticity.geometry import Geometry
 from ..plasticity.synapses import geometry_of
-from .neuron import Neuron, OwnWeight
+from .neurons import Neuron, OwnWeight
 
 RANKS: dict[type[nn.Module], int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}
 
@@ -25,16 +26,18 @@ class Synapse:
         name: path of the layer.
         layer: the module with the weight.
         site: the module whose calls are watched; another one than `layer` where a `Lift` repeats the layer over time.
-        home: the neuron that the layer is built into, where it is a neuron's own recurrence.
+        inside_of: the neuron that the layer is built into, where it is a neuron's own recurrence.
     """
 
     attribute = "weight"
     mask: Tensor | None = None
 
-    def __init__(self, name: str, layer: nn.Module, *, site: nn.Module | None = None, home: str | None = None) -> None:
-        self.name, self.layer, self.home = name, layer, home
+    def __init__(
+        self, name: str, layer: nn.Module, *, site: nn.Module | None = None, inside_of: str | None = None
+    ) -> None:
+        self.name, self.layer, self.inside_of = name, layer, inside_of
         self.module = layer if site is None else site
-        self.items = rank_of(layer)
+        self.sample_dims = rank_of(layer)
 
     def geometry(self) -> Geometry:
         """How its weights are laid out. A subclass is asked itself, as a copy without hooks."""
@@ -79,3 +82,50 @@ class OwnSynapse:
 def rank_of(layer: nn.Module) -> int:
     """Dimensions of one sample that goes in; 0 where the layer is no synapse."""
     return next((rank for kind, rank in RANKS.items() if isinstance(layer, kind)), 0)
+
+
+LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
+
+
+class Presynaptic:
+    """The reading of a synapse's input: "raw" as it is, "binary" every non-zero as one spike, or any function.
+
+    Args:
+        choice: "raw", "binary", or a function of the input that keeps its shape.
+
+    Raises:
+        ValueError: another word.
+
+    >>> import torch
+    >>> Presynaptic("binary")("fc", torch.tensor([0.0, 3.0, -1.0]))
+    tensor([0., 1., 1.])
+    """
+
+    def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
+        if not callable(choice) and choice not in ("raw", "binary"):
+            raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
+        self._reading = _binary if choice == "binary" else choice if callable(choice) else None
+        self._looks = LOOKS
+
+    def __call__(self, name: str, activity: Tensor) -> Tensor:
+        """The presynaptic activity in an input."""
+        if self._reading is not None:
+            return self._reading(activity)
+        if self._looks > 0 and activity.device.type == "cpu":
+            self._looks -= 1
+            self._look(name, activity)
+        return activity
+
+    def _look(self, name: str, activity: Tensor) -> None:
+        if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
+            self._looks = 0
+            warnings.warn(
+                f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "
+                "activity. If they are spikes of another height or sign, attach with pre='binary'; if they are meant, "
+                "with pre=lambda x: x.",
+                stacklevel=2,
+            )
+
+
+def _binary(activity: Tensor) -> Tensor:
+    return (activity != 0).to(activity.dtype)

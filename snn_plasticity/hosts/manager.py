@@ -1,4 +1,4 @@
-"""The link between a model's hooks and the connections that learn."""
+"""The hook manager: from the calls of a model's synapses and neurons to the connections that learn."""
 
 from __future__ import annotations
 
@@ -17,26 +17,23 @@ from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
 from ..silence import Silence
-from .between import hooked
-from .dropped import farewell, withdraw
-from .hooks import PassHook, as_activity, is_plain
-from .neuron import Firing, Neuron, never
-from .presence import Presence
-from .presynaptic import Presynaptic
+from .hooks import PassHook, as_activity, hooked, is_plain
+from .index import ModelIndex
+from .neurons import Neuron, NeuronCall, never
+from .presence import Presence, remove_of_dropped, withdraw
 from .provenance import PairingError
 from .reading import Reading
-from .survey import Survey
-from .synapse import OwnSynapse
+from .synapses import OwnSynapse, Presynaptic
 from .wiring import Wiring
 
-LONELY = "no neuron found so far"
+NO_NEURON_YET = "no neuron found so far"
 
 
-class Watcher:
+class HookManager:
     """Hears every call of the synapses and neurons of a model, and tells the connections what it means.
 
     Args:
-        model, found: the model without wrappers, and its parts.
+        model, index: the model without wrappers, and its parts.
         wiring: who feeds whom.
         build: makes the connection from a synapse to a neuron; the first of a synapse bears its name.
         connections: those that exist from the start, by (synapse, neuron) or (synapse, None).
@@ -47,7 +44,7 @@ class Watcher:
     def __init__(
         self,
         model: nn.Module,
-        found: Survey,
+        index: ModelIndex,
         wiring: Wiring,
         build: Callable[[str, str | None], Connection],
         connections: Mapping[tuple[str, str | None], Connection],
@@ -55,10 +52,10 @@ class Watcher:
         named: Iterable[str],
         pre: Presynaptic,
     ) -> None:
-        self.model, self.found, self.wiring, self.pre = model, found, wiring, pre
+        self.model, self.index, self.wiring, self.pre = model, index, wiring, pre
         self.edges, self.plastic = dict(connections), {synapse for synapse, _ in connections}
         self.own: dict[str, list[OwnSynapse]] = {}
-        for synapse in found.own.values():
+        for synapse in index.own.values():
             self.own.setdefault(synapse.neuron.name, []).append(synapse)
         self.muted = False
         self._build, self._named = build, set(named)
@@ -66,10 +63,10 @@ class Watcher:
         self._handles: list[RemovableHandle] = []
         self._places: dict[str, torch.device] = {}
         self._begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
-        self._told = False  # whether it was said that a state gets lost
+        self._warned = False  # whether it was said that a state gets lost
         self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
         self._presence = Presence(model)
-        self._rests: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
+        self._begin_hooks: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
         self._settled: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
 
     @property
@@ -85,15 +82,15 @@ class Watcher:
 
     def bind(self, learner: PlasticityLearner) -> None:
         """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
-        sites = {self.model, *(part.module for part in (*self.found.synapses.values(), *self.found.neurons.values()))}
+        sites = {self.model, *(part.module for part in (*self.index.synapses.values(), *self.index.neurons.values()))}
         if not all("_forward_hooks" in vars(site) for site in sites):
             return  # a model that is being copied, and holds its learner itself: the first step says so
         self._learner = weakref.ref(learner)
         withdraw(self.model)
         own = set()
-        for module, hook, handle in hooked(self, self.found):
+        for module, hook, handle in hooked(self, self.index):
             self._handles.append(handle)
-            if hook.method != "on_between":
+            if hook.method != "on_layer":
                 own.add(module)
                 self._presence.hooked(module, hook, handle)
         model = self.model
@@ -101,20 +98,26 @@ class Watcher:
             begin, end = self._bracket(model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
             self._handles.append(model.register_forward_hook(end, with_kwargs=True, always_call=True))
-        gone = (self._handles, self._rests, self.wiring.rest, learner.silence, [weakref.ref(site) for site in sites])
+        gone = (
+            self._handles,
+            self._begin_hooks,
+            self.wiring.pause,
+            learner.silence,
+            [weakref.ref(site) for site in sites],
+        )
         weakref.finalize(self, _gone, *gone).atexit = False
-        self.wiring.ledger.know(list(model.buffers()))
+        self.wiring.ledger.mark_unrelated(list(model.buffers()))
         self._watch_or_not()
         torch.compiler.reset()  # code compiled before would not see the hooks
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Watcher:
+    def __deepcopy__(self, memo: dict[int, Any]) -> HookManager:
         """A watcher of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
         fresh = {"wiring": self.wiring.renewed(), "_learner": lambda: None, "_places": {}, "_settled": ()}
-        fresh |= {"_handles": [], "_rests": [], "_presence": None}
+        fresh |= {"_handles": [], "_begin_hooks": [], "_presence": None}
         for name, value in vars(self).items():
             setattr(copied, name, fresh[name] if name in fresh else copy.deepcopy(value, memo))
-        for handles in (self._handles, self._rests):  # the copied modules have hooks, which are those of nobody
+        for handles in (self._handles, self._begin_hooks):  # the copied modules have hooks, which are those of nobody
             _remove(copy.deepcopy(handles, memo))
         copied._presence = Presence(copied.model)
         return copied
@@ -124,7 +127,7 @@ class Watcher:
 
     def remove(self) -> None:
         """Take the hooks off the model."""
-        for handles in (self._handles, self._rests):
+        for handles in (self._handles, self._begin_hooks):
             _remove(handles)
         self.reset()
 
@@ -153,18 +156,18 @@ class Watcher:
 
     def _sites(self, synapse: str, neuron: str | None) -> Iterator[tuple[str, nn.Module]]:
         """The modules that are heard for an edge, by name."""
-        if synapse in self.found.synapses:
-            yield synapse, self.found.synapses[synapse].module
+        if synapse in self.index.synapses:
+            yield synapse, self.index.synapses[synapse].module
         if neuron is not None:
-            yield neuron, self.found.neurons[neuron].module
+            yield neuron, self.index.neurons[neuron].module
 
     def on_pass_begin(self, given: Any) -> None:
         """A forward pass of the whole model begins: what an interrupted one left behind is void."""
-        self.wiring.begin(given)
+        self.wiring.begin_pass(given)
 
     def on_pass_end(self, given: Any) -> None:
         """It has ended, or was left by an exception: who still waits feeds no neuron."""
-        self.wiring.rest()
+        self.wiring.pause()
         lost = self._lost() if self._named and sys.exc_info()[0] is None else []
         if lost:
             raise PairingError(
@@ -175,15 +178,15 @@ class Watcher:
     def _lost(self) -> list[str]:
         """Synapses that the user named, that took part in this pass and have no neuron."""
         waiting = self.wiring.unread & self._named - {synapse for synapse, neuron in self.edges if neuron}
-        return [name for name in sorted(waiting) if self.found.synapses[name].layer.training]
+        return [name for name in sorted(waiting) if self.index.synapses[name].layer.training]
 
-    def on_rest(self, given: Any) -> None:
+    def on_neuron_begin(self, given: Any) -> None:
         """A neuron begins to work: what it does inside is its own."""
-        self.wiring.rest()
+        self.wiring.pause()
 
     def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
         """A synapse has computed: its call waits for a neuron."""
-        synapse, pre = self.found.synapses[name], None
+        synapse, pre = self.index.synapses[name], None
         given = synapse.input_of(args, kwargs)
         if name in self.plastic and not synapse.layer.training:
             self._seen_in_eval(name)
@@ -192,30 +195,30 @@ class Watcher:
             pre = self.pre(name, activity)
             if pre is activity and is_plain(given):
                 given = None  # the same memory
-        self.wiring.called(synapse, given, pre, output)
-        if self.wiring.watching and not self._rests:
+        self.wiring.synapse_called(synapse, given, pre, output)
+        if self.wiring.watching and not self._begin_hooks:
             self._watch_or_not()
 
-    def on_between(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+    def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A layer that works unit by unit has computed."""
         if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-            self.wiring.passed(args[0], output)
+            self.wiring.layer_called(args[0], output)
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A neuron has fired: everything that fed it learns."""
-        neuron = self.found.neurons[name]
-        firing = neuron.read(args, kwargs, output)
+        neuron = self.index.neurons[name]
+        neuron_call = neuron.read(args, kwargs, output)
         try:
-            readings = self.wiring.fired(neuron, firing)
-            if neuron.deafness:
-                self._tell_readouts(self.wiring.feeders(firing), neuron)
+            readings = self.wiring.neuron_called(neuron, neuron_call)
+            if neuron.why_not_post:
+                self._tell_readouts(self.wiring.feeders(neuron_call), neuron)
             if not neuron.module.training:
                 for synapse in (*(r.calls[0].synapse.name for r in readings), *_names(self.own.get(name))):
                     self._seen_in_eval(synapse)
             elif not neuron.kind.refusal:
-                self._learn(neuron, firing, readings)
+                self._learn(neuron, neuron_call, readings)
         finally:
-            if self.wiring.watching or self._rests:
+            if self.wiring.watching or self._begin_hooks:
                 self._watch_or_not()
         if self.wiring.watching:
             self.wiring.resume(output)
@@ -227,17 +230,17 @@ class Watcher:
 
     def _watch_or_not(self) -> None:
         """While operations are seen, those inside of neurons are not: neurons say when they begin."""
-        if self.wiring.watching == bool(self._rests):
+        if self.wiring.watching == bool(self._begin_hooks):
             return
-        _remove(self._rests)
+        _remove(self._begin_hooks)
         if self.wiring.watching:
-            for neuron in self.found.neurons.values():
-                hook: Any = PassHook(self, "on_rest", neuron.name, neuron.module)
-                self._rests.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
+            for neuron in self.index.neurons.values():
+                hook: Any = PassHook(self, "on_neuron_begin", neuron.name, neuron.module)
+                self._begin_hooks.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
 
-    def _learn(self, neuron: Neuron, firing: Firing, readings: Iterable[Reading]) -> None:
+    def _learn(self, neuron: Neuron, neuron_call: NeuronCall, readings: Iterable[Reading]) -> None:
         """Every pair of sides is worked out and looked at before the first is observed: no half of a step is."""
-        spikes, time_major = as_activity(firing.spikes), neuron.kind.time_major
+        spikes, time_major = as_activity(neuron_call.spikes), neuron.kind.time_major
         due = []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
@@ -248,17 +251,19 @@ class Watcher:
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
-                due.append((connection, *self._own_sides(own, firing, spikes, time_major)))
+                due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
         if len(due) > 1:
             for connection, pre, post in due:
-                sides, starts = _alike(pre, post), neuron.kind.starts(firing)
+                sides, starts = _alike(pre, post), neuron.kind.starts(neuron_call)
                 connection.check_sides(*sides, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
-            self._observe(connection, neuron, firing, pre, post)
+            self._observe(connection, neuron, neuron_call, pre, post)
 
-    def _own_sides(self, own: OwnSynapse, firing: Firing, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
+    def _own_sides(
+        self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool
+    ) -> tuple[Tensor, Tensor]:
         """Of a weight that a neuron holds itself."""
-        pre, at = self.pre(own.name, as_activity(own.weight.pre(firing, time_major))), int(time_major)
+        pre, at = self.pre(own.name, as_activity(own.weight.pre(neuron_call, time_major))), int(time_major)
         return (pre, spikes) if pre.dim() > 1 + at else (pre.unsqueeze(at), spikes.unsqueeze(at))
 
     def _mask(self, connection: Connection, reading: Reading) -> None:
@@ -275,15 +280,17 @@ class Watcher:
                 "each. Give each part of the layer a neuron of its own, or make it several layers."
             )
 
-    def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
+    def _observe(
+        self, connection: Connection, neuron: Neuron, neuron_call: NeuronCall, pre: Tensor, post: Tensor
+    ) -> None:
         if pre.dtype != post.dtype:
             pre, post = _alike(pre, post)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
-        starts = neuron.kind.starts(firing)
+        starts = neuron.kind.starts(neuron_call)
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
-            self._tell_of_a_lost_state(connection, neuron)
+            self._warn_of_a_lost_state(connection, neuron)
         if neuron.kind.starts is not never:
             self._begun[connection.name] = self._steps() if starts else -1
         (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
@@ -292,11 +299,11 @@ class Watcher:
         learner = self._learner()
         return 0 if learner is None else learner.silence.steps
 
-    def _tell_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
+    def _warn_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
         """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
-        if self._told or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
+        if self._warned or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
             return
-        self._told = True
+        self._warned = True
         notice(
             f"{neuron.name} was called without a state again. Each such call begins a new sequence, and its traces "
             "begin anew: a step learns from the last only. Hand the state on, as SequentialState and Lift do; or "
@@ -322,7 +329,7 @@ class Watcher:
             if name in self._named:
                 raise PairingError(readout(name, neuron))
             if (name, None) in self.edges:
-                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.deafness}"
+                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post}"
 
 
 def _names(own: Iterable[OwnSynapse] | None) -> list[str]:
@@ -332,8 +339,8 @@ def _names(own: Iterable[OwnSynapse] | None) -> list[str]:
 def readout(synapse: str, neuron: Neuron) -> str:
     """Why a synapse that the user named cannot learn from this neuron."""
     return (
-        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.deafness}. Expected a spiking "
-        f"neuron: leave {synapse} out of target_layers, layers and pairs."
+        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post}. "
+        f"Expected a spiking neuron: leave {synapse} out of target_layers, layers and pairs."
     )
 
 
@@ -359,15 +366,15 @@ def _rows_of(weight: Tensor, units: Tensor, size: int) -> Tensor:
 
 def _gone(
     handles: list[RemovableHandle],
-    rests: list[RemovableHandle],
+    begin_hooks: list[RemovableHandle],
     rest: Callable[[], None],
     silence: Silence,
     sites: list[weakref.ref[nn.Module]],
 ) -> None:
     """The watcher is gone: so are its hooks, and what they would have been needed for."""
     rest()
-    _remove(rests)
-    farewell(handles, silence, sites)
+    _remove(begin_hooks)
+    remove_of_dropped(handles, silence, sites)
 
 
 def _remove(handles: list[RemovableHandle]) -> None:
