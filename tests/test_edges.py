@@ -71,6 +71,24 @@ def test_a_list_of_edges_keeps_its_order_and_the_shared_sum_is_enough():
     torch.testing.assert_close(updated, weights + 0.1 * full.change(0.7)[MASK][order])
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("trace", TRACES)
+def test_several_synapses_between_the_same_two_neurons_learn_alike(trace, way, monkeypatch):
+    for name, value in zip(
+        ("SCRATCH", "PER_ENTRY", "PER_EDGE"), (WAYS[way][0], WAYS[way][1], WAYS[way][1]), strict=True
+    ):
+        monkeypatch.setattr(f"snn_plasticity.plasticity.edges.{name}", value)
+    twice = torch.tensor([3, 0, 3, 7, 7, 7])
+    full, edges = both(
+        settings("stdp_pair", trace, clamp_range=(-0.4, 0.5)),
+        connectivity=torch.stack((SOURCE[twice], TARGET[twice])),
+    )
+    pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
+    for module in (full, edges):
+        module.observe_window(pre, post)
+    torch.testing.assert_close(edges.eligibility, full.eligibility[:, MASK][:, twice], rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("connectivity", "word"),
     [
@@ -78,7 +96,6 @@ def test_a_list_of_edges_keeps_its_order_and_the_shared_sum_is_enough():
         (torch.ones(2, 4), "float32"),
         (torch.tensor([[0, 12], [0, 1]]), "source runs from 0 to 12"),
         (torch.tensor([[0, 1], [0, -1]]), "target runs from -1"),
-        (torch.tensor([[0, 0], [1, 1]]), "joined already"),
         (torch.zeros(2, 0, dtype=torch.int64), "E >= 1"),
     ],
 )

@@ -18,7 +18,7 @@ FLOORS = (
     {"conventions", "decay", "saved"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
-    {"connection", "diagnostics", "third_factor"},
+    {"connection", "diagnostics", "third_factor", "layers"},
     {"causes", "optimizers"},
     {"silence", "diagnose"},
     {"learner"},

@@ -121,7 +121,7 @@ def _refuse_neurons_inside(layer: nn.Module, path: str, index: ModelIndex) -> No
 def _add_synapse(synapse: Synapse, index: ModelIndex) -> None:
     name, layer = synapse.name, synapse.layer
     index.synapses[name] = synapse
-    foreign = next((why for host in HOSTS if (why := host.refusal_of_layer(layer))), None)
+    foreign = next((why for host in HOSTS if (why := host.refusal_of_layer(layer))), synapse.hides_arrivals)
     lost = refusal_of(layer, synapse.attribute)
     if foreign:
         index.excluded[name] = foreign

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layers import SparseLinear
 from ..plasticity.dense import Dense
 from ..plasticity.geometry import Geometry
 from ..plasticity.synapses import geometry_of
 from .neurons import Neuron, OwnWeight
 
-RANKS: dict[type[nn.Module], int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}
+RANKS: dict[type[nn.Module], int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4, SparseLinear: 1}
 
 
 class Synapse:
@@ -47,8 +48,20 @@ class Synapse:
         bare._forward_hooks, bare._forward_pre_hooks = OrderedDict(), OrderedDict()
         return geometry_of(bare)
 
+    @property
+    def hides_arrivals(self) -> str | None:
+        """Why it is not seen which spikes arrive when, if so."""
+        if self.module is self.layer or not isinstance(self.layer, SparseLinear) or self.layer.delays is None:
+            return None
+        return (
+            f"it has delays and is repeated by a {type(self.module).__name__}, which shows no single steps; expected "
+            "the layer itself, which takes sequences (T, B, N) as they are"
+        )
+
     def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-        """What the call was given."""
+        """What the call was given; where spikes take their time, those that arrived at it."""
+        if isinstance(self.layer, SparseLinear) and self.layer.arriving is not None:
+            return self.layer.arriving
         return args[0] if args else next(iter(kwargs.values()))
 
 

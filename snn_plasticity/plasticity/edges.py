@@ -9,6 +9,7 @@ matrix that is read at the edges.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -24,14 +25,14 @@ PER_ENTRY, PER_EDGE = 64, 10  # entries of such a matrix, and edges at a step, t
 
 
 class Edges(SmallProducts):
-    """Synapses from `source` (E,) to `target` (E,) neurons.
+    """Synapses from `source` (E,) to `target` (E,) neurons; several may join the same two.
 
     Args:
         source, target: indices of the pre and the post neuron of each synapse.
         n_pre, n_post: numbers of neurons.
 
     Raises:
-        ValueError: lists of different length, indices outside the populations, or two edges between the same neurons.
+        ValueError: lists of different length, or indices outside the populations.
 
     >>> Edges(torch.tensor([0, 2]), torch.tensor([1, 1]), n_pre=3, n_post=2).shape
     (2,)
@@ -41,39 +42,42 @@ class Edges(SmallProducts):
     neuron_axis: ClassVar[int] = -1
 
     def __init__(self, source: Tensor, target: Tensor, n_pre: int, n_post: int) -> None:
-        source, target = source.long(), target.long()
-        if source.dim() != 1 or source.shape != target.shape or not len(source):
-            raise ValueError(
-                f"source has shape {tuple(source.shape)} and target {tuple(target.shape)}; "
-                "expected both (E,) with E >= 1."
-            )
-        for name, index, size in (("source", source, n_pre), ("target", target, n_post)):
-            if int(index.min()) < 0 or int(index.max()) >= size:
-                found = f"{int(index.min())} to {int(index.max())}"
-                raise ValueError(f"{name} runs from {found}; expected 0 to {size - 1}.")
-        twice = len(source) - len(torch.unique(target * n_pre + source))
-        if twice:
-            raise ValueError(f"{twice} edges join neurons that are joined already; expected each pair at most once.")
+        source, target = _within(source, n_pre, target, n_post)
         self.source, self.target, self.n_pre, self.n_post = source, target, n_pre, n_post
         self.shape = (len(source),)
         self._places = target * n_pre + source  # in the full matrix
-        self._of = {"pre": _Lists(source, n_pre), "post": _Lists(target, n_post)}
+        self._elsewhere: dict[tuple[str, torch.device], Tensor] = {}  # the tables, on other devices
 
     @classmethod
     def of(cls, connectivity: Tensor, n_pre: int, n_post: int) -> Edges:
         """From an edge list (2, E), sources above targets, or a boolean mask (N_post, N_pre)."""
-        if connectivity.dtype == torch.bool:
-            if connectivity.shape != (n_post, n_pre):
-                raise ValueError(f"connectivity is a mask {tuple(connectivity.shape)}; expected ({n_post}, {n_pre}).")
-            target, source = connectivity.nonzero().unbind(1)
-        elif connectivity.dim() == 2 and len(connectivity) == 2 and not connectivity.is_floating_point():
-            source, target = connectivity
-        else:
-            raise ValueError(
-                f"connectivity is {connectivity.dtype} of shape {tuple(connectivity.shape)}; expected a boolean mask "
-                f"({n_post}, {n_pre}) or an integer list (2, E) of sources and targets."
-            )
-        return cls(source, target, n_pre, n_post)
+        return cls(*edge_list(connectivity, n_pre, n_post), n_pre, n_post)
+
+    @cached_property
+    def of_pre(self) -> EdgeLists:
+        """The edges that leave each pre neuron."""
+        return EdgeLists(self.source, self.n_pre)
+
+    @cached_property
+    def of_post(self) -> EdgeLists:
+        """The edges that end on each post neuron."""
+        return EdgeLists(self.target, self.n_post)
+
+    def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pre and post neuron of each edge, there."""
+        return self._at("source", self.source, device), self._at("target", self.target, device)
+
+    def onto(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The edges in the order of their post neurons, and where in it those of each begin, there."""
+        lists = self.of_post
+        return self._at("order", lists.edges, device), self._at("starts", lists.starts, device)
+
+    def _at(self, name: str, table: Tensor, device: torch.device) -> Tensor:
+        if table.device == device:
+            return table
+        if (name, device) not in self._elsewhere:
+            self._elsewhere[name, device] = table.to(device)
+        return self._elsewhere[name, device]
 
     def check(self, pre: Tensor, post: Tensor) -> None:
         """Refuse anything but pre (B, N_pre) and post (B, N_post)."""
@@ -85,7 +89,8 @@ class Edges(SmallProducts):
 
     def product(self, post: Tensor, pre: Tensor) -> Tensor:
         """post[target] · pre[source], (B, E)."""
-        return post[..., self.target.to(post.device)] * pre[..., self.source.to(pre.device)]
+        source, target = self.ends(post.device)
+        return post[..., target] * pre[..., source]
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window as it is, (T, B, N)."""
@@ -93,11 +98,11 @@ class Edges(SmallProducts):
 
     def per_synapse(self, mod: Tensor) -> Tensor:
         """A modulator per post neuron (B, N_post) as one per synapse (B, E)."""
-        return mod[:, self.target.to(mod.device)] if mod.dim() == 2 else mod
+        return mod[:, self.ends(mod.device)[1]] if mod.dim() == 2 else mod
 
     def row_maxima(self, e: Tensor) -> Tensor:
         """The largest |e| onto each post neuron, (B, N_post)."""
-        target = self.target.to(e.device).expand_as(e)
+        target = self.ends(e.device)[1].expand_as(e)
         return e.new_zeros(len(e), self.n_post).scatter_reduce(1, target, e.abs(), "amax")
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
@@ -136,7 +141,7 @@ class Edges(SmallProducts):
 
     def _read_off(self, out: Tensor, product: Product) -> None:
         """The full matrix, sample by sample or summed, at the edges."""
-        full, at = Dense(self.n_pre, self.n_post), self._places.to(out.device)
+        full, at = Dense(self.n_pre, self.n_post), self._at("places", self._places, out.device)
         scratch = product.post.new_zeros(self.n_post, self.n_pre)
         if out.dim() == 1:
             full.contract_(scratch, product, beta=0.0)
@@ -150,7 +155,7 @@ class Edges(SmallProducts):
         """Every spike to the edges of its neuron."""
         spikes, other = (post, pre) if sparse == "post" else (pre, post)
         step, sample, neuron = spikes.nonzero().unbind(1)
-        event, edge = self._of[sparse].expand(neuron)
+        event, edge = (self.of_post if sparse == "post" else self.of_pre).expand(neuron)
         far = (self.source if sparse == "post" else self.target)[edge]
         step, sample = step[event], sample[event]
         values = spikes[step, sample, neuron[event]] * other[step, sample, far]
@@ -161,7 +166,41 @@ class Edges(SmallProducts):
         return f"Edges({self.shape[0]} of {self.n_post}×{self.n_pre})"
 
 
-class _Lists:
+def edge_list(connectivity: Tensor, n_pre: int, n_post: int) -> tuple[Tensor, Tensor]:
+    """Pre and post neuron of each edge, (E,) both, of a list (2, E) or of a boolean mask (N_post, N_pre), row by row.
+
+    Raises:
+        ValueError: neither of the two, no edges, or indices outside the populations.
+    """
+    if connectivity.dtype == torch.bool:
+        if connectivity.shape != (n_post, n_pre):
+            raise ValueError(f"connectivity is a mask {tuple(connectivity.shape)}; expected ({n_post}, {n_pre}).")
+        target, source = connectivity.nonzero().unbind(1)
+    elif connectivity.dim() == 2 and len(connectivity) == 2 and not connectivity.is_floating_point():
+        source, target = connectivity
+    else:
+        raise ValueError(
+            f"connectivity is {connectivity.dtype} of shape {tuple(connectivity.shape)}; expected a boolean mask "
+            f"({n_post}, {n_pre}) or an integer list (2, E) of sources and targets."
+        )
+    return _within(source, n_pre, target, n_post)
+
+
+def _within(source: Tensor, n_pre: int, target: Tensor, n_post: int) -> tuple[Tensor, Tensor]:
+    """Both lists on the CPU, as long integers that are neurons."""
+    source, target = (side.to("cpu", torch.long) for side in (source, target))
+    if source.dim() != 1 or source.shape != target.shape or not len(source):
+        raise ValueError(
+            f"source has shape {tuple(source.shape)} and target {tuple(target.shape)}; expected both (E,) with E >= 1."
+        )
+    for name, index, size in (("source", source, n_pre), ("target", target, n_post)):
+        if int(index.min()) < 0 or int(index.max()) >= size:
+            found = f"{int(index.min())} to {int(index.max())}"
+            raise ValueError(f"{name} runs from {found}; expected 0 to {size - 1}.")
+    return source, target
+
+
+class EdgeLists:
     """The edges of each neuron, one after the other."""
 
     def __init__(self, neuron: Tensor, n: int) -> None:

@@ -6,7 +6,7 @@ Closed forms are looked up by the exact type, since a subclass may compute somet
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,19 @@ _BY_TYPE: dict[type[nn.Module], Callable[..., Geometry]] = {
 }
 
 
+@runtime_checkable
+class TellsGeometry(Protocol):
+    """A layer that knows how its synapses are laid out, as `SparseLinear` does."""
+
+    def geometry(self) -> Geometry:
+        """The layout of its weight."""
+        ...
+
+
 def geometry_of(layer: nn.Module) -> Geometry:
     """The geometry of a layer's weight: closed form where there is one, else its own vector-Jacobian product.
+
+    A layer with a method `geometry()` is asked itself (`SparseLinear`: `Edges`, from the ends of axons to post neurons).
 
     Raises:
         TypeError: the layer has no weight of its own (none, not initialised, or recomputed from others).
@@ -85,6 +96,8 @@ def geometry_of(layer: nn.Module) -> Geometry:
     (3, 4)
     """
     require_kind("layer", layer, nn.Module, "As nn.Linear(4, 3).")
+    if isinstance(layer, TellsGeometry):
+        return layer.geometry()
     weight = layer._parameters.get("weight")
     if weight is None or is_lazy(weight):
         why = "is not initialised yet" if weight is not None else "is missing or recomputed from other tensors"

@@ -70,8 +70,8 @@ def walk(
     for b, rows in _blocks(geometry, e, failing):
         part = e[b, rows].clone()
         if isinstance(geometry, Edges):
-            ends = (neurons.to(e.device)[rows] for neurons in (geometry.target, geometry.source))
-            window = Pairs(left[:, b], right[:, b], *ends)
+            source, target = geometry.ends(e.device)
+            window = Pairs(left[:, b], right[:, b], target[rows], source[rows])
         else:
             window = Outer(left[:, b, rows].contiguous(), right[:, b].contiguous())
         _walk_block_(trace, part, window, len(said), trace.retained(dt))  # type: ignore[arg-type]
@@ -97,5 +97,5 @@ def _blocks(geometry: Dense | Edges, e: Tensor, failing: Tensor | None) -> Itera
         if failing is None:
             yield from ((b, slice(start, start + rows)) for start in range(0, e.shape[1], rows))
             continue
-        fails = failing[b][geometry.target.to(e.device)] if isinstance(geometry, Edges) else failing[b]
+        fails = failing[b][geometry.ends(e.device)[1]] if isinstance(geometry, Edges) else failing[b]
         yield from ((b, part) for part in fails.nonzero().squeeze(1).split(rows) if len(part))

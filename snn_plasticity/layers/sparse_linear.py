@@ -1,0 +1,298 @@
+"""A linear layer whose synapses are a list of edges, with conduction delays.
+
+    I_j(t) = b_j + Σ_{e: target_e = j} w_e · s_{source_e}(t − d_e)
+
+It stands in for `nn.Linear` between the neurons of snnTorch and Norse. Neuron and delay together are an axon: a
+synapse (edge) joins an axon to a post neuron, and what arrives at the ends of all axons is what the synapses learn from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+from ..checks import known_as, require_count, require_device, require_dtype, require_flag, require_kind, require_real
+from ..plasticity.edges import Edges, edge_list
+
+LONGEST = 1 << 16  # steps of a delay; all inputs of that time are kept
+FEW = 4  # rows below which edges are added one by one, without a table of rows
+EVENT, EVENT_OF_MANY = 4, 64  # edges of a dense pass that cost as much as one that a spike reaches, for few rows and many
+
+
+class SparseLinear(nn.Module):
+    """Synapses as edges: any wiring, several synapses between the same two neurons, a delay for each.
+
+        I_j(t) = b_j + Σ_{e: target_e = j} w_e · s_{source_e}(t − d_e)
+
+    Differentiable in weight, bias and input. Where no gradient is wanted and few inputs are not zero, only the edges of
+    these are touched (on the CPU). Plastic through `attach`, with eligibility (B, E).
+
+    With delays the layer remembers the last inputs: `reset()` between sequences, as for the neurons of the model. An
+    input (N_pre,) or (B, N_pre) is then one step, and (T, B, N_pre) are T steps. The pre side of a synapse is the spike
+    that arrives at it, so that a spike of t and an edge of delay d meet the post spikes of t + d: each pair of neuron
+    and delay (an axon, A of them) has a spike train and traces of its own, (B, A).
+
+    Args:
+        in_features, out_features: numbers of pre and post neurons.
+        connectivity: the edges, as (2, E) integers (pre above post neurons) or a boolean mask (N_post, N_pre), whose
+            edges are counted row by row.
+        delays: steps from a spike to its arrival, one number or (E,) integers >= 0; None: at once, nothing is kept.
+        bias: whether post neurons have one.
+        samples: None, or B: every sample has weights (B, E) of its own (one network for each sample).
+        device, dtype: of the weights.
+
+    Attributes:
+        weight: (E,) or (B, E). bias: (N_post,) or None.
+        connectivity: (2, E). delays: (E,) or None. past: the last inputs (D, B, N_pre), the oldest first, or None.
+
+    Raises:
+        ValueError: edges outside of the populations or none, delays that do not fit, an input of another width, or
+            another batch size in mid-sequence.
+        TypeError: arguments of another kind.
+
+    >>> layer = SparseLinear(3, 2, torch.tensor([[0, 2, 2], [1, 1, 1]]), bias=False)
+    >>> layer.weight.data[:] = torch.tensor([1.0, 2.0, 4.0])
+    >>> layer(torch.tensor([1.0, 0.0, 1.0])).tolist()
+    [0.0, 7.0]
+    """
+
+    bias: nn.Parameter | None
+    connectivity: Tensor
+    delays: Tensor | None
+    past: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        connectivity: Tensor,
+        *,
+        delays: int | Tensor | None = None,
+        bias: bool = True,
+        samples: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = require_count("in_features", in_features)
+        self.out_features = require_count("out_features", out_features)
+        self.samples = None if samples is None else require_count("samples", samples)
+        require_real("connectivity", connectivity)
+        place, dtype = require_device("device", device), require_dtype("dtype", dtype or torch.get_default_dtype())
+        listed = torch.stack(edge_list(connectivity, self.in_features, self.out_features))
+        count = listed.shape[1]
+        self.register_buffer("connectivity", listed.to(place))
+        self.register_buffer("delays", None if delays is None else _delays_of(delays, count).to(place))
+        self.register_buffer("past", None)
+        self.arriving: Tensor | None = None  # at the end of each axon, at the last call; (B, A) or (T, B, A)
+        shape = (count,) if samples is None else (self.samples, count)
+        self.weight = nn.Parameter(torch.empty(shape, device=place, dtype=dtype))
+        bias = require_flag("bias", bias)
+        self.bias = nn.Parameter(torch.empty(self.out_features, device=place, dtype=dtype)) if bias else None
+        self._wire()
+        self.reset_parameters()
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, mask: Tensor | None = None) -> SparseLinear:
+        """The same layer with the synapses that there are: where a mask (N_post, N_pre) is true, or not of zero weight.
+
+        >>> linear = nn.Linear(4, 3)
+        >>> SparseLinear.from_linear(linear).weight.shape
+        torch.Size([12])
+        """
+        require_kind("linear", linear, nn.Linear, "A layer that is full, or pruned to zeros.")
+        weight = linear.weight.detach()
+        if mask is not None:
+            require_real("mask", mask)
+        mask = weight != 0 if mask is None else mask
+        made = cls(
+            linear.in_features,
+            linear.out_features,
+            mask,
+            bias=linear.bias is not None,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        with torch.no_grad():
+            made.weight.copy_(weight[made.connectivity[1], made.connectivity[0]])
+            if made.bias is not None:
+                made.bias.copy_(linear.bias)
+        return made
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Uniform within ±1/√(edges onto the post neuron), as `nn.Linear` begins."""
+        onto = torch.bincount(self.connectivity[1], minlength=self.out_features).clamp(min=1).to(self.weight)
+        self.weight.uniform_(-1.0, 1.0).mul_(onto.rsqrt()[self.connectivity[1]])
+        if self.bias is not None:
+            self.bias.uniform_(-1.0, 1.0).mul_(onto.rsqrt())
+
+    def reset(self) -> None:
+        """Forget the inputs that are on their way: a new sequence begins."""
+        self.past = self.arriving = None
+
+    def detach_past(self) -> None:
+        """Go on with the same inputs on their way, without the graph that they came from (truncated backpropagation)."""
+        self.past = None if self.past is None else self.past.detach()
+
+    def geometry(self) -> Edges:
+        """How its synapses are laid out, from axons to post neurons."""
+        return self.edges
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The current of each post neuron, (..., N_post)."""
+        require_real("input", input)
+        if input.dim() == 0 or input.shape[-1] != self.in_features:
+            raise ValueError(f"input has shape {tuple(input.shape)}; expected (..., {self.in_features}).")
+        spikes = input.to(self.weight.dtype)
+        if self.delays is not None:
+            spikes = self._arrived(spikes)
+            self.arriving = spikes.detach()
+        if self.samples is not None and (spikes.dim() < 2 or spikes.shape[-2] != self.samples):
+            raise ValueError(
+                f"input has shape {tuple(input.shape)}; expected (..., {self.samples}, {self.in_features}): each of "
+                f"the {self.samples} samples has weights of its own."
+            )
+        current = self._delivered(spikes.reshape(-1, spikes.shape[-1]))
+        current = current.reshape(*spikes.shape[:-1], self.out_features)
+        return current if self.bias is None else current + self.bias
+
+    def extra_repr(self) -> str:
+        """Neurons, edges, and the longest delay."""
+        text = f"{self.in_features}, {self.out_features}, edges={self.edges.shape[0]}, bias={self.bias is not None}"
+        text += "" if self.delays is None else f", delays to {self._longest}"
+        return text + ("" if self.samples is None else f", samples={self.samples}")
+
+    def _wire(self) -> None:
+        """Tables of the edges as they are now; axons are counted delay by delay."""
+        source, target = self.connectivity.cpu()
+        width, self._axons, self._longest = self.in_features, [], 0
+        if self.delays is not None:
+            delays = self.delays.cpu()
+            known, source = torch.unique(delays * self.in_features + source, return_inverse=True)
+            width, self._longest = len(known), int(delays.max())
+            for delay in torch.unique(known // self.in_features).tolist():
+                here = known // self.in_features == delay
+                self._axons.append((delay, (known[here] % self.in_features).to(self.connectivity.device)))
+        self.edges = Edges(source, target, width, self.out_features)
+
+    def _arrived(self, spikes: Tensor) -> Tensor:
+        """What arrives at the end of every axon, (B, A) or (T, B, A); the past goes on."""
+        if spikes.dim() > 3:
+            raise ValueError(
+                f"input has shape {tuple(spikes.shape)}; a layer with delays expected one step ({self.in_features},) "
+                f"or (B, {self.in_features}), or a sequence (T, B, {self.in_features})."
+            )
+        steps = spikes if spikes.dim() == 3 else spikes.reshape(1, -1, self.in_features)
+        past = self.past
+        if past is None:
+            past = steps.new_zeros(self._longest, *steps.shape[1:])
+        elif past.shape[1] != steps.shape[1]:
+            raise ValueError(
+                f"input has a batch of {steps.shape[1]} and the inputs on their way one of {past.shape[1]}; expected "
+                "the same until reset() begins a new sequence."
+            )
+        window = torch.cat((past.to(steps), steps))
+        self.past = window[len(window) - self._longest :].clone()
+        ends = [
+            window[self._longest - delay :][: len(steps)].index_select(-1, neurons) for delay, neurons in self._axons
+        ]
+        return torch.cat(ends, -1).reshape(*spikes.shape[:-1], -1)
+
+    def _delivered(self, spikes: Tensor) -> Tensor:
+        """Rows (R, A) of what arrives, summed onto post neurons (R, N_post)."""
+        rows = len(spikes)
+        if self._few(spikes):
+            return self._by_events(spikes)
+        source, target = self.edges.ends(spikes.device)
+        if self.samples is None and rows >= FEW:
+            order, starts = self.edges.onto(spikes.device)
+            table = spikes.t().contiguous()
+            return embedding_bag(source[order], table, starts, mode="sum", per_sample_weights=self.weight[order]).t()
+        weight = self.weight if self.samples is None else self.weight.repeat(rows // self.samples, 1)
+        current = spikes.new_zeros(rows, self.out_features)
+        return current.index_add(-1, target, spikes.index_select(-1, source) * weight)
+
+    def _few(self, spikes: Tensor) -> bool:
+        """Whether only the edges of spiking neurons are worth touching, which no gradient could follow."""
+        if torch.is_grad_enabled() and (spikes.requires_grad or self.weight.requires_grad):
+            return False
+        if not spikes.is_cpu or torch.compiler.is_compiling() or type(spikes) is not Tensor:
+            return False
+        if torch._C._functorch.is_functorch_wrapped_tensor(spikes):
+            return False
+        cost = EVENT if len(spikes) < FEW or self.samples is not None else EVENT_OF_MANY
+        return cost * int(torch.count_nonzero(spikes)) < spikes.numel()
+
+    def _by_events(self, spikes: Tensor) -> Tensor:
+        """Every spike along the edges of its axon."""
+        row, axon = spikes.nonzero().unbind(1)
+        event, edge = self.edges.of_pre.expand(axon)
+        row_of = row[event]
+        if self.samples is None:
+            weight = self.weight.detach()[edge]
+        else:
+            weight = self.weight.detach().view(-1)[edge + row_of % self.samples * self.edges.shape[0]]
+        current = spikes.new_zeros(len(spikes), self.out_features)
+        place = self.edges.target[edge] + row_of * self.out_features
+        current.view(-1).index_add_(0, place, weight * spikes[row, axon][event])
+        return current
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SparseLinear:
+        """Follow `.to(device)`, what is on its way included."""
+        super()._apply(fn, recurse)
+        device = self.connectivity.device
+        self._axons = [(delay, neurons.to(device)) for delay, neurons in self._axons]
+        self.arriving = None
+        return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Weights, wiring and the inputs on their way; a wiring of as many edges takes the place of this one."""
+        names = ("connectivity", "delays", "past")
+        wiring, delays, past = (state_dict.get(prefix + name) for name in names)
+        if wiring is not None:
+            why = self._refused(wiring, delays)
+            if why:
+                rest[-1].append(f"{prefix}connectivity {why}")
+                return
+        self.past = None if past is None else torch.empty_like(past, device=self.weight.device, dtype=self.weight.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if wiring is not None:
+            self._wire()
+
+    def _refused(self, wiring: Tensor, delays: Tensor | None) -> str | None:
+        """Why a saved wiring cannot take the place of this one; None where it can."""
+        if wiring.shape != self.connectivity.shape or (delays is None) != (self.delays is None):
+            saved, here = ("without" if held is None else "with" for held in (delays, self.delays))
+            return (
+                f"has {wiring.shape[-1]} edges {saved} delays; this layer has {self.edges.shape[0]} {here} delays. "
+                "Build it from what was saved, SparseLinear(..., connectivity=..., delays=...), then load."
+            )
+        try:
+            edge_list(wiring, self.in_features, self.out_features)
+            if delays is not None:
+                _delays_of(delays, self.edges.shape[0])
+        except (ValueError, TypeError) as error:
+            return str(error)
+        return None
+
+
+def _delays_of(delays: object, count: int) -> Tensor:
+    """Steps for each edge, (E,).
+
+    Raises:
+        TypeError: neither a number nor a tensor of integers.
+        ValueError: another shape, or a step below 0.
+    """
+    if not isinstance(delays, Tensor):
+        return torch.full((count,), require_count("delays", delays, 0))
+    if delays.is_floating_point() or delays.is_complex() or delays.dtype == torch.bool or delays.is_meta:
+        raise TypeError(f"delays is {known_as(delays)}; expected integers, steps from a spike to its arrival.")
+    if delays.shape != (count,):
+        raise ValueError(f"delays has shape {tuple(delays.shape)}; expected ({count},), one for each edge.")
+    if int(delays.min()) < 0 or int(delays.max()) > LONGEST:
+        raise ValueError(f"delays run from {int(delays.min())} to {int(delays.max())}; expected 0 to {LONGEST} steps.")
+    return delays.detach().long().cpu()
