@@ -37,6 +37,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("plasticity.EligibilityTraceModule.*", "pre post mod", "same, huge", "products of 1e30 are infinite, and say so"),
     ("plasticity.alif_step", "beta rho", "1e300", "pure: what overflows is infinite, and says so"),
     ("decay.decay_factor", "tau", "nan tensor", "pure: values of tensors are not read, NaN stays NaN"),
+    ("layers.SparseLinear.forward", "input", "nan tensor", "as nn.Linear: NaN stays NaN, and the traces refuse it"),
     ("connection.Connection.go_back", "mark.*", "nan|inf", "what mark() gave, NaN too: it is put back as it was"),
     ("*.of affect.from_neuromodulators", "config", "None", "the defaults"),
     ("loop.LoopState.from_dict", "saved", "a stranger more", "what is not of a state is not read"),

@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import snn_plasticity as sp
-from snn_plasticity import affect, config, dual, hosts, loop, neuromodulation, plasticity, plot
+from snn_plasticity import affect, config, dual, hosts, layers, loop, neuromodulation, plasticity, plot
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
 from snn_plasticity.notices import notice
 from snn_plasticity.plasticity.dense import Dense
 from snn_plasticity.plasticity.eprop import EProp, alif_step
 
-ROOMS = (sp, config, plasticity, neuromodulation, affect, loop, hosts, dual, plot)
+ROOMS = (sp, config, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot)
 BESIDE = (
     affect_config.AffectiveConfig,
     affect_config.AffectiveFullConfig,
@@ -403,6 +403,26 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield "conventions.Convention.from_dict", _free(sp.Convention.from_dict, lambda: {"values": {"lag": 1}})
     yield "conventions.Convention.preset", _free(sp.Convention.preset, lambda: {"name": "nest"})
     yield "notices.notice", _free(notice, lambda: {"message": "nothing was learnt", "stacklevel": 2})
+
+
+def edges() -> sp.SparseLinear:
+    """A layer of edges with a spike on its way."""
+    torch.manual_seed(0)
+    made = sp.SparseLinear(N_PRE, N_POST, torch.tensor([[0, 2, 2], [1, 3, 3]]), delays=torch.tensor([0, 1, 2]))
+    made(pre())
+    return made
+
+
+def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
+    room = "layers."
+    parts = lambda: {
+        "in_features": N_PRE, "out_features": N_POST, "connectivity": torch.tensor([[0, 2, 2], [1, 3, 3]]),
+        "delays": torch.tensor([0, 1, 2]), "bias": True, "samples": B, "device": "cpu", "dtype": torch.float32,
+    }  # fmt: skip
+    yield f"{room}SparseLinear", _free(sp.SparseLinear, parts)
+    pruned = lambda: {"linear": nn.Linear(N_PRE, N_POST), "mask": torch.ones(N_POST, N_PRE, dtype=torch.bool)}
+    yield f"{room}SparseLinear.from_linear", _free(sp.SparseLinear.from_linear, pruned)
+    yield f"{room}SparseLinear.forward", _bound(edges, "forward", lambda: {"input": pre()})
 
 
 def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
@@ -878,7 +898,7 @@ def _records() -> Iterator[tuple[str, Callable[[], Call]]]:
 
 def calls() -> dict[str, Callable[[], Call]]:
     """All valid calls."""
-    groups = (_configs, _kernels, _plasticity, _learning, _gate, _affect, _dual, _plots, _records)
+    groups = (_configs, _kernels, _plasticity, _layers, _learning, _gate, _affect, _dual, _plots, _records)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: build for group in groups for name, build in group()}

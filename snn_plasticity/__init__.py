@@ -30,6 +30,7 @@ from .diagnostics import LayerTrace as LayerTrace
 from .diagnostics import PlasticityTrace as PlasticityTrace
 from .hosts import PairingError as PairingError
 from .hosts import attach as attach
+from .layers import SparseLinear as SparseLinear
 from .learner import PlasticityLearner as PlasticityLearner
 from .loop import AffectiveLoop as AffectiveLoop
 from .loop import LoopState as LoopState

@@ -81,7 +81,8 @@ class SparseLinear(nn.Module):
         self.out_features = require_count("out_features", out_features)
         self.samples = None if samples is None else require_count("samples", samples)
         require_real("connectivity", connectivity)
-        place, dtype = require_device("device", device), require_dtype("dtype", dtype or torch.get_default_dtype())
+        place = require_device("device", device)
+        dtype = torch.get_default_dtype() if dtype is None else require_dtype("dtype", dtype)
         listed = torch.stack(edge_list(connectivity, self.in_features, self.out_features))
         count = listed.shape[1]
         self.register_buffer("connectivity", listed.to(place))
@@ -147,6 +148,8 @@ class SparseLinear(nn.Module):
         require_real("input", input)
         if input.dim() == 0 or input.shape[-1] != self.in_features:
             raise ValueError(f"input has shape {tuple(input.shape)}; expected (..., {self.in_features}).")
+        if input.device != self.weight.device:
+            raise ValueError(f"input is on {input.device} and the weight on {self.weight.device}; expected one device.")
         spikes = input.to(self.weight.dtype)
         if self.delays is not None:
             spikes = self._arrived(spikes)
@@ -287,9 +290,11 @@ def _delays_of(delays: object, count: int) -> Tensor:
         TypeError: neither a number nor a tensor of integers.
         ValueError: another shape, or a step below 0.
     """
-    if not isinstance(delays, Tensor):
+    if isinstance(delays, Tensor):
+        require_real("delays", delays)
+    else:
         return torch.full((count,), require_count("delays", delays, 0))
-    if delays.is_floating_point() or delays.is_complex() or delays.dtype == torch.bool or delays.is_meta:
+    if delays.is_floating_point() or delays.dtype == torch.bool or delays.is_meta:
         raise TypeError(f"delays is {known_as(delays)}; expected integers, steps from a spike to its arrival.")
     if delays.shape != (count,):
         raise ValueError(f"delays has shape {tuple(delays.shape)}; expected ({count},), one for each edge.")

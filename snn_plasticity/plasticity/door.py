@@ -145,8 +145,6 @@ def layout_of(n_pre: object, n_post: object, connectivity: object, *, diagonal: 
         return Diagonal(pre) if diagonal else Dense(pre, post)
     require_real("connectivity", connectivity)
     assert isinstance(connectivity, Tensor)
-    if connectivity.is_meta:
-        raise ValueError("connectivity is on the meta device and holds no values; expected a tensor that does.")
     return Edges.of(connectivity, pre, post)
 
 

@@ -172,6 +172,8 @@ def edge_list(connectivity: Tensor, n_pre: int, n_post: int) -> tuple[Tensor, Te
     Raises:
         ValueError: neither of the two, no edges, or indices outside the populations.
     """
+    if connectivity.is_meta:
+        raise ValueError("connectivity is on the meta device and holds no values; expected a tensor that does.")
     if connectivity.dtype == torch.bool:
         if connectivity.shape != (n_post, n_pre):
             raise ValueError(f"connectivity is a mask {tuple(connectivity.shape)}; expected ({n_post}, {n_pre}).")
