@@ -3,7 +3,7 @@
     I_j(t) = b_j + Σ_{e: target_e = j} w_e · s_{source_e}(t − d_e)
 
 It stands in for `nn.Linear` between the neurons of snnTorch and Norse. Neuron and delay together are an axon: a
-synapse (edge) joins an axon to a post neuron, and what arrives at the ends of all axons is what the synapses learn from.
+synapse (edge) joins an axon to a post neuron; what arrives at the ends of all axons is what the synapses learn from.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.functional import embedding_bag
 
 from ..checks import known_as, require_count, require_device, require_dtype, require_flag, require_kind, require_real
@@ -19,7 +20,10 @@ from ..plasticity.edges import Edges, edge_list
 
 LONGEST = 1 << 16  # steps of a delay; all inputs of that time are kept
 FEW = 4  # rows below which edges are added one by one, without a table of rows
-EVENT, EVENT_OF_MANY = 4, 64  # edges of a dense pass that cost as much as one that a spike reaches, for few rows and many
+EVENT, EVENT_OF_MANY = (
+    4,
+    64,
+)  # edges of a dense pass that cost as much as one that a spike reaches, for few rows and many
 
 
 class SparseLinear(nn.Module):
@@ -89,7 +93,7 @@ class SparseLinear(nn.Module):
         self.register_buffer("delays", None if delays is None else _delays_of(delays, count).to(place))
         self.register_buffer("past", None)
         self.arriving: Tensor | None = None  # at the end of each axon, at the last call; (B, A) or (T, B, A)
-        shape = (count,) if samples is None else (self.samples, count)
+        shape = (count,) if self.samples is None else (self.samples, count)
         self.weight = nn.Parameter(torch.empty(shape, device=place, dtype=dtype))
         bias = require_flag("bias", bias)
         self.bias = nn.Parameter(torch.empty(self.out_features, device=place, dtype=dtype)) if bias else None
@@ -136,7 +140,7 @@ class SparseLinear(nn.Module):
         self.past = self.arriving = None
 
     def detach_past(self) -> None:
-        """Go on with the same inputs on their way, without the graph that they came from (truncated backpropagation)."""
+        """Go on with the same inputs on their way, without the graph they came from (truncated backpropagation)."""
         self.past = None if self.past is None else self.past.detach()
 
     def geometry(self) -> Edges:
@@ -225,7 +229,7 @@ class SparseLinear(nn.Module):
             return False
         if not spikes.is_cpu or torch.compiler.is_compiling() or type(spikes) is not Tensor:
             return False
-        if torch._C._functorch.is_functorch_wrapped_tensor(spikes):
+        if is_functorch_wrapped_tensor(spikes):
             return False
         cost = EVENT if len(spikes) < FEW or self.samples is not None else EVENT_OF_MANY
         return cost * int(torch.count_nonzero(spikes)) < spikes.numel()

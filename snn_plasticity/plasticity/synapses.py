@@ -87,7 +87,7 @@ class TellsGeometry(Protocol):
 def geometry_of(layer: nn.Module) -> Geometry:
     """The geometry of a layer's weight: closed form where there is one, else its own vector-Jacobian product.
 
-    A layer with a method `geometry()` is asked itself (`SparseLinear`: `Edges`, from the ends of axons to post neurons).
+    A layer with a method `geometry()` is asked itself (a `SparseLinear` says `Edges`, from axons to post neurons).
 
     Raises:
         TypeError: the layer has no weight of its own (none, not initialised, or recomputed from others).
