@@ -200,11 +200,11 @@ def trainee(model: nn.Module | None = None) -> dual.Trainee:
     return dual.Trainee(model, torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-def pair() -> dual.Pair:
+def pair() -> dual.NetPair:
     """Two nets, one inside the other."""
     base = small()
     large, weights = dual.widen(base, 2)
-    return dual.Pair(trainee(base), trainee(large), weights)
+    return dual.NetPair(trainee(base), trainee(large), weights)
 
 
 def trainer() -> dual.DualModelTrainer:
@@ -694,7 +694,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
         dual.Plateau: {"window": 1, "tolerance": 0.1},
         dual.Curiosity: {"threshold": 0.5, "signal": "novelty"},
         dual.Seeking: {"on": 0.3, "off": 0.1, "curiosity": "novelty", "anticipation": "novelty"},
-        dual.After: {"step": 2},
+        dual.FromStep: {"step": 2},
         dual.Every: {"n": 2},
         dual.RandomActivation: {"p": 0.5, "seed": 0},
         dual.CountMatched: {"count": 1, "of": 4, "seed": 0},
@@ -707,10 +707,16 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"{room}{kind.__name__}.__call__", asked
     yield f"{room}Condition.__call__", _bound(dual.Always, "__call__", lambda: {"history": history()})
     couplings: dict[Any, dict[str, Any]] = {
-        dual.Replace: {"base_first": False, "several": False},
-        dual.BaseToo: {"base_first": True, "several": True},
-        dual.Distill: {"share": 0.5, "temperature": 2.0, "base_first": False, "several": True},
-        dual.Sandwich: {"weight": 1.0, "share": 0.5, "temperature": 2.0, "base_first": False, "several": False},
+        dual.Replace: {"base_first": False, "multiple_updates": False},
+        dual.BaseToo: {"base_first": True, "multiple_updates": True},
+        dual.Distill: {"share": 0.5, "temperature": 2.0, "base_first": False, "multiple_updates": True},
+        dual.Sandwich: {
+            "weight": 1.0,
+            "share": 0.5,
+            "temperature": 2.0,
+            "base_first": False,
+            "multiple_updates": False,
+        },
     }
     for kind, settings in couplings.items():
         yield f"{room}{kind.__name__}", _free(kind, lambda s=settings: dict(s))
@@ -723,9 +729,9 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}deepen", _free(dual.deepen, deeper)
     yield f"{room}Growth", _free(dual.Growth, lambda: dual.widen(small(), 2)._asdict())
     yield f"{room}History", _free(dual.History, lambda: dict(vars(history())))
-    yield f"{room}History.add", _bound(history, "add", lambda: {"loss": 1.0, "motivated": True})
-    yield f"{room}History.tell", _bound(history, "tell", lambda: {"values": {"novelty": 0.5}})
-    yield f"{room}History.trail", _bound(history, "trail", lambda: {"name": "novelty"})
+    yield f"{room}History.add_step", _bound(history, "add_step", lambda: {"loss": 1.0, "motivated": True})
+    yield f"{room}History.add_signals", _bound(history, "add_signals", lambda: {"values": {"novelty": 0.5}})
+    yield f"{room}History.signal", _bound(history, "signal", lambda: {"name": "novelty"})
     logged = lambda: {
         "condition": dual.LossDecrease(1), "losses": [3.0, 2.0, 1.0], "signals": {"novelty": [0.1, 0.2, 0.3]},
     }  # fmt: skip
@@ -735,13 +741,12 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
     yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5})
     yield f"{room}Meter", _free(dual.Meter, lambda: {"model": small()})
-    yield f"{room}Pair", _free(dual.Pair, lambda: {k: getattr(pair(), k) for k in ("base", "motivated", "weights")})
 
     def whole_pair() -> Call:
         made = pair()
-        return Call(dual.Pair, {"base": made.base, "motivated": made.motivated, "weights": made.weights})
+        return Call(dual.NetPair, {"base": made.base, "motivated": made.motivated, "weights": made.weights})
 
-    yield f"{room}Pair", whole_pair
+    yield f"{room}NetPair", whole_pair
     yield f"{room}DualReport", _free(dual.DualReport, lambda: dict(vars(report())))
     yield f"{room}DualReport.from_dict", _free(dual.DualReport.from_dict, lambda: {"values": report().to_dict()})
     yield f"{room}DualReport.figure", _bound(report, "figure", lambda: {"path": _folder() / "run.png"})
@@ -798,7 +803,7 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}Trainee", gradients
     yield f"{room}PlasticTrainee", plasticity_alone
     graph = lambda made: {"loss": made.loss(batch())}
-    for name in ("backward", "learn"):
+    for name in ("backward", "minimize"):
 
         def learns(name: str = name) -> Call:
             made = trainee()
@@ -807,7 +812,7 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"{room}Trainee.{name}", learns
     of_trainee = {
         "evaluate": lambda: {"batches": [batch()]},
-        "judged": lambda: {"output": torch.ones(2, 2), "target": torch.tensor([0, 1])},
+        "loss_of": lambda: {"output": torch.ones(2, 2), "target": torch.tensor([0, 1])},
         "load_state_dict": lambda: {"state": trainee().state_dict()},
         "read_state": lambda: {"state": trainee().state_dict()},
         "loss": lambda: {"batch": batch()},

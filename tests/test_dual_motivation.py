@@ -9,11 +9,11 @@ from functools import partial
 import pytest
 
 from snn_plasticity.dual import (
-    After,
     Always,
     CountMatched,
     Curiosity,
     Every,
+    FromStep,
     History,
     LossDecrease,
     LossSpike,
@@ -29,7 +29,7 @@ from snn_plasticity.dual.conditions import decide
 
 CONDITIONS = [
     Always(), Never(), LossDecrease(1), LossDecrease(2), LossSpike(1.0, 5), Plateau(4), Curiosity(0.6),
-    Seeking(0.5, 0.2), RandomActivation(0.4, 3), CountMatched(7, 60, 1), Every(3), After(11),
+    Seeking(0.5, 0.2), RandomActivation(0.4, 3), CountMatched(7, 60, 1), Every(3), FromStep(11),
 ]  # fmt: skip
 
 

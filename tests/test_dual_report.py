@@ -12,7 +12,7 @@ import torch
 
 from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
 from snn_plasticity.dual.fitting import Progress
-from snn_plasticity.dual.report import Estimate, Point, at
+from snn_plasticity.dual.report import Estimate, ValidationPoint, accuracy_at
 
 
 def run(ends: list[tuple[float, float | None]], macs: int = 10, motivated: int = 1) -> DualReport:
@@ -21,7 +21,9 @@ def run(ends: list[tuple[float, float | None]], macs: int = 10, motivated: int =
     flags = [k % 2 == 1 and k // 2 < motivated for k in range(steps)]
     history = History([1.0 / (k + 1) for k in range(steps)], flags)
     curve = [
-        Point(2 * k + 2, k, 2 * macs * (k + 1), macs * (k + 1), 0.0, Score(0.5, base), large and Score(0.4, large))
+        ValidationPoint(
+            2 * k + 2, k, 2 * macs * (k + 1), macs * (k + 1), 0.0, Score(0.5, base), large and Score(0.4, large)
+        )
         for k, (base, large) in enumerate(ends)
     ]
     return DualReport(history, [Cost(macs, macs // 2)] * steps, curve, "Story()")
@@ -42,7 +44,7 @@ def test_equal_steps_and_equal_compute_are_read_off_the_curves() -> None:
     assert {name: round(1e9 * value.mean) for name, value in compute.items()} == {
         "dual": 40, "base alone": 20, "large alone": 80,
     }  # fmt: skip
-    assert at(base[0], "macs", 25) == pytest.approx(0.55)
+    assert accuracy_at(base[0], "macs", 25) == pytest.approx(0.55)
     table = Comparison(dual, base, large).table()
     assert "0.650 ± 0.050" in table and "×0.50 of the large" in table
 

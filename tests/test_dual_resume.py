@@ -16,6 +16,7 @@ from snn_plasticity.dual import (
     Distill,
     DualModelTrainer,
     EarlyStopping,
+    FromStep,
     LossDecrease,
     RandomActivation,
     Sandwich,
@@ -27,7 +28,7 @@ from snn_plasticity.dual import (
 EPOCHS = 2
 STEPS = 6 * EPOCHS
 COUPLINGS = {"paper": (LossDecrease(1), None), "distill": (Seeking(0.2, 0.1), Distill()),
-             "sandwich": (RandomActivation(0.5), Sandwich(1.0, 0.5))}  # fmt: skip
+             "sandwich": (RandomActivation(0.5), Sandwich(1.0, 0.5)), "late": (FromStep(3), None)}  # fmt: skip
 
 
 def build(name: str = "paper") -> DualModelTrainer:
@@ -242,7 +243,11 @@ def test_a_run_with_another_condition_or_coupling_is_refused_by_name() -> None:
         other.load_state_dict(saved)
 
 
-SAVED_KINDS = {  # settings as earlier files hold them: kinds by the module in which they were then
+SAVED_KINDS = {  # settings as earlier files hold them: kinds by the module in which they were, and as they were called
+    "late": (
+        {"kind": "snn_plasticity.dual.schedule.After", "step": 3},
+        {"kind": "snn_plasticity.dual.coupling.Replace", "base_first": False, "several": False},
+    ),
     "paper": (
         {"kind": "snn_plasticity.dual.motivation.LossDecrease", "k": 1},
         {"kind": "snn_plasticity.dual.coupling.Replace", "base_first": False, "several": False},
@@ -262,7 +267,7 @@ SAVED_KINDS = {  # settings as earlier files hold them: kinds by the module in w
 
 
 @pytest.mark.parametrize("name", SAVED_KINDS)
-def test_settings_in_files_saved_before_modules_moved_are_still_known(name) -> None:
+def test_settings_in_files_saved_before_classes_moved_are_still_known(name) -> None:
     trainer, other = build(name), build(name)
     trainer.fit(Shuffled(), 1, progress=False)
     condition, coupling = SAVED_KINDS[name]

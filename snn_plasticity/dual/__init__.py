@@ -4,11 +4,11 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .conditions import After as After
 from .conditions import Always as Always
 from .conditions import Condition as Condition
 from .conditions import CountMatched as CountMatched
 from .conditions import Every as Every
+from .conditions import FromStep as FromStep
 from .conditions import History as History
 from .conditions import Never as Never
 from .conditions import RandomActivation as RandomActivation
@@ -30,7 +30,7 @@ from .motivation import Seeking as Seeking
 from .motivation import loss_signals as loss_signals
 from .nets import OverTime as OverTime
 from .nets import Score as Score
-from .pair import Pair as Pair
+from .pair import NetPair as NetPair
 from .report import Comparison as Comparison
 from .report import DualReport as DualReport
 from .trainee import Diverged as Diverged

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from ..saved import (
+    FORMAT,
     UNCHANGED,
+    described,
     require_alike,
     require_count,
+    require_format,
     require_numbers,
     require_parts,
     require_real_number,
+    require_settings,
     require_tensor,
 )
 from .nets import tensors_of
 from .report import DualReport
 
 if TYPE_CHECKING:
-    from .trainee import Learning
+    from .trainee import TrainableNet
+    from .trainer import DualModelTrainer
 
 
 def write(path: str | Path, content: dict[str, Any]) -> None:
@@ -60,22 +66,98 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-WHAT = "The saved run"
+RUN = "The saved run"
+PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals")
 OURS = "snn_plasticity.dual."
+RENAMED = {"After": "FromStep", "several": "multiple_updates"}  # in files saved before they were
 
 
-def without_rooms(settings: Any) -> Any:
-    """Described settings in which kinds of this package stand without the file they are in, which may move.
+def run_state(trainer: DualModelTrainer) -> dict[str, Any]:
+    """Everything that going on with a run needs, as plain tensors and values."""
+    signals = trainer.signals
+    return {
+        "format": FORMAT,
+        "settings": _settings(trainer),
+        "models": [net.model.state_dict() for net in trainer.nets],
+        "nets": [net.state_dict() for net in trainer.nets],
+        "weights": None if trainer.weights is None else trainer.weights.to_dict(),
+        "report": trainer.report.to_dict(),
+        "position": [trainer.epoch, trainer.batch, trainer.seed],
+        "rng": rng_state(),
+        "signals": signals.state_dict() if hasattr(signals, "state_dict") else None,  # type: ignore[attr-defined]
+    }
 
-    >>> without_rooms({"kind": "snn_plasticity.dual.conditions.Every", "n": 2})
-    {'kind': 'snn_plasticity.dual.Every', 'n': 2}
+
+def load_run(trainer: DualModelTrainer, state: Any) -> None:
+    """Go on from a saved run, or refuse it; then nothing is changed. Errors as `DualModelTrainer.load_state_dict`."""
+    commits = read_run(trainer, state)
+    snapshot, held = Snapshot(trainer.nets, whole=True), (trainer.report, trainer.epoch, trainer.batch, trainer.seed)
+    signals: Any = None if state["signals"] is None else trainer.signals
+    before = None if signals is None else copy.deepcopy(signals.state_dict())
+    try:
+        for commit in commits:
+            commit()
+    except BaseException:
+        snapshot.restore()
+        trainer.report, trainer.epoch, trainer.batch, trainer.seed = held
+        if signals is not None:
+            signals.load_state_dict(before)
+        raise
+
+
+def read_run(trainer: DualModelTrainer, state: Any) -> list[Callable[[], object]]:
+    """Look at a saved run whole; what is returned, called one after the other, goes on from it."""
+    require_format(RUN, state, PARTS)
+    if state["weights"] != (None if trainer.weights is None else trainer.weights.to_dict()):
+        raise ValueError(f"{RUN} shares other weights; build the same nets and the same map, then load.")
+    require_settings(RUN, stable_kinds(state["settings"]), _settings(trainer))
+    commits = _read_nets(trainer.nets, state)
+    report, position = read_report(state["report"]), read_position(state["position"])
+    require_rng(state["rng"])
+    signals: Any = trainer.signals
+    if (state["signals"] is None) is hasattr(signals, "state_dict"):
+        raise ValueError(f"{RUN} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise.")
+
+    def commit() -> None:
+        trainer.report, (trainer.epoch, trainer.batch, trainer.seed) = report, position
+        set_rng_state(state["rng"])
+
+    if state["signals"] is not None:
+        commits.append(partial(signals.load_state_dict, state["signals"]))
+    return [*commits, commit]
+
+
+def _read_nets(nets: Sequence[TrainableNet], state: Any) -> list[Callable[[], object]]:
+    for name in ("models", "nets"):
+        if not isinstance(state[name], (list, tuple)) or len(state[name]) != len(nets):
+            raise ValueError(f"{RUN}: {name} are not of {len(nets)} nets; build as many first. {UNCHANGED}")
+    commits: list[Callable[[], object]] = []
+    for k, (net, model, rest) in enumerate(zip(nets, state["models"], state["nets"], strict=True)):
+        require_model(f"{RUN}: {('base', 'motivated net')[k]}", net.model, model)
+        commits += [partial(net.model.load_state_dict, model), partial(net.load_state_dict, rest)]
+        if hasattr(net, "read_state"):
+            commits[-1] = net.read_state(rest)  # type: ignore[attr-defined]
+    return commits
+
+
+def _settings(trainer: DualModelTrainer) -> dict[str, Any]:
+    """What a saved run has to agree with; objects of the user's own by their kind."""
+    return stable_kinds({"condition": described(trainer.condition, 0), "coupling": described(trainer.coupling, 0)})
+
+
+def stable_kinds(settings: Any) -> Any:
+    """Described settings under names that last: a class of this package without its file, and as it is called now.
+
+    >>> stable_kinds({"kind": "snn_plasticity.dual.schedule.After", "step": 2})
+    {'kind': 'snn_plasticity.dual.FromStep', 'step': 2}
     """
     if isinstance(settings, Mapping):
-        return {name: without_rooms(value) for name, value in settings.items()}
+        return {RENAMED.get(name, name): stable_kinds(value) for name, value in settings.items()}
     if isinstance(settings, (list, tuple)):
-        return [without_rooms(value) for value in settings]
+        return [stable_kinds(value) for value in settings]
     if isinstance(settings, str) and settings.startswith(OURS):
-        return OURS + settings.rpartition(".")[2]
+        name = settings.rpartition(".")[2]
+        return OURS + RENAMED.get(name, name)
     return settings
 
 
@@ -92,13 +174,13 @@ def require_model(what: str, model: nn.Module, saved: Any) -> None:
             raise ValueError(f"{what}: {name} is {found}; expected {mine.dtype} {tuple(mine.shape)}. {UNCHANGED}")
 
 
-def report_of(saved: Any) -> DualReport:
+def read_report(saved: Any) -> DualReport:
     """The report in a saved run.
 
     Raises:
         ValueError: it is none.
     """
-    require_parts(f"{WHAT}: report", saved, DualReport().to_dict())
+    require_parts(f"{RUN}: report", saved, DualReport().to_dict())
     try:
         report = DualReport.from_dict(saved)
         steps, history = len(report.history.losses), report.history
@@ -109,33 +191,31 @@ def report_of(saved: Any) -> DualReport:
         for values in history.signals.values():
             fits = fits and len(values) in (steps, steps + 1) and all(isinstance(n, (int, float)) for n in values)
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"{WHAT}: report cannot be read ({error}); expected what a run saved. {UNCHANGED}") from None
+        raise ValueError(f"{RUN}: report cannot be read ({error}); expected what a run saved. {UNCHANGED}") from None
     if not fits:
-        raise ValueError(
-            f"{WHAT}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}"
-        )
+        raise ValueError(f"{RUN}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}")
     return report
 
 
-def position_of(saved: Any) -> tuple[int, int, int]:
+def read_position(saved: Any) -> tuple[int, int, int]:
     """Epoch, batch and seed in a saved run."""
     if not isinstance(saved, (list, tuple)) or len(saved) != 3 or type(saved[2]) is not int:
-        raise ValueError(f"{WHAT}: position is {saved!r}; expected epoch, batch and seed. {UNCHANGED}")
-    return require_count(f"{WHAT}: epoch", saved[0]), require_count(f"{WHAT}: batch", saved[1]), saved[2]
+        raise ValueError(f"{RUN}: position is {saved!r}; expected epoch, batch and seed. {UNCHANGED}")
+    return require_count(f"{RUN}: epoch", saved[0]), require_count(f"{RUN}: batch", saved[1]), saved[2]
 
 
 def require_rng(saved: Any) -> None:
     """Refuse what are no random numbers of torch."""
-    require_parts(f"{WHAT}: rng", saved, ("cpu", "cuda"))
+    require_parts(f"{RUN}: rng", saved, ("cpu", "cuda"))
     now = torch.get_rng_state()
-    require_tensor(f"{WHAT}: rng", saved["cpu"], tuple(now.shape), like=now)
+    require_tensor(f"{RUN}: rng", saved["cpu"], tuple(now.shape), like=now)
     if not isinstance(saved["cuda"], (list, tuple)):
-        raise TypeError(f"{WHAT}: rng of CUDA is {saved['cuda']!r}; expected a list of tensors. {UNCHANGED}")
+        raise TypeError(f"{RUN}: rng of CUDA is {saved['cuda']!r}; expected a list of tensors. {UNCHANGED}")
     for one in saved["cuda"]:
-        require_tensor(f"{WHAT}: rng", one, like=now)
+        require_tensor(f"{RUN}: rng", one, like=now)
     if torch.cuda.is_available() and len(saved["cuda"]) > torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise ValueError(f"{WHAT}: rng is of {len(saved['cuda'])} CUDA devices; expected at most {count}. {UNCHANGED}")
+        raise ValueError(f"{RUN}: rng is of {len(saved['cuda'])} CUDA devices; expected at most {count}. {UNCHANGED}")
 
 
 def require_optimizer(what: str, optimizer: torch.optim.Optimizer, saved: Any) -> None:
@@ -174,7 +254,7 @@ def _require_moments(what: str, saved: Any, known: Any, parameter: Tensor) -> No
             require_tensor(f"{what}: {name}", value, tuple(parameter.shape))
 
 
-class Guard:
+class Snapshot:
     """Remembers nets as they are, to put them back.
 
     Args:
@@ -182,7 +262,7 @@ class Guard:
         whole: remember everything; else what changes before a failing step is noticed: buffers, traces, random numbers.
     """
 
-    def __init__(self, nets: Sequence[Learning], *, whole: bool) -> None:
+    def __init__(self, nets: Sequence[TrainableNet], *, whole: bool) -> None:
         self.nets = list(nets)
         kept = [tensors_of(net.model) for net in nets]
         self.tensors: list[tuple[Tensor, Tensor]] = [

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..checks import (
-    MOST,
     array_of,
     known_as,
     require_callable,
@@ -23,6 +22,7 @@ from ..checks import (
     require_number,
     shown,
 )
+from ..config.validation import require_count
 from ..config.validation import require_number as require_number_field
 
 
@@ -45,7 +45,7 @@ class History:
         """Which step is decided next, counted from 0."""
         return len(self.losses)
 
-    def trail(self, name: str) -> Sequence[float]:
+    def signal(self, name: str) -> Sequence[float]:
         """All values of a signal.
 
         Raises:
@@ -59,24 +59,24 @@ class History:
             )
         return self.signals[name]
 
-    def tell(self, values: Mapping[str, float]) -> None:
+    def add_signals(self, values: Mapping[str, float]) -> None:
         """The signals of the step that is about to be decided."""
         values = require_kind("values", values, Mapping, "As {'novelty': 0.5}.")
-        told = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
-        for name, value in told.items():
+        measured = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
+        for name, value in measured.items():
             self.signals.setdefault(name, []).append(float(value))
 
-    def add(self, loss: float, motivated: bool) -> None:
+    def add_step(self, loss: float, motivated: bool) -> None:
         """One more step is over."""
         loss, motivated = require_number("loss", loss, infinite=True), require_flag("motivated", motivated)
         self.losses.append(loss)
         self.motivated.append(motivated)
 
 
-Ask = Callable[[History], bool]
+ConditionFn = Callable[[History], bool]
 
 
-def decide(condition: Ask, history: History) -> bool:
+def decide(condition: ConditionFn, history: History) -> bool:
     """What a condition says.
 
     Raises:
@@ -97,21 +97,26 @@ def decide(condition: Ask, history: History) -> bool:
     return answer
 
 
-def replay(condition: Ask, losses: Sequence[float], signals: Mapping[str, Sequence[float]] | None = None) -> list[bool]:
+def replay(
+    condition: ConditionFn, losses: Sequence[float], signals: Mapping[str, Sequence[float]] | None = None
+) -> list[bool]:
     """What a condition would have said before each of the steps that were logged.
 
     >>> from .motivation import LossDecrease
     >>> replay(LossDecrease(1), [3.0, 2.0, 2.5, 2.0])
     [False, False, True, False]
     """
-    history, told = History(), require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}.")
+    history, measured = (
+        History(),
+        require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}."),
+    )
     losses = array_of("losses", losses).tolist()
-    for name, values in told.items():
+    for name, values in measured.items():
         if len(array_of(f"signals[{name!r}]", values)) < len(losses):
             raise ValueError(f"signals[{name!r}] has {len(values)} values for {len(losses)} losses; expected as many.")
     for step, loss in enumerate(losses):
-        history.tell({name: values[step] for name, values in told.items()})
-        history.add(loss, decide(condition, history))
+        history.add_signals({name: values[step] for name, values in measured.items()})
+        history.add_step(loss, decide(condition, history))
     return history.motivated
 
 
@@ -122,26 +127,26 @@ class Condition:
         """Whether the next batch trains the large net."""
         raise NotImplementedError
 
-    def __and__(self, other: Ask) -> Condition:
+    def __and__(self, other: ConditionFn) -> Condition:
         return _Both(self, other)
 
-    def __or__(self, other: Ask) -> Condition:
+    def __or__(self, other: ConditionFn) -> Condition:
         return _Either(self, other)
 
     def __invert__(self) -> Condition:
         return _Not(self)
 
-    def __rand__(self, other: Ask) -> Condition:
+    def __rand__(self, other: ConditionFn) -> Condition:
         return _Both(When(other), self)
 
-    def __ror__(self, other: Ask) -> Condition:
+    def __ror__(self, other: ConditionFn) -> Condition:
         return _Either(When(other), self)
 
 
 @dataclass(frozen=True, repr=False)
 class _Both(Condition):
-    first: Ask
-    second: Ask
+    first: ConditionFn
+    second: ConditionFn
 
     def __call__(self, history: History) -> bool:
         return decide(self.first, history) and decide(self.second, history)
@@ -152,8 +157,8 @@ class _Both(Condition):
 
 @dataclass(frozen=True, repr=False)
 class _Either(Condition):
-    first: Ask
-    second: Ask
+    first: ConditionFn
+    second: ConditionFn
 
     def __call__(self, history: History) -> bool:
         return decide(self.first, history) or decide(self.second, history)
@@ -164,7 +169,7 @@ class _Either(Condition):
 
 @dataclass(frozen=True, repr=False)
 class _Not(Condition):
-    inner: Ask
+    inner: ConditionFn
 
     def __call__(self, history: History) -> bool:
         return not decide(self.inner, history)
@@ -177,7 +182,7 @@ class _Not(Condition):
 class When(Condition):
     """A function of your own, with the operators of a condition."""
 
-    function: Ask
+    function: ConditionFn
 
     def __post_init__(self) -> None:
         require_callable("When.function", self.function, "from a History to True or False")
@@ -186,17 +191,6 @@ class When(Condition):
         """What the function says."""
         require_history(history)
         return self.function(history)
-
-
-def at_least(condition: Condition, field: str, low: int) -> None:
-    """Refuse a setting that is no whole number from `low` upwards.
-
-    Raises:
-        ValueError: which setting, and what it is.
-    """
-    value = getattr(condition, field)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MOST:
-        raise ValueError(f"{type(condition).__name__}.{field} = {value!r}; expected a whole number >= {low}.")
 
 
 @dataclass(frozen=True)
@@ -228,7 +222,7 @@ class RandomActivation(Condition):
 
     def __post_init__(self) -> None:
         require_number_field(self, "p", 0.0, 1.0)
-        at_least(self, "seed", 0)
+        require_count(self, "seed", 0)
 
     def __call__(self, history: History) -> bool:
         """The throw of this step."""
@@ -246,7 +240,7 @@ class CountMatched(Condition):
 
     def __post_init__(self) -> None:
         for name in ("count", "of", "seed"):
-            at_least(self, name, 0)
+            require_count(self, name, 0)
         if not 0 <= self.count <= self.of:
             raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
 
@@ -263,7 +257,7 @@ class Every(Condition):
     n: int
 
     def __post_init__(self) -> None:
-        at_least(self, "n", 1)
+        require_count(self, "n", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it is its turn."""
@@ -272,13 +266,13 @@ class Every(Condition):
 
 
 @dataclass(frozen=True)
-class After(Condition):
+class FromStep(Condition):
     """From a step on: a warm-up in which the base learns alone."""
 
     step: int
 
     def __post_init__(self) -> None:
-        at_least(self, "step", 0)
+        require_count(self, "step", 0)
 
     def __call__(self, history: History) -> bool:
         """Whether the warm-up is over."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..checks import require_kind
 from ..config.validation import require_flag, require_number
-from .pair import Pair
+from .pair import NetPair
 from .trainee import Trainee
 
 
@@ -32,17 +32,17 @@ class Coupling(Protocol):
         ...
 
     @property
-    def several(self) -> bool:
+    def multiple_updates(self) -> bool:
         """Whether a motivated step moves parameters more than once, so that all must be remembered for a way back."""
         ...
 
-    def motivated_step(self, pair: Pair, batch: Any) -> float:
+    def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """One motivated step; the loss of the large net."""
         ...
 
 
 def _require_flags(coupling: object) -> None:
-    for name in ("base_first", "several"):
+    for name in ("base_first", "multiple_updates"):
         require_flag(coupling, name)
 
 
@@ -51,14 +51,14 @@ class Replace:
     """A motivated step takes the place of the base's."""
 
     base_first: bool = False
-    several: bool = False
+    multiple_updates: bool = False
 
     def __post_init__(self) -> None:
         _require_flags(self)
 
-    def motivated_step(self, pair: Pair, batch: Any) -> float:
+    def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn, down."""
-        require_kind("pair", pair, Pair, "As Pair(base, motivated, weights).")
+        require_kind("pair", pair, NetPair, "As NetPair(base, motivated, weights).")
         pair.up()
         loss = pair.motivated.train(batch)
         pair.down()
@@ -70,7 +70,7 @@ class BaseToo(Replace):
     """The base learns from every batch; where motivated, the large net learns from it as well."""
 
     base_first: bool = True
-    several: bool = True
+    multiple_updates: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,20 @@ class Distill:
     share: float = 0.5
     temperature: float = 2.0
     base_first: bool = False
-    several: bool = True
+    multiple_updates: bool = True
 
     def __post_init__(self) -> None:
         _require_flags(self)
         require_number(self, "share", 0.0, 1.0)
         require_number(self, "temperature", 0.0, open_low=True)
 
-    def motivated_step(self, pair: Pair, batch: Any) -> float:
+    def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn, down, and teach."""
-        base, motivated = _by_gradients(self, pair)
-        labels, answers = _asked(pair, motivated, batch)
-        loss = motivated.learn(labels)
+        base, motivated = _require_gradients(self, pair)
+        labels, answers = _motivated_loss(pair, motivated, batch)
+        loss = motivated.minimize(labels)
         pair.down()
-        base.learn(_taught(base, batch, answers, self.share, self.temperature))
+        base.minimize(_base_loss(base, batch, answers, self.share, self.temperature))
         return loss
 
 
@@ -124,7 +124,7 @@ class Sandwich:
     share: float = 0.0
     temperature: float = 2.0
     base_first: bool = False
-    several: bool = False
+    multiple_updates: bool = False
 
     def __post_init__(self) -> None:
         _require_flags(self)
@@ -132,33 +132,33 @@ class Sandwich:
         require_number(self, "share", 0.0, 1.0)
         require_number(self, "temperature", 0.0, open_low=True)
 
-    def motivated_step(self, pair: Pair, batch: Any) -> float:
+    def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn from both, down."""
-        base, motivated = _by_gradients(self, pair)
-        labels, answers = _asked(pair, motivated, batch)
+        base, motivated = _require_gradients(self, pair)
+        labels, answers = _motivated_loss(pair, motivated, batch)
         for net in (base, motivated):
             net.optimizer.zero_grad(set_to_none=True)
         loss = motivated.backward(labels)
-        motivated.backward(self.weight * _taught(base, batch, answers, self.share, self.temperature))
+        motivated.backward(self.weight * _base_loss(base, batch, answers, self.share, self.temperature))
         for mine, other, index in pair.shared():
             if mine.grad is not None and other.grad is not None:
                 other.grad[index] += mine.grad
         base.optimizer.zero_grad(set_to_none=True)
-        motivated.follow()
+        motivated.optimizer_step()
         pair.down()
         return loss
 
 
-def _asked(pair: Pair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:
+def _motivated_loss(pair: NetPair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:
     """Up; the large net's loss, with its graph, and its answers, without."""
     pair.up()
     output, target = motivated.output(batch)
-    return motivated.judged(output, target), output.detach()
+    return motivated.loss_of(output, target), output.detach()
 
 
-def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:
+def _base_loss(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:
     output, target = base.output(batch)
-    loss = base.judged(output, target)
+    loss = base.loss_of(output, target)
     if not share:
         return loss
     soft = F.log_softmax(answers.float() / temperature, -1)
@@ -166,8 +166,8 @@ def _taught(base: Trainee, batch: Any, answers: Tensor, share: float, temperatur
     return (1.0 - share) * loss + share * temperature**2 * gap
 
 
-def _by_gradients(coupling: Coupling, pair: Pair) -> tuple[Trainee, Trainee]:
-    require_kind("pair", pair, Pair, "As Pair(base, motivated, weights).")
+def _require_gradients(coupling: Coupling, pair: NetPair) -> tuple[Trainee, Trainee]:
+    require_kind("pair", pair, NetPair, "As NetPair(base, motivated, weights).")
     if not isinstance(pair.base, Trainee) or not isinstance(pair.motivated, Trainee):
         raise TypeError(
             f"{coupling!r} mixes gradients; expected two Trainee. Use Replace() or BaseToo() for plasticity."

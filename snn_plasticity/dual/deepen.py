@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ..checks import require_choice, require_count, require_kind
 from ..hosts.index import index_model, kind_of
-from .nets import clone, forget, tensors_of
-from .unit_groups import wiring_of
+from .nets import clone, reset_hidden_state, tensors_of
+from .unit_groups import unit_groups_of
 from .weights_map import Slot, WeightsMap
 from .widen import INITS, Growth
 
 
-class Deeper(nn.Module):
+class StackedNeurons(nn.Module):
     """A neuron, a layer of synapses and a second neuron of its kind, in the place of the neuron alone.
 
     In a forward that passes states along, it takes and returns the states of both.
@@ -30,13 +30,13 @@ class Deeper(nn.Module):
 
     def forward(self, current: Tensor, *state: Any) -> Any:
         """As the neuron: spikes, and states where it returns them."""
-        both = state[0] if len(state) == 1 and isinstance(state[0], _States) else None
+        both = state[0] if len(state) == 1 and isinstance(state[0], _StackedState) else None
         output = self.first(current, *(both.first if both else state))
         spikes, mine = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
         inner = self.second(self.synapses(spikes), *(both.second if both else ()))
         if mine is None:
             return inner
-        return inner[0], _States(mine, inner[1:])
+        return inner[0], _StackedState(mine, inner[1:])
 
     def __getattr__(self, name: str) -> Any:
         """What the forward asks of the neuron, such as its initial state."""
@@ -46,7 +46,7 @@ class Deeper(nn.Module):
             return getattr(super().__getattr__("first"), name)
 
 
-class _States:
+class _StackedState:
     def __init__(self, first: tuple, second: tuple) -> None:
         self.first, self.second = first, second
 
@@ -82,16 +82,16 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
         raise ValueError(
             f"after = {after!r}; expected a neuron with no weights of its own: {', '.join(found.neurons)}."
         )
-    wiring = wiring_of(base, sample)
-    units = wiring.widths[wiring.reads[after].units or ""]
+    groups = unit_groups_of(base, sample)
+    units = groups.widths[groups.reads[after].units or ""]
     neuron = motivated.get_submodule(after)
-    second, synapses = clone(neuron), _synapses(neuron, units, init, seed)
+    second, synapses = clone(neuron), _new_synapses(neuron, units, init, seed)
     home, _, own = after.rpartition(".")
     parent = motivated.get_submodule(home)
     if isinstance(parent, nn.Sequential):
         moved = _insert(parent, own, [synapses, second], home)
     else:
-        setattr(parent, own, Deeper(neuron, synapses, second))
+        setattr(parent, own, StackedNeurons(neuron, synapses, second))
         moved = {f"{after}.": f"{after}.first."}
     slots = {name: Slot(_moved(name, moved)) for name in tensors_of(base)}
     weights = WeightsMap(slots)
@@ -99,7 +99,7 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     return Growth(motivated.train(base.training), weights)
 
 
-def _synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
+def _new_synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = nn.Linear(units, units)
@@ -149,7 +149,7 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
         ValueError: none does: it fires late, more than once, or forgets to.
     """
     neuron = clone(neuron)
-    least = _least(neuron, units)
+    least = _firing_current(neuron, units)
     gains = least * (1.0 + torch.logspace(-4, 0, MARGINS)[:, None])  # (MARGINS, units)
     short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * STEPS).T
     even = torch.rand(LONG, 8, generator=torch.Generator().manual_seed(0))
@@ -157,7 +157,7 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     fits = torch.isfinite(gains)
     for trains in (short, long):
         wanted = trains[:, :, None, None]
-        answers = _run(neuron, (wanted * gains).flatten(1, 2)).reshape(*trains.shape, *gains.shape)
+        answers = _spikes_of(neuron, (wanted * gains).flatten(1, 2)).reshape(*trains.shape, *gains.shape)
         fits &= (answers == wanted).all(0).all(0)
     if not bool(fits.any(0).all()):
         raise ValueError(
@@ -168,19 +168,19 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     return torch.stack([gains[_middle(fits[:, unit]), unit] for unit in range(units)])
 
 
-def _least(neuron: nn.Module, units: int) -> Tensor:
+def _firing_current(neuron: nn.Module, units: int) -> Tensor:
     """The smallest current that fires each neuron at once, by bisection; NaN where none does."""
     low, high = torch.full((units,), -7.0), torch.full((units,), 9.0)
     for _ in range(48):
         middle = (low + high) / 2
-        fires = _run(neuron, middle.exp()[None, None])[0, 0] > 0
+        fires = _spikes_of(neuron, middle.exp()[None, None])[0, 0] > 0
         low, high = torch.where(fires, low, middle), torch.where(fires, middle, high)
     return torch.where(high < 9.0, high, torch.nan).exp()
 
 
-def _run(neuron: nn.Module, inputs: Tensor) -> Tensor:
+def _spikes_of(neuron: nn.Module, inputs: Tensor) -> Tensor:
     """Spikes (T, B, units) for currents (T, B, units)."""
-    forget(neuron)
+    reset_hidden_state(neuron)
     kind = kind_of(neuron)
     with torch.no_grad():
         if kind is not None and kind.time_major:

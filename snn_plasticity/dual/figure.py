@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, dress
-from .report import Comparison, DualReport, spent
+from .report import Comparison, DualReport, cost_after
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS = {
+STYLES = {
     "base": (BLUE, "-"),
     "motivated": (VERMILION, "-"),
     "base alone": (BLUE, (0, (4, 2))),
@@ -32,27 +32,27 @@ def run_figure(run: DualReport) -> Figure:
     for name in ("base", "motivated"):
         if run.curve and getattr(run.curve[0], name) is not None:
             accuracy = [point.score(name).accuracy for point in run.curve]
-            right.plot([point.step for point in run.curve], accuracy, color=LOOKS[name][0], label=name)
+            right.plot([point.step for point in run.curve], accuracy, color=STYLES[name][0], label=name)
     if run.curve:
         right.legend(frameon=False)
     dress(right, "step", "accuracy")
     return figure
 
 
-def comparison_figure(seen: Comparison) -> Figure:
+def comparison_figure(comparison: Comparison) -> Figure:
     """Losses, learning curves, ledger, and accuracy against compute."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.0, 7.0), layout="constrained")
     panels = figure.subplots(2, 2)
-    losses(panels[0, 0], seen.dual[0])
+    losses(panels[0, 0], comparison.dual[0])
     panels[0, 0].set_title("one run, batch by batch", loc="left", fontsize=10)
-    curves(panels[0, 1], seen, "step")
-    panels[0, 1].set_xlim(0, max(run.history.step for run in seen.dual))
+    curves(panels[0, 1], comparison, "step")
+    panels[0, 1].set_xlim(0, max(run.history.step for run in comparison.dual))
     panels[0, 1].set_title("at equal steps", loc="left", fontsize=10)
-    ledger(panels[1, 0], seen)
-    curves(panels[1, 1], seen, "macs")
-    end = float(np.mean([run.curve[-1].macs for run in seen.dual])) / 1e9
+    ledger(panels[1, 0], comparison)
+    curves(panels[1, 1], comparison, "macs")
+    end = float(np.mean([run.curve[-1].macs for run in comparison.dual])) / 1e9
     panels[1, 1].set_xlim(0, 1.1 * end)
     panels[1, 1].axvline(end, color=FAINT, linewidth=0.8, zorder=0)
     panels[1, 1].annotate(" spent by the dual runs", (end, 0.02), xycoords=("data", "axes fraction"), rotation=90,
@@ -70,7 +70,7 @@ def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
     steps = np.arange(len(values))
     for name, mine in (("base", ~motivated), ("motivated", motivated)):
         if mine.any():
-            color = LOOKS[name][0]
+            color = STYLES[name][0]
             ax.plot(steps[mine], values[mine], ".", color=color, markersize=2.0, alpha=0.35)
             ax.plot(steps[mine], _smooth(values[mine], width), color=color, linewidth=1.6, label=f"{name} steps")
     ax.plot(steps[motivated], np.full(motivated.sum(), -0.03), "|", color=VERMILION, markersize=5, alpha=0.5,
@@ -80,16 +80,20 @@ def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
     dress(ax, f"step ({motivated.mean():.0%} motivated, marked below)", "loss of the batch")
 
 
-def curves(ax: Axes, seen: Comparison, axis: str) -> None:
+def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
     """Accuracy of all four nets against steps or compute, mean and band of one standard error."""
     scale = 1e9 if axis == "macs" else 1.0
-    lines = (("base", seen.dual, "base"), ("motivated", seen.dual, "motivated"),
-             ("base alone", seen.base_alone, "base"), ("large alone", seen.large_alone, "base"))  # fmt: skip
+    lines = (
+        ("base", comparison.dual, "base"),
+        ("motivated", comparison.dual, "motivated"),
+        ("base alone", comparison.base_alone, "base"),
+        ("large alone", comparison.large_alone, "base"),
+    )
     for label, runs, net in lines:
         number = min(len(run.curve) for run in runs)
         x = np.mean([[getattr(p, axis) for p in run.curve[:number]] for run in runs], axis=0) / scale
         y = np.array([[p.score(net).accuracy for p in run.curve[:number]] for run in runs])
-        color, dashes = LOOKS[label]
+        color, dashes = STYLES[label]
         ax.plot(x, y.mean(0), color=color, linestyle=dashes, linewidth=1.8, label=label)
         if len(runs) > 1:
             error = y.std(0, ddof=1) / np.sqrt(len(runs))
@@ -98,19 +102,19 @@ def curves(ax: Axes, seen: Comparison, axis: str) -> None:
     dress(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", "held-out accuracy")
 
 
-def ledger(ax: Axes, seen: Comparison) -> None:
+def ledger(ax: Axes, comparison: Comparison) -> None:
     """Compute as a share of the large net's, in both currencies."""
     names = ["base alone", "dual", "large alone"]
     runs: dict[str, Sequence[DualReport]] = dict(
-        zip(names, (seen.base_alone, seen.dual, seen.large_alone), strict=True)
+        zip(names, (comparison.base_alone, comparison.dual, comparison.large_alone), strict=True)
     )
-    for k, (unit, said, color) in enumerate(
+    for k, (unit, label, color) in enumerate(
         (("macs", "multiply-accumulates", GREEN), ("synops", "synaptic operations", ORANGE))
     ):
-        steps = [run.history.step for run in seen.dual]
-        mean = {n: np.mean([spent(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
+        steps = [run.history.step for run in comparison.dual]
+        mean = {n: np.mean([cost_after(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
         shares = [mean[n] / mean["large alone"] for n in names]
-        bars = ax.bar(np.arange(3) + 0.38 * (k - 0.5), shares, 0.36, color=color, label=said)
+        bars = ax.bar(np.arange(3) + 0.38 * (k - 0.5), shares, 0.36, color=color, label=label)
         ax.bar_label(bars, [f"{mean[n] / 1e9:.2g}" for n in names], fontsize=8, padding=2)
     ax.set_xticks(range(3), names)
     ax.set_title("what it cost, at equal steps (numbers: 10⁹)", loc="left", fontsize=10)

@@ -5,18 +5,20 @@ The order is the same whatever is trained in between, and known again after an i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..checks import require_choice, require_kind
+from .. import checks
+from ..checks import known_as, require_choice, require_kind
 from ..config.validation import require_count, require_number
-from .report import DualReport, Point
+from .report import DualReport, ValidationPoint
 
 
-class Order:
+class DataOrder:
     """Batches of a loader, with random numbers of their own.
 
     Args:
@@ -96,10 +98,10 @@ class EarlyStopping:
         require_count(self, "patience")
         require_number(self, "min_delta", 0.0)
 
-    def __call__(self, curve: list[Point]) -> bool:
+    def __call__(self, curve: list[ValidationPoint]) -> bool:
         """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""
         for point in require_kind("curve", curve, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
-            require_kind("A member of curve", point, Point, "As from trainer.validate(...).")
+            require_kind("A member of curve", point, ValidationPoint, "As from trainer.validate(...).")
         best, since = -float("inf"), 0
         for point in curve:
             score = point.score(self.net)
@@ -108,7 +110,7 @@ class EarlyStopping:
         return since >= self.patience
 
 
-class Until(NamedTuple):
+class StopCriteria(NamedTuple):
     """Limits of one `fit`."""
 
     max_steps: int | None
@@ -152,3 +154,45 @@ class Progress:
         """Leave the last line where it is."""
         if self.bar is not None:
             self.bar.close()
+
+
+def require_fit_arguments(
+    loader: object,
+    validation: object,
+    checkpoint: object,
+    counts: Mapping[str, object],
+    max_macs: object,
+    early_stopping: object,
+) -> None:
+    """Refuse what no fit can go by; None is nothing where it may be left out.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what it is, and what was expected.
+    """
+    require_loader("loader", loader)
+    if validation is not None:
+        require_loader("validation", validation)
+    for name, count in counts.items():
+        if count is not None:
+            checks.require_count(name, count)
+    if max_macs is not None:
+        checks.require_number("max_macs", max_macs, 0.0, open_low=True)
+    if early_stopping is not None:
+        require_kind("early_stopping", early_stopping, EarlyStopping, "EarlyStopping(patience=5), or None.")
+    if checkpoint is not None:
+        require_kind("checkpoint", checkpoint, (str, Path), "The path of a file.")
+
+
+def require_loader(name: str, loader: object) -> None:
+    """Refuse what gives no batches; a tensor of one number calls itself iterable and is not."""
+    number = isinstance(loader, torch.Tensor) and not loader.dim()
+    if number or isinstance(loader, (str, bytes, Mapping)) or not isinstance(loader, Iterable):
+        raise TypeError(f"{name} is {known_as(loader)}; expected a DataLoader or a list of (x, target).")
+
+
+def total_steps(loader: Iterable[Any], epochs: int) -> int | None:
+    """How many batches all epochs hold; None where the loader does not say."""
+    try:
+        return epochs * len(loader)  # type: ignore[arg-type]
+    except TypeError:  # it has no length, or says so only when asked
+        return None

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
-from ..checks import require_count, require_kind
-from ..config.validation import require_number
-from .conditions import Condition, History, at_least, require_history
+from .. import checks
+from ..checks import require_kind
+from ..config.validation import require_count, require_number
+from .conditions import Condition, History, require_history
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class LossDecrease(Condition):
     k: int = 2
 
     def __post_init__(self) -> None:
-        at_least(self, "k", 1)
+        require_count(self, "k", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it fell."""
@@ -49,7 +50,7 @@ class LossSpike(Condition):
     window: int = 20
 
     def __post_init__(self) -> None:
-        at_least(self, "window", 2)
+        require_count(self, "window", 2)
         require_number(self, "factor")
 
     def __call__(self, history: History) -> bool:
@@ -67,7 +68,7 @@ class Plateau(Condition):
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        at_least(self, "window", 1)
+        require_count(self, "window", 1)
         require_number(self, "tolerance", 0.0)
 
     def __call__(self, history: History) -> bool:
@@ -93,7 +94,7 @@ class Curiosity(Condition):
     def __call__(self, history: History) -> bool:
         """Whether it does now."""
         require_history(history)
-        return _heard(history, self.signal)[-1] >= self.threshold
+        return _last_values(history, self.signal)[-1] >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ class Seeking(Condition):
     def __call__(self, history: History) -> bool:
         """The last time that either threshold was crossed decides."""
         require_history(history)
-        if len(history.trail(self.curiosity)) != len(history.trail(self.anticipation)):
+        if len(history.signal(self.curiosity)) != len(history.signal(self.anticipation)):
             raise ValueError(f"{self.curiosity!r} and {self.anticipation!r} were not measured as often; expected both.")
-        pairs = zip(reversed(history.trail(self.curiosity)), reversed(history.trail(self.anticipation)), strict=True)
+        pairs = zip(reversed(history.signal(self.curiosity)), reversed(history.signal(self.anticipation)), strict=True)
         for level in (min(pair) for pair in pairs):
             if level >= self.on:
                 return True
@@ -144,12 +145,12 @@ class Seeking(Condition):
         return False
 
 
-def _heard(history: History, name: str) -> Sequence[float]:
+def _last_values(history: History, name: str) -> Sequence[float]:
     """A signal that was measured at least once."""
-    trail = history.trail(name)
-    if not trail:
+    values = history.signal(name)
+    if not values:
         raise ValueError(f"The signal {name!r} was not measured yet; expected a number for the step to be decided.")
-    return trail
+    return values
 
 
 def loss_signals(history: History, window: int = 20) -> dict[str, float]:
@@ -162,7 +163,7 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     True
     """
     require_history(history)
-    last = history.losses[-require_count("window", window) :]
+    last = history.losses[-checks.require_count("window", window) :]
     if len(last) < 4:
         return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
     half, spread = len(last) // 2, pstdev(last) + 1e-12

@@ -52,11 +52,11 @@ def clone(model: nn.Module) -> nn.Module:
     held = tree_leaves([{k: v for k, v in vars(m).items() if k != "_modules"} for m in bare.modules()])
     past = {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and value.grad_fn}
     twin = copy.deepcopy(bare, past)
-    forget(twin)
+    reset_hidden_state(twin)
     return twin
 
 
-def forget(model: nn.Module) -> None:
+def reset_hidden_state(model: nn.Module) -> None:
     """Hidden state that neurons hold themselves becomes that of a fresh start."""
     for module in model.modules():
         if not hasattr(module, "init_hidden"):
@@ -99,11 +99,13 @@ class OverTime:
         require_real("x", x)
         if not x.dim() or (self.steps is None and not len(x)):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, ...), or a sequence (T, B, ...) with T >= 1.")
-        with explained(f"The model does not run on x {tuple(x.shape)}, {x.dtype}", "inputs that its forward takes"):
+        with explain_errors(
+            f"The model does not run on x {tuple(x.shape)}, {x.dtype}", "inputs that its forward takes"
+        ):
             return self._run(model, x)
 
     def _run(self, model: nn.Module, x: Tensor) -> Tensor:
-        forget(model)
+        reset_hidden_state(model)
         frames = x if self.steps is None else x.expand(self.steps, *x.shape)
         passes_state = "state" in inspect.signature(model.forward).parameters
         total, state = torch.zeros(()), None
@@ -133,8 +135,10 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
     try:
         with torch.no_grad(), torch.random.fork_rng():
             for batch in batches:
-                with explained(f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"):
-                    answer, target = output(pair_of(batch))
+                with explain_errors(
+                    f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"
+                ):
+                    answer, target = output(unpack_batch(batch))
                     size = len(answer)
                     loss, count = loss + size * float(objective(answer, target)), count + size
                     classes = isinstance(target, Tensor) and not target.is_floating_point()
@@ -147,7 +151,7 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
     return Score(loss / count, right / count)
 
 
-def pair_of(batch: Any) -> tuple[Any, Any]:
+def unpack_batch(batch: Any) -> tuple[Any, Any]:
     """A batch as (x, target).
 
     Raises:
@@ -163,11 +167,11 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
-BROKEN = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)
+USER_ERRORS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 
 
 @contextmanager
-def explained(what: str, expected: str) -> Iterator[None]:
+def explain_errors(what: str, expected: str) -> Iterator[None]:
     """Within it, an error from outside of this package is told with what broke and what was expected.
 
     Raises:
@@ -175,15 +179,15 @@ def explained(what: str, expected: str) -> Iterator[None]:
     """
     try:
         yield
-    except BROKEN as error:
-        if raised_here(error) or isinstance(error, torch.cuda.OutOfMemoryError):
+    except USER_ERRORS as error:
+        if is_own_error(error) or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         kind = next((k for k in (TypeError, ValueError) if isinstance(error, k)), RuntimeError)
         first = (str(error).splitlines() or [""])[0]
         raise kind(f"{what} ({type(error).__name__}: {first}); expected {expected}.") from error
 
 
-def raised_here(error: BaseException) -> bool:
+def is_own_error(error: BaseException) -> bool:
     """Whether an error is a sentence of this package, and not of what it calls."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -15,11 +15,11 @@ from ..plasticity.eligibility import EligibilityTraceModule
 from ..plasticity.kernel_state import unit_axes
 from ..saved import require_settings
 from .nets import hosts_of, owner_of, tensors_of
-from .trainee import Learning
+from .trainee import TrainableNet
 from .weights_map import Index, WeightsMap
 
 
-class Pair:
+class NetPair:
     """A base, a motivated net, and what they share.
 
     Args:
@@ -31,7 +31,7 @@ class Pair:
             a learner.
     """
 
-    def __init__(self, base: Learning, motivated: Learning, weights: WeightsMap) -> None:
+    def __init__(self, base: TrainableNet, motivated: TrainableNet, weights: WeightsMap) -> None:
         for name, net in (("base", base), ("motivated", motivated)):
             if not isinstance(getattr(net, "model", None), nn.Module) or not callable(getattr(net, "train", None)):
                 raise TypeError(f"{name} is {known_as(net)}; expected a Trainee or a PlasticTrainee.")
@@ -39,7 +39,7 @@ class Pair:
         small, large = hosts_of(base.model), hosts_of(motivated.model)
         if small and large and small != large:
             raise ValueError(
-                f"The base has neurons of {_said(small)} and the motivated net of {_said(large)}; expected the same "
+                f"The base has neurons of {_names(small)} and the motivated net of {_names(large)}; expected the same "
                 "host: their neurons do not compute the same thing. Build it with widen or deepen."
             )
         if (base.learner is None) != (motivated.learner is None):
@@ -63,24 +63,24 @@ class Pair:
         with torch.no_grad():
             for mine, other, index in self.shared():
                 other.detach()[index] = mine.detach()
-        carry(self.base, self.motivated, self.weights, up=True)
+        copy_eligibility(self.base, self.motivated, self.weights, up=True)
 
     def down(self) -> None:
         """And those of the shared part back into the base."""
         with torch.no_grad():
             for mine, other, index in self.shared():
                 mine.detach().copy_(other.detach()[index])
-        carry(self.base, self.motivated, self.weights, up=False)
+        copy_eligibility(self.base, self.motivated, self.weights, up=False)
 
 
-def _said(hosts: set[str]) -> str:
+def _names(hosts: set[str]) -> str:
     return " and ".join(sorted(hosts))
 
 
-Rows = Tensor | slice
+UnitIndex = Tensor | slice
 
 
-def carry(base: Learning, motivated: Learning, weights: WeightsMap, *, up: bool) -> None:
+def copy_eligibility(base: TrainableNet, motivated: TrainableNet, weights: WeightsMap, *, up: bool) -> None:
     """The traces of every shared weight from one learner to the other; those of extensions stay as they are.
 
     Raises:
@@ -102,24 +102,24 @@ def carry(base: Learning, motivated: Learning, weights: WeightsMap, *, up: bool)
         other = large[slot.name]
         post, pre = (_rows(slot.axes, 0), _rows(slot.axes, 1))
         if up:
-            _hand_over(connection.traces, other.traces, post, pre, up=True)
+            _copy_traces(connection.traces, other.traces, post, pre, up=True)
         else:
-            _hand_over(other.traces, connection.traces, post, pre, up=False)
+            _copy_traces(other.traces, connection.traces, post, pre, up=False)
 
 
-def _by_tensor(net: Learning) -> dict[str, Connection]:
+def _by_tensor(net: TrainableNet) -> dict[str, Connection]:
     names = {id(tensor): name for name, tensor in tensors_of(net.model).items()}
     learner: Any = net.learner
     assert isinstance(learner, PlasticityLearner)
     return {names[id(c.weight)]: c for c in learner.connections.values() if id(c.weight) in names}
 
 
-def _rows(axes: Any, axis: int) -> Rows:
+def _rows(axes: Any, axis: int) -> UnitIndex:
     return slice(None) if axes is None else torch.tensor(list(axes[axis]))
 
 
-def _hand_over(
-    source: EligibilityTraceModule, target: EligibilityTraceModule, post: Rows, pre: Rows, *, up: bool
+def _copy_traces(
+    source: EligibilityTraceModule, target: EligibilityTraceModule, post: UnitIndex, pre: UnitIndex, *, up: bool
 ) -> None:
     require_settings("The eligibility of the other net", source.settings, target.settings)
     e = source.eligibility  # folds what waits
@@ -146,7 +146,9 @@ def _hand_over(
     target.set_extra_state({**target.get_extra_state(), "running": state})
 
 
-def _eligibility(e: Tensor, own: Tensor | None, shape: tuple[int, ...], rows: tuple[Rows, Rows], up: bool) -> Tensor:
+def _eligibility(
+    e: Tensor, own: Tensor | None, shape: tuple[int, ...], rows: tuple[UnitIndex, UnitIndex], up: bool
+) -> Tensor:
     """The target's eligibility: with the shared part from below, or the shared part of what is above."""
     where = _grid(*rows)
     if not up:
@@ -172,14 +174,14 @@ def _unit_axis(traces: EligibilityTraceModule, like: Tensor) -> int:
     return like.dim() - 1 if len(traces.rule.geometry.shape) <= 2 else like.dim() - len(traces.rule.geometry.shape) + 1
 
 
-def _grid(post: Rows, pre: Rows) -> tuple[Any, ...]:
+def _grid(post: UnitIndex, pre: UnitIndex) -> tuple[Any, ...]:
     """Where e (B, N_post, N_pre, ...) of one net lies in that of the other."""
     if isinstance(post, Tensor) and isinstance(pre, Tensor):
         return (slice(None), post[:, None], pre[None, :])
     return (slice(None), post, pre)
 
 
-def _moved(a: Tensor, b: Tensor, rows: Rows, axis: int, up: bool) -> Tensor:
+def _moved(a: Tensor, b: Tensor, rows: UnitIndex, axis: int, up: bool) -> Tensor:
     """A trace of one side: into its units of `b`, or out of them."""
     where = (slice(None),) * axis + (rows,)
     if not up:
@@ -189,7 +191,7 @@ def _moved(a: Tensor, b: Tensor, rows: Rows, axis: int, up: bool) -> Tensor:
     return b
 
 
-def _moved_all(a: Tensor, like: Tensor, rows: Rows, axis: int, up: bool) -> Tensor:
+def _moved_all(a: Tensor, like: Tensor, rows: UnitIndex, axis: int, up: bool) -> Tensor:
     """Recorded spikes (T, B, ...), one side of them."""
     wide = like.new_zeros(len(a), *like.shape)
     return _moved(a, wide, rows, axis + 1, up)
@@ -200,7 +202,7 @@ def _kernel_axes(kernel: Any, likes: tuple[Tensor, Tensor], axis: int) -> tuple[
     return unit_axes(kernel, likes, 0, axis), unit_axes(kernel, likes, 1, axis)
 
 
-def _leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[Rows, Rows], up: bool) -> Any:
+def _leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[UnitIndex, UnitIndex], up: bool) -> Any:
     """One part of a kernel's state: into its units of `b`, or out of them; what belongs to no unit goes as it is."""
     if not isinstance(a, Tensor):
         return a
@@ -216,5 +218,5 @@ def _leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[Rows, 
     return _moved(inner, b, sides[1], post, up)
 
 
-def _listed(rows: Rows, count: int) -> Tensor:
+def _listed(rows: UnitIndex, count: int) -> Tensor:
     return rows if isinstance(rows, Tensor) else torch.arange(count)[rows]

@@ -12,13 +12,13 @@ import numpy as np
 from ..checks import require_choice, require_kind, require_path
 from .conditions import History
 from .meter import Cost
-from .nets import Score, explained
+from .nets import Score, explain_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Point(NamedTuple):
+class ValidationPoint(NamedTuple):
     """A validation: after how many steps and epochs, at what cost, and how both nets did."""
 
     step: int
@@ -51,7 +51,7 @@ class DualReport:
 
     history: History = field(default_factory=History)
     costs: list[Cost] = field(default_factory=list)
-    curve: list[Point] = field(default_factory=list)
+    curve: list[ValidationPoint] = field(default_factory=list)
     condition: str = ""
     seconds: float = 0.0
 
@@ -104,7 +104,7 @@ class DualReport:
     def from_dict(cls, values: Mapping[str, Any]) -> DualReport:
         """The report that `to_dict` described."""
         values = require_kind("values", values, Mapping, "As from report.to_dict().")
-        with explained("values is no saved report", "what report.to_dict() gave"):
+        with explain_errors("values is no saved report", "what report.to_dict() gave"):
             return cls._of(values)
 
     @classmethod
@@ -112,7 +112,7 @@ class DualReport:
         history = History(
             list(values["losses"]), list(values["motivated"]), {k: list(v) for k, v in values["signals"].items()}
         )
-        curve = [Point._make([*p[:5], Score(*p[5]), p[6] and Score(*p[6])]) for p in values["curve"]]
+        curve = [ValidationPoint._make([*p[:5], Score(*p[5]), p[6] and Score(*p[6])]) for p in values["curve"]]
         costs = [Cost(*cost) for cost in values["costs"]]
         return cls(history, costs, curve, values["condition"], values["seconds"])
 
@@ -166,10 +166,12 @@ class Comparison:
         ends = [run.curve[-1] for run in self.dual]
         steps, macs = [end.step for end in ends], [end.macs for end in ends]
         equal_steps = {
-            name: [at(run, "step", s) for run, s in zip(runs, steps, strict=True)] for name, runs in self._alone()
+            name: [accuracy_at(run, "step", s) for run, s in zip(runs, steps, strict=True)]
+            for name, runs in self._alone()
         }
         equal_macs = {
-            name: [at(run, "macs", m) for run, m in zip(runs, macs, strict=True)] for name, runs in self._alone()
+            name: [accuracy_at(run, "macs", m) for run, m in zip(runs, macs, strict=True)]
+            for name, runs in self._alone()
         }
         base, motivated = [e.base.accuracy for e in ends], [e.score("motivated").accuracy for e in ends]
         return {
@@ -190,7 +192,7 @@ class Comparison:
         steps = [run.history.step for run in self.dual]
         runs = {"dual": self.dual, "base alone": self.base_alone, "large alone": self.large_alone}
         return {
-            name: Estimate.of([spent(run, unit, s) / 1e9 for run, s in zip(some, steps, strict=True)])
+            name: Estimate.of([cost_after(run, unit, s) / 1e9 for run, s in zip(some, steps, strict=True)])
             for name, some in runs.items()
         }
 
@@ -198,10 +200,10 @@ class Comparison:
         """Accuracies and the ledger, mean ± standard error."""
         rows = [f"{'accuracy, ' + str(len(self.dual)) + ' seeds':<42} mean ± s.e."]
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
-        for unit, said in (("macs", "10⁹ multiply-accumulates"), ("synops", "10⁹ synaptic operations")):
+        for unit, label in (("macs", "10⁹ multiply-accumulates"), ("synops", "10⁹ synaptic operations")):
             ledger = self.compute(unit)
             text = ", ".join(f"{name} {value.mean:.3g}" for name, value in ledger.items())
-            rows.append(f"{said:<42} {text}   (×{ledger['dual'].mean / ledger['large alone'].mean:.2f} of the large)")
+            rows.append(f"{label:<42} {text}   (×{ledger['dual'].mean / ledger['large alone'].mean:.2f} of the large)")
         return "\n".join(rows)
 
     def figure(self, path: str | Path | None = None) -> Figure:
@@ -217,7 +219,7 @@ class Comparison:
         return [("base", self.base_alone), ("large", self.large_alone)]
 
 
-def at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
+def accuracy_at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
     """Accuracy of a run after so many "step" or "macs", between validations by a straight line.
 
     Raises:
@@ -231,7 +233,7 @@ def at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
     return float(np.interp(value, where, [point.score(net).accuracy for point in run.curve]))
 
 
-def spent(run: DualReport, unit: str, steps: int) -> int:
+def cost_after(run: DualReport, unit: str, steps: int) -> int:
     """What the first `steps` of a run cost."""
     return sum(getattr(cost, unit) for cost in run.costs[:steps])
 

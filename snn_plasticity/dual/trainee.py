@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ..checks import known_as, require_callable, require_dtype, require_flag, require_kind, shown
-from ..checks import require_number as require_positive
+from ..checks import known_as, require_callable, require_dtype, require_flag, require_kind, require_number, shown
 from ..learner import PlasticityLearner
 from ..saved import require_alike, require_numbers, require_parts
 from .checkpoint import require_optimizer
-from .nets import Score, call, device_of, evaluate, explained, forget, pair_of
+from .nets import Score, call, device_of, evaluate, explain_errors, reset_hidden_state, unpack_batch
 
 
 class Diverged(FloatingPointError):
     """A loss or a gradient is no number any more."""
 
 
-class Learning(Protocol):
+class TrainableNet(Protocol):
     """What the trainer needs of a net."""
 
     model: nn.Module
@@ -87,7 +86,7 @@ class Trainee:
         if scheduler is not None and not callable(getattr(scheduler, "step", None)):
             raise TypeError(f"scheduler is {known_as(scheduler)}; expected one of torch.optim.lr_scheduler, or None.")
         per_step = require_flag("per_step", per_step)
-        clip_norm = None if clip_norm is None else require_positive("clip_norm", clip_norm, 0.0, open_low=True)
+        clip_norm = None if clip_norm is None else require_number("clip_norm", clip_norm, 0.0, open_low=True)
         if amp is not None:
             require_dtype("amp", amp)
         self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
@@ -104,22 +103,22 @@ class Trainee:
 
     def output(self, batch: Any) -> tuple[Tensor, Any]:
         """What the net makes of a batch (x, target), and the target."""
-        batch = pair_of(batch)
-        with explained(f"The net does not run on a batch of {shown(batch[0])}", "inputs that its forward takes"):
+        batch = unpack_batch(batch)
+        with explain_errors(f"The net does not run on a batch of {shown(batch[0])}", "inputs that its forward takes"):
             x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), batch)
-            forget(self.model)
+            reset_hidden_state(self.model)
             with torch.autocast(device_of(self.model).type, dtype=self.amp, enabled=self.amp is not None):
                 return self.run(self.model, x), target
 
     def loss(self, batch: Any) -> Tensor:
         """Of one batch, with its graph."""
-        return self.judged(*self.output(batch))
+        return self.loss_of(*self.output(batch))
 
-    def judged(self, output: Tensor, target: Any) -> Tensor:
+    def loss_of(self, output: Tensor, target: Any) -> Tensor:
         """The objective of an output, in single precision whatever the net computed in."""
         require_kind("output", output, Tensor, "What the net made of a batch.")
-        told = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
-        with explained(told, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
+        message = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
+        with explain_errors(message, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
             return self.objective(output.float() if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
@@ -128,13 +127,13 @@ class Trainee:
         Raises:
             Diverged: the loss or the gradient is no finite number; no parameter has moved.
         """
-        return self.learn(self.loss(batch))
+        return self.minimize(self.loss(batch))
 
-    def learn(self, loss: Tensor) -> float:
+    def minimize(self, loss: Tensor) -> float:
         """Follow the gradient of a loss."""
         self.optimizer.zero_grad(set_to_none=True)
         value = self.backward(loss)
-        self.follow()
+        self.optimizer_step()
         return value
 
     def backward(self, loss: Tensor) -> float:
@@ -142,11 +141,11 @@ class Trainee:
         require_kind("loss", loss, Tensor, "A scalar with its graph, as trainee.loss(batch).")
         if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta or not loss.requires_grad:
             raise ValueError(f"loss is {shown(loss)}; expected one number with a graph, as trainee.loss(batch).")
-        value = require_number(float(loss.detach()))
+        value = require_finite_loss(float(loss.detach()))
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return value
 
-    def follow(self) -> None:
+    def optimizer_step(self) -> None:
         """Follow the gradients that are there."""
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
@@ -241,17 +240,20 @@ class PlasticTrainee:
     def train(self, batch: Any) -> float:
         """One step on one batch, as `teach` does it."""
         assert self.learner is not None
-        forget(self.model)
-        told = f"teach does not take a batch of {shown(batch)}"
-        with explained(told, "what it was made for, and a loss in return"), torch.no_grad():
-            return require_number(float(self.teach(self.model, self.learner, batch)))
+        reset_hidden_state(self.model)
+        message = f"teach does not take a batch of {shown(batch)}"
+        with explain_errors(message, "what it was made for, and a loss in return"), torch.no_grad():
+            return require_finite_loss(float(self.teach(self.model, self.learner, batch)))
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
         """Mean loss and accuracy; the learner does not listen."""
         assert self.learner is not None
         with self.learner.paused():
             return evaluate(
-                self.model, lambda batch: (self.run(self.model, pair_of(batch)[0]), batch[1]), self.objective, batches
+                self.model,
+                lambda batch: (self.run(self.model, unpack_batch(batch)[0]), batch[1]),
+                self.objective,
+                batches,
             )
 
     def end_epoch(self) -> None:
@@ -279,7 +281,7 @@ def _require_net(model: object, loss: object, run: object) -> None:
     require_callable("run", run, "(model, x) -> output")
 
 
-def require_number(loss: float) -> float:
+def require_finite_loss(loss: float) -> float:
     """A loss that is one.
 
     Raises:

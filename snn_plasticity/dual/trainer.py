@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
-from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_number, require_path
-from ..saved import FORMAT, UNCHANGED, described, require_format, require_settings
+from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_path
 from .checkpoint import (
-    WHAT,
-    Guard,
-    position_of,
+    Snapshot,
+    load_run,
     read,
-    report_of,
-    require_model,
-    require_rng,
-    rng_state,
-    set_rng_state,
-    without_rooms,
+    run_state,
     write,
 )
-from .conditions import Ask, History, Never, decide
+from .conditions import ConditionFn, History, Never, decide
 from .coupling import BaseToo, Coupling, Replace
-from .fitting import EarlyStopping, Order, Progress, Until
+from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
 from .meter import Cost, Meter
 from .motivation import LossDecrease, loss_signals
-from .nets import explained, forget
-from .pair import Pair
-from .report import DualReport, Point
-from .trainee import Diverged, Learning
+from .nets import explain_errors, reset_hidden_state
+from .pair import NetPair
+from .report import DualReport, ValidationPoint
+from .trainee import Diverged, TrainableNet
 from .weights_map import WeightsMap
 
 Signals = Callable[[History, Any], Mapping[str, float]]
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """One step: its loss, whether it was motivated, what it cost."""
 
     loss: float
@@ -50,7 +40,7 @@ class Step(NamedTuple):
     cost: Cost
 
 
-def _own_signals(history: History, batch: Any) -> dict[str, float]:
+def _default_signals(history: History, batch: Any) -> dict[str, float]:
     return loss_signals(history)
 
 
@@ -72,7 +62,7 @@ class DualModelTrainer:
         seed: of the order of the data.
 
     Raises:
-        ValueError: a map or nets that do not fit together; see `Pair`.
+        ValueError: a map or nets that do not fit together; see `NetPair`.
 
     >>> import torch
     >>> from snn_plasticity.dual import Trainee, widen
@@ -89,10 +79,10 @@ class DualModelTrainer:
 
     def __init__(
         self,
-        base: Learning,
-        motivated: Learning | None = None,
+        base: TrainableNet,
+        motivated: TrainableNet | None = None,
         weights: WeightsMap | None = None,
-        condition: Ask | None = None,
+        condition: ConditionFn | None = None,
         *,
         coupling: Coupling | None = None,
         train_base_too: bool = False,
@@ -114,20 +104,20 @@ class DualModelTrainer:
         if coupling is not None and train_base_too:
             raise ValueError(f"train_base_too=True means coupling=BaseToo(); got coupling={coupling!r} as well.")
         self.base, self.motivated, self.weights = base, motivated, weights
-        self.pair = None if motivated is None or weights is None else Pair(base, motivated, weights)
-        self.condition: Ask = (condition or LossDecrease(2)) if self.pair else Never()
+        self.pair = None if motivated is None or weights is None else NetPair(base, motivated, weights)
+        self.condition: ConditionFn = (condition or LossDecrease(2)) if self.pair else Never()
         self.coupling = coupling or (BaseToo() if train_base_too else Replace())
-        self.signals, self.seed = signals or _own_signals, seed
+        self.signals, self.seed = signals or _default_signals, seed
         self.report = DualReport(condition=repr(self.condition))
         self.epoch, self.batch = 0, 0
         self._meters = [Meter(net.model) for net in self.nets]
 
     @property
-    def nets(self) -> list[Learning]:
+    def nets(self) -> list[TrainableNet]:
         """The base, and the motivated net if there is one."""
         return [net for net in (self.base, self.motivated) if net is not None]
 
-    def step(self, batch: Any) -> Step:
+    def step(self, batch: Any) -> StepResult:
         """Decide, and learn from one batch.
 
         Raises:
@@ -135,29 +125,29 @@ class DualModelTrainer:
             TypeError: the condition returned no bool.
         """
         start, history = time.perf_counter(), self.report.history
-        self._tell(batch)
+        self._measure_signals(batch)
         motivated = decide(self.condition, history)
-        guard = Guard(self.nets, whole=motivated and self.coupling.several)
+        snapshot = Snapshot(self.nets, whole=motivated and self.coupling.multiple_updates)
         try:
             with ExitStack() as stack:
                 for meter in self._meters:
                     stack.enter_context(meter)
-                loss = self._learn(batch, motivated)
+                loss = self._train_nets(batch, motivated)
         except FloatingPointError as error:
-            self._undo(guard)
+            self._roll_back(snapshot)
             raise Diverged(
                 f"Batch {self.batch} of epoch {self.epoch} (step {history.step}, "
                 f"{'motivated' if motivated else 'base'}): {error}. Nothing of it was kept; both nets are as before "
                 "it. Lower the learning rate, clip the gradient with clip_norm=1.0, or look at this batch."
             ) from error
         except BaseException:
-            self._undo(guard)
+            self._roll_back(snapshot)
             raise
         cost = Cost().plus(self._read())
-        history.add(loss, motivated)
+        history.add_step(loss, motivated)
         self.report.costs.append(cost)
         self.report.seconds += time.perf_counter() - start
-        return Step(loss, motivated, cost)
+        return StepResult(loss, motivated, cost)
 
     def fit(
         self,
@@ -187,37 +177,26 @@ class DualModelTrainer:
         Raises:
             ValueError: a loader without batches. Diverged, TypeError: as `step`.
         """
-        for name, loaded in (("loader", loader), ("validation", validation)):
-            words = isinstance(loaded, (str, bytes, Mapping))
-            if (name == "loader" or loaded is not None) and (
-                words or not isinstance(loaded, Iterable) or _is_number(loaded)
-            ):
-                raise TypeError(f"{name} is {known_as(loaded)}; expected a DataLoader or a list of (x, target).")
+        require_fit_arguments(
+            loader,
+            validation,
+            checkpoint,
+            {"validate_every": validate_every, "checkpoint_every": checkpoint_every, "max_steps": max_steps},
+            max_macs,
+            early_stopping,
+        )
         epochs, progress = require_count("epochs", epochs, 0), require_flag("progress", progress)
-        for name, limit in (
-            ("validate_every", validate_every),
-            ("checkpoint_every", checkpoint_every),
-            ("max_steps", max_steps),
-        ):
-            if limit is not None:
-                require_count(name, limit)
-        if max_macs is not None:
-            require_number("max_macs", max_macs, 0.0, open_low=True)
-        if early_stopping is not None:
-            require_kind("early_stopping", early_stopping, EarlyStopping, "EarlyStopping(patience=5), or None.")
-        if checkpoint is not None:
-            require_kind("checkpoint", checkpoint, (str, Path), "The path of a file.")
-        until = Until(max_steps, max_macs, early_stopping)
+        until = StopCriteria(max_steps, max_macs, early_stopping)
         self._validation, self._save_to = validation, checkpoint
-        bar = Progress(_total(loader, epochs), self.report.history.step, show=progress)
+        bar = Progress(total_steps(loader, epochs), self.report.history.step, show=progress)
         spent = self.report.cost.macs
         try:
             while self.epoch < epochs and not until.reached(self.report, spent):
-                for batch in Order(loader, self.seed).epoch(self.epoch, self.batch):
+                for batch in DataOrder(loader, self.seed).epoch(self.epoch, self.batch):
                     done = self.step(batch)
                     self.batch, spent = self.batch + 1, spent + done.cost.macs
                     bar.step(done.loss, done.motivated, self.report.share, spent)
-                    self._pause(validate_every, checkpoint_every)
+                    self._validate_and_save(validate_every, checkpoint_every)
                     if until.reached(self.report, spent):
                         return self.report
                 self._end_epoch(validate_every, checkpoint_every)
@@ -225,13 +204,13 @@ class DualModelTrainer:
             bar.close()
         return self.report
 
-    def validate(self, batches: Iterable[Any]) -> Point:
+    def validate(self, batches: Iterable[Any]) -> ValidationPoint:
         """How both nets do now; nothing of the training changes."""
         self.sync()
         base = self.base.evaluate(batches)
         motivated = None if self.motivated is None else self.motivated.evaluate(batches)
         cost, report = self.report.cost, self.report
-        return Point(report.history.step, self.epoch, cost.macs, cost.synops, report.seconds, base, motivated)
+        return ValidationPoint(report.history.step, self.epoch, cost.macs, cost.synops, report.seconds, base, motivated)
 
     def sync(self) -> None:
         """The shared part of the motivated net becomes the base's, as it is now."""
@@ -243,22 +222,12 @@ class DualModelTrainer:
         self.sync()
         for net in self.nets:
             net.model.eval()
-            forget(net.model)
+            reset_hidden_state(net.model)
         return self.base.model, None if self.motivated is None else self.motivated.model
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that going on needs, as plain tensors and values."""
-        return {
-            "format": FORMAT,
-            "settings": self._settings(),
-            "models": [net.model.state_dict() for net in self.nets],
-            "nets": [net.state_dict() for net in self.nets],
-            "weights": None if self.weights is None else self.weights.to_dict(),
-            "report": self.report.to_dict(),
-            "position": [self.epoch, self.batch, self.seed],
-            "rng": rng_state(),
-            "signals": self.signals.state_dict() if hasattr(self.signals, "state_dict") else None,  # type: ignore[attr-defined]
-        }
+        return run_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`, bit for bit; or refuse it, and nothing is changed.
@@ -268,52 +237,7 @@ class DualModelTrainer:
             ValueError: another format, nets that share other weights or have other shapes, other settings, a stranger,
                 or NaN.
         """
-        commits = self._read_state(state)
-        guard, held = Guard(self.nets, whole=True), (self.report, self.epoch, self.batch, self.seed)
-        told = copy.deepcopy(self.signals.state_dict()) if state["signals"] is not None else None  # type: ignore[attr-defined]
-        try:
-            for commit in commits:
-                commit()
-        except BaseException:
-            guard.restore()
-            self.report, self.epoch, self.batch, self.seed = held
-            if told is not None:
-                self.signals.load_state_dict(told)  # type: ignore[attr-defined]
-            raise
-
-    def _settings(self) -> dict[str, Any]:
-        """What a saved run has to agree with; objects of the user's own by their kind."""
-        return without_rooms({"condition": described(self.condition, 0), "coupling": described(self.coupling, 0)})
-
-    def _read_state(self, state: Any) -> list[Callable[[], object]]:
-        """Look at a saved run whole; what is returned, one after the other, goes on from it."""
-        require_format(WHAT, state, ("settings", "models", "nets", "weights", "report", "position", "rng", "signals"))
-        if state["weights"] != (None if self.weights is None else self.weights.to_dict()):
-            raise ValueError(f"{WHAT} shares other weights; build the same nets and the same map, then load.")
-        require_settings(WHAT, without_rooms(state["settings"]), self._settings())
-        for name in ("models", "nets"):
-            if not isinstance(state[name], (list, tuple)) or len(state[name]) != len(self.nets):
-                raise ValueError(f"{WHAT}: {name} are not of {len(self.nets)} nets; build as many first. {UNCHANGED}")
-        commits: list[Callable[[], object]] = []
-        for k, (net, model, rest) in enumerate(zip(self.nets, state["models"], state["nets"], strict=True)):
-            require_model(f"{WHAT}: {('base', 'motivated net')[k]}", net.model, model)
-            commits += [partial(net.model.load_state_dict, model), partial(net.load_state_dict, rest)]
-            if hasattr(net, "read_state"):
-                commits[-1] = net.read_state(rest)  # type: ignore[attr-defined]
-        report, position = report_of(state["report"]), position_of(state["position"])
-        require_rng(state["rng"])
-        if (state["signals"] is None) is hasattr(self.signals, "state_dict"):
-            raise ValueError(
-                f"{WHAT} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise."
-            )
-
-        def commit() -> None:
-            self.report, (self.epoch, self.batch, self.seed) = report, position
-            set_rng_state(state["rng"])
-
-        if state["signals"] is not None:
-            commits.append(partial(self.signals.load_state_dict, state["signals"]))  # type: ignore[attr-defined]
-        return [*commits, commit]
+        load_run(self, state)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint in one move: a crash leaves the old file or the new one, whole."""
@@ -325,11 +249,11 @@ class DualModelTrainer:
     def load(self, path: str | Path) -> None:
         """Go on from a checkpoint, bit for bit; errors as `load_state_dict`."""
         path = require_path("path", path)
-        with explained(f"{path} is no checkpoint", "a file that save() wrote"):
+        with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
             saved = read(path)
         self.load_state_dict(saved)
 
-    def _learn(self, batch: Any, motivated: bool) -> float:
+    def _train_nets(self, batch: Any, motivated: bool) -> float:
         if motivated and not self.coupling.base_first:
             assert self.pair is not None
             return self.coupling.motivated_step(self.pair, batch)
@@ -339,13 +263,13 @@ class DualModelTrainer:
             self.coupling.motivated_step(self.pair, batch)
         return loss
 
-    def _tell(self, batch: Any) -> None:
+    def _measure_signals(self, batch: Any) -> None:
         history = self.report.history
         if all(len(values) == history.step for values in history.signals.values()):
-            history.tell(self.signals(history, batch))
+            history.add_signals(self.signals(history, batch))
 
-    def _undo(self, guard: Guard) -> None:
-        guard.restore()
+    def _roll_back(self, snapshot: Snapshot) -> None:
+        snapshot.restore()
         self._read()
         for values in self.report.history.signals.values():
             del values[self.report.history.step :]
@@ -354,7 +278,7 @@ class DualModelTrainer:
         first, *rest = (meter.read() for meter in self._meters)
         return first.plus(rest[0]) if rest else first
 
-    def _pause(self, validate_every: int | None, checkpoint_every: int | None) -> None:
+    def _validate_and_save(self, validate_every: int | None, checkpoint_every: int | None) -> None:
         if self._validation is not None and validate_every and self.report.history.step % validate_every == 0:
             self.report.curve.append(self.validate(self._validation))
         if self._save_to is not None and checkpoint_every and self.report.history.step % checkpoint_every == 0:
@@ -368,15 +292,3 @@ class DualModelTrainer:
             self.report.curve.append(self.validate(self._validation))
         if self._save_to is not None and not checkpoint_every:
             self.save(self._save_to)
-
-
-def _total(loader: Iterable[Any], epochs: int) -> int | None:
-    try:
-        return epochs * len(loader)  # type: ignore[arg-type]
-    except TypeError:  # it has no length, or says so only when asked
-        return None
-
-
-def _is_number(loader: object) -> bool:
-    """Whether it is a tensor of one number: it calls itself iterable and is not."""
-    return isinstance(loader, torch.Tensor) and not loader.dim()

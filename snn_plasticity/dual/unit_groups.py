@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..hosts.index import ModelIndex, index_model, leaves
-from .nets import clone, explained, tensors_of
+from .nets import clone, explain_errors, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
+OUTPUT_SIZES = ("out_features", "out_channels", "hidden_size")
+INPUT_SIZES = ("in_features", "in_channels", "input_size")
 MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
@@ -29,7 +31,7 @@ class Axis(NamedTuple):
     repeat: int = 1
 
 
-class Wiring(NamedTuple):
+class UnitGroups(NamedTuple):
     """Groups of units, and the tensors they run through.
 
     Args:
@@ -47,7 +49,7 @@ class Wiring(NamedTuple):
     makes: dict[str, str]
 
 
-def wiring_of(model: nn.Module, sample: Any = None) -> Wiring:
+def unit_groups_of(model: nn.Module, sample: Any = None) -> UnitGroups:
     """The wiring of a network.
 
     Args:
@@ -58,19 +60,19 @@ def wiring_of(model: nn.Module, sample: Any = None) -> Wiring:
         ValueError: no sample where one is needed, layers whose inputs are put together in an order that cannot be
             told, or weights that no rule is known for.
     """
-    run = _Run(clone(model))
-    with explained("sample= does not run through the net", "an input of its forward, a tuple of several, or None"):
+    run = _DryRun(clone(model))
+    with explain_errors("sample= does not run through the net", "an input of its forward, a tuple of several, or None"):
         run.go(sample)
     return run.wiring()
 
 
-def mixes(norm: nn.Module, units: int) -> bool:
+def mixes_units(norm: nn.Module, units: int) -> bool:
     """Whether what it makes of one unit depends on the others; a LayerNorm over a length of its own does not."""
     shape = getattr(norm, "normalized_shape", (units,))
     return isinstance(norm, MIXING) and math.prod(shape) % units == 0
 
 
-class _Run:
+class _DryRun:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.found = model.eval(), index_model(model)
         self.tags: dict[int, tuple[str, Tensor]] = {}
@@ -126,7 +128,7 @@ class _Run:
         self.tags[id(leaf)] = (self.names[module], leaf)
         return leaf
 
-    def wiring(self) -> Wiring:
+    def wiring(self) -> UnitGroups:
         made = {self.names[m]: _width(m) for m in self.makers}
         group = _grouped(made, [self.seen.get(self.names[m], set()) for m in (*self.makers, *self.followers)])
         widths = {g: made[g] for g in set(group.values())}
@@ -140,7 +142,7 @@ class _Run:
                 reads[name] = Axis(units, 1 if size is None else _repeat(name, size, units, widths))
         makes = {name: group[name] for name in made}
         read = {reads[n].units for n in made if n in reads} - {None}
-        return Wiring(widths, self._axes(reads, makes, widths), read, reads, makes)  # type: ignore[arg-type]
+        return UnitGroups(widths, self._axes(reads, makes, widths), read, reads, makes)  # type: ignore[arg-type]
 
     def _axes(self, reads: dict[str, Axis], makes: dict[str, str], widths: dict[str, int]) -> dict:
         axes: dict[str, tuple[Axis, ...]] = {}
@@ -158,13 +160,11 @@ class _Run:
 
 
 def _width(module: nn.Module) -> int:
-    names = ("out_features", "out_channels", "hidden_size")
-    return int(next(getattr(module, name) for name in names if hasattr(module, name)))
+    return int(next(getattr(module, name) for name in OUTPUT_SIZES if hasattr(module, name)))
 
 
 def _read_size(module: nn.Module) -> int | None:
-    names = ("in_features", "in_channels", "input_size")
-    return next((int(getattr(module, name)) for name in names if hasattr(module, name)), None)
+    return next((int(getattr(module, name)) for name in INPUT_SIZES if hasattr(module, name)), None)
 
 
 def _repeat(name: str, size: int, units: str, widths: dict[str, int]) -> int:

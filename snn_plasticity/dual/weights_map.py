@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_kind, require_path, shown
-from .nets import explained, tensors_of
+from .nets import explain_errors, tensors_of
 
 Indices = Sequence[int]
 Index = tuple[slice | Tensor, ...]
@@ -40,8 +40,8 @@ class Slot(NamedTuple):
         """What `target[...]` is indexed with, so that it has the shape of `source`."""
         require_kind("source", source, Tensor, "A tensor of the base.")
         require_kind("target", target, Tensor, "A tensor of the motivated net.")
-        told = f"The slot does not lead from {shown(source)} into {shown(target)}"
-        with explained(told, "indices for each axis of the base's tensor"):
+        message = f"The slot does not lead from {shown(source)} into {shown(target)}"
+        with explain_errors(message, "indices for each axis of the base's tensor"):
             return self._index(source, target)
 
     def _index(self, source: Tensor, target: Tensor) -> Index:
@@ -82,7 +82,7 @@ class WeightsMap:
         for name, slot in slots.items():
             if not isinstance(slot, Slot):
                 raise TypeError(f"slots[{name!r}] is a {type(slot).__name__}; expected a Slot(name, axes).")
-        with explained("slots do not hold indices", "whole numbers for each axis, or None"):
+        with explain_errors("slots do not hold indices", "whole numbers for each axis, or None"):
             self.slots = {name: _tidy(slot) for name, slot in slots.items()}
         self.private = tuple(private)
 
@@ -108,7 +108,7 @@ class WeightsMap:
         """
         for name, net in (("base", base), ("motivated", motivated)):
             require_kind(name, net, nn.Module, "A net.")
-        require_fit(self, tensors_of(base), tensors_of(motivated))
+        _require_fit(self, tensors_of(base), tensors_of(motivated))
 
     def then(self, other: WeightsMap) -> WeightsMap:
         """The map into a third network: `widen` after `deepen`.
@@ -141,7 +141,7 @@ class WeightsMap:
     def from_dict(cls, values: Mapping[str, Any]) -> WeightsMap:
         """The map that `to_dict` described."""
         values = require_kind("values", values, Mapping, "As from weights.to_dict().")
-        with explained("values is no saved map", "what weights.to_dict() gave"):
+        with explain_errors("values is no saved map", "what weights.to_dict() gave"):
             return cls._of(values)
 
     @classmethod
@@ -219,7 +219,7 @@ def _read(axis: str | list[int] | None) -> Indices | None:
     return None if axis is None else tuple(axis)
 
 
-def require_fit(weights: WeightsMap, small: Mapping[str, Tensor], large: Mapping[str, Tensor]) -> None:
+def _require_fit(weights: WeightsMap, small: Mapping[str, Tensor], large: Mapping[str, Tensor]) -> None:
     """Refuse a map with a tensor that is missing, does not fit, or shares an entry with another one."""
     _require_complete(weights, small)
     taken: dict[str, Tensor] = {}

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.index import index_model
 from .nets import clone, owner_of, tensors_of
-from .unit_groups import BY_UNIT, Axis, Wiring, mixes, wiring_of
+from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
 INITS = ("fresh", "preserving")
-_OUT = ("out_features", "out_channels", "hidden_size", "num_features", "linear_features", "channels")
-_IN = ("in_features", "in_channels", "input_size")
+_OUT = (*OUTPUT_SIZES, "num_features", "linear_features", "channels")
 
 
 class Growth(NamedTuple):
@@ -64,61 +63,61 @@ def widen(
     require_kind("base", base, nn.Module, "The net that becomes wider.")
     seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
-    wiring = wiring_of(base, sample)
-    widths = _widths(wiring, sizes)
-    _refuse_mixing(base, wiring, widths)
-    spots = {units: _spots(units, wiring.widths[units], widths[units], place) for units in widths}
+    groups = unit_groups_of(base, sample)
+    widths = _widths(groups, sizes)
+    _refuse_mixing_norms(base, groups, widths)
+    positions = {units: _unit_positions(units, groups.widths[units], widths[units], place) for units in widths}
     motivated = clone(base)
     old, slots = tensors_of(base), {}
-    for name, axes in wiring.axes.items():
-        if all(axis.units is None or widths[axis.units] == wiring.widths[axis.units] for axis in axes):
+    for name, axes in groups.axes.items():
+        if all(axis.units is None or widths[axis.units] == groups.widths[axis.units] for axis in axes):
             slots[name] = Slot(name)
             continue
         shape = [
             n if a.units is None else widths[a.units] * a.repeat for n, a in zip(old[name].shape, axes, strict=True)
         ]
-        slots[name] = Slot(name, tuple(_expand(n, a, spots) for n, a in zip(old[name].shape, axes, strict=True)))
+        slots[name] = Slot(name, tuple(_expand(n, a, positions) for n, a in zip(old[name].shape, axes, strict=True)))
         _enlarge(motivated, name, shape, old[name])
-    _rename(motivated, wiring, widths)
+    _update_sizes(motivated, groups, widths)
     weights = WeightsMap(slots)
     _initialise(motivated, weights, init, seed)
     weights.copy_up(base, motivated)
     return Growth(motivated.train(base.training), weights)
 
 
-def _widths(wiring: Wiring, sizes: float | Mapping[str, int]) -> dict[str, int]:
-    widths = dict(wiring.widths)
+def _widths(groups: UnitGroups, sizes: float | Mapping[str, int]) -> dict[str, int]:
+    widths = dict(groups.widths)
     if isinstance(sizes, Mapping):
         for name, size in sizes.items():
-            if name not in wiring.makes:
-                raise ValueError(f"sizes names {name!r}; the layers are {', '.join(wiring.makes)}.")
-            widths[wiring.makes[name]] = require_count(f"sizes[{name!r}]", size)
+            if name not in groups.makes:
+                raise ValueError(f"sizes names {name!r}; the layers are {', '.join(groups.makes)}.")
+            widths[groups.makes[name]] = require_count(f"sizes[{name!r}]", size)
     elif isinstance(sizes, (int, float)) and not isinstance(sizes, bool) and sizes > 1:
         require_number("sizes", sizes, 1.0, 1e6, open_low=True)
-        widths |= {units: round(wiring.widths[units] * sizes) for units in wiring.read}
+        widths |= {units: round(groups.widths[units] * sizes) for units in groups.read}
     else:
         raise ValueError(f"sizes = {sizes!r}; expected a factor > 1, or {{layer: units}}.")
     for units, size in widths.items():
-        if size < wiring.widths[units]:
-            raise ValueError(f"{units} has {wiring.widths[units]} units and would get {size}; expected no fewer.")
-    if widths == wiring.widths:
+        if size < groups.widths[units]:
+            raise ValueError(f"{units} has {groups.widths[units]} units and would get {size}; expected no fewer.")
+    if widths == groups.widths:
         raise ValueError(f"Nothing becomes larger: {widths}. Which hidden layers are there? Name them in sizes.")
     return widths
 
 
-def _refuse_mixing(base: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None:
-    for name, (units, _) in wiring.reads.items():
+def _refuse_mixing_norms(base: nn.Module, groups: UnitGroups, widths: Mapping[str, int]) -> None:
+    for name, (units, _) in groups.reads.items():
         norm = base.get_submodule(name)
-        if units and widths[units] != wiring.widths[units] and mixes(norm, wiring.widths[units]):
+        if units and widths[units] != groups.widths[units] and mixes_units(norm, groups.widths[units]):
             raise ValueError(
-                f"{name} is a {type(norm).__name__} over the {wiring.widths[units]} units of {units}, which would "
+                f"{name} is a {type(norm).__name__} over the {groups.widths[units]} units of {units}, which would "
                 f"become {widths[units]}; expected a norm of each unit alone, since this one would mix the new units "
                 f"into the base's. Put BatchNorm or InstanceNorm there, or let {units} keep its size: name other "
                 "layers in sizes."
             )
 
 
-def _spots(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
+def _unit_positions(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
     """Where the units of a group go."""
     if isinstance(place, Mapping):
         given = place.get(units, range(small))
@@ -129,10 +128,10 @@ def _spots(units: str, small: int, large: int, place: str | Mapping[str, Sequenc
     return list(range(small)) if place == "first" else [k * large // small for k in range(small)]
 
 
-def _expand(size: int, axis: Axis, spots: Mapping[str, list[int]]) -> Sequence[int]:
+def _expand(size: int, axis: Axis, positions: Mapping[str, list[int]]) -> Sequence[int]:
     if axis.units is None:
         return range(size)
-    return [unit * axis.repeat + k for unit in spots[axis.units] for k in range(axis.repeat)]
+    return [unit * axis.repeat + k for unit in positions[axis.units] for k in range(axis.repeat)]
 
 
 def _enlarge(model: nn.Module, name: str, shape: Sequence[int], old: Tensor) -> None:
@@ -147,7 +146,7 @@ def _enlarge(model: nn.Module, name: str, shape: Sequence[int], old: Tensor) -> 
         owner._buffers[attribute] = wide
 
 
-def _rename(model: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None:
+def _update_sizes(model: nn.Module, groups: UnitGroups, widths: Mapping[str, int]) -> None:
     """The sizes that modules say of themselves, and constants of single neurons that are no tensors of the model."""
     homes = {n.proper: n.proper for n in index_model(model).neurons.values()}
     names = {module: name for name, module in model.named_modules()}
@@ -155,29 +154,26 @@ def _rename(model: nn.Module, wiring: Wiring, widths: Mapping[str, int]) -> None
     for module, name in names.items():
         home = homes.get(module, module)
         name = names[home]
-        into = wiring.reads.get(name)
-        made = wiring.makes.get(name) or (into.units if into and not isinstance(home, _Readers) else None)
-        inner = module in homes and name not in wiring.makes
+        into = groups.reads.get(name)
+        made = groups.makes.get(name) or (into.units if into and not isinstance(home, LAYERS) else None)
+        inner = module in homes and name not in groups.makes
         for attribute in _OUT if made else ():
             _resize(module, attribute, widths[made])  # type: ignore[index]
-        for attribute in _IN if into and into.units else ():
+        for attribute in INPUT_SIZES if into and into.units else ():
             _resize(module, attribute, widths[into.units] * (1 if inner else into.repeat))  # type: ignore[union-attr,index]
         if isinstance(module, nn.PReLU):
             module.num_parameters = module.weight.numel()
         if made and hasattr(module, "p") and hasattr(module.p, "_replace"):
-            module.p = _constants(module.p, wiring.widths[made], widths[made])
-
-
-_Readers = (nn.Linear, nn.modules.conv._ConvNd)
+            module.p = _widen_constants(module.p, groups.widths[made], widths[made])
 
 
 def _resize(module: nn.Module, attribute: str, size: int) -> None:
-    said = vars(module).get(attribute)
-    if isinstance(said, (int, Tensor)):
-        setattr(module, attribute, size if isinstance(said, int) else torch.tensor(size))
+    current = vars(module).get(attribute)
+    if isinstance(current, (int, Tensor)):
+        setattr(module, attribute, size if isinstance(current, int) else torch.tensor(size))
 
 
-def _constants(p: Any, small: int, large: int) -> Any:
+def _widen_constants(p: Any, small: int, large: int) -> Any:
     """Constants of single neurons are repeated for the new ones."""
     wide = {}
     for name, value in p._asdict().items():
@@ -192,7 +188,7 @@ def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> 
         torch.manual_seed(seed)
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
-            if callable(renew) and isinstance(module, (*_Readers, *BY_UNIT)):
+            if callable(renew) and isinstance(module, (*LAYERS, *BY_UNIT)):
                 renew()
             elif hasattr(module, "recurrent_weights"):
                 for tensor in (module.input_weights, module.recurrent_weights):
