@@ -388,7 +388,9 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     update = lambda: plasticity.ThreeFactorUpdate(sp.ThreeFactorConfig(weight_bounds=(0.0, 1.0)))
     settings = lambda: {"config": sp.ThreeFactorConfig(), "reduction": "mean"}
     yield f"{room}ThreeFactorUpdate", _free(plasticity.ThreeFactorUpdate, settings)
-    for name in ("add_grad_", "apply_", "landing", "loss"):
+    fixed = lambda: {**change(), "fixed": torch.zeros(N_POST, N_PRE, dtype=torch.bool)}
+    yield f"{room}ThreeFactorUpdate.landing", _bound(update, "landing", fixed)
+    for name in ("add_grad_", "apply_", "loss"):
         yield f"{room}ThreeFactorUpdate.{name}", _bound(update, name, change)
     for name in ("clamp", "clamp_"):
         yield f"{room}ThreeFactorUpdate.{name}", _bound(update, name, lambda: {"delta": weight()})
@@ -430,7 +432,8 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         model = net()
         arguments = {
             "model": model, "config": sp.PlasticityConfig.dev(), "layers": {"0": sp.PlasticityConfig()},
-            "pairs": {"0": "1"}, "sample": torch.ones(B, N_PRE), "gate": sp.NeuromodulatoryGate(), "pre": "raw",
+            "pairs": {"0": "1"}, "masks": {"0": torch.ones(N_POST, N_PRE)},
+            "sample": torch.ones(B, N_PRE), "gate": sp.NeuromodulatoryGate(), "pre": "raw",
             "dt": 1.0, "strict": True, "path": "auto", "reduce": lambda delta: delta,
         }  # fmt: skip
         return Call(sp.attach, arguments, (model,))

@@ -53,7 +53,8 @@ class Connection:
         module, attribute: where the weight lives; it is looked up anew at every use.
         config: eligibility and three-factor settings.
         geometry: how its synapses are laid out; by default that of `module`.
-        mask: weight-shaped; changes are multiplied by it (zeros never learn, as with forbidden autapses).
+        mask: weight-shaped; changes are multiplied by it. Where it is zero the weight never moves, whatever its bounds
+            or a `reduce` say (forbidden autapses, synapses that are missing).
         strict: whether another batch size in mid-sequence is an error (else traces restart, with one warning).
         path: how the traces are worked out; see `EligibilityTraceModule`.
     """
@@ -90,6 +91,7 @@ class Connection:
         )
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, strict, True
+        self.fixed = None if mask is None else mask == 0  # weights that never move
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
         self.activity = Activity()  # what it has seen
         self.seen_in_eval = 0  # calls that were not observed because the layer or its neuron was in eval()
@@ -243,11 +245,12 @@ class Connection:
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran
+        fixed = None if self.fixed is None else self.fixed.to(weight.device)
         try:
             if self.config.three_factor.mode == "auxiliary_loss":
-                return self.update.landing(weight, delta)
+                return self.update.landing(weight, delta, fixed)
             with untracked(weight):
-                return self.update.landing(weight, delta)
+                return self.update.landing(weight, delta, fixed)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{self.name}: {error}") from error
 

@@ -14,7 +14,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 _RECOMPUTED = {
-    "_orig": "it is pruned or spectrally normalised; call torch.nn.utils.prune.remove (or remove_spectral_norm) first",
+    "_orig": "it is pruned or spectrally normalised; call torch.nn.utils.prune.remove (or remove_spectral_norm) "
+    "first, and give attach(masks={name: weight != 0}) so that what is pruned stays so",
     "_g": "it is weight-normalised; call torch.nn.utils.remove_weight_norm first",
 }
 _SHARDED = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..config import PlasticityConfig
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
-from .arguments import require_choices, require_model, require_settings
+from .arguments import require_choices, require_masks, require_model, require_settings
 from .provenance import PairingError as PairingError
 
 
@@ -20,6 +20,7 @@ def attach(
     *,
     layers: Mapping[str, PlasticityConfig] | None = None,
     pairs: Mapping[str, str | Sequence[str]] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
     sample: Any = None,
     gate: NeuromodulatoryGate | None = None,
     pre: str | Callable[[Tensor], Tensor] = "raw",
@@ -40,6 +41,8 @@ def attach(
         config: settings; `config.three_factor.target_layers` chooses the weights by their module paths.
         layers: settings of single layers, by name.
         pairs: {synapse: neuron or neurons}, where the model's run leaves it open.
+        masks: {synapse: which of its weights learn}, boolean or zeros and ones, shaped like the weight. The others
+            never move: synapses that are missing in a pruned layer, say.
         sample: an input (a tuple: several; a dict: by keyword) for a dry run that finds out who feeds whom.
         gate: from signals to the third factor; None builds it from `config.neuromod`.
         pre: what counts as presynaptic activity: the input as it is ("raw"), "binary", or a function of it.
@@ -70,9 +73,10 @@ def attach(
 
     require_model(model)
     config = require_settings(config, layers, pairs)
+    require_masks(masks)
     require_choices(gate, pre, dt, strict, path, reduce)
     manager, connections = assemble(
-        model, config, layers or {}, pairs or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
+        model, config, layers or {}, pairs or {}, masks or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
     )
     gate = gate or NeuromodulatoryGate(config.neuromod)
     learner = PlasticityLearner(connections, gate, watchers=[manager], reduce=reduce)

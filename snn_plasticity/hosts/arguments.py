@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..checks import require_callable, require_choice, require_flag, require_kind, require_number
+from ..checks import require_callable, require_choice, require_flag, require_kind, require_number, require_real
 from ..config import PlasticityConfig
 from ..config.validation import Serializable, require_config
 from ..neuromodulation import NeuromodulatoryGate
@@ -43,6 +43,24 @@ def require_settings(config: object, layers: object, pairs: object) -> Plasticit
         for partner in partners:  # type: ignore[attr-defined]
             require_kind(f"A neuron in pairs[{name!r}]", partner, str, how)
     return require_config(config, PlasticityConfig)
+
+
+def require_masks(masks: object) -> None:
+    """Refuse what is no {synapse: zeros and ones}; shapes are for those who know the weights.
+
+    Raises:
+        TypeError: another kind, or names that are no strings.
+        ValueError: other numbers than zeros and ones, or no numbers at all.
+    """
+    how = "As in {'fc1': fc1.weight != 0}."
+    for name, mask in require_kind("masks", {} if masks is None else masks, Mapping, how).items():
+        require_kind("A name in masks", name, str, how)
+        label = f"masks[{name!r}]"
+        require_real(label, require_kind(label, mask, Tensor, "Booleans, or zeros and ones, shaped like the weight."))
+        if mask.is_meta:  # type: ignore[attr-defined]
+            raise ValueError(f"{label} is on the meta device and holds no values; expected a tensor that does.")
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise ValueError(f"{label} holds other numbers than zeros and ones; expected booleans: mask != 0.")
 
 
 def require_choices(gate: Any, pre: Any, dt: Any, strict: Any, path: Any, reduce: Any) -> None:

@@ -273,7 +273,8 @@ class HookManager:
             return
         if units is not None and known is None and connection.traces.batch_size is None:
             self._units[connection.name] = units
-            connection.mask = _rows_of(connection.weight.detach(), units, prod(reading.sample))
+            rows = _rows_of(connection.weight.detach(), units, prod(reading.sample))
+            connection.mask = rows if connection.mask is None else connection.mask * rows
         elif units is None or known is None or not torch.equal(units, known):
             raise PairingError(
                 f"{connection.name}: other units of it were read before than now, and a neuron has one history for "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..config import PlasticityConfig
@@ -25,6 +26,7 @@ def assemble(
     config: PlasticityConfig,
     layers: Mapping[str, PlasticityConfig],
     pairs: Pairs,
+    masks: Mapping[str, Tensor],
     *,
     sample: Any,
     pre: str | Callable[[Tensor], Tensor],
@@ -36,7 +38,8 @@ def assemble(
     index = index_model(model)
     chosen = plan(index, config, layers, pairs)
     refuse_twice(unwrap(model), index, chosen.plastic)
-    activity, build = Presynaptic(pre), ConnectionBuilder(index, config, layers, dt=dt, strict=strict, path=path)
+    activity, learning = Presynaptic(pre), masks_of(index, masks)
+    build = ConnectionBuilder(index, config, layers, learning, dt=dt, strict=strict, path=path)
     inner_synapses: dict[str, list[str]] = {}
     for synapse in index.synapses.values():
         if synapse.inside_of is not None:
@@ -154,6 +157,30 @@ def refuse_twice(model: nn.Module, index: ModelIndex, plastic: Collection[str]) 
             )
 
 
+def masks_of(index: ModelIndex, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{synapse: ones for the weights that learn}, also of the synapses that share a masked weight.
+
+    Raises:
+        ValueError: an unknown name, or a mask of another shape than its weight.
+    """
+    _require_known("masks", masks, index.names)
+    parts = {name: index.synapses.get(name) or index.own[name] for name in index.names}
+    weights = {name: getattr(part.layer, part.attribute, None) for name, part in parts.items()}
+    found: dict[str, Tensor] = {}
+    for name, mask in masks.items():
+        weight = weights[name]
+        if weight is None or mask.shape != weight.shape:
+            shape = None if weight is None else tuple(weight.shape)
+            raise ValueError(f"masks[{name!r}] has shape {tuple(mask.shape)}; expected {shape}, as the weight has.")
+        mask = mask.detach().to(weight.device, torch.float32)
+        for other in (other for other, shared in weights.items() if shared is weight):
+            found[other] = found.get(other, 1.0) * mask
+    for name, mask in found.items():
+        own = parts[name].mask
+        found[name] = mask if own is None else mask * own
+    return found
+
+
 def _require_known(what: str, names: Collection[str], known: Collection[str]) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -206,6 +233,7 @@ class ConnectionBuilder:
     Args:
         index: the parts of the model.
         config, layers: the settings, and those of single layers.
+        masks: ones for the weights that learn, where not all of a synapse do.
         dt: None for that of the settings, "auto" for that of the neuron, or a number.
         strict: whether a change of batch size is an error.
         path: how the traces are worked out.
@@ -216,6 +244,7 @@ class ConnectionBuilder:
         index: ModelIndex,
         config: PlasticityConfig,
         layers: Mapping[str, PlasticityConfig],
+        masks: Mapping[str, Tensor],
         *,
         dt: float | str | None,
         strict: bool,
@@ -223,7 +252,7 @@ class ConnectionBuilder:
     ) -> None:
         if isinstance(dt, str) and dt != "auto":
             raise ValueError(f"dt = {dt!r}; expected None, 'auto' or a step length.")
-        self.index, self.config, self.layers = index, config, layers
+        self.index, self.config, self.layers, self.masks = index, config, layers, masks
         self.dt, self.strict, self.path = dt, strict, path
         self._named: set[str] = set()
 
@@ -233,7 +262,7 @@ class ConnectionBuilder:
         name = f"{synapse}->{neuron}" if synapse in self._named else synapse
         self._named.add(synapse)
         config = self._with_dt(self.layers.get(synapse, self.config), synapse, neuron)
-        geometry, mask = part.geometry(), part.mask
+        geometry, mask = part.geometry(), self.masks.get(synapse, part.mask)
         return Connection(
             name, part.layer, part.attribute, config, geometry=geometry, mask=mask, strict=self.strict, path=self.path
         )

@@ -151,16 +151,26 @@ class ThreeFactorUpdate:
         _require_float("delta", delta)
         return delta if self.config.weight_clamp is None else delta.clamp_(*self.config.weight_clamp)
 
-    def landing(self, weight: Tensor, delta: Tensor) -> Landing:
+    def landing(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
         """What a change comes to in the manner of `config.mode`; nothing is changed yet.
+
+        Args:
+            weight, delta: of one shape.
+            fixed: boolean, shaped like the weight; where it is true the weight stays, whatever change and bounds say.
 
         Raises:
             ValueError: a change that is NaN or infinite, or does not fit the weight.
             TypeError: bounds that return no tensor.
         """
+        if fixed is not None and (fixed.dtype != torch.bool or fixed.shape != weight.shape):
+            raise ValueError(f"fixed is {shown(fixed)}; expected booleans {tuple(weight.shape)}, as the weight has.")
         if self.config.mode == "online":
-            return self._online(weight, delta)
-        return self._hybrid(weight, delta) if self.config.mode == "hybrid" else self._auxiliary(weight, delta)
+            return self._online(weight, delta, fixed)
+        return (
+            self._hybrid(weight, delta, fixed)
+            if self.config.mode == "hybrid"
+            else self._auxiliary(weight, delta, fixed)
+        )
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""
@@ -175,8 +185,9 @@ class ThreeFactorUpdate:
         return self._auxiliary(weight, delta).value
 
     @torch.no_grad()
-    def _online(self, weight: Tensor, delta: Tensor) -> Landing:
+    def _online(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
         require_change(weight, delta)
+        delta = delta if fixed is None else delta.masked_fill(fixed, 0.0)
         if weight.is_inference() and not torch.is_inference_mode_enabled():
             raise ValueError(
                 "The weight was made in inference mode and cannot change outside of it; build the model outside of "
@@ -185,28 +196,29 @@ class ThreeFactorUpdate:
         if self.bounds is free:
             return Landing(weight, delta, "sum")
         wide = torch.promote_types(weight.dtype, torch.float32)
-        return Landing(weight, self._bounded(weight.to(wide), delta.to(wide)), "weight")
+        return Landing(weight, self._bounded(weight.to(wide), delta.to(wide), fixed), "weight")
 
     @torch.no_grad()
-    def _hybrid(self, weight: Tensor, delta: Tensor) -> Landing:
-        change = self._allowed(weight, delta)
+    def _hybrid(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
+        change = self._allowed(weight, delta, fixed)
         return Landing(weight, -change if weight.grad is None else weight.grad - change, "grad")
 
-    def _auxiliary(self, weight: Tensor, delta: Tensor) -> Landing:
-        return Landing(weight, -(self._allowed(weight, delta).detach() * weight).sum(), "loss")
+    def _auxiliary(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
+        return Landing(weight, -(self._allowed(weight, delta, fixed).detach() * weight).sum(), "loss")
 
     @torch.no_grad()
-    def _allowed(self, weight: Tensor, delta: Tensor) -> Tensor:
+    def _allowed(self, weight: Tensor, delta: Tensor, fixed: Tensor | None) -> Tensor:
         """The part of a change that the bounds let through."""
         require_change(weight, delta)
-        delta = delta.to(weight.dtype)
-        return delta if self.bounds is free else self._bounded(weight, delta) - weight
+        delta = (delta if fixed is None else delta.masked_fill(fixed, 0.0)).to(weight.dtype)
+        return delta if self.bounds is free else self._bounded(weight, delta, fixed) - weight
 
-    def _bounded(self, weight: Tensor, delta: Tensor) -> Tensor:
+    def _bounded(self, weight: Tensor, delta: Tensor, fixed: Tensor | None) -> Tensor:
         """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
         if self.bounds is not self.config.weight_bounds:
             return self._within(weight, delta)
         new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
+        new = new if fixed is None else torch.where(fixed, weight, new)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero
         return require_finite("The new weight from weight_bounds", new)
 
