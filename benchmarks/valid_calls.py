@@ -39,7 +39,10 @@ BESIDE = (
     decay_factor,
     notice,
 )  # documented, and imported from their own files
-CHECKED_BEFORE = {"neuromodulation.RewardBaseline.squashed"}  # the second half of another, which looks at everything
+CHECKED_BEFORE = {
+    "neuromodulation.Modulator.stepped",
+    *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed")),
+}  # each the second half of another, which looks at everything
 B, N_PRE, N_POST, T = 2, 3, 4, 5
 CONFIGS = (
     sp.EligibilityConfig,

@@ -11,12 +11,9 @@ from torch import Tensor
 from .activity import Rates
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
+from .neuromodulators import NEUROMODULATORS
 
-SOURCE_FIELDS = {
-    "reward": "da_source", "td_error": "da_source", "novelty": "ach_source", "uncertainty": "ach_source",
-    "entropy": "ach_source", "urgency": "ne_source", "surprise": "ne_source", "patience": "sht_source",
-    "long_horizon_value": "sht_source",
-}  # fmt: skip
+SOURCE_FIELDS = {source: f"{kind.prefix}_source" for kind in NEUROMODULATORS for source in kind.sources}
 NEAR = 0.1  # share of a clamp within which an eligibility counts as near it
 _EVAL = (
     "where nothing is observed and nothing is learned. Call model.train() before what is to be learned from "
@@ -84,9 +81,11 @@ def unheard(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause | None:
 
 def deaf_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | None:
     """A gate that is zero because nobody has ever given what could open it."""
-    config, keys = gate.config, ("da", "ach", "ne", "sht")
-    weights = {m.source: getattr(config, f"{key}_weight") for m, key in zip(gate.modulators, keys, strict=True)}
-    tonic = {m.source: getattr(config, f"{key}_baseline") for m, key in zip(gate.modulators, keys, strict=True)}
+    config = gate.config
+    weights = {
+        m.source: kind.setting(config, "weight") for m, kind in zip(gate.modulators, NEUROMODULATORS, strict=True)
+    }
+    tonic = {m.source: m.baseline for m in gate.modulators}
     openers = [gate.modulators[0].source] if config.combination_fn == "gated_product" else list(weights)
     if config.combination_fn in ("weighted_sum", "gated_product"):
         openers = [source for source in openers if weights[source] != 0]

@@ -8,9 +8,7 @@ plain Python values, whatever they came as: a NumPy scalar, an int, a list.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -170,26 +168,9 @@ def _as_float(value: object) -> float | None:
         return None
 
 
-class _Looked(threading.local):
-    before = False
-
-
-_looked = _Looked()
-
-
-@contextmanager
-def values_known() -> Iterator[None]:
-    """Within it no values are read: whatever is handed on was looked at before, or follows from what was."""
-    before, _looked.before = _looked.before, True
-    try:
-        yield
-    finally:
-        _looked.before = before
-
-
 def _readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
-    if not tensor.is_cpu or _is_compiling() or _looked.before:
+    if not tensor.is_cpu or _is_compiling():
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
 
@@ -235,6 +216,29 @@ def require_within(name: str, tensor: Tensor, low: float | None = None, high: fl
 def require_at_least(name: str, tensor: Tensor, low: float) -> None:
     """Refuse values below `low`."""
     require_within(name, tensor, low=low)
+
+
+def require_values(name: str, tensor: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """The tensor; NaN, infinity and values outside of `low` .. `high` are refused, in one pass over it."""
+    if not tensor.numel() or not _readable(tensor):
+        return tensor
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    if plain.numel() == 1:
+        least = most = plain.item()
+    elif low is None and high is None:
+        least = most = plain.sum().item()  # a finite sum has finite terms
+    else:
+        least, most = (end.item() for end in plain.aminmax())
+    if (
+        math.isfinite(least)
+        and math.isfinite(most)
+        and (low is None or least >= low)
+        and (high is None or most <= high)
+    ):
+        return tensor
+    require_finite(name, tensor)
+    require_within(name, tensor, low, high)
+    return tensor
 
 
 def require_choice(name: str, value: object, allowed: Collection[str], or_else: str = "") -> None:

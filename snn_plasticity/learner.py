@@ -158,13 +158,13 @@ class PlasticityLearner:
         self.check(chosen)
         size = _common_batch(chosen)
         size = self.batch_size if size is None else size
-        heard = self.third_factor.hear(modulator, signals, size, self._device(), as_one=self._as_one)
+        output = self.third_factor.compute(modulator, signals, size, self._device(), as_one=self._as_one)
         for connection in chosen:
-            connection.check(heard.factor)
+            connection.check(output.factor)
         with _AllOrNothing(chosen, safe=return_details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
-            changes, landings = self._change(chosen, heard.factor)
-        self.third_factor.keep(heard)
+            changes, landings = self._change(chosen, output.factor)
+        self.third_factor.keep(output)
         looked_at = landings if self.silence.looks else ()
         unmoved = {id(landing.weight) for landing in looked_at if landing.value.is_cpu and not landing.moves()}
         for landing in landings:
@@ -175,13 +175,13 @@ class PlasticityLearner:
         loss = sum(losses[1:], losses[0]) if losses else None
         given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
         self.silence.after(
-            Step(chosen, given, heard.factor, changes, unmoved, self.lr_scale, self.reduce is not None),
+            Step(chosen, given, output.factor, changes, unmoved, self.lr_scale, self.reduce is not None),
             self.gate, attached=bool(self.watchers), enabled=self.enabled,
         )  # fmt: skip
         if not return_details:
             return loss
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
-        return plasticity_trace(heard.modulators, torch.as_tensor(heard.factor), seen, loss)
+        return plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
 
     def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
         """Forget, between episodes or sequences.

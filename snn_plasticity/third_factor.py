@@ -1,4 +1,4 @@
-"""The third factor as a learner hears it: a modulator as it is, or signals through a gate that remembers."""
+"""The third factor of a learner: a modulator as it is given, or signals through a gate that remembers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import Signal, as_modulator, as_signal
+from .checks import Signal, as_modulator
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
-from .neuromodulation.signals import signal_layout
 from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
+from .signals import GATE, Reading
 from .untracked import untracked
 
 
-class Kept(NamedTuple):
+class GateMemory(NamedTuple):
     """What is remembered from step to step: the state of the gate; None is as new.
 
     `loose`: whether a batch of any size may come next, as after a reset of all samples.
@@ -25,12 +25,12 @@ class Kept(NamedTuple):
     loose: bool = True
 
 
-class Heard(NamedTuple):
+class GateOutput(NamedTuple):
     """One step's modulators (B,) by name, the third factor, and what is remembered of it afterwards."""
 
     modulators: dict[str, Tensor]
     factor: float | Tensor
-    kept: Kept
+    kept: GateMemory
 
 
 class ThirdFactor:
@@ -38,22 +38,23 @@ class ThirdFactor:
 
     def __init__(self, gate: NeuromodulatoryGate) -> None:
         self.gate = gate
-        self.kept = Kept()
-        self.last: Heard | None = None  # what the last step was told
-        self._heard = False  # whether any signals were, even of a step that was refused afterwards
+        self.kept = GateMemory()
+        self.last: GateOutput | None = None  # what the last step was told
+        self._given = False  # whether any signals were given, even of a step that was refused afterwards
 
     @property
     def state(self) -> NeuromodState | None:
         """The state of the gate: None before any signals, and as new for one sample where none left anything behind."""
-        return self.gate.init(1) if self._heard and self.kept.state is None else self.kept.state
+        return self.gate.init(1) if self._given and self.kept.state is None else self.kept.state
 
-    def keep(self, heard: Heard) -> None:
+    def keep(self, output: GateOutput) -> None:
         """A step was made of this."""
-        factor = heard.factor.detach() if isinstance(heard.factor, Tensor) else heard.factor
-        amounts = {name: amount.detach() for name, amount in heard.modulators.items()}
-        self.kept, self.last = heard.kept, Heard(amounts, factor, heard.kept)
+        factor = output.factor
+        if isinstance(factor, Tensor) and factor.requires_grad:
+            output = output._replace(factor=factor.detach())
+        self.kept, self.last = output.kept, output
 
-    def hear(
+    def compute(
         self,
         modulator: Signal | Mapping[str, Signal] | None,
         signals: Mapping[str, Signal],
@@ -61,8 +62,8 @@ class ThirdFactor:
         device: torch.device | None,
         *,
         as_one: bool = False,
-    ) -> Heard:
-        """What a step is told, checked; nothing is stored yet.
+    ) -> GateOutput:
+        """The third factor of a step, checked; nothing is stored yet.
 
         Args:
             modulator, signals: as in `PlasticityLearner.step`.
@@ -80,23 +81,26 @@ class ThirdFactor:
                 raise TypeError(
                     f"step got a modulator and the signals {', '.join(signals)}; expected one or the other."
                 )
-            return Heard({}, as_modulator(modulator), self.kept)
+            return GateOutput({}, as_modulator(modulator), self.kept)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
-        size = self._told_size(signals) if batch_size is None else batch_size
-        if batch_size is not None:
+        if batch_size is None:
+            size = self._told_size(signals)
+            like, told = torch.empty(0, device=device), signals
+        else:
             size = 1 if as_one and batch_size and self._tells_all_alike(signals) else batch_size
-            signals = {n: as_signal(value, size, name=n, device=device) for n, value in signals.items()}
-        with untracked(torch.empty(0, device=device)):
+            told = self._read(signals, size, device)
+            like = told.like
+        with untracked(like):
             if size == 0:
-                return self._heard_by_nobody(signals)
-            modulators, factor, state = self.gate.step(signals, self._for_batch(size))
+                return self._of_nobody(signals)
+            modulators, factor, state = self.gate.step(told, self._for_batch(size))
         if as_one and size == 1 and batch_size is not None:
             factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
-        self._heard = True
-        return Heard(modulators, factor, Kept(state, loose=False))
+        self._given = True
+        return GateOutput(modulators, factor, GateMemory(state, loose=False))
 
-    def after_reset(self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool) -> Kept:
+    def after_reset(self, mask: Tensor | None, batch_size: int | None, *, keep_baseline: bool) -> GateMemory:
         """What is left when the levels are forgotten, and what was learnt about reward, or not; nothing is stored yet.
 
         Args:
@@ -108,11 +112,11 @@ class ThirdFactor:
             ValueError: a mask that does not fit.
         """
         if self.kept.state is None or (mask is None and not keep_baseline):
-            return Kept() if mask is None else self.kept
+            return GateMemory() if mask is None else self.kept
         state = self.kept.state
         if mask is None:
             mask = torch.ones(len(state.levels), dtype=torch.bool)
-            return Kept(reset_samples(state, mask, keep_baseline=True), loose=True)
+            return GateMemory(reset_samples(state, mask, keep_baseline=True), loose=True)
         if not len(mask):
             return self.kept
         if self.kept.loose or batch_size is not None:
@@ -149,9 +153,17 @@ class ThirdFactor:
 
         def commit() -> None:
             self.gate.load_state_dict(parameters)
-            self.kept = Kept(state, loose)
+            self.kept = GateMemory(state, loose)
 
         return commit
+
+    def _read(self, signals: Mapping[str, Signal], size: int, device: torch.device | None) -> Reading:
+        """Signals for a batch of this size, looked at once, beside the state that will meet them."""
+        _, place, dtype = GATE.layout(signals)
+        if self.kept.state is not None:
+            levels = self.kept.state.levels
+            device, dtype = levels.device, dtype if dtype is levels.dtype else torch.promote_types(dtype, levels.dtype)
+        return GATE.read(signals, size, device or place, dtype)
 
     def _for_batch(self, batch_size: int | None) -> NeuromodState | None:
         """The state for a batch of another size: levels start anew, and no averages do.
@@ -172,7 +184,7 @@ class ThirdFactor:
         """For how many samples signals are before anything is observed; one stands for all that may come."""
         if not (self.kept.loose or self.kept.state is None or len(self.kept.state.levels) == 1):
             return None
-        size = signal_layout(signals)[0]
+        size = GATE.layout(signals)[0]
         return 1 if size is None and self.kept.loose and not self._learnt_alone else size
 
     @property
@@ -189,10 +201,10 @@ class ThirdFactor:
             return True
         return not self._learnt_alone and not any(modulator.tau for modulator in self.gate.modulators)
 
-    def _heard_by_nobody(self, signals: Mapping[str, Signal]) -> Heard:
+    def _of_nobody(self, signals: Mapping[str, Signal]) -> GateOutput:
         """An empty batch: the names of what is told are looked at, and nothing is remembered."""
         modulators, factor, _ = self.gate.step(dict.fromkeys(signals, 0.0))
-        return Heard({name: level[:0] for name, level in modulators.items()}, factor[:0], self.kept)
+        return GateOutput({name: level[:0] for name, level in modulators.items()}, factor[:0], self.kept)
 
 
 def state_of(gate: NeuromodulatoryGate, saved: Any, device: torch.device | None = None) -> NeuromodState:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 import torch
 from torch import Tensor
 
-_AS_IT_IS = nullcontext()
+AS_IT_IS = nullcontext()
 _casting_anywhere = torch._C._is_any_autocast_enabled  # type: ignore[attr-defined]
 
 
@@ -20,11 +20,11 @@ def untracked(like: Tensor) -> AbstractContextManager[object]:
     False
     """
     if not (torch.is_grad_enabled() or torch.is_inference_mode_enabled()) and _surely_not_casting(like):
-        return _AS_IT_IS
+        return AS_IT_IS
     device_type = like.device.type
     inference, casting = torch.is_inference_mode_enabled(), torch.is_autocast_enabled(device_type)
     if not (inference or casting):
-        return torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS
+        return torch.no_grad() if torch.is_grad_enabled() else AS_IT_IS
     return _outside(inference, device_type if casting else None)
 
 

@@ -31,7 +31,7 @@ def test_scores_are_the_contracts_formulas():
     torch.testing.assert_close(found.congruence, torch.tanh(signals.reward_prediction_error))
     torch.testing.assert_close(found.coping, torch.sigmoid(1.0 - signals.epistemic_uncertainty))
     torch.testing.assert_close(found.norm_deviation, torch.sigmoid(signals.homeostatic_deviation))
-    assert torch.equal(found.untutored_coping, found.coping)
+    assert torch.equal(found.coping_without_learning, found.coping)
 
 
 def test_told_apart_only_chance_is_beyond_control():
@@ -42,7 +42,7 @@ def test_told_apart_only_chance_is_beyond_control():
         found.relevance, torch.sigmoid(signals.prediction_error_magnitude + signals.novelty_score + total)
     )
     torch.testing.assert_close(found.coping, torch.sigmoid(1.0 - signals.aleatoric_uncertainty))
-    torch.testing.assert_close(found.untutored_coping, torch.sigmoid(1.0 - total))
+    torch.testing.assert_close(found.coping_without_learning, torch.sigmoid(1.0 - total))
     deviation = signals.homeostatic_deviation + signals.aleatoric_uncertainty
     torch.testing.assert_close(found.norm_deviation, torch.sigmoid(deviation))
     share = (signals.novelty_score + signals.epistemic_uncertainty) / (

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from ..checks import known_as, require_count, require_flag, require_real, shown
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
-from .signals import InternalSignals, Readings, layout, read
+from .signals import InternalReading, InternalSignals, layout, read
 
 RELEVANCE_AT_REST = 0.5
 COPING_AT_REST = 1.0 / (1.0 + math.exp(-1.0))
@@ -40,7 +40,7 @@ class AppraisalResult(NamedTuple):
         congruence: whether it helps, in (−1, 1).
         coping: whether it can be dealt with, in (0, σ(1)].
         norm_deviation: how far from where things should be, in [½, 1).
-        untutored_coping: coping of one who cannot learn, to whom all uncertainty is the same.
+        coping_without_learning: coping of one who cannot learn, to whom all uncertainty is the same.
         epistemic_share: share of relevance that comes from novelty and from what can be learned, in [0, 1].
     """
 
@@ -48,7 +48,7 @@ class AppraisalResult(NamedTuple):
     congruence: Tensor
     coping: Tensor
     norm_deviation: Tensor
-    untutored_coping: Tensor
+    coping_without_learning: Tensor
     epistemic_share: Tensor
 
 
@@ -59,23 +59,23 @@ class Evidence(NamedTuple):
     congruence: Tensor
     challenge: Tensor
     deviation: Tensor
-    untutored_challenge: Tensor
+    challenge_without_learning: Tensor
     epistemic_share: Tensor
 
 
-def evidence(readings: Readings) -> Evidence:
+def evidence(readings: InternalReading) -> Evidence:
     """The analytic x of each score."""
     chance, learnable = readings.aleatoric_uncertainty, readings.epistemic_uncertainty
     uncertainty, inquisitive = chance + learnable, readings.novelty_score
     relevance = readings.prediction_error_magnitude + readings.novelty_score
-    if readings.told_apart:
+    if readings.aleatoric_known:
         inquisitive, relevance = inquisitive + learnable, relevance + uncertainty
     return Evidence(
         relevance=relevance,
         congruence=readings.reward_prediction_error,
-        challenge=chance if readings.told_apart else uncertainty,
+        challenge=chance if readings.aleatoric_known else uncertainty,
         deviation=readings.homeostatic_deviation + chance,
-        untutored_challenge=uncertainty,
+        challenge_without_learning=uncertainty,
         epistemic_share=inquisitive / relevance.clamp(min=1e-6),
     )
 
@@ -94,13 +94,13 @@ def coping(challenge: Tensor) -> Tensor:
 
 def score(found: Evidence) -> AppraisalResult:
     """The scores of some evidence."""
-    coped = coping(found.challenge)
+    coped, harder = coping(found.challenge), found.challenge_without_learning
     return AppraisalResult(
         relevance=torch.sigmoid(found.relevance),
         congruence=torch.tanh(found.congruence),
         coping=coped,
         norm_deviation=torch.sigmoid(found.deviation),
-        untutored_coping=coped if found.untutored_challenge is found.challenge else coping(found.untutored_challenge),
+        coping_without_learning=coped if harder is found.challenge else coping(harder),
         epistemic_share=found.epistemic_share,
     )
 
@@ -146,20 +146,20 @@ class AppraisalModule(nn.Module):
         with torch.autocast(readings.novelty_score.device.type, enabled=False):
             return score(self.weigh(readings))
 
-    def weigh(self, readings: Readings) -> Evidence:
+    def weigh(self, readings: InternalReading) -> Evidence:
         """The x of each score: analytic, and corrected if the appraisal is learned.
 
         Raises:
             TypeError: readings of another kind.
             ValueError: readings of several shapes.
         """
-        if not isinstance(readings, Readings) or not all(isinstance(r, Tensor) for r in readings[:6]):
-            raise TypeError(f"readings is {known_as(readings)}; expected the Readings of checked signals, each (B,).")
+        if not isinstance(readings, InternalReading) or not all(isinstance(r, Tensor) for r in readings[:6]):
+            raise TypeError(f"readings is {known_as(readings)}; expected an InternalReading, each (B,).")
         for name, reading in zip(readings._fields[:6], readings[:6], strict=True):
             if reading.shape != readings[0].shape or reading.device != readings[0].device or reading.is_complex():
                 raise ValueError(f"readings.{name} is {shown(reading)}; expected real (B,), all on one device.")
             require_real(f"readings.{name}", reading)
-        require_flag("readings.told_apart", readings.told_apart)
+        require_flag("readings.aleatoric_known", readings.aleatoric_known)
         found = evidence(readings)
         if self.inward is None or self.outward is None:
             return found
@@ -171,7 +171,7 @@ class AppraisalModule(nn.Module):
             congruence=found.congruence + z_c,
             challenge=(found.challenge + z_p).clamp(min=0.0),
             deviation=(found.deviation + z_n).clamp(min=0.0),
-            untutored_challenge=(found.untutored_challenge + z_p).clamp(min=0.0),
+            challenge_without_learning=(found.challenge_without_learning + z_p).clamp(min=0.0),
         )
 
     def forward(self, signals: InternalSignals) -> AppraisalResult:

@@ -60,5 +60,5 @@ def habituate(expected: Tensor, appraisal: AppraisalResult, tau: float | Tensor)
     >>> habituate(torch.zeros(1, 2), storm, tau=10.0)
     tensor([[0.0500, 0.0000]])
     """
-    found = (appraisal.relevance - RELEVANCE_AT_REST, appraisal.untutored_coping - COPING_AT_REST)
+    found = (appraisal.relevance - RELEVANCE_AT_REST, appraisal.coping_without_learning - COPING_AT_REST)
     return averaged(expected, torch.stack(found, dim=-1), tau)

@@ -22,7 +22,7 @@ from .appraisal import AppraisalModule, AppraisalResult, Evidence, score
 from .mapping import from_neuromodulators
 from .modulation import AffectiveModulator, ModulationVector
 from .mood import averaged, colored
-from .signals import InternalSignals, Readings, layout, read
+from .signals import InternalReading, InternalSignals, layout, read
 from .state import AffectiveState, require_state
 
 ERRORS = {
@@ -89,11 +89,13 @@ class AffectiveEstimator(nn.Module):
         usual = zero.new_zeros(batch_size, len(ERRORS), 2)
         return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected, usual)
 
-    def estimate(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
+    def estimate(
+        self, signals: InternalSignals | InternalReading, state: AffectiveState | None = None
+    ) -> AffectiveState:
         """The state after one step.
 
         Args:
-            signals: each a float or a tensor (), (B,) or (B, 1).
+            signals: each a float or a tensor (), (B,) or (B, 1); or an `InternalReading`, which was checked before.
             state: from `reset` or the last estimate, it is not changed; None: as after a reset.
 
         Raises:
@@ -126,7 +128,9 @@ class AffectiveEstimator(nn.Module):
                 usual=usual,
             )
 
-    def forward(self, signals: InternalSignals, state: AffectiveState | None = None) -> AffectiveState:
+    def forward(
+        self, signals: InternalSignals | InternalReading, state: AffectiveState | None = None
+    ) -> AffectiveState:
         """As `estimate`."""
         return self.estimate(signals, state)
 
@@ -140,7 +144,7 @@ class AffectiveEstimator(nn.Module):
         gains = ", ".join(f"{name} {gain:.2g}" for name, gain in self.config.loop_gains().items())
         return f"τ_mood={self.config.affect.tau_mood:g}, τ_b={self.config.affect.tau_baseline:g}; loop gains: {gains}"
 
-    def _in_usual_units(self, readings: Readings, usual: Tensor) -> tuple[Readings, Tensor]:
+    def _in_usual_units(self, readings: InternalReading, usual: Tensor) -> tuple[InternalReading, Tensor]:
         """Prediction errors divided by their usual size, where the config says so; and the sizes that heard them."""
         names = [name for name, source in ERRORS.items() if getattr(self.config.affect, source) == "normalized"]
         if not names:
@@ -167,13 +171,21 @@ class AffectiveEstimator(nn.Module):
         bound = config.output_clamp
         return tuple((own + other).clamp(-bound, bound) for own, other in zip(raw, felt, strict=True))
 
-    def _admit(self, signals: InternalSignals, state: AffectiveState | None) -> tuple[Readings, AffectiveState]:
+    def _admit(
+        self, signals: InternalSignals | InternalReading, state: AffectiveState | None
+    ) -> tuple[InternalReading, AffectiveState]:
         """Checked signals and state, on one device and in one precision."""
-        size, device, dtype = layout(signals)
+        if isinstance(signals, InternalReading):
+            like = signals.reward_prediction_error
+            size, device, dtype = len(like), like.device, like.dtype
+        else:
+            size, device, dtype = layout(signals)
         if state is None:
             state = self.reset(size or 1, device, dtype)
         else:
             require_state(state, size, device, whole=False)
             dtype = torch.promote_types(dtype, state.mood.dtype)
             state = state if state.mood.dtype == dtype else state.to(dtype=dtype)
+        if isinstance(signals, InternalReading):
+            return signals, state
         return read(signals, len(state.mood), state.mood.device, state.mood.dtype), state

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..checks import known_as, require_tensors
 from ..config.affect import AffectiveConfig
 from ..config.validation import require_config
-from .signals import MODULATORS
+from ..neuromodulators import NAMES
 from .state import AffectiveState, require_state
 
 
@@ -63,10 +63,10 @@ def from_neuromodulators(levels: Mapping[str, Tensor], config: AffectiveConfig) 
     config = require_config(config, AffectiveConfig)
     if not isinstance(levels, Mapping):
         raise TypeError(f"levels is {known_as(levels)}; expected a mapping such as {{'DA': da, ...}}.")
-    missing = [name for name in MODULATORS if name not in levels]
+    missing = [name for name in NAMES if name not in levels]
     if missing:
-        raise ValueError(f"levels lacks {', '.join(missing)}; expected {', '.join(MODULATORS)}, each (B,).")
-    four = {name: levels[name] for name in MODULATORS}
+        raise ValueError(f"levels lacks {', '.join(missing)}; expected {', '.join(NAMES)}, each (B,).")
+    four = {name: levels[name] for name in NAMES}
     first = four["DA"]
     for m in four.values():
         if not isinstance(m, Tensor) or m.shape != first.shape or m.device != first.device or m.is_sparse:

@@ -17,21 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, length_of, require_within
-
-MODULATORS = ("DA", "ACh", "NE", "5HT")
-RANGES: dict[str, tuple[float | None, float | None]] = {
-    "reward_prediction_error": (None, None),
-    "epistemic_uncertainty": (0.0, None),
-    "prediction_error_magnitude": (0.0, None),
-    "novelty_score": (0.0, 1.0),
-    "homeostatic_deviation": (0.0, None),
-    "aleatoric_uncertainty": (0.0, None),
-    "DA": (-1.0, 1.0),
-    "ACh": (0.0, 1.0),
-    "NE": (0.0, 1.0),
-    "5HT": (0.0, 1.0),
-}
+from ..checks import Signal
+from ..neuromodulators import NAMES
+from ..signals import AFFECT
 
 
 class InternalSignals(NamedTuple):
@@ -63,10 +51,10 @@ class InternalSignals(NamedTuple):
     modulators: Mapping[str, Signal] | None = None
 
 
-class Readings(NamedTuple):
-    """Signals after the door: checked, each (B,), on one device and in one precision.
+class InternalReading(NamedTuple):
+    """Internal signals as they were read: checked, each (B,), on one device and in one precision.
 
-    `told_apart` says whether the two uncertainties are known apart; if not, `aleatoric_uncertainty` is zero.
+    `aleatoric_known` says whether the two uncertainties were given apart; if not, `aleatoric_uncertainty` is zero.
     """
 
     reward_prediction_error: Tensor
@@ -76,22 +64,19 @@ class Readings(NamedTuple):
     homeostatic_deviation: Tensor
     aleatoric_uncertainty: Tensor
     modulators: dict[str, Tensor]
-    told_apart: bool
+    aleatoric_known: bool
 
 
 def _given(signals: InternalSignals) -> dict[str, Signal]:
     """Every signal that was given, the levels of the modulators among them, by name."""
     if not isinstance(signals, InternalSignals):
-        raise TypeError(
-            f"signals is a {type(signals).__name__}; expected InternalSignals, "
-            "as in InternalSignals(reward_prediction_error=0.5)."
-        )
+        raise TypeError(f"signals is a {type(signals).__name__}; expected InternalSignals, as in {AFFECT.example}.")
     levels = {} if signals.modulators is None else signals.modulators
     if not isinstance(levels, Mapping):
         raise TypeError(f"modulators is a {type(levels).__name__}; expected a mapping such as {{'DA': 0.2}}, or None.")
     for name in levels:
-        if name not in MODULATORS:
-            raise ValueError(f"no modulator is called {name!r}; expected {', '.join(MODULATORS)}.")
+        if name not in NAMES:
+            raise ValueError(f"no modulator is called {name!r}; expected {', '.join(NAMES)}.")
     own: dict[str, Signal] = {name: getattr(signals, name) for name in InternalSignals._fields[:5]}
     if signals.aleatoric_uncertainty is not None:
         own["aleatoric_uncertainty"] = signals.aleatoric_uncertainty
@@ -108,30 +93,26 @@ def layout(signals: InternalSignals) -> tuple[int | None, torch.device | None, t
     >>> layout(InternalSignals(novelty_score=torch.ones(3, 1)))
     (3, device(type='cpu'), torch.float32)
     """
-    given = _given(signals)
-    tensors = [(name, value) for name, value in given.items() if isinstance(value, Tensor)]
-    size = next((size for size in map(length_of, given.values()) if size is not None), None)
-    device = tensors[0][1].device if tensors else None
-    for name, value in tensors:
-        if value.device != device:
-            raise ValueError(
-                f"{name} is on {value.device}, {tensors[0][0]} on {device}; expected all signals on one device."
-            )
-    double = any(value.dtype == torch.float64 for _, value in tensors)
-    return size, device, torch.float64 if double else torch.float32
+    return AFFECT.layout(_given(signals))
 
 
-def read(signals: InternalSignals, batch_size: int, device: torch.device | str | None, dtype: torch.dtype) -> Readings:
-    """Every signal as a checked (B,) tensor.
+def read(
+    signals: InternalSignals, batch_size: int, device: torch.device | str | None, dtype: torch.dtype
+) -> InternalReading:
+    """Every signal as a checked (B,) tensor; modulators that are missing are zero.
 
     Raises:
         TypeError: a value that is no number.
         ValueError: a wrong shape, NaN or infinity, a value out of its range.
     """
-    zero = torch.zeros(batch_size, device=device, dtype=dtype)
-    values = dict.fromkeys(RANGES, zero)
-    for name, value in _given(signals).items():
-        values[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
-        require_within(name, values[name], *RANGES[name])
-    levels = {name: values.pop(name) for name in MODULATORS}
-    return Readings(**values, modulators=levels, told_apart=signals.aleatoric_uncertainty is not None)
+    place = None if device is None else torch.device(device)
+    told = AFFECT.read(_given(signals), batch_size, place, dtype)
+    known = "aleatoric_uncertainty" in told
+    return reading_of(told, torch.zeros_like(told.like), aleatoric_known=known)
+
+
+def reading_of(told: Mapping[str, Tensor], zero: Tensor, *, aleatoric_known: bool) -> InternalReading:
+    """Signals by name that were checked before; what is missing is zero."""
+    own = {name: told.get(name, zero) for name in InternalReading._fields[:6]}
+    levels = {name: told.get(name, zero) for name in NAMES}
+    return InternalReading(**own, modulators=levels, aleatoric_known=aleatoric_known)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..checks import shown
+from ..neuromodulators import NEUROMODULATORS
 from .validation import Serializable, require_count, require_number, require_word
 
-MODULATORS = ("da", "ach", "ne", "sht")
-NORMALIZED = "normalized_"  # in front of a source: divided by its usual size before it is squashed
+MODULATORS: tuple[str, ...] = tuple(kind.prefix for kind in NEUROMODULATORS)
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,7 @@ class NeuromodConfig(Serializable):
     usual_tau: float = 200.0
 
     def __post_init__(self) -> None:
-        require_word(self, "da_source", ("reward", "td_error", "normalized_reward", "normalized_td_error"))
         require_word(self, "da_response", ("tanh", "linear"))
-        require_word(self, "ach_source", ("novelty", "uncertainty", "entropy"))
-        require_word(self, "ne_source", ("urgency", "surprise", "normalized_surprise"))
-        require_word(self, "sht_source", ("patience", "long_horizon_value"))
         require_word(
             self, "combination_fn", ("weighted_sum", "gated_product", "mlp"), or_object="a callable(modulators) -> (B,)"
         )
@@ -86,11 +82,14 @@ class NeuromodConfig(Serializable):
             )
         require_word(self, "reward_baseline", ("none", "running", "context"))
         require_word(self, "baseline_scope", ("sample", "batch"))
-        for name in MODULATORS:
-            require_number(self, f"{name}_weight")
-            require_number(self, f"{name}_scale", 0.0)
-            require_number(self, f"{name}_tau", 0.0, infinite=True)
-            require_number(self, f"{name}_baseline", -1.0 if name == "da" else 0.0, 1.0)
+        for kind in NEUROMODULATORS:
+            if not hasattr(self, f"{kind.prefix}_source"):
+                continue  # it acts with the settings of its row
+            require_word(self, f"{kind.prefix}_source", kind.sources)
+            require_number(self, f"{kind.prefix}_weight")
+            require_number(self, f"{kind.prefix}_scale", 0.0)
+            require_number(self, f"{kind.prefix}_tau", 0.0, infinite=True)
+            require_number(self, f"{kind.prefix}_baseline", kind.low, 1.0)
         require_number(self, "dt", 0.0, open_low=True)
         require_number(self, "reward_baseline_tau", 1.0, infinite=True)
         require_number(self, "usual_tau", 0.0, open_low=True)

@@ -30,7 +30,6 @@ from ..checks import (
     require_kind,
     require_mask,
     shown,
-    values_known,
 )
 from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
@@ -38,7 +37,8 @@ from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..saved import FORMAT, described, require_format, require_settings, require_tensors
-from .events import appraised, for_the_gate, layout, prediction_error, read
+from ..signals import LOOP
+from .events import appraised, for_the_gate, prediction_error
 from .state import LoopState, copied, emptied, for_size, forgotten, read_saved, require_state
 
 IN_USUAL_UNITS = NeuromodConfig(da_source="normalized_reward")
@@ -136,25 +136,26 @@ class AffectiveLoop:
             ValueError: an unknown event, a wrong shape, batch size or device, NaN, a value out of its range; the
                 sentence names the event and its range.
         """
-        size, device, dtype = layout(events)
+        size, device, dtype = LOOP.layout(events)
         if state is None:
             state = self._nobody(device, dtype) if size == 0 else self.init(size or 1, device, dtype)
         require_state(state, size, device, shared=self.shared)
+        place = state.plasticity.device
         if not len(state.plasticity):
-            read(events, state.plasticity)
+            LOOP.read(events, 0, place, state.plasticity.dtype)
             return state  # nothing happens to nobody
         state = state.to(dtype=dtype) if state.plasticity.dtype != dtype == torch.float64 else state
-        heard, before = read(events, state.plasticity), state.gate
+        told = LOOP.read(events, len(state.plasticity), place, state.plasticity.dtype)
+        before = state.gate
         if not self.estimator.through_time:
             before = NeuromodState(*(part.detach() for part in before))
-        error = prediction_error(heard, self.gate, before.baseline, state.plasticity)
+        error = prediction_error(told, self.gate, before.baseline, state.plasticity)
         felt = state.modulators
         if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
             felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
-        with values_known():
-            affect = self.estimator.estimate(appraised(heard, error, felt, shared=self.shared), state.affect)
-            signals, released = for_the_gate(heard, affect, self.gate, len(state.plasticity))
-            modulators, plasticity, after = self.gate.step(signals, before, released=released)
+        affect = self.estimator.estimate(appraised(told, error, felt, shared=self.shared), state.affect)
+        signals, released = for_the_gate(told, affect, self.gate)
+        modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 
     def step(
@@ -293,7 +294,7 @@ class AffectiveLoop:
 
     def _held(self, events: Mapping[str, Signal]) -> LoopState | None:
         """The held state, or a new one for the batch that the events or the learner have."""
-        size, device, dtype = layout(events)
+        size, device, dtype = LOOP.layout(events)
         if size is None and self.learner is not None:
             size = self.learner.batch_size
         state = self.state

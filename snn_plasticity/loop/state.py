@@ -14,6 +14,7 @@ from ..affect import reset_samples as reset_affect
 from ..checks import known_as, require_device, require_dtype, require_kind, require_real, shown
 from ..neuromodulation import NeuromodState, for_batch
 from ..neuromodulation import reset_samples as reset_gate
+from ..neuromodulators import NAMES
 from ..saved import require_count, require_parts, require_tensor
 
 
@@ -119,7 +120,7 @@ def _require_parts(state: LoopState) -> None:
             )
     if len(state.gate.levels) != len(state.plasticity) or not isinstance(state.affect.mood, Tensor):
         raise ValueError("state.gate, state.affect and state.plasticity are of different batches; expected one.")
-    for name in ("DA", "ACh", "NE", "5HT"):
+    for name in NAMES:
         level = state.modulators.get(name)
         if not isinstance(level, Tensor) or level.shape != state.plasticity.shape:
             raise ValueError(

@@ -1,5 +1,7 @@
 """Signals become dopamine, acetylcholine, norepinephrine and serotonin, and these gate plasticity."""
 
+from ..signals import SIGNALS as SIGNALS
+from ..signals import read_signals as read_signals
 from .attention import gate_attention as gate_attention
 from .baselines import RewardBaseline as RewardBaseline
 from .combine import ModulatorMLP as ModulatorMLP
@@ -16,8 +18,6 @@ from .modulators import acetylcholine as acetylcholine
 from .modulators import dopamine as dopamine
 from .modulators import norepinephrine as norepinephrine
 from .modulators import serotonin as serotonin
-from .signals import SIGNALS as SIGNALS
-from .signals import read_signals as read_signals
 from .state import NeuromodState as NeuromodState
 from .state import for_batch as for_batch
 from .state import reset_samples as reset_samples

@@ -30,6 +30,7 @@ from .. import checks
 from ..checks import (
     Signal,
     as_signal,
+    length_of,
     require_count,
     require_device,
     require_dtype,
@@ -43,7 +44,6 @@ from ..config.validation import require_config, require_number, require_word
 from ..config.validation import require_count as require_count_of
 from ..decay import decay_factor
 from ..usual_size import LARGEST
-from .signals import signal_layout
 
 TINY = 1e-30
 
@@ -111,7 +111,12 @@ class RewardBaseline:
 
     def error(self, reward: Signal, context: Signal, state: Tensor) -> Tensor:
         """Reward prediction error of this step, (B,); nothing is learnt. Arguments as in `step`."""
-        return self._against(self._admit(reward, context, state), context, state)[1]
+        reward = self._admit(reward, context, state)
+        return self.difference(reward, self._index(context, reward), state)
+
+    def difference(self, reward: Tensor, context: Tensor | None, state: Tensor) -> Tensor:
+        """As `error`, of a reward (B,), an index (B,) or None for 0, and a state that were checked before."""
+        return self._against(reward, context, state)[1]
 
     def step(self, reward: Signal, context: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Reward prediction error of this step, and the averages after it.
@@ -127,7 +132,12 @@ class RewardBaseline:
         Raises:
             ValueError: a shape that does not fit, NaN, or a context that does not exist.
         """
-        member, error = self._against(self._admit(reward, context, state), context, state)
+        reward = self._admit(reward, context, state)
+        return self.moved(reward, self._index(context, reward), state)
+
+    def moved(self, reward: Tensor, context: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor]:
+        """As `step`, of a reward (B,), an index (B,) or None for 0, and a state that were checked before."""
+        member, error = self._against(reward, context, state)
         correction = self._by_context(error.unsqueeze(-1), member).squeeze(-1)
         return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
 
@@ -160,12 +170,12 @@ class RewardBaseline:
         require_real("pace", pace)
         if pace.shape != (*state.shape, 3) or pace.device != state.device:
             raise ValueError(f"pace is {shown(pace)}; expected {(*state.shape, 3)}, beside the state.")
-        return self.squashed(reward, context, state, pace, scale)
+        return self.squashed(reward, self._index(context, reward), state, pace, scale)
 
     def squashed(
-        self, reward: Tensor, context: Signal, state: Tensor, pace: Tensor, scale: float | Tensor
+        self, reward: Tensor, context: Tensor | None, state: Tensor, pace: Tensor, scale: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `squashed_step`, of a reward (B,) and a state that were checked before."""
+        """As `squashed_step`, of a reward (B,), an index (B,) or None for 0, and a state that were checked before."""
         member, error = self._against(reward, context, state)
         if not error.numel():
             return error, state, pace
@@ -184,7 +194,7 @@ class RewardBaseline:
         left = 1.0 - left * (here.unsqueeze(-1) if self.kind == "context" else 1.0)
         return error, state + moved.clamp(-distance, distance), left * pace + met[..., :3]
 
-    def _against(self, reward: Tensor, context: Signal, state: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _against(self, reward: Tensor, context: Tensor | None, state: Tensor) -> tuple[Tensor | None, Tensor]:
         """Which average each sample reads (None: the only one), and the error of each, (B,)."""
         if self.kind == "running":
             return None, reward - state[..., 0]
@@ -204,8 +214,8 @@ class RewardBaseline:
         ):
             expected = f"(B, {columns})" if self.scope == "sample" else f"({columns},)"
             raise ValueError(f"state of the baseline is {shown(state)}; expected {expected}, as from init(B).")
-        found_size, _, _ = signal_layout({"reward": reward, "context": context})
-        batch_size = len(state) if self.scope == "sample" else 1 if found_size is None else found_size
+        found_size = next((size for size in map(length_of, (reward, context)) if size is not None), 1)
+        batch_size = len(state) if self.scope == "sample" else found_size
         return as_signal(reward, batch_size, name="reward", device=state.device, dtype=state.dtype)
 
     def _by_context(self, met: Tensor, member: Tensor | None) -> Tensor:
@@ -215,11 +225,18 @@ class RewardBaseline:
         met = member.unsqueeze(-1) * met.unsqueeze(1)
         return met if self.scope == "sample" else met.sum(0) / member.sum(0).clamp(min=1.0).unsqueeze(-1)
 
-    def _membership(self, context: Signal, like: Tensor) -> Tensor:
+    def _index(self, context: Signal, like: Tensor) -> Tensor | None:
+        """The context of each sample (B,), where it is read at all."""
+        if self.kind != "context":
+            return None
+        return as_signal(context, len(like), name="context", device=like.device, dtype=like.dtype)
+
+    def _membership(self, index: Tensor | None, like: Tensor) -> Tensor:
         """One-hot (B, contexts): which average each sample reads and moves."""
         if self.kind == "none":
             return like.new_ones(len(like), 0)
-        index = as_signal(context, len(like), name="context", device=like.device, dtype=like.dtype)
+        if index is None:
+            index = torch.zeros_like(like)
         require_within("context", index, 0.0, self.n_contexts - 1.0)
         require_within("the fractional part of context", index % 1.0, 0.0, 0.0)
         return (index.unsqueeze(-1) == torch.arange(self.n_contexts, device=like.device)).to(like.dtype)

@@ -11,7 +11,7 @@ them turn zero modulators into exactly zero. The weights w are the config's; the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from ..checks import known_as, require_count, require_number, require_tensors, shown
 from ..config import NeuromodConfig
-from .modulators import NAMES
+from ..neuromodulators import NAMES, NEUROMODULATORS
 
-Weights = tuple[float, float, float, float]
+Weights = tuple[float, ...]
 
 
 def weighted_sum(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5, 0.25, 0.25)) -> Tensor:
@@ -40,8 +40,7 @@ def weighted_sum(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5,
     >>> weighted_sum(m)
     tensor([1.5000])
     """
-    da, ach, ne, sht = _weighted(modulators, weights)
-    return da + ach + ne + sht
+    return summed(_paired(modulators, weights))
 
 
 def gated_product(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5, 0.25, 0.25)) -> Tensor:
@@ -58,17 +57,35 @@ def gated_product(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5
     >>> gated_product(m)
     tensor([1.8750])
     """
-    da, ach, ne, sht = _weighted(modulators, weights)
-    return da * (1.0 + ach) * (1.0 + ne) * (1.0 + sht)
+    return multiplied(_paired(modulators, weights))
 
 
-def _weighted(modulators: Mapping[str, Tensor], weights: Weights) -> list[Tensor]:
-    """Each modulator times its weight."""
+def summed(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """Σ w m of what was checked before; modulators that are zero may be left out."""
+    (first, m), *others = parts
+    total = first * m
+    for w, other in others:
+        total = total + w * other
+    return total
+
+
+def multiplied(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """The first, w m, times 1 + w m of the others; those that are zero may be left out, but not the first."""
+    (first, m), *others = parts
+    product = first * m
+    for w, other in others:
+        product = product * (1.0 + w * other)
+    return product
+
+
+def _paired(modulators: Mapping[str, Tensor], weights: Weights) -> list[tuple[float, Tensor]]:
+    """Each modulator beside its weight."""
     four = all_of(modulators)
     if not isinstance(weights, (tuple, list)) or len(weights) != len(NAMES):
-        raise ValueError(f"weights = {shown(weights)}; expected four numbers: w_DA, w_ACh, w_NE, w_5HT.")
+        names = ", ".join(f"w_{name}" for name in NAMES)
+        raise ValueError(f"weights = {shown(weights)}; expected {len(NAMES)} numbers: {names}.")
     factors = [w if isinstance(w, float) and math.isfinite(w) else require_number("weights", w) for w in weights]
-    return [w * m for m, w in zip(four, factors, strict=True)]
+    return list(zip(factors, four, strict=True))
 
 
 def all_of(modulators: Mapping[str, Tensor]) -> list[Tensor]:
@@ -80,13 +97,13 @@ def all_of(modulators: Mapping[str, Tensor]) -> list[Tensor]:
     """
     if not isinstance(modulators, Mapping):
         raise TypeError(f"modulators is {known_as(modulators)}; expected a mapping such as {{'DA': da, ...}}.")
-    missing = [name for name in NAMES.values() if name not in modulators]
+    missing = [name for name in NAMES if name not in modulators]
     if missing:
-        raise ValueError(f"modulators lacks {', '.join(missing)}; expected {', '.join(NAMES.values())}, each (B,).")
-    four = [modulators[name] for name in NAMES.values()]
+        raise ValueError(f"modulators lacks {', '.join(missing)}; expected {', '.join(NAMES)}, each (B,).")
+    four = [modulators[name] for name in NAMES]
     for m in four:
         if not isinstance(m, Tensor) or m.shape != four[0].shape or m.device != four[0].device or m.is_sparse:
-            require_tensors(dict(zip(NAMES.values(), four, strict=True)), like="DA")
+            require_tensors(dict(zip(NAMES, four, strict=True)), like="DA")
     return four
 
 
@@ -144,7 +161,7 @@ class UserCombination(nn.Module):
         self.function = function
         device = next((p.device for p in self.parameters()), None)
         with torch.no_grad():
-            result = self({name: torch.zeros(2, device=device) for name in NAMES.values()})
+            result = self({name: torch.zeros(2, device=device) for name in NAMES})
         worst = float(result.abs().max())
         if worst != 0.0:
             raise ValueError(
@@ -173,5 +190,9 @@ def combination_of(config: NeuromodConfig) -> Callable[[dict[str, Tensor]], Tens
     if config.combination_fn == "mlp":
         return ModulatorMLP(config.modulator_hidden_dim, config.seed)
     combine = {"weighted_sum": weighted_sum, "gated_product": gated_product}[config.combination_fn]
-    weights = (config.da_weight, config.ach_weight, config.ne_weight, config.sht_weight)
-    return partial(combine, weights=weights)
+    return partial(combine, weights=weights_of(config))
+
+
+def weights_of(config: NeuromodConfig) -> Weights:
+    """The weight of each modulator, in the order of the table."""
+    return tuple(kind.setting(config, "weight") for kind in NEUROMODULATORS)

@@ -16,15 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, as_signal, require_batch_size, require_device, require_dtype, require_flag
+from ..checks import Signal, require_batch_size, require_device, require_dtype, require_flag
 from ..config import NeuromodConfig
 from ..config.validation import require_config
+from ..neuromodulators import NAMES
 from ..saved import require_parts, require_tensor
+from ..signals import GATE, RELEASED, Reading
+from ..untracked import AS_IT_IS
 from ..usual_size import bounded_square, remember, usual_size
 from .baselines import RewardBaseline
-from .combine import combination_of
+from .combine import combination_of, multiplied, summed, weights_of
 from .modulators import Modulator, modulators_of
-from .signals import read_signals, signal_layout
 from .state import NeuromodState, require_state
 
 
@@ -62,6 +64,9 @@ class NeuromodulatoryGate(nn.Module):
         normalized = [modulator.name for modulator in self.modulators if modulator.normalized]
         self._place = {name: place for place, name in enumerate(normalized)}
         self._memory = max(config.usual_tau / config.dt, 1.0)
+        self._sized: tuple[int, tuple[tuple[int, ...], ...]] = (-1, ())  # shapes of a state for so many samples
+        self._weights = weights_of(config)
+        self._named = {"weighted_sum": summed, "gated_product": multiplied}.get(str(config.combination_fn))
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -119,18 +124,38 @@ class NeuromodulatoryGate(nn.Module):
             released: by the name of a modulator, what is added to its source from within (as by affect): not divided by
                 a usual size, and nothing that an expectation could be learnt from.
         """
-        values, state = self._admit(signals, state)
-        extra = self._extra(released or {}, state.levels)
-        with torch.autocast(state.levels.device.type, enabled=False):
-            amounts, levels = {}, []
-            for modulator, level in zip(self.modulators, state.levels.unbind(-1), strict=True):
-                told = values[modulator.source]
-                if modulator.source in signals and (modulator.normalized or (modulator.name == "DA" and self._expects)):
-                    told, state = self._read(modulator, told, values["context"], state)
-                told = told + extra[modulator.name] if modulator.name in extra else told
-                amounts[modulator.name], level = modulator.step(told, level)
-                levels.append(level)
+        told, state = self._admit(signals, state)
+        if released:
+            released = self._released(released, state.levels)
+        casting = torch._C._is_any_autocast_enabled()  # type: ignore[attr-defined]
+        with torch.autocast(state.levels.device.type, enabled=False) if casting else AS_IT_IS:
+            return self._step(told, state, released or {})
+
+    def _step(
+        self, told: Reading, state: NeuromodState, released: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
+        """As `step`, of what was checked. What rests, undriven and without a memory, is zero."""
+        before = state.levels
+        amounts: dict[str, Tensor] = {}
+        levels, awake = [], []
+        for place, modulator in enumerate(self.modulators):
+            value = told.get(modulator.source)
+            if value is not None and (modulator.normalized or (self._expects and place == 0)):
+                value, state = self._relative(modulator, value, told.get("context"), state)
+            if modulator.name in released:
+                value = released[modulator.name] if value is None else value + released[modulator.name]
+            if value is None and modulator.rests:
+                amounts[modulator.name] = level = before.new_zeros(len(before))
+            else:
+                amounts[modulator.name], level = modulator.stepped(value, before[:, place])
+                awake.append((self._weights[place], amounts[modulator.name]))
+            levels.append(level)
+        if self._named is None:
             plasticity = self.combine(amounts)
+        elif awake and (self._named is summed or awake[0][1] is amounts[self.modulators[0].name]):
+            plasticity = self._named(awake)
+        else:
+            plasticity = before.new_zeros(len(before))
         return amounts, plasticity, state._replace(levels=torch.stack(levels, dim=-1))
 
     def update_state(
@@ -168,7 +193,7 @@ class NeuromodulatoryGate(nn.Module):
         if context is not None:
             signals["context"] = context
         if batch_size is not None:
-            _, device, dtype = signal_layout(signals)
+            _, device, dtype = GATE.layout(signals)
             state = self.init(batch_size, device, dtype) if state is None else state
             require_state(state, self._shapes(batch_size), batch_size)
         return self.step(signals, state)[2]
@@ -197,8 +222,8 @@ class NeuromodulatoryGate(nn.Module):
         name = self.config.combination_fn
         return f"{drives}; {name if isinstance(name, str) else 'combination of your own'}"
 
-    def _read(
-        self, modulator: Modulator, told: Tensor, context: Tensor, state: NeuromodState
+    def _relative(
+        self, modulator: Modulator, told: Tensor, context: Tensor | None, state: NeuromodState
     ) -> tuple[Tensor, NeuromodState]:
         """A source in units of its usual size, less what was expected of it; and the state that has heard it."""
         size, scale = None, modulator.scale
@@ -211,7 +236,7 @@ class NeuromodulatoryGate(nn.Module):
                 told, baseline, pace = self.reward_baseline.squashed(told, context, state.baseline, state.pace, scale)
                 state = state._replace(baseline=baseline, pace=pace)
             else:
-                told, baseline = self.reward_baseline.step(told, context, state.baseline)
+                told, baseline = self.reward_baseline.moved(told, context, state.baseline)
                 state = state._replace(baseline=baseline)
         return told if size is None else told / size, state
 
@@ -224,39 +249,59 @@ class NeuromodulatoryGate(nn.Module):
         after = remember(usual[..., place, :], (squares,), heard, self._memory)
         return torch.cat([usual[..., :place, :], after.unsqueeze(-2), usual[..., place + 1 :, :]], dim=-2)
 
-    def _extra(self, released: Mapping[str, Signal], like: Tensor) -> dict[str, Tensor]:
+    def _released(self, released: Mapping[str, Signal], like: Tensor) -> Reading:
         """What is released from within, checked, each (B,)."""
-        unknown = sorted(set(released) - {modulator.name for modulator in self.modulators})
+        if type(released) is Reading:
+            return released
+        unknown = sorted(set(released) - set(NAMES))
         if unknown:
-            names = ", ".join(modulator.name for modulator in self.modulators)
-            raise ValueError(f"released names {', '.join(unknown)}; expected modulators among {names}.")
-        place = {"device": like.device, "dtype": like.dtype}
-        return {name: as_signal(amount, len(like), name=name, **place) for name, amount in released.items()}
+            raise ValueError(f"released names {', '.join(unknown)}; expected modulators among {', '.join(NAMES)}.")
+        return RELEASED.read(released, len(like), like.device, like.dtype)
 
     def _shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what a state has learnt."""
+        """Shapes of what a state holds."""
         baseline = self.reward_baseline.state_shape(batch_size)
         pace = (*baseline[:-1], baseline[-1] if self._squashes else 0, 3)
-        return {"baseline": baseline, "pace": pace, "usual": (*baseline[:-1], len(self._place), 2)}
+        usual = (*baseline[:-1], len(self._place), 2)
+        return {"levels": (batch_size, len(self.modulators)), "baseline": baseline, "pace": pace, "usual": usual}
 
     def _fresh(self, batch_size: int, device: torch.device | str | None, dtype: torch.dtype) -> NeuromodState:
         """As `init`, for an empty batch too."""
         device = device or next((p.device for p in self.parameters()), None)
         wide = torch.promote_types(dtype, torch.float32)
-        shapes = {"levels": (batch_size, len(self.modulators)), **self._shapes(batch_size)}
-        return NeuromodState(**{name: torch.zeros(shape, device=device, dtype=wide) for name, shape in shapes.items()})
+        shapes = self._shapes(batch_size).items()
+        return NeuromodState(**{name: torch.zeros(shape, device=device, dtype=wide) for name, shape in shapes})
 
-    def _admit(
-        self, signals: Mapping[str, Signal], state: NeuromodState | None
-    ) -> tuple[dict[str, Tensor], NeuromodState]:
+    def _admit(self, signals: Mapping[str, Signal], state: NeuromodState | None) -> tuple[Reading, NeuromodState]:
         """Checked signals and state, on one device and in one precision."""
-        size, device, dtype = signal_layout(signals)
+        if type(signals) is Reading:
+            size, device, dtype = len(signals.like), signals.like.device, signals.like.dtype
+        else:
+            size, device, dtype = GATE.layout(signals)
         if state is None:
             state = self._fresh(1 if size is None else size, device, dtype)
-        else:
+        elif not self._fits(state, size):
             levels = state.levels if isinstance(state, NeuromodState) else None
             held = len(levels) if isinstance(levels, Tensor) and levels.dim() else 0
             require_state(state, self._shapes(held), size)
-            state = state.to(dtype=torch.promote_types(dtype, state.levels.dtype))
         levels = state.levels
-        return read_signals(signals, len(levels), device=levels.device, dtype=levels.dtype), state
+        if levels.dtype != dtype:
+            dtype = torch.promote_types(dtype, levels.dtype)
+            state = state.to(dtype=dtype)
+        if type(signals) is not Reading:
+            return GATE.read(signals, len(levels), levels.device, state.levels.dtype), state
+        return signals if signals.like.dtype == dtype else signals.to(dtype), state
+
+    def _fits(self, state: NeuromodState, size: int | None) -> bool:
+        """Whether a state is, at a glance, one of this gate's for so many samples."""
+        if type(state) is not NeuromodState or type(state.levels) is not Tensor or not state.levels.dim():
+            return False
+        size = len(state.levels) if size is None else size
+        if self._sized[0] != size:
+            self._sized = size, tuple(self._shapes(size).values())
+        place, dtype = state.levels.device, state.levels.dtype
+        return dtype in (torch.float32, torch.float64) and all(
+            type(part) is Tensor and part.shape == shape and part.device == place and part.dtype == dtype
+            and part.layout is torch.strided
+            for part, shape in zip(state, self._sized[1], strict=True)
+        )  # fmt: skip

@@ -19,18 +19,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..checks import require_kind, require_number, require_operands, require_real, require_tensors
 from ..config import NeuromodConfig
-from ..config.neuromod import NORMALIZED
 from ..config.validation import require_number as require_number_of
 from ..config.validation import require_word
 from ..decay import decay_factor
+from ..neuromodulators import NAMES, NEUROMODULATORS, NORMALIZED
 
-NAMES = {"da": "DA", "ach": "ACh", "ne": "NE", "sht": "5HT"}
+LOW = {kind.name: kind.low for kind in NEUROMODULATORS}
 
 
 def dopamine(reward: Tensor, baseline: Tensor | float = 0.0, scale: Tensor | float = 1.0) -> Tensor:
@@ -154,13 +155,27 @@ class Modulator:
     response: str = "tanh"
 
     def __post_init__(self) -> None:
-        require_word(self, "name", tuple(NAMES.values()))
+        require_word(self, "name", NAMES)
         require_kind("Modulator.source", self.source, str, "The name of a signal, as 'reward'.")
         for field in ("scale", "tau"):
             require_number_of(self, field, 0.0, infinite=field == "tau")
-        require_number_of(self, "baseline", -1.0 if self.name == "DA" else 0.0, 1.0)
+        require_number_of(self, "baseline", LOW[self.name], 1.0)
         require_number_of(self, "dt", 0.0, open_low=True)
         require_word(self, "response", ("tanh", "linear"))
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether it is exactly zero in a step in which nothing drives it, whatever was before."""
+        return self.tau == 0.0 and self.baseline == 0.0
+
+    @cached_property
+    def _kept(self) -> float:
+        """What is left of a level after one step."""
+        return decay_factor(self.tau, self.dt) if self.tau > 0.0 else 0.0
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        return (-math.inf, math.inf) if self.response == "linear" else (LOW[self.name], 1.0)
 
     def step(self, signal: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """The amount (B,) that is there in this step, and the level (B,) to carry on."""
@@ -169,28 +184,35 @@ class Modulator:
             require_tensors({"signal": signal, "level": level}, like="signal", finite=False)
         if level.is_sparse:
             require_real("level", level)
-        if self.response == "linear":
-            level = _accumulated(level, self.scale * signal, self.tau, self.dt, -math.inf, math.inf)
-            return level + self.baseline, level
-        signed = self.name == "DA"
-        low = -1.0 if signed else 0.0
-        drive = _signed(signal, self.scale) if signed else _one_sided(signal, self.scale)
-        level = drive if self.tau == 0.0 else _accumulated(level, drive, self.tau, self.dt, low, 1.0)
-        return level if self.baseline == 0.0 else (level + self.baseline).clamp(low, 1.0), level
+        return self.stepped(signal, level)
+
+    def stepped(self, signal: Tensor | None, level: Tensor) -> tuple[Tensor, Tensor]:
+        """As `step`, of what was checked before; None: nothing drives it in this step."""
+        low, high = self._range
+        if signal is not None:
+            drive = signal if self.response == "linear" or low < 0.0 else signal.clamp(min=0.0)
+            drive = drive if self.scale == 1.0 else self.scale * drive
+            drive = drive if self.response == "linear" else torch.tanh(drive)
+            level = drive if self.tau == 0.0 else self._kept * level + drive
+        else:
+            level = self._kept * level
+        if self.tau and self.response != "linear":
+            level = level.clamp(low, high)
+        return level if self.baseline == 0.0 else (level + self.baseline).clamp(low, high), level
 
 
 def modulators_of(config: NeuromodConfig) -> tuple[Modulator, ...]:
-    """The four modulators that `config` describes, in the order DA, ACh, NE, 5HT."""
+    """The modulators that `config` describes, in the order of the table: DA, ACh, NE, 5HT."""
     return tuple(
         Modulator(
-            name,
-            source=getattr(config, f"{field}_source").removeprefix(NORMALIZED),
-            scale=getattr(config, f"{field}_scale"),
-            tau=getattr(config, f"{field}_tau"),
-            baseline=getattr(config, f"{field}_baseline"),
+            kind.name,
+            source=kind.setting(config, "source").removeprefix(NORMALIZED),
+            scale=kind.setting(config, "scale"),
+            tau=kind.setting(config, "tau"),
+            baseline=kind.setting(config, "baseline"),
             dt=config.dt,
-            normalized=getattr(config, f"{field}_source").startswith(NORMALIZED),
-            response=config.da_response if field == "da" else "tanh",
+            normalized=kind.setting(config, "source").startswith(NORMALIZED),
+            response=getattr(config, f"{kind.prefix}_response", "tanh"),
         )
-        for field, name in NAMES.items()
+        for kind in NEUROMODULATORS
     )

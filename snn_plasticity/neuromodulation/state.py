@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_device, require_dtype, require_flag, require_kind, require_real, shown
+from ..neuromodulators import NAMES
 
 NOTHING = torch.empty(0)
 
@@ -43,9 +44,9 @@ def require_state(state: NeuromodState, shapes: Mapping[str, tuple[int, ...]], b
     for name, part in zip(state._fields, state, strict=True):
         require_real(f"state.{name}", part)
     _require_one_place(state)
-    if state.levels.dim() != 2 or state.levels.shape[1] != 4:
+    if state.levels.dim() != 2 or state.levels.shape[1] != len(NAMES):
         shape = tuple(state.levels.shape)
-        raise ValueError(f"state.levels has shape {shape}; expected (B, 4), as from gate.init(B).")
+        raise ValueError(f"state.levels has shape {shape}; expected (B, {len(NAMES)}), as from gate.init(B).")
     held = len(state.levels)
     if batch_size is not None and batch_size != held:
         raise ValueError(

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..checks import require_kind
-from .canvas import BLUE, CYCLE, FAINT, GREEN, PURPLE, VERMILION, axes, dress, numbers, times
+from ..neuromodulators import NEUROMODULATORS
+from .canvas import CYCLE, FAINT, axes, dress, numbers, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOR = {"DA": VERMILION, "ACh": GREEN, "NE": BLUE, "5HT": PURPLE}
-NAME = {"DA": "dopamine", "ACh": "acetylcholine", "NE": "norepinephrine", "5HT": "serotonin"}
+COLOR = {kind.name: kind.color for kind in NEUROMODULATORS}
+NAME = {kind.name: kind.word for kind in NEUROMODULATORS}
 
 
 def modulators(

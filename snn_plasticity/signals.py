@@ -1,0 +1,228 @@
+"""Signals: what the rest of a model tells modulators and affect, by name; read and checked once.
+
+    name                                                    gate          loop          affect
+    reward, td_error, long_horizon_value                    any number    any number
+    novelty                                                 >= 0          [0, 1]
+    uncertainty, entropy, urgency, surprise, patience       >= 0          >= 0
+    context (index of a stimulus or task: 0, 1, ...)        >= 0          >= 0
+    aleatoric_uncertainty, homeostatic_deviation                          >= 0          >= 0
+    reward_prediction_error                                                             any number
+    epistemic_uncertainty, prediction_error_magnitude                                   >= 0
+    novelty_score                                                                       [0, 1]
+    levels of modulators                                                                their own ranges
+
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). What was read is a `Reading`: whoever
+gets one does not look at its values again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+from .checks import (
+    MOST,
+    Signal,
+    as_signal,
+    length_of,
+    require_batch_size,
+    require_device,
+    require_dtype,
+    require_values,
+    require_within,
+)
+from .neuromodulators import NEUROMODULATORS
+
+Range = tuple[float | None, float | None]
+ANY: Range = (None, None)
+NOT_NEGATIVE: Range = (0.0, None)
+SHARE: Range = (0.0, 1.0)
+
+
+class Reading(dict[str, Tensor]):
+    """Signals by name as they were read: each (B,) and checked, on one device and in one precision.
+
+    Args:
+        values: (B,) by name.
+        like: (B,) or any tensor of that batch, device and precision.
+    """
+
+    __slots__ = ("like",)
+
+    def __init__(self, values: Mapping[str, Tensor], like: Tensor) -> None:
+        super().__init__(values)
+        self.like = like
+
+    def to(self, dtype: torch.dtype) -> Reading:
+        """The same in another precision."""
+        return Reading({name: value.to(dtype) for name, value in self.items()}, self.like.to(dtype))
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names that somebody listens to, and the range of each.
+
+    Args:
+        noun: what they are called: "signal", "event".
+        ranges: (low, high) by name; None has no end.
+        example: a mapping of them, for sentences.
+        one_device: whether tensors on several devices are refused; else they follow the first.
+    """
+
+    noun: str
+    ranges: dict[str, Range]
+    example: str
+    one_device: bool = True
+
+    def layout(self, values: Mapping[str, Signal]) -> tuple[int | None, torch.device | None, torch.dtype]:
+        """Batch size, device and precision that the tensors among `values` ask for.
+
+        The batch size is None where all are scalars, the device None where none is a tensor; the precision is fp32, or
+        fp64 if any tensor is. Lists and arrays, as environments give them, have a size and nothing else.
+
+        Raises:
+            TypeError: no mapping.
+            ValueError: an unknown name, tensors on several devices.
+
+        >>> LOOP.layout({"reward": torch.ones(3, 1), "novelty": 0.5})
+        (3, device(type='cpu'), torch.float32)
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"{self.noun}s is a {type(values).__name__}; expected a mapping from names to values, as in "
+                f"{self.example}."
+            )
+        size, device, dtype, first = None, None, torch.float32, ""
+        for name, value in values.items():
+            if name not in self.ranges:
+                raise ValueError(self._unknown(name))
+            if isinstance(value, Tensor):
+                if device is None:
+                    device, first = value.device, name
+                elif self.one_device and value.device != device:
+                    raise ValueError(
+                        f"{name} is on {value.device}, {first} on {device}; expected all {self.noun}s on one device."
+                    )
+                dtype = torch.float64 if value.dtype == torch.float64 else dtype
+                size = value.shape[0] if size is None and value.dim() else size
+            elif size is None and not isinstance(value, float):
+                size = length_of(value)
+        return size, device, dtype
+
+    def read(
+        self, values: Mapping[str, Signal], batch_size: int, device: torch.device | None, dtype: torch.dtype
+    ) -> Reading:
+        """Everything that is given as checked (B,) tensors; what is missing stays missing.
+
+        Args:
+            values: by names that `layout` has seen.
+            batch_size, device, dtype: of all.
+
+        Raises:
+            TypeError: a value that is no number and nothing of real numbers.
+            ValueError: a wrong shape, NaN or infinity, a value out of its range.
+        """
+        reading, shape = {}, (batch_size,)
+        for name, value in values.items():
+            low, high = self.ranges[name]
+            if type(value) is Tensor and value.dtype == dtype and value.shape == shape and value.device == device:
+                reading[name] = require_values(name, value, low, high)  # as it has to be
+                continue
+            reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
+            if low is not None:
+                require_within(name, reading[name], low, high)
+        like = next(iter(reading.values()), None)
+        return Reading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
+
+    def _unknown(self, name: object) -> str:
+        close = get_close_matches(str(name), self.ranges, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"no {self.noun} is called {name!r}; the {self.noun}s are {', '.join(self.ranges)}.{hint}"
+
+
+_OF_THE_WORLD: dict[str, Range] = {
+    "reward": ANY,
+    "td_error": ANY,
+    "long_horizon_value": ANY,
+    "novelty": NOT_NEGATIVE,
+    "uncertainty": NOT_NEGATIVE,
+    "entropy": NOT_NEGATIVE,
+    "urgency": NOT_NEGATIVE,
+    "surprise": NOT_NEGATIVE,
+    "patience": NOT_NEGATIVE,
+    "context": NOT_NEGATIVE,
+}
+LEVELS: dict[str, Range] = {kind.name: (kind.low, 1.0) for kind in NEUROMODULATORS}
+
+GATE = Vocabulary("signal", _OF_THE_WORLD, '{"reward": 1.0, "novelty": 0.2}', one_device=False)
+"""What the gate hears."""
+
+LOOP = Vocabulary(
+    "event",
+    {
+        **_OF_THE_WORLD,
+        "novelty": SHARE,
+        "aleatoric_uncertainty": NOT_NEGATIVE,
+        "homeostatic_deviation": NOT_NEGATIVE,
+    },
+    '{"reward": 1.0}',
+)
+"""What the loop hears: the gate's signals, and what affect alone makes something of."""
+
+AFFECT = Vocabulary(
+    "signal",
+    {
+        "reward_prediction_error": ANY,
+        "epistemic_uncertainty": NOT_NEGATIVE,
+        "prediction_error_magnitude": NOT_NEGATIVE,
+        "novelty_score": SHARE,
+        "homeostatic_deviation": NOT_NEGATIVE,
+        "aleatoric_uncertainty": NOT_NEGATIVE,
+        **LEVELS,
+    },
+    "InternalSignals(reward_prediction_error=0.5)",
+)
+"""What affect hears of the inside of a model."""
+
+RELEASED = Vocabulary("modulator", dict.fromkeys(LEVELS, ANY), '{"DA": 0.2}')
+"""What is released from within, by modulator."""
+
+SIGNALS: tuple[str, ...] = tuple(GATE.ranges)
+EVENTS: dict[str, Range] = LOOP.ranges
+
+
+def read_signals(
+    signals: Mapping[str, Signal],
+    batch_size: int | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Tensor]:
+    """Every signal of the gate as a checked (B,) tensor; what is missing is zero.
+
+    Args:
+        signals: values by name, each a float or a tensor (), (B,) or (B, 1).
+        batch_size: B; by default that of the signals, and 1 where all are scalars.
+        device: by default that of the first tensor among the signals.
+        dtype: float32 or float64; by default float64 only if a signal is.
+
+    Raises:
+        TypeError: no mapping, or a value that is no number.
+        ValueError: an unknown name, a wrong shape, NaN or infinity, a negative value where none may be.
+
+    >>> values = read_signals({"reward": 1.0, "novelty": torch.tensor([0.0, 0.5])})
+    >>> values["reward"], values["novelty"], values["urgency"]
+    (tensor([1., 1.]), tensor([0.0000, 0.5000]), tensor([0., 0.]))
+    """
+    found_size, found_device, found_dtype = GATE.layout(signals)
+    place = require_device("device", device) or found_device
+    precision = found_dtype if dtype is None else require_dtype("dtype", dtype)
+    if batch_size is not None and (type(batch_size) is not int or batch_size > MOST or batch_size < 0):
+        batch_size = require_batch_size(batch_size)
+    size = next((n for n in (batch_size, found_size) if n is not None), 1)
+    zero = torch.zeros(size, device=place, dtype=precision)
+    return {**dict.fromkeys(SIGNALS, zero), **GATE.read(signals, size, place, precision)}
