@@ -593,7 +593,7 @@ def _gate() -> Iterator[tuple[str, Callable[[], Call]]]:
     for name, signal in (("acetylcholine", "novelty"), ("norepinephrine", "urgency"), ("serotonin", "patience")):
         yield f"{room}{name}", _free(getattr(neuromodulation, name), lambda s=signal: {s: B1(), "scale": 1.0})
     yield (
-        f"{room}read_signals",
+        "signals.read_signals",
         _free(
             neuromodulation.read_signals,
             lambda: {"signals": signals(), "batch_size": B, "device": "cpu", "dtype": torch.float32},

@@ -129,7 +129,8 @@ class Vocabulary:
         reading, shape = {}, (batch_size,)
         for name, value in values.items():
             low, high = self.ranges[name]
-            if type(value) is Tensor and value.dtype == dtype and value.shape == shape and value.device == device:
+            plain = type(value) is Tensor and value.dtype == dtype and value.layout is torch.strided
+            if plain and value.shape == shape and value.device == device:
                 reading[name] = require_values(name, value, low, high)  # as it has to be
                 continue
             reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)

@@ -180,19 +180,23 @@ class RewardBaseline:
         if not error.numel():
             return error, state, pace
         dopamine, width = torch.tanh(scale * error), 1.0 / scale
-        met = [error.abs().clamp(max=LARGEST), 1.0 - dopamine.square(), torch.ones_like(error), dopamine]
+        one = torch.ones_like(error)
+        met = [error.abs().clamp(max=LARGEST), torch.addcmul(one, dopamine, dopamine, value=-1.0), one, dopamine]
         met = self._by_context(
             torch.stack([*met, width.expand_as(error)] if isinstance(width, Tensor) else met, dim=-1), member
         )
         distance, _, here, dopamine, *widths = met.unbind(-1)  # zero in the contexts where nobody is
-        distances, slopes, count = pace.unbind(-1)
-        newton = (widths[0] if widths else width) * count / slopes.clamp(min=TINY)
-        step = newton.minimum(distances / count.clamp(min=TINY))
+        distances, slopes, count = pace.clamp(min=TINY).unbind(-1)
+        newton = (widths[0] if widths else width) * count / slopes
+        step = newton.minimum(distances / count)
         step = step.maximum(widths[0]) if widths else step.clamp(min=width)
         moved = (1.0 - decay_factor(self.tau, self.dt)) * step * dopamine
-        left = 1.0 / max(3.0 * self.tau / self.dt, 30.0)
-        left = 1.0 - left * (here.unsqueeze(-1) if self.kind == "context" else 1.0)
-        return error, state + moved.clamp(-distance, distance), left * pace + met[..., :3]
+        forgotten = 1.0 / max(3.0 * self.tau / self.dt, 30.0)
+        if self.kind == "context":
+            pace = (1.0 - forgotten * here.unsqueeze(-1)) * pace + met[..., :3]
+        else:
+            pace = torch.add(met[..., :3], pace, alpha=1.0 - forgotten)
+        return error, state + moved.clamp(-distance, distance), pace
 
     def _against(self, reward: Tensor, context: Tensor | None, state: Tensor) -> tuple[Tensor | None, Tensor]:
         """Which average each sample reads (None: the only one), and the error of each, (B,)."""
@@ -221,7 +225,7 @@ class RewardBaseline:
     def _by_context(self, met: Tensor, member: Tensor | None) -> Tensor:
         """What samples met, (B, n), in the context of each, (B, contexts, n), or its mean over them, (contexts, n)."""
         if member is None:
-            return met.unsqueeze(1) if self.scope == "sample" else met.sum(0, keepdim=True) / max(len(met), 1)
+            return met.unsqueeze(1) if self.scope == "sample" else met.mean(0, keepdim=True)
         met = member.unsqueeze(-1) * met.unsqueeze(1)
         return met if self.scope == "sample" else met.sum(0) / member.sum(0).clamp(min=1.0).unsqueeze(-1)
 

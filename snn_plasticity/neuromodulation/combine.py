@@ -65,7 +65,7 @@ def summed(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
     (first, m), *others = parts
     total = first * m
     for w, other in others:
-        total = total + w * other
+        total = torch.add(total, other, alpha=w)
     return total
 
 
@@ -74,7 +74,7 @@ def multiplied(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
     (first, m), *others = parts
     product = first * m
     for w, other in others:
-        product = product * (1.0 + w * other)
+        product = torch.addcmul(product, product, other, value=w)
     return product
 
 

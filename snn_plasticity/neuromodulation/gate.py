@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, require_batch_size, require_device, require_dtype, require_flag
+from ..checks import Signal, require_batch_size, require_count, require_device, require_dtype, require_flag
 from ..config import NeuromodConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES
@@ -64,7 +64,12 @@ class NeuromodulatoryGate(nn.Module):
         normalized = [modulator.name for modulator in self.modulators if modulator.normalized]
         self._place = {name: place for place, name in enumerate(normalized)}
         self._memory = max(config.usual_tau / config.dt, 1.0)
-        self._sized: tuple[int, tuple[tuple[int, ...], ...]] = (-1, ())  # shapes of a state for so many samples
+        averages = self.reward_baseline.state_shape(0)[-1]
+        self._learnt = (
+            (averages,),
+            (averages if self._squashes else 0, 3),
+            (len(normalized), 2),
+        )  # of one sample, or all
         self._weights = weights_of(config)
         self._named = {"weighted_sum": summed, "gated_product": multiplied}.get(str(config.combination_fn))
 
@@ -193,6 +198,7 @@ class NeuromodulatoryGate(nn.Module):
         if context is not None:
             signals["context"] = context
         if batch_size is not None:
+            batch_size = require_count("batch_size", batch_size, 0)
             _, device, dtype = GATE.layout(signals)
             state = self.init(batch_size, device, dtype) if state is None else state
             require_state(state, self._shapes(batch_size), batch_size)
@@ -260,10 +266,9 @@ class NeuromodulatoryGate(nn.Module):
 
     def _shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
         """Shapes of what a state holds."""
-        baseline = self.reward_baseline.state_shape(batch_size)
-        pace = (*baseline[:-1], baseline[-1] if self._squashes else 0, 3)
-        usual = (*baseline[:-1], len(self._place), 2)
-        return {"levels": (batch_size, len(self.modulators)), "baseline": baseline, "pace": pace, "usual": usual}
+        whose = () if self.config.baseline_scope == "batch" else (batch_size,)
+        learnt = ((*whose, *shape) for shape in self._learnt)
+        return dict(zip(NeuromodState._fields, ((batch_size, len(self.modulators)), *learnt), strict=True))
 
     def _fresh(self, batch_size: int, device: torch.device | str | None, dtype: torch.dtype) -> NeuromodState:
         """As `init`, for an empty batch too."""
@@ -297,11 +302,10 @@ class NeuromodulatoryGate(nn.Module):
         if type(state) is not NeuromodState or type(state.levels) is not Tensor or not state.levels.dim():
             return False
         size = len(state.levels) if size is None else size
-        if self._sized[0] != size:
-            self._sized = size, tuple(self._shapes(size).values())
         place, dtype = state.levels.device, state.levels.dtype
-        return dtype in (torch.float32, torch.float64) and all(
-            type(part) is Tensor and part.shape == shape and part.device == place and part.dtype == dtype
-            and part.layout is torch.strided
-            for part, shape in zip(state, self._sized[1], strict=True)
-        )  # fmt: skip
+        for part, shape in zip(state, self._shapes(size).values(), strict=True):
+            if type(part) is not Tensor or part.shape != shape or part.dtype != dtype or part.device != place:
+                return False
+            if part.layout is not torch.strided:
+                return False
+        return dtype in (torch.float32, torch.float64)

@@ -193,7 +193,7 @@ class Modulator:
             drive = signal if self.response == "linear" or low < 0.0 else signal.clamp(min=0.0)
             drive = drive if self.scale == 1.0 else self.scale * drive
             drive = drive if self.response == "linear" else torch.tanh(drive)
-            level = drive if self.tau == 0.0 else self._kept * level + drive
+            level = drive if self.tau == 0.0 else torch.add(drive, level, alpha=self._kept)
         else:
             level = self._kept * level
         if self.tau and self.response != "linear":
