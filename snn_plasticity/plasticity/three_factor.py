@@ -162,8 +162,8 @@ class ThreeFactorUpdate:
             ValueError: a change that is NaN or infinite, or does not fit the weight.
             TypeError: bounds that return no tensor.
         """
-        if fixed is not None and (fixed.dtype != torch.bool or fixed.shape != weight.shape):
-            raise ValueError(f"fixed is {shown(fixed)}; expected booleans {tuple(weight.shape)}, as the weight has.")
+        if fixed is not None:
+            _require_fixed(weight, delta, fixed)
         if self.config.mode == "online":
             return self._online(weight, delta, fixed)
         return (
@@ -234,7 +234,16 @@ def require_change(weight: Tensor, delta: object) -> None:
     require_finite("Δw", _require_like("Δw", delta, weight))
 
 
-def _require_float(name: str, tensor: Tensor) -> None:
+def _require_fixed(weight: Tensor, delta: object, fixed: object) -> None:
+    """Refuse what does not say of each weight whether it stays, or a change that does not fit."""
+    require_change(weight, delta)
+    _require_float("Δw", delta)
+    fits = isinstance(fixed, Tensor) and fixed.dtype == torch.bool and fixed.layout is torch.strided
+    if not fits or _require_like("fixed", fixed, weight) is not fixed:
+        raise TypeError(f"fixed is {known_as(fixed)}; expected booleans {tuple(weight.shape)}, as the weight has.")
+
+
+def _require_float(name: str, tensor: object) -> None:
     """Refuse what is no dense tensor of floating point."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
         raise TypeError(f"{name} is {known_as(tensor)}; expected a dense tensor of floating point.")
