@@ -7,7 +7,7 @@ import torch
 from conftest import KERNELS, TRACES, settings, trains
 
 from snn_plasticity import Convention, EligibilityTraceModule
-from snn_plasticity.plasticity.edges import Edges
+from snn_plasticity.plasticity.edges import EdgeLists, Edges
 
 N_PRE, N_POST, T, B = 12, 9, 40, 3
 MASK = torch.rand(N_POST, N_PRE, generator=torch.Generator().manual_seed(3)) < 0.3
@@ -128,6 +128,28 @@ def test_a_hundred_thousand_synapses_equal_the_plain_path():
         module.observe_window(spikes, spikes)
     assert plain.eligibility.shape == (1, 100_000)
     torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "rate"), ((10, 0.001), (20, 0.05), (100, 0.015)))
+@pytest.mark.parametrize("pairing", ("all", "nearest"))
+def test_no_cliff_where_a_full_matrix_gets_too_large(pairing, steps, rate, monkeypatch):
+    """On either side of 4096 neurons the events are followed, and what is read is in proportion to them."""
+    reached = {}
+    for n in (4000, 4200):
+        touched, original = [], EdgeLists.expand
+        monkeypatch.setattr(
+            EdgeLists, "expand", lambda self, k, o=original, t=touched: (t.append(len(o(self, k)[1])), o(self, k))[1]
+        )
+        target = torch.randint(n, (100 * n,), generator=torch.Generator().manual_seed(0))
+        connectivity = torch.stack((torch.arange(n).repeat_interleave(100), target))
+        config = settings("stdp_pair", convention=Convention(pairing=pairing))
+        module = EligibilityTraceModule(n, n, config, connectivity=connectivity)
+        pre, post = (trains(steps, 1, n, seed=k, rate=rate, dtype=torch.float32) for k in (1, 2))
+        module.update_window(pre, post)
+        monkeypatch.undo()
+        reached[n] = sum(touched) / float(100 * (pre.sum() + post.sum()))
+    assert reached[4000] == pytest.approx(reached[4200], rel=0.15)
+    assert 0.4 < reached[4200] < 1.1
 
 
 @pytest.mark.parametrize("side", ("pre", "post"))

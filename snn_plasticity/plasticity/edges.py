@@ -21,7 +21,8 @@ from .geometry import SmallProducts, scaled_
 from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
-PER_ENTRY, PER_EDGE = 64, 10  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
+PER_ENTRY, PER_EDGE = 20, 10  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
+PER_ROW = 6  # entries that a spike adds to one row of such a matrix, for the cost of an entry as such
 
 
 class Edges(SmallProducts):
@@ -135,7 +136,9 @@ class Edges(SmallProducts):
         side = product.sparse or min(reached, key=lambda side: reached[side])
         if self._small(product):
             matrices = 1 if out.dim() == 1 else len(out)
-            return side if PER_ENTRY * reached[side] < self.n_pre * self.n_post * matrices else None
+            rows = active[side] * (self.n_pre if side == "post" else self.n_post)
+            entries = self.n_pre * self.n_post * matrices + rows / PER_ROW
+            return side if PER_ENTRY * reached[side] < entries else None
         steps = product.post.shape[0] * product.post.shape[1]
         return side if PER_EDGE * reached[side] < steps * edges else None
 
