@@ -82,10 +82,10 @@ def public() -> dict[str, Any]:
 
 def _exported(room: Any) -> Iterator[Any]:
     """What a room's `__init__` hands on, or defines itself."""
-    tree = ast.parse(Path(room.__file__).read_text(encoding="utf-8"))
+    tree, names = ast.parse(Path(room.__file__).read_text(encoding="utf-8")), getattr(room, "__all__", ())
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
-            yield from (getattr(room, a.name) for a in node.names if a.asname == a.name)
+            yield from (getattr(room, a.name) for a in node.names if a.name in names or a.asname == a.name)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             yield getattr(room, node.name)
 

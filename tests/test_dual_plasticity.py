@@ -232,3 +232,17 @@ def test_eligibility_of_another_kernel_is_refused_before_anything_moves() -> Non
         trainer.step(batches()[0])
     assert same(before, bits(base))
     assert all(torch.equal(kept[n], c.eligibility) for n, c in small.learner.connections.items())
+
+
+def test_each_batch_of_an_evaluation_starts_from_a_fresh_hidden_state() -> None:
+    """Neither training nor an earlier batch, here one of another size, leaves membranes behind."""
+    net = plastic(seeded(build), lr=0.05)
+    data = batches(3)
+    net.train(data[0])
+    (x, y), weights = (torch.cat(part) for part in zip(*data[1:], strict=True)), net.model.state_dict()
+    fresh = seeded(build)
+    fresh.load_state_dict({name: value for name, value in weights.items() if name in fresh.state_dict()})
+    output = fresh.eval()(x)
+    score = net.evaluate([*data[1:], (x, y)])
+    assert score.loss == pytest.approx(nn.functional.cross_entropy(output, y).item(), rel=1e-5)
+    assert score.accuracy == pytest.approx(float((output.argmax(1) == y).float().mean()))

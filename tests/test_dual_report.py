@@ -86,19 +86,19 @@ def test_the_figures_show_the_runs(tmp_path) -> None:
 
 def test_progress_without_tqdm_is_silence(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    bar = Progress(3, 0, show=True)
-    bar.step(1.0, False, 0.0, 5)
+    bar = Progress(3, [], show=True)
+    bar.step(1.0, False, 5)
     bar.close()
     assert bar.bar is None and capsys.readouterr() == ("", "")
 
 
 def test_progress_shows_both_losses_the_share_and_the_compute() -> None:
     pytest.importorskip("tqdm")
-    bar = Progress(3, 0, show=True)
-    bar.step(1.5, False, 0.0, 5_000_000)
-    bar.step(0.25, True, 0.5, 2_000_000_000)
+    bar = Progress(5, [True, True], show=True)
+    bar.step(1.5, False, 5_000_000)
+    bar.step(0.25, True, 2_000_000_000)
     if not bar.bar.disable:
-        assert bar.bar.postfix == "base 1.500, motivated 0.250, 50%, 2 GMAC"
+        assert bar.bar.postfix == "base 1.500, motivated 0.250, 75%, 2 GMAC"
     bar.close()
 
 

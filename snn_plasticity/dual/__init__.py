@@ -4,40 +4,71 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .conditions import Always as Always
-from .conditions import Condition as Condition
-from .conditions import CountMatched as CountMatched
-from .conditions import Every as Every
-from .conditions import FromStep as FromStep
-from .conditions import History as History
-from .conditions import Never as Never
-from .conditions import RandomActivation as RandomActivation
-from .conditions import When as When
-from .conditions import replay as replay
-from .coupling import BaseToo as BaseToo
-from .coupling import Distill as Distill
-from .coupling import Replace as Replace
-from .coupling import Sandwich as Sandwich
-from .deepen import deepen as deepen
-from .fitting import EarlyStopping as EarlyStopping
-from .meter import Cost as Cost
-from .meter import Meter as Meter
-from .motivation import Curiosity as Curiosity
-from .motivation import LossDecrease as LossDecrease
-from .motivation import LossSpike as LossSpike
-from .motivation import Plateau as Plateau
-from .motivation import Seeking as Seeking
-from .motivation import loss_signals as loss_signals
-from .nets import OverTime as OverTime
-from .nets import Score as Score
-from .pair import NetPair as NetPair
-from .report import Comparison as Comparison
-from .report import DualReport as DualReport
-from .trainee import Diverged as Diverged
-from .trainee import PlasticTrainee as PlasticTrainee
-from .trainee import Trainee as Trainee
-from .trainer import DualModelTrainer as DualModelTrainer
-from .weights_map import Slot as Slot
-from .weights_map import WeightsMap as WeightsMap
-from .widen import Growth as Growth
-from .widen import widen as widen
+from .conditions import Condition, History, When, replay
+from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
+from .deepen import deepen
+from .fitting import EarlyStopping
+from .meter import Cost, Meter
+from .motivation import (
+    Always,
+    CountMatched,
+    Curiosity,
+    Every,
+    FromStep,
+    LossDecrease,
+    LossSpike,
+    Never,
+    Plateau,
+    RandomActivation,
+    Seeking,
+    loss_signals,
+)
+from .nets import Diverged, OverTime, Score, TrainableNet
+from .pair import NetPair
+from .report import Comparison, DualReport
+from .trainee import PlasticTrainee, Trainee
+from .trainer import DualModelTrainer
+from .weights_map import Slot, WeightsMap
+from .widen import Growth, widen
+
+__all__ = [
+    "DualModelTrainer",
+    "EarlyStopping",
+    "Trainee",
+    "PlasticTrainee",
+    "TrainableNet",
+    "OverTime",
+    "Score",
+    "Diverged",
+    "WeightsMap",
+    "Slot",
+    "widen",
+    "deepen",
+    "Growth",
+    "NetPair",
+    "Condition",
+    "When",
+    "History",
+    "replay",
+    "LossDecrease",
+    "LossSpike",
+    "Plateau",
+    "Curiosity",
+    "Seeking",
+    "loss_signals",
+    "Always",
+    "Never",
+    "Every",
+    "FromStep",
+    "RandomActivation",
+    "CountMatched",
+    "Coupling",
+    "Replace",
+    "BaseToo",
+    "Distill",
+    "Sandwich",
+    "DualReport",
+    "Comparison",
+    "Cost",
+    "Meter",
+]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_kind, require_path
 from ..saved import (
     FORMAT,
     UNCHANGED,
@@ -25,16 +26,18 @@ from ..saved import (
     require_settings,
     require_tensor,
 )
-from .nets import tensors_of
+from .nets import TrainableNet, explain_errors, tensors_of
 from .report import DualReport
 
 if TYPE_CHECKING:
-    from .trainee import TrainableNet
     from .trainer import DualModelTrainer
 
 
 def write(path: str | Path, content: dict[str, Any]) -> None:
     """Replace the file at `path` in one move; whatever interrupts it, the old one or the new one is there, whole."""
+    require_kind("path", path, (str, Path), "The path of a file.")
+    if not Path(path).name:
+        raise ValueError(f"path = {str(path)!r}; expected the path of a file.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -50,7 +53,9 @@ def write(path: str | Path, content: dict[str, Any]) -> None:
 
 def read(path: str | Path) -> dict[str, Any]:
     """What `write` wrote. No code in the file is run."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    path = require_path("path", path)
+    with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def rng_state() -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
     a & b        both hold          a | b        either does          ~a        it does not
 
-Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those that
-the clock or chance decides are here: warm-ups, and the controls of motivation. Same step and same seed, same answer.
+Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those to
+choose from are in `motivation`.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from ..checks import (
     array_of,
@@ -22,8 +20,6 @@ from ..checks import (
     require_number,
     shown,
 )
-from ..config.validation import require_count
-from ..config.validation import require_number as require_number_field
 
 
 @dataclass
@@ -60,14 +56,14 @@ class History:
         return self.signals[name]
 
     def add_signals(self, values: Mapping[str, float]) -> None:
-        """The signals of the step that is about to be decided."""
+        """Append the signals of the step that is about to be decided, {name: number}."""
         values = require_kind("values", values, Mapping, "As {'novelty': 0.5}.")
         measured = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
         for name, value in measured.items():
             self.signals.setdefault(name, []).append(float(value))
 
     def add_step(self, loss: float, motivated: bool) -> None:
-        """One more step is over."""
+        """Append a step that is over: its loss, and whether it trained the large net."""
         loss, motivated = require_number("loss", loss, infinite=True), require_flag("motivated", motivated)
         self.losses.append(loss)
         self.motivated.append(motivated)
@@ -102,14 +98,23 @@ def replay(
 ) -> list[bool]:
     """What a condition would have said before each of the steps that were logged.
 
-    >>> from .motivation import LossDecrease
+    Args:
+        condition: a function of a `History`.
+        losses: of each step, as `report.history.losses`.
+        signals: {name: one value for each step}, as `report.history.signals`.
+
+    Returns:
+        One bool for each step.
+
+    Raises:
+        ValueError: fewer values of a signal than losses.
+
+    >>> from snn_plasticity.dual import LossDecrease
     >>> replay(LossDecrease(1), [3.0, 2.0, 2.5, 2.0])
     [False, False, True, False]
     """
-    history, measured = (
-        History(),
-        require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}."),
-    )
+    history = History()
+    measured = require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}.")
     losses = array_of("losses", losses).tolist()
     for name, values in measured.items():
         if len(array_of(f"signals[{name!r}]", values)) < len(losses):
@@ -180,7 +185,13 @@ class _Not(Condition):
 
 @dataclass(frozen=True)
 class When(Condition):
-    """A function of your own, with the operators of a condition."""
+    """A function of a `History` of your own, with the operators of a condition.
+
+    >>> from snn_plasticity.dual import Every
+    >>> warm = When(lambda history: history.losses[-1:] < [0.5])
+    >>> replay(warm & ~Every(2), [0.1, 0.2, 0.9, 0.1])
+    [True, False, True, False]
+    """
 
     function: ConditionFn
 
@@ -191,98 +202,6 @@ class When(Condition):
         """What the function says."""
         require_history(history)
         return self.function(history)
-
-
-@dataclass(frozen=True)
-class Always(Condition):
-    """Every step trains the large net."""
-
-    def __call__(self, history: History) -> bool:
-        """True."""
-        require_history(history)
-        return True
-
-
-@dataclass(frozen=True)
-class Never(Condition):
-    """No step does."""
-
-    def __call__(self, history: History) -> bool:
-        """False."""
-        require_history(history)
-        return False
-
-
-@dataclass(frozen=True)
-class RandomActivation(Condition):
-    """Each step with probability p, whatever happens; every step has its own random number."""
-
-    p: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_number_field(self, "p", 0.0, 1.0)
-        require_count(self, "seed", 0)
-
-    def __call__(self, history: History) -> bool:
-        """The throw of this step."""
-        require_history(history)
-        return random.Random(f"{self.seed}/{history.step}").random() < self.p
-
-
-@dataclass(frozen=True)
-class CountMatched(Condition):
-    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent."""
-
-    count: int
-    of: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("count", "of", "seed"):
-            require_count(self, name, 0)
-        if not 0 <= self.count <= self.of:
-            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
-
-    def __call__(self, history: History) -> bool:
-        """Whether this step was drawn."""
-        require_history(history)
-        return history.step in _drawn(self.count, self.of, self.seed)
-
-
-@dataclass(frozen=True)
-class Every(Condition):
-    """Every n-th step."""
-
-    n: int
-
-    def __post_init__(self) -> None:
-        require_count(self, "n", 1)
-
-    def __call__(self, history: History) -> bool:
-        """Whether it is its turn."""
-        require_history(history)
-        return history.step % self.n == self.n - 1
-
-
-@dataclass(frozen=True)
-class FromStep(Condition):
-    """From a step on: a warm-up in which the base learns alone."""
-
-    step: int
-
-    def __post_init__(self) -> None:
-        require_count(self, "step", 0)
-
-    def __call__(self, history: History) -> bool:
-        """Whether the warm-up is over."""
-        require_history(history)
-        return history.step >= self.step
-
-
-@lru_cache(maxsize=32)
-def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
-    return frozenset(random.Random(f"{seed}").sample(range(of), count))
 
 
 def require_history(history: object) -> None:

@@ -24,7 +24,7 @@ from .trainee import Trainee
 
 
 class Coupling(Protocol):
-    """How the large net's step meets the base."""
+    """What a motivated step does with the two nets; write your own with these three."""
 
     @property
     def base_first(self) -> bool:
@@ -48,7 +48,12 @@ def _require_flags(coupling: object) -> None:
 
 @dataclass(frozen=True)
 class Replace:
-    """A motivated step takes the place of the base's."""
+    """A motivated step takes the place of the base's: up, the large net learns, down.
+
+    Args:
+        base_first: the base learns from every batch on its own as well, before a motivated step.
+        multiple_updates: whether a motivated step moves parameters more than once (see `Coupling`).
+    """
 
     base_first: bool = False
     multiple_updates: bool = False
@@ -67,7 +72,7 @@ class Replace:
 
 @dataclass(frozen=True)
 class BaseToo(Replace):
-    """The base learns from every batch; where motivated, the large net learns from it as well."""
+    """`Replace` in which the base learns from every batch; where motivated, the large net learns from it as well."""
 
     base_first: bool = True
     multiple_updates: bool = True
@@ -80,8 +85,13 @@ class Distill:
         L = (1 − share) · loss(base, labels) + share · T² · KL(softmax(motivated/T) ‖ softmax(base/T))
 
     Args:
-        share: of the answers. temperature: T, which softens them.
+        share: of the large net's answers in the loss, 0 .. 1.
+        temperature: T > 0, which softens them.
         base_first: the base learns from every batch on its own as well, before it is taught.
+        multiple_updates: see `Coupling`.
+
+    Raises:
+        TypeError: at the first motivated step, nets that do not learn by gradients.
 
     Hinton, Vinyals & Dean 2015.
     """
@@ -115,7 +125,12 @@ class Sandwich:
     So the base stays a net in its own right while its weights serve the large one.
 
     Args:
-        weight: of the base's gradient. share, temperature: of the large net's answers in the base's loss.
+        weight: of the base's gradient.
+        share, temperature: of the large net's answers in the base's loss, as in `Distill`.
+        base_first, multiple_updates: see `Coupling`.
+
+    Raises:
+        TypeError: at the first motivated step, nets that do not learn by gradients.
 
     Yu & Huang 2019 (universally slimmable networks: the sandwich rule with in-place distillation).
     """

@@ -5,7 +5,7 @@ The order is the same whatever is trained in between, and known again after an i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,9 +82,9 @@ class EarlyStopping:
 
     Args:
         patience: validations to wait.
-        net: whose, "base" or "motivated".
+        net: which net, "base" or "motivated".
         by: "accuracy" or "loss".
-        min_delta: what counts as better.
+        min_delta: a net is better only where it is so by more than this.
     """
 
     patience: int = 5
@@ -128,25 +128,30 @@ class Progress:
     """One line: both losses, share of motivated steps, compute.
 
     Args:
-        total: steps to come, if known. done: steps behind. show: False for silence.
+        total: steps in all, if known.
+        motivated: which of the steps behind trained the large net.
+        show: False for silence; without tqdm there is silence too.
     """
 
-    def __init__(self, total: int | None, done: int, *, show: bool) -> None:
+    def __init__(self, total: int | None, motivated: Sequence[bool], *, show: bool) -> None:
         self.bar: Any = None
         if show:
             try:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self.bar = tqdm(total=total, initial=done, unit="batch", disable=None)
+            self.bar = tqdm(total=total, initial=len(motivated), unit="batch", disable=None)
+        self.steps, self.motivated = len(motivated), sum(motivated)
         self.losses = {False: float("nan"), True: float("nan")}
 
-    def step(self, loss: float, motivated: bool, share: float, macs: int) -> None:
-        """One step is over."""
+    def step(self, loss: float, motivated: bool, macs: int) -> None:
+        """One step is over; `macs` in all."""
         if self.bar is None:
             return
         self.losses[motivated] = loss
-        text = f"base {self.losses[False]:.3f}, motivated {self.losses[True]:.3f}, {share:.0%}, {macs / 1e9:.3g} GMAC"
+        self.steps, self.motivated = self.steps + 1, self.motivated + motivated
+        share, (base, large) = self.motivated / self.steps, self.losses.values()
+        text = f"base {base:.3f}, motivated {large:.3f}, {share:.0%}, {macs / 1e9:.3g} GMAC"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
 

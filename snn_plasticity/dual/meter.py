@@ -23,18 +23,18 @@ BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gra
 
 
 class Cost(NamedTuple):
-    """What was spent.
+    """What was spent on computing.
 
     Args:
-        macs: multiply-accumulates.
-        synops: synaptic operations actually spiked in forward passes.
+        macs: multiply-accumulates, of forward and backward passes.
+        synops: synaptic operations, Σ non-zero inputs · fan-out, of forward passes.
     """
 
     macs: int = 0
     synops: int = 0
 
     def plus(self, other: Cost) -> Cost:
-        """Both together."""
+        """The sum of two costs."""
         require_kind("other", other, Cost, "As from meter.read().")
         for name in ("macs", "synops"):
             require_count(f"other.{name}", getattr(other, name), 0)
@@ -75,7 +75,7 @@ class Meter:
         self._handles.clear()
 
     def read(self) -> Cost:
-        """What was spent since the last reading."""
+        """What was spent since the last call of `read`."""
         cost = Cost(self._macs, round(float(self._synops)))
         self._macs, self._synops = 0, 0.0
         return cost

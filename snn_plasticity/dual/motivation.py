@@ -1,14 +1,17 @@
-"""Motivation: conditions that what happened decides: losses, and signals such as novelty or those of affect.
+"""Conditions to choose from: those that what happened decides, and as their controls those of the clock and of chance.
 
-    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)
+    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)        LossDecrease(2) & FromStep(100)
 
-They look at a `History` and remember nothing themselves: the same history gives the same answer.
+They look at losses, at signals such as novelty or those of affect, or at the step alone, and remember nothing
+themselves: the same history gives the same answer.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
@@ -111,7 +114,7 @@ class Seeking(Condition):
         ValueError: off > on.
 
     >>> up_and_down = [0.2, 0.6, 0.4, 0.1]
-    >>> from .conditions import replay
+    >>> from snn_plasticity.dual import replay
     >>> replay(Seeking(on=0.5, off=0.3), [0.0] * 4, {"curiosity": up_and_down, "anticipation": [1.0] * 4})
     [False, True, True, False]
 
@@ -170,3 +173,119 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     surprise = tanh(abs(last[-1] - fmean(last)) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}
+
+
+@dataclass(frozen=True)
+class Always(Condition):
+    """Every step trains the large net."""
+
+    def __call__(self, history: History) -> bool:
+        """True."""
+        require_history(history)
+        return True
+
+
+@dataclass(frozen=True)
+class Never(Condition):
+    """No step trains the large net: the base learns alone."""
+
+    def __call__(self, history: History) -> bool:
+        """False."""
+        require_history(history)
+        return False
+
+
+@dataclass(frozen=True)
+class RandomActivation(Condition):
+    """Each step with probability p, whatever happens; every step has its own random number.
+
+    Args:
+        p: in 0 .. 1.
+        seed: of the random numbers.
+    """
+
+    p: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_number(self, "p", 0.0, 1.0)
+        require_count(self, "seed", 0)
+
+    def __call__(self, history: History) -> bool:
+        """Whether this step was drawn."""
+        require_history(history)
+        return random.Random(f"{self.seed}/{history.step}").random() < self.p
+
+
+@dataclass(frozen=True)
+class CountMatched(Condition):
+    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent.
+
+    Args:
+        count: how many steps train the large net, as `sum(report.history.motivated)` of the other run.
+        of: among how many, as `report.history.step`.
+        seed: of the draw.
+
+    Raises:
+        ValueError: more than there are.
+    """
+
+    count: int
+    of: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "of", "seed"):
+            require_count(self, name, 0)
+        if not 0 <= self.count <= self.of:
+            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
+
+    def __call__(self, history: History) -> bool:
+        """Whether this step was drawn."""
+        require_history(history)
+        return history.step in _drawn(self.count, self.of, self.seed)
+
+
+@dataclass(frozen=True)
+class Every(Condition):
+    """Every n-th step.
+
+    >>> from snn_plasticity.dual import replay
+    >>> replay(Every(3), [1.0] * 6)
+    [False, False, True, False, False, True]
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        require_count(self, "n", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it is its turn."""
+        require_history(history)
+        return history.step % self.n == self.n - 1
+
+
+@dataclass(frozen=True)
+class FromStep(Condition):
+    """From a step on, counted from 0: before it is a warm-up in which the base learns alone.
+
+    >>> from snn_plasticity.dual import replay
+    >>> replay(FromStep(2), [1.0] * 4)
+    [False, False, True, True]
+    """
+
+    step: int
+
+    def __post_init__(self) -> None:
+        require_count(self, "step", 0)
+
+    def __call__(self, history: History) -> bool:
+        """Whether the warm-up is over."""
+        require_history(history)
+        return history.step >= self.step
+
+
+@lru_cache(maxsize=32)
+def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
+    return frozenset(random.Random(f"{seed}").sample(range(of), count))

@@ -1,7 +1,4 @@
-"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time, a score on data.
-
-output = Σ_t model(x_t)        Score: mean loss, share of right answers
-"""
+"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time, a score on data."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..checks import known_as, require_count, require_flag, require_kind, require_real, shown
 from ..hosts.index import index_model, unwrap
+from ..learner import PlasticityLearner
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -66,8 +64,40 @@ def reset_hidden_state(model: nn.Module) -> None:
                 setattr(module, name, torch.zeros((), device=getattr(module, name).device))
 
 
+class TrainableNet(Protocol):
+    """What the trainer needs of a net: `Trainee` and `PlasticTrainee` have it, a class of your own may."""
+
+    model: nn.Module
+    learner: PlasticityLearner | None
+
+    def train(self, batch: Any) -> float:
+        """One step on one batch; its loss."""
+        ...
+
+    def evaluate(self, batches: Iterable[Any]) -> Score:
+        """How it does; nothing changes."""
+        ...
+
+    def end_epoch(self) -> None:
+        """All batches were seen once."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the model itself."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        ...
+
+
 class Score(NamedTuple):
-    """How a net does on data it does not learn from."""
+    """How a net does on data it does not learn from.
+
+    Args:
+        loss: mean over samples.
+        accuracy: share of samples whose largest output is their class; NaN where targets are no classes.
+    """
 
     loss: float
     accuracy: float
@@ -94,7 +124,7 @@ class OverTime:
         self.mean = require_flag("mean", mean)
 
     def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Run it from a fresh start."""
+        """Run a model on x, (B, ...) or (T, B, ...), from a fresh hidden state; the sum or mean of its outputs."""
         require_kind("model", model, nn.Module, "The net to run.")
         require_real("x", x)
         if not x.dim() or (self.steps is None and not len(x)):
@@ -136,7 +166,7 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
         with torch.no_grad(), torch.random.fork_rng():
             for batch in batches:
                 with explain_errors(
-                    f"The net cannot be judged on {shown(batch)}", "batches (x, target) of its own kind"
+                    f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"
                 ):
                     answer, target = output(unpack_batch(batch))
                     size = len(answer)
@@ -165,6 +195,21 @@ def unpack_batch(batch: Any) -> tuple[Any, Any]:
 def device_of(model: nn.Module) -> torch.device:
     """Where a model lives."""
     return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+
+
+class Diverged(FloatingPointError):
+    """Raised when a loss or a gradient is NaN or infinite; no parameter has moved."""
+
+
+def require_finite_loss(loss: float) -> float:
+    """A loss that is one.
+
+    Raises:
+        Diverged: NaN or infinity.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(f"its loss is {loss}")
+    return loss
 
 
 USER_ERRORS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)

@@ -14,16 +14,15 @@ from ..learner import PlasticityLearner
 from ..plasticity.eligibility import EligibilityTraceModule
 from ..plasticity.kernel_state import unit_axes
 from ..saved import require_settings
-from .nets import hosts_of, owner_of, tensors_of
-from .trainee import TrainableNet
+from .nets import TrainableNet, hosts_of, owner_of, tensors_of
 from .weights_map import Index, WeightsMap
 
 
 class NetPair:
-    """A base, a motivated net, and what they share.
+    """A base, a motivated net, and what they share: `up()` copies the base's part up, `down()` copies it back.
 
     Args:
-        base, motivated: how each learns.
+        base, motivated: how each learns, a `Trainee` or a `PlasticTrainee`.
         weights: where the base lies in the motivated net.
 
     Raises:
@@ -55,7 +54,7 @@ class NetPair:
         ]
 
     def shared(self) -> list[tuple[Tensor, Tensor, Index]]:
-        """(of the base, of the motivated net, where in it), for every shared tensor."""
+        """(tensor of the base, tensor of the motivated net, index into it), for every shared tensor."""
         return [(getattr(*mine), getattr(*other), index) for mine, other, index in self._shared]
 
     def up(self) -> None:
@@ -66,7 +65,7 @@ class NetPair:
         copy_eligibility(self.base, self.motivated, self.weights, up=True)
 
     def down(self) -> None:
-        """And those of the shared part back into the base."""
+        """Weights, buffers and eligibility of the shared part back into the base."""
         with torch.no_grad():
             for mine, other, index in self.shared():
                 mine.detach().copy_(other.detach()[index])

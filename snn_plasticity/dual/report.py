@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class StepResult(NamedTuple):
+    """One step: its loss, whether it was motivated, what it cost."""
+
+    loss: float
+    motivated: bool
+    cost: Cost
+
+
 class ValidationPoint(NamedTuple):
     """A validation: after how many steps and epochs, at what cost, and how both nets did."""
 
@@ -39,14 +47,14 @@ class ValidationPoint(NamedTuple):
 
 @dataclass
 class DualReport:
-    """A run so far.
+    """A run so far; `print(report.table())` and `report.figure("run.png")` show it.
 
     Args:
-        history: losses, motivated steps and signals.
+        history: losses, motivated steps and signals, one of each for each step.
         costs: of each step, both nets together.
-        curve: the validations.
+        curve: the validations, in their order.
         condition: what decided, in words.
-        seconds: spent in steps.
+        seconds: spent in steps, without validations.
     """
 
     history: History = field(default_factory=History)
@@ -57,17 +65,17 @@ class DualReport:
 
     @property
     def cost(self) -> Cost:
-        """All steps together."""
+        """What all steps together cost."""
         return Cost(sum(c.macs for c in self.costs), sum(c.synops for c in self.costs))
 
     @property
     def share(self) -> float:
-        """Share of motivated steps."""
+        """Share of the steps that trained the large net, 0 .. 1."""
         steps = self.history.motivated
         return sum(steps) / len(steps) if steps else 0.0
 
     def table(self) -> str:
-        """The numbers, for people."""
+        """One line for each validation, as text."""
         rows = [f"condition {self.condition}: {self.history.step} steps, {self.share:.0%} motivated"]
         rows.append(f"compute {self.cost.macs / 1e9:.4g} GMAC, {self.cost.synops / 1e9:.4g} G synaptic operations")
         rows.append("epoch   step   GMAC    base: loss  accuracy   motivated: loss  accuracy")
@@ -79,7 +87,7 @@ class DualReport:
         return "\n".join(rows)
 
     def figure(self, path: str | Path | None = None) -> Figure:
-        """Losses with the motivated steps marked, validation, compute; written to `path` if one is given."""
+        """Losses with the motivated steps marked, and the validations; written to `path` if one is given."""
         from .figure import run_figure
 
         figure = run_figure(self)
@@ -88,7 +96,7 @@ class DualReport:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain values, for JSON or a checkpoint."""
         history = self.history
         return {
             "losses": list(history.losses),
@@ -135,12 +143,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs with the same seeds, in the same order.
+    """Dual runs beside the base alone and the large net alone, one of each for every seed, in the same order.
 
     Args:
-        dual: of both nets.
-        base_alone, large_alone: of one net each, validated often enough to read off their accuracy at the compute of
-            the dual runs, and long enough to reach it.
+        dual: runs of both nets.
+        base_alone, large_alone: runs of `DualModelTrainer(net)` with one net each, validated often enough to read off
+            their accuracy at the compute of the dual runs, and long enough to reach it.
 
     Raises:
         ValueError: not one run of each kind for every seed, or runs that were never validated.
@@ -162,7 +170,7 @@ class Comparison:
 
     @property
     def rows(self) -> dict[str, Estimate]:
-        """What the table says, in numbers."""
+        """Accuracies at the end of the dual runs and of each net alone: {row of the table: mean and standard error}."""
         ends = [run.curve[-1] for run in self.dual]
         steps, macs = [end.step for end in ends], [end.macs for end in ends]
         equal_steps = {
@@ -197,7 +205,7 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """Accuracies and the ledger, mean ± standard error."""
+        """Accuracies (mean ± standard error over seeds) and what was computed, as text."""
         rows = [f"{'accuracy, ' + str(len(self.dual)) + ' seeds':<42} mean ± s.e."]
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
         for unit, label in (("macs", "10⁹ multiply-accumulates"), ("synops", "10⁹ synaptic operations")):

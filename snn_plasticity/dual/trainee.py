@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,57 +13,40 @@ from ..checks import known_as, require_callable, require_dtype, require_flag, re
 from ..learner import PlasticityLearner
 from ..saved import require_alike, require_numbers, require_parts
 from .checkpoint import require_optimizer
-from .nets import Score, call, device_of, evaluate, explain_errors, reset_hidden_state, unpack_batch
-
-
-class Diverged(FloatingPointError):
-    """A loss or a gradient is no number any more."""
-
-
-class TrainableNet(Protocol):
-    """What the trainer needs of a net."""
-
-    model: nn.Module
-    learner: PlasticityLearner | None
-
-    def train(self, batch: Any) -> float:
-        """One step on one batch; its loss."""
-        ...
-
-    def evaluate(self, batches: Iterable[Any]) -> Score:
-        """How it does; nothing changes."""
-        ...
-
-    def end_epoch(self) -> None:
-        """All batches were seen once."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the model itself."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        ...
+from .nets import (
+    Diverged,
+    Score,
+    call,
+    device_of,
+    evaluate,
+    explain_errors,
+    require_finite_loss,
+    reset_hidden_state,
+    unpack_batch,
+)
 
 
 class Trainee:
-    """A net that learns by gradients.
+    """A net that learns by (surrogate) gradients: model, optimizer and loss in one object.
 
     Args:
         model: the net. Hidden states that neurons hold themselves start anew with every batch.
-        optimizer: of its parameters.
+        optimizer: of this model's parameters alone.
         loss: (output, target) -> scalar.
-        run: (model, x) -> output, for a loop over time; None calls the model once.
+        run: (model, x) -> output, for a loop over time, as `OverTime(8)`; by default the model is called once.
         scheduler: of the learning rate, stepped once per epoch, or with `per_step` after each step of this net.
         clip_norm: largest norm of the gradient.
         amp: dtype of automatic mixed precision, torch.bfloat16 or torch.float16 (with loss scaling on CUDA).
 
     Raises:
+        TypeError: an argument of another kind.
         ValueError: the optimizer holds parameters that are not the model's, or none that are.
 
     >>> net = nn.Linear(2, 2)
     >>> trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    >>> batch = torch.eye(2), torch.tensor([0, 1])
+    >>> trainee.train(batch) > trainee.train(batch)
+    True
     """
 
     learner: PlasticityLearner | None = None
@@ -102,7 +84,7 @@ class Trainee:
             )
 
     def output(self, batch: Any) -> tuple[Tensor, Any]:
-        """What the net makes of a batch (x, target), and the target."""
+        """(output, target) for a batch (x, target), from a fresh hidden state, on the model's device."""
         batch = unpack_batch(batch)
         with explain_errors(f"The net does not run on a batch of {shown(batch[0])}", "inputs that its forward takes"):
             x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), batch)
@@ -111,18 +93,21 @@ class Trainee:
                 return self.run(self.model, x), target
 
     def loss(self, batch: Any) -> Tensor:
-        """Of one batch, with its graph."""
+        """The loss of one batch (x, target), with its graph."""
         return self.loss_of(*self.output(batch))
 
     def loss_of(self, output: Tensor, target: Any) -> Tensor:
-        """The objective of an output, in single precision whatever the net computed in."""
+        """The loss of an output that is there already, in single precision whatever the net computed in."""
         require_kind("output", output, Tensor, "What the net made of a batch.")
         message = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
         with explain_errors(message, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
             return self.objective(output.float() if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
-        """One step on one batch.
+        """One step of the optimizer on one batch (x, target).
+
+        Returns:
+            The loss before the step.
 
         Raises:
             Diverged: the loss or the gradient is no finite number; no parameter has moved.
@@ -130,14 +115,14 @@ class Trainee:
         return self.minimize(self.loss(batch))
 
     def minimize(self, loss: Tensor) -> float:
-        """Follow the gradient of a loss."""
+        """One step of the optimizer along the gradient of a loss; the value of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
         value = self.backward(loss)
         self.optimizer_step()
         return value
 
     def backward(self, loss: Tensor) -> float:
-        """Add the gradient of a loss to what is there; its value."""
+        """Add the gradient of a loss to the gradients that are there; the value of the loss."""
         require_kind("loss", loss, Tensor, "A scalar with its graph, as trainee.loss(batch).")
         if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta or not loss.requires_grad:
             raise ValueError(f"loss is {shown(loss)}; expected one number with a graph, as trainee.loss(batch).")
@@ -146,7 +131,11 @@ class Trainee:
         return value
 
     def optimizer_step(self) -> None:
-        """Follow the gradients that are there."""
+        """Step along the gradients that are there, clipped where `clip_norm` says so, and clear them.
+
+        Raises:
+            Diverged: a gradient is not finite; no parameter has moved.
+        """
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         held = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -165,16 +154,16 @@ class Trainee:
             self.scheduler.step()
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
-        """Mean loss and accuracy; no state and no random number is used up."""
+        """Mean loss and accuracy on batches (x, target), in evaluation mode; random numbers stay as they are."""
         return evaluate(self.model, self.output, self.objective, batches)
 
     def end_epoch(self) -> None:
-        """The scheduler's turn."""
+        """Step the scheduler, unless it steps with every batch."""
         if self.scheduler is not None and not self.per_step:
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizer, scheduler and loss scaling."""
+        """State of optimizer, scheduler and loss scaling; the model's is its own."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -218,8 +207,23 @@ class PlasticTrainee:
     Args:
         model: the net.
         learner: what `attach(model, ...)` returned.
-        teach: (model, learner, batch) -> loss: runs the model, tells the learner its modulator, and says how it went.
-        run, loss: for the evaluation, as in `Trainee`.
+        teach: (model, learner, batch) -> loss: runs the model on the batch, calls `learner.step(...)` with the
+            modulator, and returns a number that says how it went (a loss, for conditions and reports).
+        loss, run: for the evaluation, as in `Trainee`.
+
+    Raises:
+        TypeError: an argument of another kind.
+
+    >>> from snntorch import Leaky
+    >>> from snn_plasticity import attach
+    >>> net = nn.Sequential(nn.Linear(4, 2), Leaky(0.9, init_hidden=True))
+    >>> def teach(model, learner, batch):
+    ...     wrong = (model(batch[0]).argmax(1) != batch[1]).float()
+    ...     learner.step(0.5 - wrong)
+    ...     return wrong.mean()
+    >>> trainee = PlasticTrainee(net, attach(net), teach)
+    >>> 0.0 <= trainee.train((torch.ones(3, 4), torch.tensor([0, 1, 1]))) <= 1.0
+    True
     """
 
     def __init__(
@@ -238,7 +242,14 @@ class PlasticTrainee:
         self.learner: PlasticityLearner | None = learner
 
     def train(self, batch: Any) -> float:
-        """One step on one batch, as `teach` does it."""
+        """One step on one batch, as `teach` does it, from a fresh hidden state.
+
+        Returns:
+            What `teach` returned.
+
+        Raises:
+            Diverged: it is no finite number.
+        """
         assert self.learner is not None
         reset_hidden_state(self.model)
         message = f"teach does not take a batch of {shown(batch)}"
@@ -246,15 +257,15 @@ class PlasticTrainee:
             return require_finite_loss(float(self.teach(self.model, self.learner, batch)))
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
-        """Mean loss and accuracy; the learner does not listen."""
+        """Mean loss and accuracy on batches (x, target); nothing is learned and no trace changes."""
         assert self.learner is not None
         with self.learner.paused():
-            return evaluate(
-                self.model,
-                lambda batch: (self.run(self.model, unpack_batch(batch)[0]), batch[1]),
-                self.objective,
-                batches,
-            )
+            return evaluate(self.model, self._output, self.objective, batches)
+
+    def _output(self, batch: Any) -> tuple[Tensor, Any]:
+        x, target = unpack_batch(batch)
+        reset_hidden_state(self.model)
+        return self.run(self.model, x), target
 
     def end_epoch(self) -> None:
         """Nothing to do."""
@@ -279,14 +290,3 @@ def _require_net(model: object, loss: object, run: object) -> None:
     require_kind("model", model, nn.Module, "The net that learns.")
     require_callable("loss", loss, "(output, target) -> scalar")
     require_callable("run", run, "(model, x) -> output")
-
-
-def require_finite_loss(loss: float) -> float:
-    """A loss that is one.
-
-    Raises:
-        Diverged: NaN or infinity.
-    """
-    if not math.isfinite(loss):
-        raise Diverged(f"its loss is {loss}")
-    return loss

@@ -6,38 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
-from ..checks import known_as, require_callable, require_count, require_flag, require_kind, require_path
-from .checkpoint import (
-    Snapshot,
-    load_run,
-    read,
-    run_state,
-    write,
-)
-from .conditions import ConditionFn, History, Never, decide
+from ..checks import known_as, require_callable, require_count, require_flag
+from .checkpoint import Snapshot, load_run, read, run_state, write
+from .conditions import ConditionFn, History, decide
 from .coupling import BaseToo, Coupling, Replace
 from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
 from .meter import Cost, Meter
-from .motivation import LossDecrease, loss_signals
-from .nets import explain_errors, reset_hidden_state
+from .motivation import LossDecrease, Never, loss_signals
+from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
-from .report import DualReport, ValidationPoint
-from .trainee import Diverged, TrainableNet
+from .report import DualReport, StepResult, ValidationPoint
 from .weights_map import WeightsMap
 
 Signals = Callable[[History, Any], Mapping[str, float]]
-
-
-class StepResult(NamedTuple):
-    """One step: its loss, whether it was motivated, what it cost."""
-
-    loss: float
-    motivated: bool
-    cost: Cost
 
 
 def _default_signals(history: History, batch: Any) -> dict[str, float]:
@@ -47,21 +32,27 @@ def _default_signals(history: History, batch: Any) -> dict[str, float]:
 class DualModelTrainer:
     """Trains two nets, the small one inside the large one.
 
+    Before each batch a condition is asked; its answer says which net learns from that batch.
+
         condition(history)?   no:  base learns
                               yes: base ─copy─► motivated;  motivated learns;  shared part ─copy─► base
 
     Args:
         base: how the small net learns: a `Trainee` or a `PlasticTrainee`.
         motivated: how the large one does; None trains one net alone, the plain way.
-        weights: where the small net lies in the large one.
-        condition: any function of a `History` that returns a bool.
+        weights: where the small net lies in the large one, as `widen` and `deepen` return it.
+        condition: any function of a `History` that returns a bool; True recruits the large net. None is
+            `LossDecrease(2)`.
         coupling: what a motivated step does; None is `Replace()`, the paper's.
         train_base_too: the base learns from motivated batches as well; short for `BaseToo()`.
         signals: (history, batch) -> named numbers for the condition; None measures them from the losses. If it has
             a `state_dict`, that is saved too.
         seed: of the order of the data.
 
+    What is remembered: `report`, the run so far; `epoch` and `batch`, where it stands; `base` and `motivated`.
+
     Raises:
+        TypeError: a net that is no trainee, or a condition, coupling or `signals` that cannot be called.
         ValueError: a map or nets that do not fit together; see `NetPair`.
 
     >>> import torch
@@ -118,7 +109,13 @@ class DualModelTrainer:
         return [net for net in (self.base, self.motivated) if net is not None]
 
     def step(self, batch: Any) -> StepResult:
-        """Decide, and learn from one batch.
+        """Ask the condition, and learn from one batch.
+
+        Args:
+            batch: (x, target).
+
+        Returns:
+            The loss, whether the step was motivated, and what it cost.
 
         Raises:
             Diverged: a loss or gradient that is no number; everything is as before this batch.
@@ -143,7 +140,7 @@ class DualModelTrainer:
         except BaseException:
             self._roll_back(snapshot)
             raise
-        cost = Cost().plus(self._read())
+        cost = Cost().plus(self._read_meters())
         history.add_step(loss, motivated)
         self.report.costs.append(cost)
         self.report.seconds += time.perf_counter() - start
@@ -163,19 +160,26 @@ class DualModelTrainer:
         max_macs: int | None = None,
         progress: bool = True,
     ) -> DualReport:
-        """Train up to a number of epochs; after `load`, go on to it.
+        """Train until `epochs` epochs are over, those of earlier calls and of a loaded run included.
 
         Args:
             loader: batches (x, target); shuffled by this trainer's seed alone, whatever the schedule.
             epochs: in total.
-            validation: batches for both nets, after each epoch, or every `validate_every` steps.
-            checkpoint: file to save to, after each epoch, or every `checkpoint_every` steps.
-            early_stopping: when to stop before.
+            validation: batches on which both nets are scored, after each epoch.
+            validate_every: score them after so many steps instead.
+            checkpoint: file to save to, after each epoch.
+            checkpoint_every: save after so many steps instead.
+            early_stopping: when to stop before; needs `validation`.
             max_steps, max_macs: in total; stop there, to go on another time.
             progress: show a bar, if tqdm is installed.
 
+        Returns:
+            `trainer.report`, which grows with each call.
+
         Raises:
-            ValueError: a loader without batches. Diverged, TypeError: as `step`.
+            TypeError: a loader that cannot be gone through, or a condition that returns no bool.
+            ValueError: a loader without batches, or a limit that is none.
+            Diverged: as `step`.
         """
         require_fit_arguments(
             loader,
@@ -186,26 +190,28 @@ class DualModelTrainer:
             early_stopping,
         )
         epochs, progress = require_count("epochs", epochs, 0), require_flag("progress", progress)
-        until = StopCriteria(max_steps, max_macs, early_stopping)
+        stop = StopCriteria(max_steps, max_macs, early_stopping)
         self._validation, self._save_to = validation, checkpoint
-        bar = Progress(total_steps(loader, epochs), self.report.history.step, show=progress)
+        bar = Progress(total_steps(loader, epochs), self.report.history.motivated, show=progress)
         spent = self.report.cost.macs
         try:
-            while self.epoch < epochs and not until.reached(self.report, spent):
+            while self.epoch < epochs and not stop.reached(self.report, spent):
                 for batch in DataOrder(loader, self.seed).epoch(self.epoch, self.batch):
                     done = self.step(batch)
                     self.batch, spent = self.batch + 1, spent + done.cost.macs
-                    bar.step(done.loss, done.motivated, self.report.share, spent)
-                    self._validate_and_save(validate_every, checkpoint_every)
-                    if until.reached(self.report, spent):
+                    bar.step(done.loss, done.motivated, spent)
+                    at = self.report.history.step
+                    self._validate_and_save(_is_due(validate_every, at), _is_due(checkpoint_every, at))
+                    if stop.reached(self.report, spent):
                         return self.report
-                self._end_epoch(validate_every, checkpoint_every)
+                self._end_epoch()
+                self._validate_and_save(validate_every is None, checkpoint_every is None)
         finally:
             bar.close()
         return self.report
 
     def validate(self, batches: Iterable[Any]) -> ValidationPoint:
-        """How both nets do now; nothing of the training changes."""
+        """Score both nets now. The motivated net is brought in sync first; how training goes on does not change."""
         self.sync()
         base = self.base.evaluate(batches)
         motivated = None if self.motivated is None else self.motivated.evaluate(batches)
@@ -213,12 +219,16 @@ class DualModelTrainer:
         return ValidationPoint(report.history.step, self.epoch, cost.macs, cost.synops, report.seconds, base, motivated)
 
     def sync(self) -> None:
-        """The shared part of the motivated net becomes the base's, as it is now."""
+        """Copy the base's weights, buffers and eligibility into the motivated net, as each motivated step begins."""
         if self.pair is not None:
             self.pair.up()
 
     def finalize(self) -> tuple[nn.Module, nn.Module | None]:
-        """Both nets in sync, in evaluation mode, plain modules without hidden state: each to deploy on its own."""
+        """The two models, each to deploy on its own: in sync, in evaluation mode, without hidden state.
+
+        Returns:
+            The base's model, and the motivated net's (None without one): plain modules, no copies.
+        """
         self.sync()
         for net in self.nets:
             net.model.eval()
@@ -226,41 +236,35 @@ class DualModelTrainer:
         return self.base.model, None if self.motivated is None else self.motivated.model
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that going on needs, as plain tensors and values."""
+        """Everything that going on needs, as plain tensors and values: weights, optimizers, report, random numbers."""
         return run_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, bit for bit; or refuse it, and nothing is changed.
+        """Go on from what `state_dict` gave, bit for bit; or refuse it, and nothing is changed.
 
         Raises:
             TypeError: no such state.
-            ValueError: another format, nets that share other weights or have other shapes, other settings, a stranger,
-                or NaN.
+            ValueError: another format, nets that share other weights or have other shapes, another condition or
+                coupling, a part that is missing or too many, or NaN.
         """
         load_run(self, state)
 
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint in one move: a crash leaves the old file or the new one, whole."""
-        require_kind("path", path, (str, Path), "The path of a file.")
-        if not Path(path).name:
-            raise ValueError(f"path = {str(path)!r}; expected the path of a file.")
+        """Write a checkpoint for `load` in one move: a crash leaves the old file or the new one, whole."""
         write(path, self.state_dict())
 
     def load(self, path: str | Path) -> None:
-        """Go on from a checkpoint, bit for bit; errors as `load_state_dict`."""
-        path = require_path("path", path)
-        with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
-            saved = read(path)
-        self.load_state_dict(saved)
+        """Go on from a file that `save` wrote, into nets built as they were then; errors as `load_state_dict`."""
+        self.load_state_dict(read(path))
 
     def _train_nets(self, batch: Any, motivated: bool) -> float:
-        if motivated and not self.coupling.base_first:
-            assert self.pair is not None
+        if not motivated:
+            return self.base.train(batch)
+        assert self.pair is not None
+        if not self.coupling.base_first:
             return self.coupling.motivated_step(self.pair, batch)
         loss = self.base.train(batch)
-        if motivated:
-            assert self.pair is not None
-            self.coupling.motivated_step(self.pair, batch)
+        self.coupling.motivated_step(self.pair, batch)
         return loss
 
     def _measure_signals(self, batch: Any) -> None:
@@ -270,25 +274,25 @@ class DualModelTrainer:
 
     def _roll_back(self, snapshot: Snapshot) -> None:
         snapshot.restore()
-        self._read()
+        self._read_meters()
         for values in self.report.history.signals.values():
             del values[self.report.history.step :]
 
-    def _read(self) -> Cost:
+    def _read_meters(self) -> Cost:
         first, *rest = (meter.read() for meter in self._meters)
         return first.plus(rest[0]) if rest else first
 
-    def _validate_and_save(self, validate_every: int | None, checkpoint_every: int | None) -> None:
-        if self._validation is not None and validate_every and self.report.history.step % validate_every == 0:
+    def _validate_and_save(self, validate: bool, save: bool) -> None:
+        if validate and self._validation is not None:
             self.report.curve.append(self.validate(self._validation))
-        if self._save_to is not None and checkpoint_every and self.report.history.step % checkpoint_every == 0:
+        if save and self._save_to is not None:
             self.save(self._save_to)
 
-    def _end_epoch(self, validate_every: int | None, checkpoint_every: int | None) -> None:
+    def _end_epoch(self) -> None:
         for net in self.nets:
             net.end_epoch()
         self.epoch, self.batch = self.epoch + 1, 0
-        if self._validation is not None and not validate_every:
-            self.report.curve.append(self.validate(self._validation))
-        if self._save_to is not None and not checkpoint_every:
-            self.save(self._save_to)
+
+
+def _is_due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
