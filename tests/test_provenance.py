@@ -108,12 +108,12 @@ class TestWatching:
         for between in (nn.Identity(), nn.BatchNorm1d(N_OUT), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1)):
             model = excitable(nn.Sequential(nn.Linear(N_IN, N_OUT), between, snntorch.Leaky(0.8, init_hidden=True)))
             learner = attach(model, CONFIG)
-            assert learner.watchers[0].watching
+            assert learner.watchers[0].wiring.watching
             with torch.no_grad():
                 for x in X:
                     model(x)
                     assert modes() == []  # between two passes nothing is seen in any case
-            assert not learner.watchers[0].watching
+            assert not learner.watchers[0].wiring.watching
 
     def test_what_was_not_watched_is_an_error_once_and_then_known(self):
         class Net(nn.Module):

@@ -395,7 +395,7 @@ def test_everything_of_a_connection_follows_the_spikes():  # trap 25, told by a 
     _, state = cell(X[0])
     _, state = cell(X[1], state)
     assert moves == [torch.device("cpu")]  # once, where the spikes are
-    watcher._places["recurrent_weights"] = torch.device("meta")
+    watcher.connections._places["recurrent_weights"] = torch.device("meta")
     cell(X[2], state)
     assert moves == [torch.device("cpu")] * 2
     assert connection.mask.device == torch.device("cpu")

@@ -29,9 +29,12 @@ from host_models import (
     trains,
 )  # fmt: skip
 from torch import nn
+from torch._C._dynamo import eval_frame
 
 from snn_plasticity import PlasticityWarning
+from snn_plasticity.connection import Connection
 from snn_plasticity.hosts import attach
+from snn_plasticity.hosts.hooks import Hook
 
 X = trains(STEPS, BATCH, N_IN)
 
@@ -105,6 +108,30 @@ class TestCompile:  # trap 21
             run(compiled)
             learner.step(10.0)
             assert torch.equal(compiled(X[0]), (model[0](X[0]) > 0.5).float())
+
+    @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
+    def test_the_compiler_is_off_while_a_hook_works(self, compiler, monkeypatch):
+        """In compiled code a hook of somebody else runs with the compiler on; ours, and what they call, without it."""
+        seen, observe = [], Connection.observe
+
+        def noted(*args, **kwargs):
+            seen.append(("ours", eval_frame.get_eval_frame_callback()))
+            return observe(*args, **kwargs)
+
+        def foreign(*call):
+            torch._dynamo.graph_break()
+            seen.append(("foreign", eval_frame.get_eval_frame_callback()))
+
+        monkeypatch.setattr(Connection, "observe", noted)
+        model = snn_model()
+        learner = attach(model, CONFIG)
+        model[0].register_forward_hook(foreign)
+        compiled = compiler(model)
+        with torch.no_grad():
+            run(compiled, X[:3])
+        assert [who for who, _ in seen].count("ours") == 3 * len(learner.connections)
+        assert all((callback is None) == (who == "ours") for who, callback in seen)
+        assert eval_frame._debug_get_cache_entry_list(Hook.__call__.__code__) == []
 
     def test_fullgraph_is_a_clear_error(self, compiler):
         model = snn_model()

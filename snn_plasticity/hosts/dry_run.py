@@ -5,7 +5,7 @@ Afterwards the model is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,13 +74,17 @@ def _try(model: nn.Module, sample: Any) -> None:
 class _Run:
     """Hears what `HookManager` hears, and keeps who fed whom."""
 
-    listening = watching = True
+    enabled = True  # it is its own learner
 
     def __init__(self, index: ModelIndex, wiring: Wiring) -> None:
         self.index, self.wiring = index, wiring
         self.edges: dict[Any, Any] = {}
         self.muted = False
         self.feeds: dict[str, list[str]] = {s.name: [] for s in index.synapses.values() if s.inside_of is None}
+
+    @property
+    def learner(self) -> Callable[[], _Run]:
+        return lambda: self
 
     def on_neuron_begin(self, given: Any) -> None:
         self.wiring.pause()

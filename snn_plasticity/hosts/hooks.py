@@ -7,37 +7,55 @@ one of these is inert, so that a copied model trains nobody.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch._C import _current_graph_task_id, _is_tracing
+from torch import Tensor, is_grad_enabled, is_inference_mode_enabled, nn
+from torch._C import _current_graph_task_id, _is_any_autocast_enabled, _is_tracing
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils.hooks import RemovableHandle
 
 from ..untracked import untracked
+from .compiled import untraced
 from .index import ModelIndex
 from .neurons import first_tensor
 
 _PRECISE = (torch.float32, torch.float64)
 
 
-class Listener(Protocol):
-    """Whoever listens to hooks: with connections by edge, and silent while muted."""
+class Ear(Protocol):
+    """What decides whether calls count: a learner."""
 
-    edges: dict[Any, Any]
+    enabled: bool
+
+
+class Watched(Protocol):
+    """What is told of operations while it is watching."""
+
+    watching: bool
+
+
+class Listener(Protocol):
+    """Whoever listens to hooks: with connections by edge, silent while muted or while its learner is."""
+
     muted: bool
 
     @property
-    def listening(self) -> bool:
-        """Whether calls count at the moment."""
+    def learner(self) -> Callable[[], Ear | None]:
+        """What decides whether calls count; None once it is gone."""
         ...
 
     @property
-    def watching(self) -> bool:
-        """Whether operations are seen at the moment."""
+    def wiring(self) -> Watched:
+        """What knows whether operations are seen at the moment."""
+        ...
+
+    @property
+    def edges(self) -> Mapping[Any, Any]:
+        """The connections, by synapse and neuron."""
         ...
 
 
@@ -56,19 +74,26 @@ class Hook:
         self.listener, self.method, self.key = weakref.ref(listener), method, key
         self.module = weakref.ref(module)
 
-    @torch.compiler.disable
+    @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
         """Tell the listener about one call."""
         listener = self.listener()
-        if listener is None or not listener.listening or output is None:
+        if listener is None or output is None or listener.muted:
             return
-        if listener.watching and torch._C._is_torch_function_enabled():
+        learner = listener.learner()
+        if learner is None or not learner.enabled:
+            return
+        if listener.wiring.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self(module, args, kwargs, output)  # pyright: ignore
+                self(module, args, kwargs, output)
             return
-        spikes = output if type(output) is Tensor else first_tensor(output)
-        if _is_rehearsal(spikes):
-            return
+        spikes = output
+        if type(output) is not Tensor:
+            spikes = first_tensor(output)
+            if isinstance(spikes, (FakeTensor, FunctionalTensor)):
+                return
+        if _is_tracing() or _current_graph_task_id() != -1 or spikes.is_meta:
+            return  # no new activity: traced, exported, or computed again during a backward pass
         if module is not self.module():
             if not getattr(module, "_is_replica", False):
                 return
@@ -78,7 +103,10 @@ class Hook:
             )
         if is_functorch_wrapped_tensor(spikes):
             raise _transformed(self.key)
-        with untracked(spikes):
+        if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
+            with untracked(spikes):
+                getattr(listener, self.method)(self.key, args, kwargs, output)
+        else:
             getattr(listener, self.method)(self.key, args, kwargs, output)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
@@ -89,13 +117,16 @@ class Hook:
 
 
 class PassHook(Hook):
-    """A hook on the model itself: `listener.<method>()` before or after a whole forward pass."""
+    """A hook before or after a whole forward pass: `listener.<method>((args, values of kwargs))`."""
 
-    @torch.compiler.disable
+    @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
         """Tell the listener that a pass begins or has ended."""
         listener = self.listener()
-        if listener is not None and listener.listening and module is self.module():
+        if listener is None or listener.muted or module is not self.module():
+            return
+        learner = listener.learner()
+        if learner is not None and learner.enabled:
             getattr(listener, self.method)((args, kwargs.values()))
 
 
@@ -104,13 +135,6 @@ class Inert:
 
     def __call__(self, *call: object) -> None:
         """Nothing."""
-
-
-def _is_rehearsal(spikes: Tensor) -> bool:
-    """Whether a call computes no new activity: tracing, exporting, or recomputing during a backward pass."""
-    if _is_tracing() or _current_graph_task_id() != -1:
-        return True
-    return spikes.is_meta or (type(spikes) is not Tensor and isinstance(spikes, (FakeTensor, FunctionalTensor)))
 
 
 def _transformed(key: str) -> RuntimeError:

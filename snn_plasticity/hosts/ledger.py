@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
+from .compiled import untraced
 from .operations import ERASES, ESCAPES, FROM_OUTSIDE, UNIT_BY_UNIT, WRITES, Operation
 from .provenance import (
     Layout,
@@ -25,9 +25,9 @@ from .provenance import (
     SynapseCall,
     compact,
     elements_of,
+    expired,
     joined,
     memory_of,
-    storage_of,
     summed,
     unit_by_unit,
     version_of,
@@ -39,7 +39,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: dict[int, Provenance] = {}
-        self.unrelated: dict[int, StorageWeakRef] = {}
+        self.unrelated: dict[int, Provenance] = {}
         self.values_escaped = (
             False  # whether values of what is followed were read out, so that anything may be made of them
         )
@@ -58,12 +58,11 @@ class Ledger:
         """Tensors that no synapse has had a part in."""
         for tensor in tensors_in(values):
             with suppress(RuntimeError, NotImplementedError):
-                storage = storage_of(tensor)
-                memory = storage._cdata
+                memory = memory_of(tensor)
                 if memory not in self.entries and memory not in self.unrelated:
-                    self.unrelated[memory] = StorageWeakRef(storage)
+                    self.unrelated[memory] = Provenance(tensor, (), watched=False)
         if len(self.unrelated) >= self._unrelated_due:
-            self.unrelated = {memory: kept for memory, kept in self.unrelated.items() if not kept.expired()}
+            self.unrelated = {memory: kept for memory, kept in self.unrelated.items() if not expired(memory)}
             self._unrelated_due = 2 * len(self.unrelated) + 256
 
     def of(self, tensor: Tensor) -> Provenance | None:
@@ -82,7 +81,7 @@ class Ledger:
         """A synapse has written into its output."""
         if len(self.entries) >= self._due:
             self.drop_expired()
-        self.entries[call.memory.cdata] = call
+        self.entries[call.memory] = call
 
     def record(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
         """A memory holds this now."""
@@ -98,13 +97,12 @@ class Ledger:
 
     def release(self, call: SynapseCall) -> None:
         """Forget a call whose output nobody holds any more: its input need not be kept for anybody."""
-        memory = call.memory.cdata
-        if call.expired and self.entries.get(memory) is call:
-            del self.entries[memory]
+        if expired(call.memory) and self.entries.get(call.memory) is call:
+            del self.entries[call.memory]
 
     def drop_expired(self) -> None:
         """Let go of memories that nobody holds any more."""
-        self.entries = {memory: provenance for memory, provenance in self.entries.items() if not provenance.expired}
+        self.entries = {memory: entry for memory, entry in self.entries.items() if not expired(memory)}
         self._due = 2 * len(self.entries) + 32
 
     def apply(self, operation: Operation, result: Any) -> None:
@@ -221,7 +219,7 @@ class Operations(TorchFunctionMode):
         super().__init__()
         self.ledger = ledger
 
-    @torch.compiler.disable
+    @untraced
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """The operation itself, and what it does to places."""
         kwargs = kwargs or {}

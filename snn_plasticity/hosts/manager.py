@@ -6,7 +6,6 @@ import copy
 import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import torch
@@ -15,15 +14,14 @@ from torch.utils.hooks import RemovableHandle
 
 from ..connection import Connection
 from ..learner import PlasticityLearner
-from ..notices import notice
 from ..silence import Silence
+from .connections import Connections
 from .hooks import PassHook, as_activity, hooked, is_plain
 from .index import ModelIndex
-from .neurons import Neuron, NeuronCall, never
+from .neurons import first_tensor
 from .presence import Presence, remove_of_dropped, withdraw
-from .provenance import PairingError
-from .reading import Reading
-from .synapses import OwnSynapse, Presynaptic
+from .provenance import PairingError, expired
+from .synapses import Presynaptic
 from .wiring import Wiring
 
 NO_NEURON_YET = "no neuron found so far"
@@ -52,40 +50,27 @@ class HookManager:
         named: Iterable[str],
         pre: Presynaptic,
     ) -> None:
-        self.model, self.index, self.wiring, self.pre = model, index, wiring, pre
-        self.edges, self.plastic = dict(connections), {synapse for synapse, _ in connections}
-        self.own: dict[str, list[OwnSynapse]] = {}
-        for synapse in index.own.values():
-            self.own.setdefault(synapse.neuron.name, []).append(synapse)
+        self.model, self.index, self.wiring = model, index, wiring
+        self.connections = Connections(index, build, connections, named, pre)
         self.muted = False
-        self._build, self._named = build, set(named)
-        self._learner: Callable[[], PlasticityLearner | None] = lambda: None
+        self.learner: Callable[[], PlasticityLearner | None] = lambda: None
         self._handles: list[RemovableHandle] = []
-        self._places: dict[str, torch.device] = {}
-        self._begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
-        self._warned = False  # whether it was said that a state gets lost
-        self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
         self._presence = Presence(model)
         self._begin_hooks: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
         self._settled: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
 
     @property
-    def listening(self) -> bool:
-        """Whether calls count: the learner lives and is not paused."""
-        learner = self._learner()
-        return learner is not None and learner.enabled and not self.muted
-
-    @property
-    def watching(self) -> bool:
-        """Whether operations are seen at the moment."""
-        return self.wiring.watching
+    def edges(self) -> dict[tuple[str, str | None], Connection]:
+        """The connections, by synapse and neuron."""
+        return self.connections.edges
 
     def bind(self, learner: PlasticityLearner) -> None:
         """Put the hooks on the model, on behalf of a learner (which is not kept alive)."""
         sites = {self.model, *(part.module for part in (*self.index.synapses.values(), *self.index.neurons.values()))}
         if not all("_forward_hooks" in vars(site) for site in sites):
             return  # a model that is being copied, and holds its learner itself: the first step says so
-        self._learner = weakref.ref(learner)
+        self.learner = weakref.ref(learner)
+        self.connections.bind(self.learner)
         withdraw(self.model)
         own = set()
         for module, hook, handle in hooked(self, self.index):
@@ -98,27 +83,24 @@ class HookManager:
             begin, end = self._bracket(model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
             self._handles.append(model.register_forward_hook(end, with_kwargs=True, always_call=True))
-        gone = (
-            self._handles,
-            self._begin_hooks,
-            self.wiring.pause,
-            learner.silence,
-            [weakref.ref(site) for site in sites],
-        )
+        refs = [weakref.ref(site) for site in sites]
+        gone = (self._handles, self._begin_hooks, self.wiring.pause, learner.silence, refs)
         weakref.finalize(self, _gone, *gone).atexit = False
         self.wiring.ledger.mark_unrelated(list(model.buffers()))
         self._watch_or_not()
-        torch.compiler.reset()  # code compiled before would not see the hooks
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.reset()  # code compiled before would not see the hooks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HookManager:
         """A watcher of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
-        fresh = {"wiring": self.wiring.renewed(), "_learner": lambda: None, "_places": {}, "_settled": ()}
+        fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_settled": ()}
         fresh |= {"_handles": [], "_begin_hooks": [], "_presence": None}
         for name, value in vars(self).items():
             setattr(copied, name, fresh[name] if name in fresh else copy.deepcopy(value, memo))
         for handles in (self._handles, self._begin_hooks):  # the copied modules have hooks, which are those of nobody
             _remove(copy.deepcopy(handles, memo))
+        copied.connections.bind(copied.learner)
         copied._presence = Presence(copied.model)
         return copied
 
@@ -167,8 +149,9 @@ class HookManager:
 
     def on_pass_end(self, given: Any) -> None:
         """It has ended, or was left by an exception: who still waits feeds no neuron."""
-        self.wiring.pause()
-        lost = self._lost() if self._named and sys.exc_info()[0] is None else []
+        if self.wiring.watching:
+            self.wiring.pause()
+        lost = self._lost() if self.connections.named and sys.exc_info()[0] is None else []
         if lost:
             raise PairingError(
                 f"{lost[0]} was named to learn, but its output reached no spiking neuron in this forward pass: it is a "
@@ -177,7 +160,7 @@ class HookManager:
 
     def _lost(self) -> list[str]:
         """Synapses that the user named, that took part in this pass and have no neuron."""
-        waiting = self.wiring.unread & self._named - {synapse for synapse, neuron in self.edges if neuron}
+        waiting = self.wiring.unread & self.connections.named - {synapse for synapse, neuron in self.edges if neuron}
         return [name for name in sorted(waiting) if self.index.synapses[name].layer.training]
 
     def on_neuron_begin(self, given: Any) -> None:
@@ -186,17 +169,33 @@ class HookManager:
 
     def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
         """A synapse has computed: its call waits for a neuron."""
-        synapse, pre = self.index.synapses[name], None
-        given = synapse.input_of(args, kwargs)
-        if name in self.plastic and not synapse.layer.training:
-            self._seen_in_eval(name)
-        elif name in self.plastic:
+        synapse, pre, wiring, connections = self.index.synapses[name], None, self.wiring, self.connections
+        given = args[0] if args and synapse.reads_input else synapse.input_of(args, kwargs)
+        call = wiring.private.get(name)
+        if (
+            call is not None  # of a synapse whose outputs were read as they came, and which nobody asks for any more
+            and not wiring.watching
+            and expired(call.memory)
+            and name in connections.plastic
+            and synapse.layer.training
+            and type(given) is Tensor
+            and connections.pre.keeps(given.is_cpu)
+            and is_plain(given)
+        ):
+            call.set(given.detach() if given.requires_grad else given, output)
+            wiring.latest[name] = call
+            if call.version < 0:
+                wiring.settle_watching(call)
+            return
+        if name in connections.plastic and not synapse.layer.training:
+            connections.seen_in_eval(name)
+        elif name in connections.plastic:
             activity = as_activity(given)
-            pre = self.pre(name, activity)
+            pre = connections.pre(name, activity)
             if pre is activity and is_plain(given):
                 given = None  # the same memory
-        self.wiring.synapse_called(synapse, given, pre, output)
-        if self.wiring.watching and not self._begin_hooks:
+        wiring.synapse_called(synapse, given, pre, output)
+        if wiring.watching and not self._begin_hooks:
             self._watch_or_not()
 
     def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -206,27 +205,43 @@ class HookManager:
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A neuron has fired: everything that fed it learns."""
-        neuron = self.index.neurons[name]
+        neuron, wiring, connections = self.index.neurons[name], self.wiring, self.connections
+        direct = connections.direct.get(name)
+        if direct is not None and args and not wiring.watching and neuron.module.training:
+            call, current = wiring.latest.get(direct.synapse), args[0]
+            spikes = output if type(output) is Tensor else first_tensor(output)
+            if (
+                call is not None
+                and call.pre is not None
+                and call.output() is current  # the very tensor, as it was
+                and call.version == current._version
+                and call.memory == current.untyped_storage()._cdata
+                and call.shape == spikes.shape
+                and len(call.shape) > call.synapse.sample_dims
+                and call.pre.dtype is spikes.dtype
+                and direct.device == spikes.device
+                and spikes.layout is torch.strided
+                and not (direct.asks and connections.starts(direct, neuron, neuron.read(args, kwargs, output)))
+            ):
+                call.read, call.waiting = True, 0
+                spikes = spikes.detach() if spikes.requires_grad else spikes
+                direct.connection.observe(call.pre, spikes, new_sequence=False)
+                return
         neuron_call = neuron.read(args, kwargs, output)
         try:
-            readings = self.wiring.neuron_called(neuron, neuron_call)
+            readings = wiring.neuron_called(neuron, neuron_call)
             if neuron.why_not_post:
-                self._tell_readouts(self.wiring.feeders(neuron_call), neuron)
+                connections.note_readouts(wiring.feeders(neuron_call), neuron)
             if not neuron.module.training:
-                for synapse in (*(r.calls[0].synapse.name for r in readings), *_names(self.own.get(name))):
-                    self._seen_in_eval(synapse)
+                for synapse in (*(r.calls[0].synapse.name for r in readings), *connections.own_of(name)):
+                    connections.seen_in_eval(synapse)
             elif not neuron.kind.refusal:
-                self._learn(neuron, neuron_call, readings)
+                connections.observe(neuron, neuron_call, readings)
         finally:
-            if self.wiring.watching or self._begin_hooks:
+            if wiring.watching or self._begin_hooks:
                 self._watch_or_not()
-        if self.wiring.watching:
-            self.wiring.resume(output)
-
-    def _seen_in_eval(self, synapse: str) -> None:
-        for (known, _), connection in self.edges.items():
-            if known == synapse:
-                connection.seen_in_eval += 1
+        if wiring.watching:
+            wiring.resume(output)
 
     def _watch_or_not(self) -> None:
         """While operations are seen, those inside of neurons are not: neurons say when they begin."""
@@ -237,132 +252,6 @@ class HookManager:
             for neuron in self.index.neurons.values():
                 hook: Any = PassHook(self, "on_neuron_begin", neuron.name, neuron.module)
                 self._begin_hooks.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
-
-    def _learn(self, neuron: Neuron, neuron_call: NeuronCall, readings: Iterable[Reading]) -> None:
-        """Every pair of sides is worked out and looked at before the first is observed: no half of a step is."""
-        spikes, time_major = as_activity(neuron_call.spikes), neuron.kind.time_major
-        due = []
-        for reading in readings:
-            connection = self._connection(reading.calls[0].synapse.name, neuron.name)
-            if connection is not None:
-                if self._units or reading.rows.units is not None:
-                    self._mask(connection, reading)
-                due.append((connection, *reading.sides(spikes, time_major)))
-        for own in self.own.get(neuron.name, ()):
-            connection = self._connection(own.name, neuron.name)
-            if connection is not None:
-                due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
-        if len(due) > 1:
-            for connection, pre, post in due:
-                sides, starts = _alike(pre, post), neuron.kind.starts(neuron_call)
-                connection.check_sides(*sides, window=time_major, new_sequence=starts)
-        for connection, pre, post in due:
-            self._observe(connection, neuron, neuron_call, pre, post)
-
-    def _own_sides(
-        self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Of a weight that a neuron holds itself."""
-        pre, at = self.pre(own.name, as_activity(own.weight.pre(neuron_call, time_major))), int(time_major)
-        return (pre, spikes) if pre.dim() > 1 + at else (pre.unsqueeze(at), spikes.unsqueeze(at))
-
-    def _mask(self, connection: Connection, reading: Reading) -> None:
-        """The units of a layer that a neuron does not read do not learn from it."""
-        units, known = reading.rows.units, self._units.get(connection.name)
-        if units is known:
-            return
-        if units is not None and known is None and connection.traces.batch_size is None:
-            self._units[connection.name] = units
-            rows = _rows_of(connection.weight.detach(), units, prod(reading.sample))
-            connection.mask = rows if connection.mask is None else connection.mask * rows
-        elif units is None or known is None or not torch.equal(units, known):
-            raise PairingError(
-                f"{connection.name}: other units of it were read before than now, and a neuron has one history for "
-                "each. Give each part of the layer a neuron of its own, or make it several layers."
-            )
-
-    def _observe(
-        self, connection: Connection, neuron: Neuron, neuron_call: NeuronCall, pre: Tensor, post: Tensor
-    ) -> None:
-        if pre.dtype != post.dtype:
-            pre, post = _alike(pre, post)
-        if self._places.get(connection.name) != pre.device:
-            self._places[connection.name] = pre.device
-            _move(connection, pre.device)
-        starts = neuron.kind.starts(neuron_call)
-        if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
-            self._warn_of_a_lost_state(connection, neuron)
-        if neuron.kind.starts is not never:
-            self._begun[connection.name] = self._steps() if starts else -1
-        (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
-
-    def _steps(self) -> int:
-        learner = self._learner()
-        return 0 if learner is None else learner.silence.steps
-
-    def _warn_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
-        """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
-        if self._warned or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
-            return
-        self._warned = True
-        notice(
-            f"{neuron.name} was called without a state again. Each such call begins a new sequence, and its traces "
-            "begin anew: a step learns from the last only. Hand the state on, as SequentialState and Lift do; or "
-            "say that traces go on across sequences, with EligibilityConfig(carry=True).",
-            stacklevel=6,
-        )
-
-    def _connection(self, synapse: str, neuron: str) -> Connection | None:
-        """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""
-        connection = self.edges.get((synapse, neuron))
-        if connection is not None or synapse not in self.plastic:
-            return connection
-        connection = self.edges.pop((synapse, None), None) or self._build(synapse, neuron)
-        self.edges[synapse, neuron] = connection
-        connection.note = ""
-        learner = self._learner()
-        if learner is not None:
-            learner.connections.setdefault(connection.name, connection)
-        return connection
-
-    def _tell_readouts(self, names: Iterable[str], neuron: Neuron) -> None:
-        for name in names:
-            if name in self._named:
-                raise PairingError(readout(name, neuron))
-            if (name, None) in self.edges:
-                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post}"
-
-
-def _names(own: Iterable[OwnSynapse] | None) -> list[str]:
-    return [synapse.name for synapse in own or ()]
-
-
-def readout(synapse: str, neuron: Neuron) -> str:
-    """Why a synapse that the user named cannot learn from this neuron."""
-    return (
-        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post}. "
-        f"Expected a spiking neuron: leave {synapse} out of target_layers, layers and pairs."
-    )
-
-
-def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides in the wider precision of the two."""
-    kind = torch.promote_types(pre.dtype, post.dtype)
-    return pre.to(kind), post.to(kind)
-
-
-def _move(connection: Connection, device: torch.device) -> None:
-    """Traces follow a model that moved."""
-    connection.traces.to(device)
-    if connection.mask is not None:
-        connection.mask = connection.mask.to(device)
-
-
-def _rows_of(weight: Tensor, units: Tensor, size: int) -> Tensor:
-    """Ones for the weights of these units of `size` in a sample, zeros for the others."""
-    keep = torch.zeros(len(weight), device=weight.device)
-    keep[(units * len(weight) // size).to(weight.device)] = 1.0
-    return keep.view(-1, *[1] * (weight.dim() - 1)).expand(weight.shape).clone()
 
 
 def _gone(

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..config import PlasticityConfig
 from ..connection import Connection, low_precision
+from .connections import readout
 from .dry_run import discover
 from .hooks import hooks_of
 from .index import ModelIndex, index_model, unwrap
-from .manager import NO_NEURON_YET, HookManager, readout
+from .manager import NO_NEURON_YET, HookManager
 from .neurons import Neuron, NeuronKind
 from .synapses import Presynaptic
 from .wiring import Wiring

@@ -7,13 +7,13 @@ nothing of the kind any more (mixed). This is the algebra; `operations` says whi
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from .synapses import Synapse
 
@@ -45,11 +45,6 @@ def stride_and_offset(tensor: Tensor) -> tuple[tuple[int, ...], int]:
 def memory_of(tensor: Tensor) -> int:
     """Which memory a living tensor lies in. No other has this number while a weak reference remembers that memory."""
     return storage_of(tensor)._cdata
-
-
-def reference(tensor: Tensor) -> StorageWeakRef:
-    """A reference to the memory of a tensor that does not keep it alive."""
-    return StorageWeakRef(storage_of(tensor))
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage:
@@ -171,6 +166,10 @@ class Origin(NamedTuple):
         return Origin(tuple(last.values()), None, self.mixed or operation)
 
 
+expired: Callable[[int], bool] = torch.UntypedStorage._expired  # type: ignore[assignment]  # nothing holds a memory
+_let_go: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
+
+
 class Provenance:
     """What a memory holds, as a sum of origins, as of some version of it.
 
@@ -181,20 +180,21 @@ class Provenance:
     """
 
     watched = False
+    memory: Any = 0  # the number of the memory, which no other gets for as long as it is remembered here
 
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
-        self.memory, self.version, self.itemsize = reference(tensor), version_of(tensor), tensor.element_size()
+        self.memory, self.version = storage_of(tensor)._weak_ref(), version_of(tensor)
+        self.itemsize = tensor.element_size()
         self.watched, self._origins = watched, tuple(origins)
+
+    def __del__(self, _let_go: Callable[[int], None] = _let_go) -> None:
+        if self.memory:
+            _let_go(self.memory)
 
     @property
     def origins(self) -> tuple[Origin, ...]:
         """The terms."""
         return self._origins
-
-    @property
-    def expired(self) -> bool:
-        """Whether nothing holds the memory any more."""
-        return self.memory.expired()
 
 
 class SynapseCall(Provenance):
@@ -208,18 +208,26 @@ class SynapseCall(Provenance):
     """
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
-        storage = storage_of(output)
-        self.memory, self.version, self.itemsize = StorageWeakRef(storage), version_of(output), output.element_size()
-        self.synapse, self.pre, self.shape = synapse, pre, output.shape
-        self.place, self.read = stride_and_offset(output), False
-        self._bytes = storage.nbytes()
-        self._source = None if given is None else reference(given)
+        self.synapse, self.waiting = synapse, 0
+        self.set(pre, output, None if given is None else Provenance(given, (), watched=False))
+
+    def set(self, pre: Tensor | None, output: Tensor, given: Provenance | None = None) -> None:
+        """Become the next call of the same synapse: nobody remembers this one."""
+        if self.memory:
+            _let_go(self.memory)
+        storage = output.untyped_storage() if output.layout is torch.strided else storage_of(output)
+        self.memory, self.bytes = storage._weak_ref(), storage.nbytes()
+        self.version = -1 if output.is_inference() else output._version
+        self.pre, self.output, self.shape, self.itemsize = pre, weakref.ref(output), output.shape, output.element_size()
+        self.place = (output.stride(), int(output.storage_offset())) if output.layout is torch.strided else ((), 0)
+        self.read, self._source = False, given
+        self.waiting += 1  # calls since one was read
 
     @property
     def source(self) -> int:
         """The memory of its input, which was there before the output."""
         if self._source is not None:
-            return self._source.cdata
+            return self._source.memory
         assert self.pre is not None
         return memory_of(self.pre)
 
@@ -236,7 +244,7 @@ class SynapseCall(Provenance):
     @property
     def origins(self) -> tuple[Origin, ...]:
         """Its output is its own."""
-        return (Origin((self,), Places.same(self._bytes // self.itemsize)),)
+        return (Origin((self,), Places.same(self.bytes // self.itemsize)),)
 
 
 class Part(NamedTuple):

@@ -39,6 +39,7 @@ class Synapse:
         self.name, self.layer, self.inside_of = name, layer, inside_of
         self.module = layer if site is None else site
         self.sample_dims = rank_of(layer)
+        self.reads_input = not isinstance(layer, SparseLinear)  # else it is told by `input_of` what arrived
 
     def geometry(self) -> Geometry:
         """How its weights are laid out. A subclass is asked itself, as a copy without hooks."""
@@ -117,13 +118,17 @@ class Presynaptic:
     def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
         if not callable(choice) and choice not in ("raw", "binary"):
             raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
-        self._reading = _binary if choice == "binary" else choice if callable(choice) else None
+        self._function = _binary if choice == "binary" else choice if callable(choice) else None
         self._looks = LOOKS
+
+    def keeps(self, on_cpu: bool) -> bool:
+        """Whether activity counts as it is, and nobody looks at it."""
+        return self._function is None and not (on_cpu and self._looks > 0)
 
     def __call__(self, name: str, activity: Tensor) -> Tensor:
         """The presynaptic activity in an input."""
-        if self._reading is not None:
-            return self._reading(activity)
+        if self._function is not None:
+            return self._function(activity)
         if self._looks > 0 and activity.device.type == "cpu":
             self._looks -= 1
             self._look(name, activity)

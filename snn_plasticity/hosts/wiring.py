@@ -24,6 +24,7 @@ from .provenance import (
     Part,
     Provenance,
     SynapseCall,
+    expired,
     memory_of,
     stride_and_offset,
     unit_by_unit,
@@ -60,8 +61,8 @@ class Wiring:
         self.watching, self._steady = True, 0
         self._held = {synapse for inside in self.inner_synapses.values() for synapse in inside}
         self._inner: dict[str, SynapseCall] = {}  # the latest calls of synapses inside of neurons
-        self._last: dict[str, SynapseCall] = {}  # those of the others
-        self._counts: dict[str, int] = {}  # of calls since one was read
+        self.latest: dict[str, SynapseCall] = {}  # those of the others, since the pass began
+        self.private: dict[str, SynapseCall] = {}  # those that the ledger has not been told of: nobody asked
         self._fired: set[str] = set()
         self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
 
@@ -71,27 +72,41 @@ class Wiring:
 
     def synapse_called(self, synapse: Synapse, given: Tensor | None, pre: Tensor | None, output: Tensor) -> None:
         """A synapse has computed something."""
-        call = SynapseCall(synapse, pre, output, given)
-        if synapse.name in self._held:
-            self._inner[synapse.name] = call
+        call, name = SynapseCall(synapse, pre, output, given), synapse.name
+        if name in self._held:
+            self._inner[name] = call
             return
         if self.watching and not self.unread:
             source = pre if given is None else given
             if source is not None and self.ledger.of(source) is None:
                 self.ledger.mark_unrelated((source,))  # it was there before there was anything to be made of
-        before = self._last.get(synapse.name)
+        before, unasked = self.latest.get(name), self.private.pop(name, None)
+        if unasked is not None and not expired(unasked.memory):
+            self.ledger.record_call(unasked)
         if before is not None:
             self.ledger.release(before)
-        self.ledger.record_call(call)
-        self._last[synapse.name] = call
-        self._counts[synapse.name] = self._counts.get(synapse.name, 0) + 1
+            call.waiting += before.waiting
+        self.latest[name] = self.private[name] = call
+        self.settle_watching(call)
+
+    def settle_watching(self, call: SynapseCall) -> None:
+        """Operations on what was just computed are seen, where that is needed."""
         if call.version < 0:  # what is written into an inference tensor is not counted, so it has to be seen
             self.watching = True
         if self.watching:
+            self.share()
             self.operations.on()
+
+    def share(self) -> None:
+        """Tell the ledger of the calls it does not know yet."""
+        for call in self.private.values():
+            if not expired(call.memory):
+                self.ledger.record_call(call)
+        self.private.clear()
 
     def layer_called(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
+        self.share()
         provenance = self.ledger.of(given)
         if provenance is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
             return
@@ -104,6 +119,7 @@ class Wiring:
 
     def feeders(self, neuron_call: NeuronCall) -> set[str]:
         """The synapses that have a part in what a neuron was given."""
+        self.share()
         provenance = self.ledger.of(neuron_call.current)
         return {name for origin in provenance.origins for name in origin.names} if provenance else set()
 
@@ -113,25 +129,29 @@ class Wiring:
         Raises:
             PairingError: it is not known what it has read.
         """
+        self.share()
         provenance = self.ledger.of(neuron_call.current)
         if (
             type(provenance) is SynapseCall
             and neuron.name not in self.inner_synapses
             and self._is_direct(provenance, neuron, neuron_call)
         ):
-            provenance.read = True
-            self._counts.pop(provenance.synapse.name, None)
+            self._mark_read(provenance)
             read = [] if provenance.pre is None else [Reading((provenance,), AS_IT_CAME)]
         else:
             read = self._read(neuron, neuron_call)
             for reading in read:
                 for call in reading.calls:
-                    call.read = True
-                    self._counts.pop(call.synapse.name, None)
+                    self._mark_read(call)
             read = [reading for reading in read if all(call.pre is not None for call in reading.calls)]
         if self.watching:
             self._settle(neuron, neuron_call)
         return read
+
+    def _mark_read(self, call: SynapseCall) -> None:
+        call.read, name = True, call.synapse.name
+        if name in self.latest:
+            self.latest[name].waiting = 0
 
     def _is_direct(self, call: SynapseCall, neuron: Neuron, neuron_call: NeuronCall) -> bool:
         """The usual case: a neuron was given the output of a synapse, just as it came, and learns from it."""
@@ -155,13 +175,19 @@ class Wiring:
     def watch(self) -> None:
         """From now on, see every operation."""
         self.watching, self._steady = True, 0
+        self.share()
 
     def begin_pass(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
-        for call in self._last.values():
-            self.ledger.release(call)
-        self._last.clear()
-        self._counts.clear()
+        for name, call in self.latest.items():
+            call.waiting = 0
+            if not expired(call.memory):
+                continue
+            if name in self.private:
+                call.pre = None
+            else:
+                self.ledger.release(call)
+        self.latest.clear()
         if self.watching:
             self.ledger.values_escaped = False
             self.ledger.mark_unrelated(given)
@@ -180,15 +206,15 @@ class Wiring:
 
     def clear(self) -> None:
         """What was called so far waits for nobody."""
-        self._last.clear()
-        self._counts.clear()
+        self.latest.clear()
+        self.private.clear()
         self._inner.clear()
         self.pause()
 
     @property
     def unread(self) -> set[str]:
         """The synapses whose last call no neuron has read."""
-        return {name for name, call in self._last.items() if not call.read}
+        return {name for name, call in self.latest.items() if not call.read}
 
     def _learns_from(self, synapse: str, neuron: str) -> bool:
         return synapse in self.plastic and neuron in self.given.get(synapse, (neuron,))
@@ -230,12 +256,12 @@ class Wiring:
         memory = memory_of(neuron_call.current)
         if self.watching and memory in self.ledger.unrelated:
             return
-        said = {n for n in self._last if n in self.given and self._learns_from(n, neuron.name)}
+        said = {n for n in self.latest if n in self.given and self._learns_from(n, neuron.name)}
         for name in sorted(said):
             reading = self._by_word(name, neuron, neuron_call)
             if reading is not None:
                 yield reading
-        waiting = {n for n in waiting - said if self._last[n].pre is not None and self._last[n].source != memory}
+        waiting = {n for n in waiting - said if self.latest[n].pre is not None and self.latest[n].source != memory}
         if not waiting or said:
             return
         if not self.watching:
@@ -245,7 +271,8 @@ class Wiring:
 
     def _by_word(self, name: str, neuron: Neuron, neuron_call: NeuronCall) -> Reading | None:
         """What the user says that a neuron reads: the one call since it last fired, where that can be meant."""
-        call, count, before = self._last[name], self._counts.get(name, 0), (name, neuron.name) in self._trusted
+        call, before = self.latest[name], (name, neuron.name) in self._trusted
+        count = call.waiting
         if count == 0 and not before:
             return None
         if count != 1:

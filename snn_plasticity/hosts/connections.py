@@ -1,0 +1,218 @@
+"""The connections of a learner, by synapse and neuron: what a call of a neuron means for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..connection import Connection
+from ..learner import PlasticityLearner
+from ..notices import notice
+from .hooks import as_activity
+from .index import ModelIndex
+from .neurons import Neuron, NeuronCall, never
+from .provenance import PairingError
+from .reading import AS_IT_CAME, Reading
+from .synapses import OwnSynapse, Presynaptic
+
+
+class Direct(NamedTuple):
+    """What a neuron learned from the last time, where that was one synapse whose output it was given as it came.
+
+    Args:
+        synapse: its name.
+        connection: from it to the neuron.
+        device: where they are.
+        asks: whether its calls tell when a sequence begins.
+    """
+
+    synapse: str
+    connection: Connection
+    device: torch.device
+    asks: bool
+
+
+class Connections:
+    """Observes, for each connection, what went into its synapse and came out of its neuron.
+
+    Args:
+        index: the parts of the model.
+        build: makes the connection from a synapse to a neuron; the first of a synapse bears its name.
+        edges: those that exist from the start, by (synapse, neuron) or (synapse, None).
+        named: synapses that the user named, for which feeding no neuron is an error.
+        pre: what is made of the input of a synapse.
+    """
+
+    def __init__(
+        self,
+        index: ModelIndex,
+        build: Callable[[str, str | None], Connection],
+        edges: Mapping[tuple[str, str | None], Connection],
+        named: Iterable[str],
+        pre: Presynaptic,
+    ) -> None:
+        self.edges, self.plastic, self.named, self.pre = dict(edges), {name for name, _ in edges}, set(named), pre
+        self.own: dict[str, list[OwnSynapse]] = {}
+        for synapse in index.own.values():
+            self.own.setdefault(synapse.neuron.name, []).append(synapse)
+        self._build = build
+        self.bind(lambda: None)
+        self._warned = False  # whether it was said that a state gets lost
+        self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
+
+    def bind(self, learner: Callable[[], PlasticityLearner | None]) -> None:
+        """Observe on behalf of a learner; nothing was seen yet."""
+        self._learner = learner
+        self.direct: dict[str, Direct] = {}  # by neuron, where its last call had one reading, of a call as it came
+        self._places: dict[str, torch.device] = {}
+        self._begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
+
+    def own_of(self, neuron: str) -> list[str]:
+        """The weights that a neuron holds itself, by name."""
+        return [synapse.name for synapse in self.own.get(neuron, ())]
+
+    def seen_in_eval(self, synapse: str) -> None:
+        """A call of a synapse or its neuron was not observed, since it was in eval()."""
+        for (known, _), connection in self.edges.items():
+            if known == synapse:
+                connection.seen_in_eval += 1
+
+    def observe(self, neuron: Neuron, neuron_call: NeuronCall, readings: Sequence[Reading]) -> None:
+        """Every pair of sides is worked out and looked at before the first is observed: no half of a step is."""
+        spikes, time_major = as_activity(neuron_call.spikes), neuron.kind.time_major
+        due = []
+        for reading in readings:
+            connection = self._connection(reading.calls[0].synapse.name, neuron.name)
+            if connection is not None:
+                if self._units or reading.rows.units is not None:
+                    self._mask(connection, reading)
+                due.append((connection, *reading.sides(spikes, time_major)))
+        for own in self.own.get(neuron.name, ()):
+            connection = self._connection(own.name, neuron.name)
+            if connection is not None:
+                due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
+        if len(due) > 1:
+            for connection, pre, post in due:
+                sides, starts = _alike(pre, post), neuron.kind.starts(neuron_call)
+                connection.check_sides(*sides, window=time_major, new_sequence=starts)
+        for connection, pre, post in due:
+            self._observe(connection, neuron, neuron_call, pre, post)
+        if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:
+            connection, pre, _ = due[0]
+            if connection.name not in self._units and not neuron.kind.inner:
+                asks = neuron.kind.starts is not never
+                self.direct[neuron.name] = Direct(readings[0].calls[0].synapse.name, connection, pre.device, asks)
+
+    def _own_sides(
+        self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Of a weight that a neuron holds itself."""
+        pre, at = self.pre(own.name, as_activity(own.weight.pre(neuron_call, time_major))), int(time_major)
+        return (pre, spikes) if pre.dim() > 1 + at else (pre.unsqueeze(at), spikes.unsqueeze(at))
+
+    def _mask(self, connection: Connection, reading: Reading) -> None:
+        """The units of a layer that a neuron does not read do not learn from it."""
+        units, known = reading.rows.units, self._units.get(connection.name)
+        if units is known:
+            return
+        if units is not None and known is None and connection.traces.batch_size is None:
+            self._units[connection.name] = units
+            self.direct.clear()
+            rows = _rows_of(connection.weight.detach(), units, prod(reading.sample))
+            connection.mask = rows if connection.mask is None else connection.mask * rows
+        elif units is None or known is None or not torch.equal(units, known):
+            raise PairingError(
+                f"{connection.name}: other units of it were read before than now, and a neuron has one history for "
+                "each. Give each part of the layer a neuron of its own, or make it several layers."
+            )
+
+    def _observe(
+        self, connection: Connection, neuron: Neuron, neuron_call: NeuronCall, pre: Tensor, post: Tensor
+    ) -> None:
+        if pre.dtype != post.dtype:
+            pre, post = _alike(pre, post)
+        if self._places.get(connection.name) != pre.device:
+            self._places[connection.name] = pre.device
+            _move(connection, pre.device)
+        starts = neuron.kind.starts(neuron_call)
+        if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
+            self._warn_of_a_lost_state(connection, neuron)
+        if neuron.kind.starts is not never:
+            self._begun[connection.name] = self._steps() if starts else -1
+        (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
+
+    def _steps(self) -> int:
+        learner = self._learner()
+        return 0 if learner is None else learner.silence.steps
+
+    def _warn_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
+        """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
+        if self._warned or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
+            return
+        self._warned = True
+        notice(
+            f"{neuron.name} was called without a state again. Each such call begins a new sequence, and its traces "
+            "begin anew: a step learns from the last only. Hand the state on, as SequentialState and Lift do; or "
+            "say that traces go on across sequences, with EligibilityConfig(carry=True).",
+            stacklevel=6,
+        )
+
+    def _connection(self, synapse: str, neuron: str) -> Connection | None:
+        """From this synapse to this neuron; a second neuron of one synapse has traces of its own."""
+        connection = self.edges.get((synapse, neuron))
+        if connection is not None or synapse not in self.plastic:
+            return connection
+        connection = self.edges.pop((synapse, None), None) or self._build(synapse, neuron)
+        self.edges[synapse, neuron] = connection
+        connection.note = ""
+        learner = self._learner()
+        if learner is not None:
+            learner.connections.setdefault(connection.name, connection)
+        return connection
+
+    def note_readouts(self, names: Iterable[str], neuron: Neuron) -> None:
+        """These feed a neuron whose output is no spikes."""
+        for name in names:
+            if name in self.named:
+                raise PairingError(readout(name, neuron))
+            if (name, None) in self.edges:
+                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post}"
+
+    def starts(self, direct: Direct, neuron: Neuron, neuron_call: NeuronCall) -> bool:
+        """Whether this call begins a sequence; where it does not, that is noted."""
+        starts = neuron.kind.starts(neuron_call)
+        if not starts:
+            self._begun[direct.connection.name] = -1
+        return starts
+
+
+def readout(synapse: str, neuron: Neuron) -> str:
+    """Why a synapse that the user named cannot learn from this neuron."""
+    return (
+        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post}. "
+        f"Expected a spiking neuron: leave {synapse} out of target_layers, layers and pairs."
+    )
+
+
+def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides in the wider precision of the two."""
+    kind = torch.promote_types(pre.dtype, post.dtype)
+    return pre.to(kind), post.to(kind)
+
+
+def _move(connection: Connection, device: torch.device) -> None:
+    """Traces follow a model that moved."""
+    connection.traces.to(device)
+    if connection.mask is not None:
+        connection.mask = connection.mask.to(device)
+
+
+def _rows_of(weight: Tensor, units: Tensor, size: int) -> Tensor:
+    """Ones for the weights of these units of `size` in a sample, zeros for the others."""
+    keep = torch.zeros(len(weight), device=weight.device)
+    keep[(units * len(weight) // size).to(weight.device)] = 1.0
+    return keep.view(-1, *[1] * (weight.dim() - 1)).expand(weight.shape).clone()
