@@ -218,3 +218,11 @@ def test_grown_nets_run_and_learn() -> None:
             net = widen(seeded(build), 2, place=place).model
             RUN(net, torch.rand(5, 4)).sum().backward()
             assert all(p.grad is not None for p in net.parameters())
+
+
+def test_growth_keeps_the_precision_of_the_base() -> None:
+    """In double precision too, and without a sample."""
+    base, x = seeded(norse_net).double(), torch.rand(9, 4, dtype=torch.float64) * 2
+    for motivated, _ in (widen(base, 2, init="preserving"), deepen(base, "2", init="preserving")):
+        assert {p.dtype for p in motivated.parameters()} == {torch.float64}
+        assert torch.equal(spikes_of(base, x), spikes_of(motivated, x))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import require_choice, require_count, require_kind
 from ..hosts.index import index_model, kind_of
-from .nets import clone, reset_hidden_state, tensors_of
+from .nets import clone, reset_hidden_state, rng_kept, tensors_of
 from .unit_groups import unit_groups_of
 from .weights_map import Slot, WeightsMap
 from .widen import INITS, Growth
@@ -77,15 +77,15 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     require_kind("after", after, str, "The name of a neuron, as '1'.")
     seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
-    found, motivated = index_model(base), clone(base)
-    if after not in found.neurons or found.own and after in {o.neuron.name for o in found.own.values()}:
+    index, motivated = index_model(base), clone(base)
+    if after not in index.neurons or index.own and after in {o.neuron.name for o in index.own.values()}:
         raise ValueError(
-            f"after = {after!r}; expected a neuron with no weights of its own: {', '.join(found.neurons)}."
+            f"after = {after!r}; expected a neuron with no weights of its own: {', '.join(index.neurons)}."
         )
     groups = unit_groups_of(base, sample)
-    units = groups.widths[groups.reads[after].units or ""]
+    units = groups.widths[groups.inputs[after].units or ""]
     neuron = motivated.get_submodule(after)
-    second, synapses = clone(neuron), _new_synapses(neuron, units, init, seed)
+    second, synapses = clone(neuron), _new_synapses(neuron, units, init, seed).to(next(base.parameters()))
     home, _, own = after.rpartition(".")
     parent = motivated.get_submodule(home)
     if isinstance(parent, nn.Sequential):
@@ -100,7 +100,7 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
 
 
 def _new_synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
-    with torch.random.fork_rng(devices=[]):
+    with rng_kept():
         torch.manual_seed(seed)
         layer = nn.Linear(units, units)
     if init == "preserving":
@@ -148,7 +148,7 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     Raises:
         ValueError: none does: it fires late, more than once, or forgets to.
     """
-    neuron = clone(neuron)
+    neuron = clone(neuron).cpu()  # a small search: many tiny steps, each read at once
     least = _firing_current(neuron, units)
     gains = least * (1.0 + torch.logspace(-4, 0, MARGINS)[:, None])  # (MARGINS, units)
     short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * STEPS).T

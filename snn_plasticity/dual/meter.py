@@ -18,6 +18,7 @@ from ..checks import require_count, require_kind
 from ..hosts.index import index_model
 from ..hosts.neurons import Neuron
 from ..hosts.norse import dense
+from .unit_groups import LAYERS
 
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
 
@@ -58,15 +59,17 @@ class Meter:
         require_kind("model", model, nn.Module, "The net whose layers are counted.")
         self._macs = 0
         self._synops: Tensor | float = 0.0
-        self._fans: dict[tuple, Tensor] = {}
-        self._layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))]
-        self._owned = list(index_model(model).own.values())
+        self._fan_outs: dict[tuple, Tensor] = {}
+        self._layers = [m for m in model.modules() if isinstance(m, LAYERS)]
+        self._recurrent = list(index_model(model).own.values())
         self._handles: list[Any] = []
 
     def __enter__(self) -> Meter:
-        self._handles = [layer.register_forward_hook(self._layer) for layer in self._layers]
-        for own in self._owned:
-            self._handles.append(own.neuron.proper.register_forward_hook(self._own(own), with_kwargs=True))
+        self._handles = [layer.register_forward_hook(self._count_layer) for layer in self._layers]
+        for own in self._recurrent:
+            self._handles.append(
+                own.neuron.proper.register_forward_hook(self._recurrent_counter(own), with_kwargs=True)
+            )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -80,25 +83,26 @@ class Meter:
         self._macs, self._synops = 0, 0.0
         return cost
 
-    def _layer(self, layer: Any, args: Any, output: Tensor) -> None:
+    def _count_layer(self, layer: Any, args: Any, output: Tensor) -> None:
         given = args[0].detach()
         self._add(output.numel() * layer.weight[0].numel(), output)
         if isinstance(layer, nn.Linear):
             self._synops = self._synops + given.count_nonzero().double() * layer.out_features
         else:
-            self._synops = self._synops + ((given != 0) * self._fan(layer, given, output)).sum(dtype=torch.float64)
+            self._synops = self._synops + ((given != 0) * self._fan_out(layer, given, output)).sum(dtype=torch.float64)
 
-    def _fan(self, layer: Any, given: Tensor, output: Tensor) -> Tensor:
+    def _fan_out(self, layer: Any, given: Tensor, output: Tensor) -> Tensor:
         """How many outputs each input reaches."""
         key = (id(layer), given.shape, given.device)
-        if key not in self._fans:
+        if key not in self._fan_outs:
             with torch.enable_grad():
                 probe = torch.zeros_like(given[:1], dtype=torch.float32).requires_grad_()
                 ones = torch.ones_like(layer.weight, dtype=torch.float32)
-                self._fans[key] = torch.autograd.grad(layer._conv_forward(probe, ones, None).sum(), probe)[0].detach()
-        return self._fans[key]
+                outputs = layer._conv_forward(probe, ones, None)
+                self._fan_outs[key] = torch.autograd.grad(outputs.sum(), probe)[0].detach()
+        return self._fan_outs[key]
 
-    def _own(self, own: Any) -> Any:
+    def _recurrent_counter(self, own: Any) -> Any:
         neuron: Neuron = own.neuron
         time_major = neuron.kind.time_major
 

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -103,6 +103,11 @@ class Score(NamedTuple):
     accuracy: float
 
 
+def rng_kept() -> AbstractContextManager[None]:
+    """A `with` block after which torch's random numbers go on as if none had been drawn in it, on every device."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+
+
 class OverTime:
     """Show a static input for some steps, or a sequence step by step, and add up what comes out.
 
@@ -163,7 +168,7 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), rng_kept():
             for batch in batches:
                 with explain_errors(
                     f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"

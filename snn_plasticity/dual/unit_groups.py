@@ -37,16 +37,16 @@ class UnitGroups(NamedTuple):
     Args:
         widths: {group: units}; a group is called after the layer that makes it.
         axes: {tensor: its axes}.
-        read: groups that some layer reads: the hidden ones.
-        reads: {module: the group at its input}.
-        makes: {module: the group at its output}.
+        hidden: groups that some layer reads.
+        inputs: {module: the group at its input}.
+        outputs: {module: the group at its output}.
     """
 
     widths: dict[str, int]
     axes: dict[str, tuple[Axis, ...]]
-    read: set[str]
-    reads: dict[str, Axis]
-    makes: dict[str, str]
+    hidden: set[str]
+    inputs: dict[str, Axis]
+    outputs: dict[str, str]
 
 
 def unit_groups_of(model: nn.Module, sample: Any = None) -> UnitGroups:
@@ -62,8 +62,8 @@ def unit_groups_of(model: nn.Module, sample: Any = None) -> UnitGroups:
     """
     run = _DryRun(clone(model))
     with explain_errors("sample= does not run through the net", "an input of its forward, a tuple of several, or None"):
-        run.go(sample)
-    return run.wiring()
+        run.forward(sample)
+    return run.unit_groups()
 
 
 def mixes_units(norm: nn.Module, units: int) -> bool:
@@ -74,23 +74,23 @@ def mixes_units(norm: nn.Module, units: int) -> bool:
 
 class _DryRun:
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.found = model.eval(), index_model(model)
+        self.model, self.index = model.eval(), index_model(model)
         self.tags: dict[int, tuple[str, Tensor]] = {}
-        self.seen: dict[str, set[str]] = {}
+        self.sources: dict[str, set[str]] = {}
         self.names = {module: name for name, module in model.named_modules()}
-        self.own = {own.neuron.proper: own.neuron.name for own in self.found.own.values()}
-        self.inner = {child for n in self.found.neurons.values() for child in n.proper.modules()} - set(self.own)
-        self.makers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
-        self.followers = [m for m in self.names if isinstance(m, (*BY_UNIT, *MIXING)) or m in self._neurons()]
+        self.own = {own.neuron.proper: own.neuron.name for own in self.index.own.values()}
+        self.inner = {child for n in self.index.neurons.values() for child in n.proper.modules()} - set(self.own)
+        self.layers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
+        self.readers = [m for m in self.names if isinstance(m, (*BY_UNIT, *MIXING)) or m in self._neurons()]
 
     def _neurons(self) -> set[nn.Module]:
-        return {neuron.proper for neuron in self.found.neurons.values()} - set(self.own)
+        return {neuron.proper for neuron in self.index.neurons.values()} - set(self.own)
 
-    def go(self, sample: Any) -> None:
-        for module in (*self.makers, *self.followers):
-            module.register_forward_pre_hook(self._look, with_kwargs=True)
-        for module in self.makers:
-            module.register_forward_hook(self._tag)
+    def forward(self, sample: Any) -> None:
+        for module in (*self.layers, *self.readers):
+            module.register_forward_pre_hook(self._record_sources, with_kwargs=True)
+        for module in self.layers:
+            module.register_forward_hook(self._replace_output)
         with torch.enable_grad():
             if sample is None:
                 self._guess()
@@ -100,58 +100,60 @@ class _DryRun:
                 self.model(sample)
 
     def _guess(self) -> None:
-        first = self.makers[0] if self.makers else None
+        first = self.layers[0] if self.layers else None
+        like = next(self.model.parameters(), torch.zeros(()))
         size = None if first is None or isinstance(first, nn.modules.conv._ConvNd) else _read_size(first)
+        troubles: list[Exception] = []
         for shape in ((2,), (2, 2)):
             try:
-                self.model(torch.zeros(*shape, size) if size else None)
+                self.model(like.new_zeros(*shape, size) if size else None)
                 return
             except Exception as error:  # whatever the user's forward raises for a shape it does not take
-                trouble = error
+                troubles.append(error)
         raise ValueError(
-            f"No input for a dry run is known ({type(trouble).__name__}: {trouble}); give one with sample=torch.zeros("
-            "...), shaped like the first batch."
-        ) from trouble
+            f"No input for a dry run is known ({type(troubles[0]).__name__}: {troubles[0]}); expected one that the net "
+            "takes: give one with sample=torch.zeros(...), shaped like the first batch."
+        ) from troubles[0]
 
-    def _look(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _record_sources(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = args[0] if args else next(iter(kwargs.values()))
         given = given[0] if isinstance(given, tuple) else given
-        met = (given, *leaves(given.grad_fn))
-        producers = {self.tags[id(leaf)][0] for leaf in met if id(leaf) in self.tags}
-        self.seen.setdefault(self.names[module], set()).update(producers)
+        ancestors = (given, *leaves(given.grad_fn))
+        producers = {self.tags[id(leaf)][0] for leaf in ancestors if id(leaf) in self.tags}
+        self.sources.setdefault(self.names[module], set()).update(producers)
 
-    def _tag(self, module: nn.Module, args: Any, output: Any) -> Any:
+    def _replace_output(self, module: nn.Module, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
             rest = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, output[1:])
-            return (self._tag(module, args, output[0]), *rest)
-        leaf = output.detach().requires_grad_()
+            return (self._replace_output(module, args, output[0]), *rest)
+        leaf = output.detach().requires_grad_()  # cuts the graph: later layers find this layer, not those before it
         self.tags[id(leaf)] = (self.names[module], leaf)
         return leaf
 
-    def wiring(self) -> UnitGroups:
-        made = {self.names[m]: _width(m) for m in self.makers}
-        group = _grouped(made, [self.seen.get(self.names[m], set()) for m in (*self.makers, *self.followers)])
-        widths = {g: made[g] for g in set(group.values())}
-        reads = {}
-        for module in (*self.makers, *self.followers):
+    def unit_groups(self) -> UnitGroups:
+        made = {self.names[m]: _width(m) for m in self.layers}
+        group = _grouped(made, [self.sources.get(self.names[m], set()) for m in (*self.layers, *self.readers)])
+        widths = {g: made[g] for g in dict.fromkeys(group.values())}
+        inputs = {}
+        for module in (*self.layers, *self.readers):
             name = self.names[module]
-            sources = {group[s] for s in self.seen.get(name, set())}
+            sources = {group[s] for s in self.sources.get(name, set())}
             if sources:
                 units = sources.pop()
                 size = _read_size(module)
-                reads[name] = Axis(units, 1 if size is None else _repeat(name, size, units, widths))
-        makes = {name: group[name] for name in made}
-        read = {reads[n].units for n in made if n in reads} - {None}
-        return UnitGroups(widths, self._axes(reads, makes, widths), read, reads, makes)  # type: ignore[arg-type]
+                inputs[name] = Axis(units, 1 if size is None else _repeat(name, size, units, widths))
+        outputs = {name: group[name] for name in made}
+        hidden = {inputs[n].units for n in made if n in inputs} - {None}
+        return UnitGroups(widths, self._axes(inputs, outputs, widths), hidden, inputs, outputs)  # type: ignore[arg-type]
 
-    def _axes(self, reads: dict[str, Axis], makes: dict[str, str], widths: dict[str, int]) -> dict:
+    def _axes(self, inputs: dict[str, Axis], outputs: dict[str, str], widths: dict[str, int]) -> dict:
         axes: dict[str, tuple[Axis, ...]] = {}
         modules = dict(self.model.named_modules())
         inside = {self.names[child]: self._home(child) for child in self.inner}
         for name, tensor in tensors_of(self.model).items():
             path, _, attribute = name.rpartition(".")
             home = inside.get(path, path)
-            axes[name] = _tensor_axes(modules[path], home, attribute, tensor, (reads, makes, widths), self.found)
+            axes[name] = _tensor_axes(modules[path], home, attribute, tensor, (inputs, outputs, widths), self.index)
         return axes
 
     def _home(self, child: nn.Module) -> str:
@@ -193,18 +195,18 @@ def _grouped(made: dict[str, int], met: Iterable[set[str]]) -> dict[str, str]:
 
 
 def _tensor_axes(
-    module: nn.Module, name: str, attribute: str, tensor: Tensor, groups: tuple[dict, dict, dict], found: ModelIndex
+    module: nn.Module, name: str, attribute: str, tensor: Tensor, groups: tuple[dict, dict, dict], index: ModelIndex
 ) -> tuple[Axis, ...]:
-    reads, makes, widths = groups
+    inputs, outputs, widths = groups
     fixed = tuple(Axis(None) for _ in tensor.shape)
-    if name in makes:
-        out, into = Axis(makes[name]), reads.get(name, Axis(None))
+    if name in outputs:
+        out, into = Axis(outputs[name]), inputs.get(name, Axis(None))
         if attribute == "recurrent_weights":
             return (out, out)
         into = Axis(None) if getattr(module, "groups", 1) > 1 else into
         return (out, into, *fixed[2:])[: tensor.dim()]
-    if name in reads:
-        units = reads[name].units
+    if name in inputs:
+        units = inputs[name].units
         return tuple(Axis(units if size == widths[units] and k < 2 else None) for k, size in enumerate(tensor.shape))
     if isinstance(module, BY_UNIT) and tensor.numel() > 1:
         raise ValueError(f"{name}: nothing that it reads comes from a layer; it cannot be widened.")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.index import index_model
-from .nets import clone, owner_of, tensors_of
+from .nets import clone, owner_of, rng_kept, tensors_of
 from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
@@ -89,12 +89,12 @@ def _widths(groups: UnitGroups, sizes: float | Mapping[str, int]) -> dict[str, i
     widths = dict(groups.widths)
     if isinstance(sizes, Mapping):
         for name, size in sizes.items():
-            if name not in groups.makes:
-                raise ValueError(f"sizes names {name!r}; the layers are {', '.join(groups.makes)}.")
-            widths[groups.makes[name]] = require_count(f"sizes[{name!r}]", size)
+            if name not in groups.outputs:
+                raise ValueError(f"sizes names {name!r}; the layers are {', '.join(groups.outputs)}.")
+            widths[groups.outputs[name]] = require_count(f"sizes[{name!r}]", size)
     elif isinstance(sizes, (int, float)) and not isinstance(sizes, bool) and sizes > 1:
         require_number("sizes", sizes, 1.0, 1e6, open_low=True)
-        widths |= {units: round(groups.widths[units] * sizes) for units in groups.read}
+        widths |= {units: round(groups.widths[units] * sizes) for units in groups.hidden}
     else:
         raise ValueError(f"sizes = {sizes!r}; expected a factor > 1, or {{layer: units}}.")
     for units, size in widths.items():
@@ -106,7 +106,7 @@ def _widths(groups: UnitGroups, sizes: float | Mapping[str, int]) -> dict[str, i
 
 
 def _refuse_mixing_norms(base: nn.Module, groups: UnitGroups, widths: Mapping[str, int]) -> None:
-    for name, (units, _) in groups.reads.items():
+    for name, (units, _) in groups.inputs.items():
         norm = base.get_submodule(name)
         if units and widths[units] != groups.widths[units] and mixes_units(norm, groups.widths[units]):
             raise ValueError(
@@ -154,9 +154,9 @@ def _update_sizes(model: nn.Module, groups: UnitGroups, widths: Mapping[str, int
     for module, name in names.items():
         home = homes.get(module, module)
         name = names[home]
-        into = groups.reads.get(name)
-        made = groups.makes.get(name) or (into.units if into and not isinstance(home, LAYERS) else None)
-        inner = module in homes and name not in groups.makes
+        into = groups.inputs.get(name)
+        made = groups.outputs.get(name) or (into.units if into and not isinstance(home, LAYERS) else None)
+        inner = module in homes and name not in groups.outputs
         for attribute in _OUT if made else ():
             _resize(module, attribute, widths[made])  # type: ignore[index]
         for attribute in INPUT_SIZES if into and into.units else ():
@@ -184,7 +184,7 @@ def _widen_constants(p: Any, small: int, large: int) -> Any:
 
 def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> None:
     """Fresh weights everywhere; none from new units onto the base's, if what the base computes shall be preserved."""
-    with torch.random.fork_rng(devices=[]):
+    with rng_kept():
         torch.manual_seed(seed)
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
