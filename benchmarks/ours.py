@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from players import Player, StepByStep, WholeWindow
+from timing import cpu_seconds
 from trains import Rule, Trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
@@ -53,6 +54,50 @@ def change_of_window(
         weight.add_(traces.modulate_window(pre, post, reward), alpha=rule.lr)
 
     return WholeWindow(trains, run, weight.numpy)
+
+
+class WeightsOften:
+    """The weights of a list of edges are current every `every` steps: windows one after the other.
+
+    A reward meets e at the steps 0, `every`, 2 `every`, … A portion is one round of the trains, whose length `every`
+    divides; its last window ends with the first step of the next round.
+    """
+
+    def __init__(
+        self, trains: Trains, rule: Rule, convention: Convention, *, every: int = 10, path: str = "auto"
+    ) -> None:
+        self.traces, self.rule, self.portion = traces_of(trains, rule, convention, path=path), rule, len(trains.pre)
+        self.weight = _zeros(self.traces)
+        pre, post, reward = (torch.from_numpy(array) for array in trains[:3])
+        self.first = pre[:1], post[:1], reward[0]
+        pre, post, reward = (side.roll(-1, 0) for side in (pre, post, reward))
+        ends = range(every, self.portion + 1, every)
+        self.windows = [(pre[end - every : end], post[end - every : end], reward[end - 1]) for end in ends]
+        self.begun = False
+
+    def play(self, portions: int = 1) -> float:
+        """Go on for so many rounds; CPU seconds per step."""
+        self._begin()
+        return cpu_seconds(lambda: self._advance(self.windows * portions)) / (portions * self.portion)
+
+    def play_all(self) -> None:
+        """The trains once, but for the steps after their last reward, which change nothing."""
+        self._begin()
+        self._advance(self.windows[:-1])
+
+    def change(self) -> np.ndarray:
+        """Weight change since the start."""
+        return self.weight.numpy()
+
+    def _begin(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self._advance([self.first])
+
+    def _advance(self, windows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
+        for pre, post, reward in windows:
+            self.traces.observe_window(pre, post)
+            self.weight.add_(self.traces.change(reward), alpha=self.rule.lr)
 
 
 def change_of_edges(trains: Trains, rule: Rule, convention: Convention) -> Player:

@@ -28,6 +28,7 @@ class Rule(NamedTuple):
     a_plus: float = 0.01
     a_minus: float = 0.0105
     lr: float = 1e-3
+    pairing: str = "all"  # or "nearest": a spike trace is set to one, not raised by one
 
 
 class Trains(NamedTuple):

@@ -1,7 +1,7 @@
 """Brian2 on a list of edges: reward-modulated STDP as its users write it, from equations.
 
     clock    c decays and w grows in every step, as in its examples after Izhikevich (2007)
-    event    c decays only when a spike meets it; w grows when a reward comes, every 100 steps
+    event    c decays only when a spike meets it; w grows when a reward comes, every 10 or 100 steps
 
 Either runs through Cython or as a C++ program of its own ("standalone"). Start and compilation are not counted.
 Spikes are given by a generator; there are no other neurons. float32, with which it is faster than with its default.
@@ -22,43 +22,45 @@ dx/dt = -x / tau_plus : 1 (event-driven)
 dy/dt = -y / tau_minus : 1 (event-driven)
 w : 1
 """
-COINCIDENCE = {"on_pre": "x += 1; c -= a_minus * y", "on_post": "y += 1; c += a_plus * x"}
+COINCIDENCE = {
+    "all": {"on_pre": "x += 1; c -= a_minus * y", "on_post": "y += 1; c += a_plus * x"},
+    "nearest": {"on_pre": "x = 1; c -= a_minus * y", "on_post": "y = 1; c += a_plus * x"},
+}
 C = {"clock": "c : 1", "event": "dc/dt = -c / tau_e : 1 (event-driven)"}
 LEARN = {
-    "clock": ("w += lr * reward(t) * c\nc *= d", 1),
-    "event": ("w += lr * reward(t) * c * exp(-(t - lastupdate) / tau_e)", 100),
+    "clock": "w += lr * reward(t) * c\nc *= d",
+    "event": "w += lr * reward(t) * c * exp(-(t - lastupdate) / tau_e)",
 }
 
 
-def _network(brian2, trains: Trains, rule: Rule, idiom: str):
+def _network(brian2, trains: Trains, rule: Rule, idiom: str, every: int):
     """Generator and synapses with their reward; a round of it is as long as the trains."""
     ms, when, who = brian2.ms, *np.nonzero(trains.pre[:, 0])
     neurons = brian2.SpikeGeneratorGroup(trains.size.n_pre, who, when * ms, period=len(trains.pre) * ms)
     names = {"tau_plus": rule.tau_plus * ms, "tau_minus": rule.tau_minus * ms, "tau_e": rule.tau_e * ms}
     names |= {"a_plus": rule.a_plus, "a_minus": rule.a_minus, "lr": rule.lr, "d": math.exp(-1.0 / rule.tau_e)}
     names["reward"] = brian2.TimedArray(trains.reward[:, 0], dt=1 * ms)
-    synapses = brian2.Synapses(neurons, neurons, SPIKE_TRACES + C[idiom], namespace=names, **COINCIDENCE)
+    synapses = brian2.Synapses(neurons, neurons, SPIKE_TRACES + C[idiom], namespace=names, **COINCIDENCE[rule.pairing])
     synapses.connect(i=trains.edges[0], j=trains.edges[1])
     synapses.pre.order, synapses.post.order = 0, 1  # a pre and a post spike in one step potentiate
-    learn, every = LEARN[idiom]
-    synapses.run_regularly(learn, when="end", dt=every * ms)
+    synapses.run_regularly(LEARN[idiom], when="end", dt=every * ms)
     return brian2.Network(neurons, synapses), synapses
 
 
-def _prepared(trains: Trains, rule: Rule, idiom: str):
+def _prepared(trains: Trains, rule: Rule, idiom: str, every: int):
     import brian2
 
     brian2.defaultclock.dt = 1 * brian2.ms
     brian2.prefs.core.default_float_dtype = np.float32
     brian2.prefs.logging.console_log_level = "ERROR"
-    return brian2, *_network(brian2, trains, rule, idiom), len(trains.pre) * brian2.ms
+    return brian2, *_network(brian2, trains, rule, idiom, every), len(trains.pre) * brian2.ms
 
 
 class Cython:
     """Brian2's default: compiled code objects, one call of each per step."""
 
-    def __init__(self, trains: Trains, rule: Rule, idiom: str) -> None:
-        self.brian2, self.network, self.synapses, self.length = _prepared(trains, rule, idiom)
+    def __init__(self, trains: Trains, rule: Rule, idiom: str, every: int = 1) -> None:
+        self.brian2, self.network, self.synapses, self.length = _prepared(trains, rule, idiom, every)
         self.portion, self.clock = len(trains.pre), []
 
     def play(self, portions: int = 1) -> float:
@@ -85,12 +87,12 @@ class Cython:
 class Standalone:
     """A C++ program, compiled once and run anew for every round."""
 
-    def __init__(self, trains: Trains, rule: Rule, idiom: str) -> None:
+    def __init__(self, trains: Trains, rule: Rule, idiom: str, every: int = 1) -> None:
         import brian2
 
         self.folder = tempfile.TemporaryDirectory()
         brian2.set_device("cpp_standalone", directory=self.folder.name, build_on_run=False)
-        brian2, network, self.synapses, length = _prepared(trains, rule, idiom)
+        brian2, network, self.synapses, length = _prepared(trains, rule, idiom, every)
         network.run(length)
         self.device, self.portion = brian2.device, len(trains.pre)
         self.device.build(directory=self.folder.name, run=False, with_output=False)
@@ -122,7 +124,7 @@ def cython_clock(trains: Trains, rule: Rule) -> Cython:
 
 def cython_event(trains: Trains, rule: Rule) -> Cython:
     """Event-driven, through Cython."""
-    return Cython(trains, rule, "event")
+    return Cython(trains, rule, "event", 100)
 
 
 def standalone_clock(trains: Trains, rule: Rule) -> Standalone:
@@ -132,4 +134,14 @@ def standalone_clock(trains: Trains, rule: Rule) -> Standalone:
 
 def standalone_event(trains: Trains, rule: Rule) -> Standalone:
     """Event-driven, as a C++ program."""
-    return Standalone(trains, rule, "event")
+    return Standalone(trains, rule, "event", 100)
+
+
+def cython_often(trains: Trains, rule: Rule) -> Cython:
+    """Event-driven, a reward every 10 steps, through Cython."""
+    return Cython(trains, rule, "event", 10)
+
+
+def standalone_often(trains: Trains, rule: Rule) -> Standalone:
+    """Event-driven, a reward every 10 steps, as a C++ program."""
+    return Standalone(trains, rule, "event", 10)
