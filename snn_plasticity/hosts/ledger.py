@@ -6,11 +6,11 @@ While somebody watches, a mode of PyTorch's functions tells the ledger of every 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, ValuesView
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
@@ -18,6 +18,7 @@ from .compiled import untraced
 from .operations import ERASES, ESCAPES, FROM_OUTSIDE, UNIT_BY_UNIT, WRITES, Operation
 from .provenance import (
     Layout,
+    Memory,
     Origin,
     Part,
     Places,
@@ -28,6 +29,7 @@ from .provenance import (
     expired,
     joined,
     memory_of,
+    stride_and_offset,
     summed,
     unit_by_unit,
     version_of,
@@ -39,28 +41,46 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: dict[int, Provenance] = {}
-        self.unrelated: dict[int, Provenance] = {}
+        self.unrelated: dict[int, Memory] = {}
         self.values_escaped = (
             False  # whether values of what is followed were read out, so that anything may be made of them
         )
         self._due, self._unrelated_due = 32, 256
 
-    def is_unrelated(self, part: Part) -> bool:
-        """Whether no synapse can have had a part in a tensor that is not followed, as far as it could matter."""
-        tensor = part.tensor
-        return (
-            part.memory in self.unrelated
-            or isinstance(tensor, nn.Parameter)
-            or (part.memory is not None and (tensor.numel() < 2 or not tensor.is_floating_point()))
-        )
+    def follows(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether a synapse has had a part in one of these."""
+        entries = self.entries
+        for tensor in tensors:
+            if type(tensor) is not nn.Parameter:
+                try:
+                    if memory_of(tensor) in entries:
+                        return True
+                except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
+                    continue
+        return False
+
+    def are_unrelated(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether no synapse can have had a part in these, which are not followed, as far as it could matter."""
+        for tensor in tensors:
+            if type(tensor) is not Tensor and isinstance(tensor, nn.Parameter):
+                continue
+            try:
+                known = memory_of(tensor) in self.unrelated
+            except (RuntimeError, NotImplementedError):
+                return False
+            if not (known or tensor.numel() < 2 or not tensor.is_floating_point()):
+                return False
+        return True
 
     def mark_unrelated(self, values: Any) -> None:
         """Tensors that no synapse has had a part in."""
         for tensor in tensors_in(values):
-            with suppress(RuntimeError, NotImplementedError):
+            try:
                 memory = memory_of(tensor)
-                if memory not in self.entries and memory not in self.unrelated:
-                    self.unrelated[memory] = Provenance(tensor, (), watched=False)
+            except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
+                continue
+            if memory not in self.entries and memory not in self.unrelated:
+                self.unrelated[memory] = Memory(tensor)
         if len(self.unrelated) >= self._unrelated_due:
             self.unrelated = {memory: kept for memory, kept in self.unrelated.items() if not expired(memory)}
             self._unrelated_due = 2 * len(self.unrelated) + 256
@@ -76,6 +96,17 @@ class Ledger:
         except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
             return Part(tensor, None, None)
         return Part(tensor, memory, self.entries.get(memory))
+
+    def record_alike(self, tensor: Tensor, result: Any) -> bool:
+        """What was made of a tensor unit by unit holds the same, if it is another memory that is laid out alike."""
+        if type(result) is not Tensor or result.shape != tensor.shape or result.layout is not torch.strided:
+            return False
+        memory, origins = memory_of(tensor), self.of(tensor).origins  # type: ignore[union-attr]
+        alike = stride_and_offset(tensor) == stride_and_offset(result) and elements_of(tensor) == elements_of(result)
+        if not alike or memory_of(result) == memory or any(origin.places is None for origin in origins):
+            return False
+        self.record(result, origins, watched=True)
+        return True
 
     def record_call(self, call: SynapseCall) -> None:
         """A synapse has written into its output."""
@@ -198,9 +229,17 @@ def tensors_in(values: Any) -> list[Tensor]:
     return found
 
 
+_NUMBERS = frozenset((int, float, bool, str, type(None), torch.dtype, torch.device))  # that hold no tensor
+
+
 def _collect(values: Any, found: list[Tensor]) -> None:
     for value in values:
-        if isinstance(value, Tensor):
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            found.append(value)
+        elif kind in _NUMBERS:
+            continue
+        elif isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, (tuple, list, ValuesView)):
             _collect(value, found)
@@ -226,31 +265,42 @@ class Operations(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__" or not self.ledger.entries:
             return func(*args, **kwargs)
-        parts = [self.ledger.part(tensor) for tensor in tensors_in((args, kwargs.values()))]
-        if all(part.provenance is None for part in parts):
+        tensors = tensors_in(args)
+        if kwargs:
+            tensors += tensors_in(kwargs.values())
+        if not self.ledger.follows(tensors):
             result = func(*args, **kwargs)
-            if all(map(self.ledger.is_unrelated, parts)) and not (self.ledger.values_escaped and name in FROM_OUTSIDE):
+            if self.ledger.are_unrelated(tensors) and not (self.ledger.values_escaped and name in FROM_OUTSIDE):
                 self.ledger.mark_unrelated((result,))
             return result
-        versions = [version_of(part.tensor) for part in parts]
+        versions = [version_of(tensor) for tensor in tensors]
         result = func(*args, **kwargs)
+        alone = len(tensors) == 1 and name in UNIT_BY_UNIT and versions[0] >= 0
+        if alone and version_of(tensors[0]) == versions[0] and self.ledger.record_alike(tensors[0], result):
+            return result
+        parts = [self.ledger.part(tensor) for tensor in tensors]
         written = [part for part, before in zip(parts, versions, strict=True) if _written(part, before, name)]
-        with torch.no_grad():
-            self.ledger.apply(Operation(name, func, args, kwargs, parts, written), result)
+        operation = Operation(name, func, args, kwargs, parts, written)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self.ledger.apply(operation, result)
+        else:
+            self.ledger.apply(operation, result)
         return result
 
     def on(self) -> None:
         """See what is done from now on. It goes below whatever else is there, so that this may leave as it came."""
-        others = _stack()
-        if others:
-            _restack([self, *(mode for mode in others if mode is not self)])
-        else:
+        if not _len_torch_function_stack():
             _push_mode(self)
+            return
+        others = _stack()
+        if others[0] is not self:
+            _restack([self, *(mode for mode in others if mode is not self)])
 
     def off(self) -> None:
         """See nothing."""
-        others = _stack()
-        if others == [self]:
+        others = _stack() if _len_torch_function_stack() else ()
+        if len(others) == 1 and others[0] is self:
             _pop_mode()
         elif self in others:
             _restack([mode for mode in others if mode is not self])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -44,7 +45,8 @@ def stride_and_offset(tensor: Tensor) -> tuple[tuple[int, ...], int]:
 
 def memory_of(tensor: Tensor) -> int:
     """Which memory a living tensor lies in. No other has this number while a weak reference remembers that memory."""
-    return storage_of(tensor)._cdata
+    storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
+    return storage._cdata
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage:
@@ -103,20 +105,24 @@ class Places:
     @property
     def value(self) -> Tensor:
         """The places, (N,)."""
-        if self._value is None:
-            with torch.no_grad():
-                self._value = self._make()
-        return self._value
+        if self._value is not None:
+            return self._value
+        with torch.no_grad():
+            value = self._make()
+        if not self.is_own:  # which live long, and are made quickly
+            self._value = value
+        return value
 
     @property
     def is_own(self) -> bool:
         """Whether this is a synapse's own output, as it was made."""
         return isinstance(self._key, tuple) and self._key[0] == "same"
 
-    @classmethod
-    def same(cls, size: int) -> Places:
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def same(size: int) -> Places:
         """Of a synapse's own output."""
-        return cls(("same", size), size, lambda: torch.arange(size))
+        return Places(("same", size), size, lambda: torch.arange(size))
 
     @classmethod
     def fixed(cls, value: Tensor) -> Places:
@@ -170,7 +176,20 @@ expired: Callable[[int], bool] = torch.UntypedStorage._expired  # type: ignore[a
 _let_go: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
 
 
-class Provenance:
+class Memory:
+    """The memory of a tensor, which is not kept alive: its number is no other's for as long as this is there."""
+
+    memory: Any = 0
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.memory = storage_of(tensor)._weak_ref()
+
+    def __del__(self, _let_go: Callable[[int], None] = _let_go) -> None:
+        if self.memory:
+            _let_go(self.memory)
+
+
+class Provenance(Memory):
     """What a memory holds, as a sum of origins, as of some version of it.
 
     Args:
@@ -180,16 +199,11 @@ class Provenance:
     """
 
     watched = False
-    memory: Any = 0  # the number of the memory, which no other gets for as long as it is remembered here
 
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
-        self.memory, self.version = storage_of(tensor)._weak_ref(), version_of(tensor)
-        self.itemsize = tensor.element_size()
+        super().__init__(tensor)
+        self.version, self.itemsize = version_of(tensor), tensor.element_size()
         self.watched, self._origins = watched, tuple(origins)
-
-    def __del__(self, _let_go: Callable[[int], None] = _let_go) -> None:
-        if self.memory:
-            _let_go(self.memory)
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -209,9 +223,9 @@ class SynapseCall(Provenance):
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         self.synapse, self.waiting = synapse, 0
-        self.set(pre, output, None if given is None else Provenance(given, (), watched=False))
+        self.set(pre, output, None if given is None else Memory(given))
 
-    def set(self, pre: Tensor | None, output: Tensor, given: Provenance | None = None) -> None:
+    def set(self, pre: Tensor | None, output: Tensor, given: Memory | None = None) -> None:
         """Become the next call of the same synapse: nobody remembers this one."""
         if self.memory:
             _let_go(self.memory)
@@ -265,6 +279,8 @@ def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Ori
     seen_out, size = Layout.of(out), elements_of(out)
     found: list[Origin] = []
     for part in parts:
+        if part.provenance is None:
+            continue
         seen = Layout.of(part.tensor)
         fits = _stretches(seen.shape, seen_out.shape) and out.layout is part.tensor.layout is torch.strided
         for origin in part.origins:
@@ -276,11 +292,17 @@ def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Ori
 
 
 def _stretches(shape: Sequence[int], to: Sequence[int]) -> bool:
-    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
+    return (
+        shape == to
+        or len(shape) <= len(to)
+        and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
+    )
 
 
 def summed(origins: Sequence[Origin]) -> list[Origin]:
     """A sum of origins, each once; a statistic of what stands beside it normalises it, and is no term of its own."""
+    if len(origins) < 2:
+        return list(origins)
     plain: list[Origin] = []
     for origin in origins:
         if origin.places is not None and not any(_equal(origin, other) for other in plain):

@@ -234,12 +234,12 @@ class Wiring:
         if neuron.why_not_post:
             return
         provenance, current = self.ledger.of(neuron_call.current), neuron_call.current
-        waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
         if provenance is None:
+            waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
             yield from self._unknown(neuron, neuron_call, waiting)
             return
         if provenance.version != version_of(current):
-            self._require_unwanted(neuron, provenance, waiting)
+            self._require_unwanted(neuron, provenance)
             return
         for origin in provenance.origins:
             wanted = {name for name in origin.names if self._learns_from(name, neuron.name)}
@@ -285,7 +285,7 @@ class Wiring:
         self._trusted.add((name, neuron.name))
         return Reading((call,), RowSelection((0,), call.leading, None))
 
-    def _require_unwanted(self, neuron: Neuron, provenance: Provenance, waiting: set[str]) -> None:
+    def _require_unwanted(self, neuron: Neuron, provenance: Provenance) -> None:
         """Something was written into what a neuron was given, and nobody saw what."""
         names = {name for origin in provenance.origins for name in origin.names if self._learns_from(name, neuron.name)}
         if names:
