@@ -4,20 +4,16 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .conditions import Condition, History, When, replay
+from .conditions import Always, Condition, Every, FromStep, History, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
 from .deepen import deepen
 from .fitting import EarlyStopping
 from .meter import Cost, Meter
 from .motivation import (
-    Always,
     CountMatched,
     Curiosity,
-    Every,
-    FromStep,
     LossDecrease,
     LossSpike,
-    Never,
     Plateau,
     RandomActivation,
     Seeking,

@@ -2,8 +2,8 @@
 
     a & b        both hold          a | b        either does          ~a        it does not
 
-Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those to
-choose from are in `motivation`.
+Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those of
+the clock are here, those of motivation, and of chance beside them, in `motivation`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..checks import (
     require_number,
     shown,
 )
+from ..config.validation import require_count
 
 
 @dataclass
@@ -187,7 +188,6 @@ class _Not(Condition):
 class When(Condition):
     """A function of a `History` of your own, with the operators of a condition.
 
-    >>> from snn_plasticity.dual import Every
     >>> warm = When(lambda history: history.losses[-1:] < [0.5])
     >>> replay(warm & ~Every(2), [0.1, 0.2, 0.9, 0.1])
     [True, False, True, False]
@@ -202,6 +202,64 @@ class When(Condition):
         """What the function says."""
         require_history(history)
         return self.function(history)
+
+
+@dataclass(frozen=True)
+class Always(Condition):
+    """Every step trains the large net."""
+
+    def __call__(self, history: History) -> bool:
+        """True."""
+        require_history(history)
+        return True
+
+
+@dataclass(frozen=True)
+class Never(Condition):
+    """No step trains the large net: the base learns alone."""
+
+    def __call__(self, history: History) -> bool:
+        """False."""
+        require_history(history)
+        return False
+
+
+@dataclass(frozen=True)
+class Every(Condition):
+    """Every n-th step.
+
+    >>> replay(Every(3), [1.0] * 6)
+    [False, False, True, False, False, True]
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        require_count(self, "n", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it is its turn."""
+        require_history(history)
+        return history.step % self.n == self.n - 1
+
+
+@dataclass(frozen=True)
+class FromStep(Condition):
+    """From a step on, counted from 0: before it is a warm-up in which the base learns alone.
+
+    >>> replay(FromStep(2), [1.0] * 4)
+    [False, False, True, True]
+    """
+
+    step: int
+
+    def __post_init__(self) -> None:
+        require_count(self, "step", 0)
+
+    def __call__(self, history: History) -> bool:
+        """Whether the warm-up is over."""
+        require_history(history)
+        return history.step >= self.step
 
 
 def require_history(history: object) -> None:

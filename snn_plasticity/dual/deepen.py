@@ -62,6 +62,9 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
         sample: an input for a dry run; needed where the first layer is no nn.Linear.
         seed: of fresh weights; the global random numbers are not touched.
 
+    Returns:
+        The motivated model and the map into it.
+
     Raises:
         ValueError: `after` is no neuron of a linear layer, or its kind cannot relay spikes.
 

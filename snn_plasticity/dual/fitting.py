@@ -19,7 +19,7 @@ from .report import DualReport, ValidationPoint
 
 
 class DataOrder:
-    """Batches of a loader, with random numbers of their own.
+    """Batches of a loader, shuffled by random numbers of their own, epoch by epoch.
 
     Args:
         loader: a DataLoader, or anything that can be gone through again and again.
@@ -111,7 +111,7 @@ class EarlyStopping:
 
 
 class StopCriteria(NamedTuple):
-    """Limits of one `fit`."""
+    """Limits of one `fit`; None is no limit."""
 
     max_steps: int | None
     max_macs: int | None

@@ -1,9 +1,9 @@
-"""Conditions to choose from: those that what happened decides, and as their controls those of the clock and of chance.
+"""Motivation: conditions that what happened decides, and chance as their control.
 
-    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)        LossDecrease(2) & FromStep(100)
+    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)        CountMatched(80, 240)
 
-They look at losses, at signals such as novelty or those of affect, or at the step alone, and remember nothing
-themselves: the same history gives the same answer.
+They look at losses, or at signals such as novelty or those of affect, and remember nothing themselves: the same history
+gives the same answer. The controls draw by step and seed alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ class LossDecrease(Condition):
 
     On noise without a trend this holds with probability 1/(k+1)!.
 
+    Args:
+        k: how many times in a row, 1 or more.
+
+    Raises:
+        ValueError: k is no such number.
+
     >>> LossDecrease(2)(History([1.0, 0.9, 0.8]))
     True
 
@@ -47,7 +53,12 @@ class LossDecrease(Condition):
 
 @dataclass(frozen=True)
 class LossSpike(Condition):
-    """The last loss stands out: L(t−1) > mean + factor · s.d. of the `window` losses before it."""
+    """The last loss stands out: L(t−1) > mean + factor · s.d. of the `window` losses before it.
+
+    Args:
+        factor: how many standard deviations above the mean.
+        window: losses that say what is usual, 2 or more; before there are as many, it does not hold.
+    """
 
     factor: float = 2.0
     window: int = 20
@@ -65,7 +76,12 @@ class LossSpike(Condition):
 
 @dataclass(frozen=True)
 class Plateau(Condition):
-    """The loss has stopped falling: mean of the last `window` > (1 − tolerance) · mean of the `window` before."""
+    """The loss has stopped falling: mean of the last `window` > (1 − tolerance) · mean of the `window` before.
+
+    Args:
+        window: losses in each mean; before there are two windows, it does not hold.
+        tolerance: the smallest relative decrease that still counts as falling.
+    """
 
     window: int = 20
     tolerance: float = 0.02
@@ -85,7 +101,15 @@ class Plateau(Condition):
 
 @dataclass(frozen=True)
 class Curiosity(Condition):
-    """Something is new: the signal reaches the threshold."""
+    """Something is new: the signal reaches the threshold.
+
+    Args:
+        threshold: compared with the last value of the signal.
+        signal: its name among those that the trainer's `signals` returns.
+
+    Raises:
+        ValueError: when asked, a signal that was not measured.
+    """
 
     threshold: float = 0.5
     signal: str = "novelty"
@@ -111,7 +135,7 @@ class Seeking(Condition):
         curiosity, anticipation: names of the signals, for instance arousal and valence of an affective state.
 
     Raises:
-        ValueError: off > on.
+        ValueError: off > on; when asked, signals that were not measured, or not as often as each other.
 
     >>> up_and_down = [0.2, 0.6, 0.4, 0.1]
     >>> from snn_plasticity.dual import replay
@@ -162,6 +186,13 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
         curiosity = tanh(|L(t−1) − mean| / s.d.)        surprise, in units of what is usual
         anticipation = tanh((earlier half − later half) / s.e.)    progress, which promises more of it
 
+    Args:
+        history: whose losses are read.
+        window: how many of the last losses; with fewer than 4 of them all signals are 0.
+
+    Returns:
+        {"novelty", "curiosity", "anticipation"}: numbers in −1 .. 1; novelty is curiosity.
+
     >>> loss_signals(History([1.0, 0.8, 0.6, 0.4]))["anticipation"] > 0.9
     True
     """
@@ -173,26 +204,6 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     surprise = tanh(abs(last[-1] - fmean(last)) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}
-
-
-@dataclass(frozen=True)
-class Always(Condition):
-    """Every step trains the large net."""
-
-    def __call__(self, history: History) -> bool:
-        """True."""
-        require_history(history)
-        return True
-
-
-@dataclass(frozen=True)
-class Never(Condition):
-    """No step trains the large net: the base learns alone."""
-
-    def __call__(self, history: History) -> bool:
-        """False."""
-        require_history(history)
-        return False
 
 
 @dataclass(frozen=True)
@@ -244,46 +255,6 @@ class CountMatched(Condition):
         """Whether this step was drawn."""
         require_history(history)
         return history.step in _drawn(self.count, self.of, self.seed)
-
-
-@dataclass(frozen=True)
-class Every(Condition):
-    """Every n-th step.
-
-    >>> from snn_plasticity.dual import replay
-    >>> replay(Every(3), [1.0] * 6)
-    [False, False, True, False, False, True]
-    """
-
-    n: int
-
-    def __post_init__(self) -> None:
-        require_count(self, "n", 1)
-
-    def __call__(self, history: History) -> bool:
-        """Whether it is its turn."""
-        require_history(history)
-        return history.step % self.n == self.n - 1
-
-
-@dataclass(frozen=True)
-class FromStep(Condition):
-    """From a step on, counted from 0: before it is a warm-up in which the base learns alone.
-
-    >>> from snn_plasticity.dual import replay
-    >>> replay(FromStep(2), [1.0] * 4)
-    [False, False, True, True]
-    """
-
-    step: int
-
-    def __post_init__(self) -> None:
-        require_count(self, "step", 0)
-
-    def __call__(self, history: History) -> bool:
-        """Whether the warm-up is over."""
-        require_history(history)
-        return history.step >= self.step
 
 
 @lru_cache(maxsize=32)

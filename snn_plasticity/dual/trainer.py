@@ -12,11 +12,11 @@ from torch import nn
 
 from ..checks import known_as, require_callable, require_count, require_flag
 from .checkpoint import Snapshot, load_run, read, run_state, write
-from .conditions import ConditionFn, History, decide
+from .conditions import ConditionFn, History, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
 from .meter import Cost, Meter
-from .motivation import LossDecrease, Never, loss_signals
+from .motivation import LossDecrease, loss_signals
 from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
 from .report import DualReport, StepResult, ValidationPoint

@@ -49,6 +49,9 @@ def widen(
         sample: an input for a dry run; needed where the first layer is no nn.Linear.
         seed: of the new weights; the global random numbers are not touched.
 
+    Returns:
+        The motivated model and the map into it: `motivated, weights = widen(base, 2)`.
+
     Raises:
         ValueError: a factor or size that makes nothing larger, an unknown layer, a LayerNorm or GroupNorm over units
             that would become more, or a network whose wiring cannot be told.
