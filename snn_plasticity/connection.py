@@ -1,4 +1,8 @@
-"""One plastic weight: where it lives, its eligibility, and what has been asked of it since it last changed."""
+"""One plastic weight: where it lives, its eligibility, and what has been asked of it since it last changed.
+
+A weight with an axis more than the geometry, (B, *shape), is one network for each sample: Δw_b = lr · gate_b · e_b, with
+neither mean nor sum over the batch.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +90,7 @@ class Connection:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
         strict = require_flag("strict", strict)
         eligibility = self.config.eligibility
+        self.samples = self._samples_of(geometry, path)  # B, where each has weights of its own; else None
         self.traces = EligibilityTraceModule(
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
         )
@@ -121,6 +126,7 @@ class Connection:
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")
+        self._require_samples(pre.shape[0])
         self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
         self.activity.see(pre, post)
 
@@ -132,6 +138,7 @@ class Connection:
         if not (isinstance(pre, Tensor) and pre.dim() >= 2):
             require_real("pre", pre)
             raise ValueError(f"pre has shape {tuple(pre.shape)}; expected a window (T, B, ...).")
+        self._require_samples(pre.shape[1])
         self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
         self.activity.see_window(pre, post)
 
@@ -140,6 +147,7 @@ class Connection:
         if self.enabled:
             window, new_sequence = require_flag("window", window), require_flag("new_sequence", new_sequence)
             samples = pre.shape[int(window)] if isinstance(pre, Tensor) and pre.dim() > window else 0
+            self._require_samples(samples)
             anew = self._first(samples, new_sequence) is not None
             self.traces.check_sides(pre, post, window=window, anew=anew)
 
@@ -223,7 +231,9 @@ class Connection:
         if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
             mod = self.traces.modulator(mod)
         mod = self.config.three_factor.lr * lr_scale * mod
-        if self.config.three_factor.update_frequency == 1:
+        if self.samples is not None:
+            asked = self._asked_of_each(mod)
+        elif self.config.three_factor.update_frequency == 1:
             asked = self.traces.change(mod)
         else:
             self.traces.ask(mod)
@@ -232,8 +242,10 @@ class Connection:
                 return None
             self._carry()
             asked = self._carried
+        if asked is None:
+            return None
         self.forget_asked()
-        return asked if self.mask is None or asked is None else asked * self.mask
+        return asked if self.mask is None else asked * self.mask
 
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
@@ -295,9 +307,8 @@ class Connection:
                 f"{self.config.three_factor.update_frequency}. Nothing was changed."
             )
         if asked is not None:
-            asked = require_tensor(f"{what}: asked", asked, self.traces.rule.geometry.shape).to(
-                self.weight.device, copy=True
-            )
+            shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._shape)
+            asked = require_tensor(f"{what}: asked", asked, shape).to(self.weight.device, copy=True)
         go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
 
         def commit() -> None:
@@ -335,9 +346,38 @@ class Connection:
 
     def _carry(self) -> None:
         """Work out what was asked of the running traces, before they are forgotten."""
-        if self._steps and self.traces.batch_size is not None:
+        if self._steps and self.samples is None and self.traces.batch_size is not None:
             asked = self.traces.collect()
             self._carried = asked if self._carried is None else self._carried + asked
+
+    def _asked_of_each(self, mod: Tensor | float) -> Tensor | None:
+        """mod_b · e_b, each sample for itself, of all steps since the last change; None before the weight's turn."""
+        e, mod = self.traces.eligibility, self.traces.modulator(mod)
+        assert e is not None
+        mod = self.traces.rule.geometry.per_synapse(mod)
+        now = mod.reshape(*mod.shape, *[1] * (e.dim() - mod.dim() if mod.dim() else 0)) * e
+        self._carried = now if self._carried is None else self._carried + now
+        self._steps += 1
+        return None if self._steps < self.config.three_factor.update_frequency else self._carried
+
+    def _samples_of(self, geometry: Geometry, path: str) -> int | None:
+        """How many networks there are in the weight; None where all samples share it."""
+        shape = tuple(self.weight.shape)
+        if shape == geometry.shape or shape[1:] != geometry.shape:
+            return None
+        if path == "shared":
+            raise ValueError(
+                f"{self.name} has weights {shape}, of its own for each sample, and the path 'shared' keeps one sum of "
+                "all samples; expected path='auto' or 'fold'."
+            )
+        return shape[0]
+
+    def _require_samples(self, batch: int) -> None:
+        if self.samples is not None and batch != self.samples:
+            raise ValueError(
+                f"{self.name}: pre has a batch of {batch}; expected {self.samples}, since each sample has weights of "
+                "its own. Nothing was changed."
+            )
 
     def _first(self, new: int, new_sequence: bool) -> Callable[[], None] | None:
         """What is to be done before a batch of this size is recorded, once it is known to fit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from dataclasses import replace
 
 import brute_force
 import norse.torch as norse
@@ -15,7 +16,7 @@ from conftest import trains
 from host_models import CONFIG, FAST, LR, MODULATOR, Loop, close
 from torch import nn
 
-from snn_plasticity import Convention, attach
+from snn_plasticity import Connection, Convention, attach
 from snn_plasticity.layers import SparseLinear
 from snn_plasticity.plasticity.edges import EdgeLists
 
@@ -305,3 +306,80 @@ def test_a_lift_that_hides_the_single_steps_of_a_layer_with_delays_is_refused():
     net = norse.SequentialState(norse.Lift(made(delays=DELAYS)), norse.LIF(FAST), nn.Linear(N_POST, 2), norse.LIF(FAST))
     with pytest.raises(TypeError, match="takes sequences"):
         attach(net, CONFIG, layers={"0.lifted_module": CONFIG})
+
+
+# one network for each sample
+
+
+def per_sample(seed=2):
+    layer = SparseLinear(N_PRE, N_POST, EDGES, samples=B)
+    with torch.no_grad():
+        layer.weight.uniform_(0.0, 0.5, generator=torch.Generator().manual_seed(seed))
+    return layer
+
+
+def alone(layer, sample):
+    one = SparseLinear(N_PRE, N_POST, EDGES)
+    with torch.no_grad():
+        one.weight.copy_(layer.weight[sample])
+        one.bias.copy_(layer.bias)
+    return one
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("every", (1, 2))
+@pytest.mark.parametrize("bounds", (None, (0.0, 0.6)))
+def test_each_sample_learns_as_a_network_of_its_own(host, every, bounds):
+    """Rewards of its own for each, over many steps, so that what was learned changes what is fired."""
+    updates = replace(CONFIG.three_factor, update_frequency=every, weight_bounds=bounds)
+    config = replace(CONFIG, three_factor=updates)
+    rewards = torch.tensor([[0.7, -0.4, 0.2], [0.1, 0.9, -0.3], [0.5, 0.5, 0.5], [-0.2, 0.3, 0.8], [0.1, 0.1, 0.1]])
+    layer = per_sample()
+    others = [alone(layer, b) for b in range(B)]
+    net, nets = HOSTS[host](layer), [HOSTS[host](other) for other in others]
+    learner, learners = attach(net, config), [attach(n, config) for n in nets]
+    for now, (part, reward) in enumerate(zip(X.split(5), rewards, strict=True)):
+        together = run(net, part)
+        apart = [run(n, part[:, [b]]) for b, n in enumerate(nets)]
+        assert torch.equal(together, torch.cat(apart, 1))
+        before = layer.weight.detach().clone()
+        details = learner.step(reward, return_details=True)
+        (name,) = learner.connections
+        moved = float((layer.weight.detach() - before).norm())
+        assert bounds or float(details.layers[name].change_norm) == pytest.approx(moved, rel=1e-3)
+        for b, one in enumerate(learners):
+            one.step(reward[[b]])
+        if now == 2:
+            learner.reset(torch.tensor([True, False, False]))
+            learners[0].reset()
+    close(layer.weight.detach(), torch.stack([other.weight.detach() for other in others]))
+    assert not torch.equal(layer.weight[0], layer.weight[1])
+    assert learner.diagnose().layers[name].post_rate > 0
+
+
+def test_samples_of_their_own_are_saved_and_go_on():
+    updates = replace(CONFIG.three_factor, update_frequency=3)
+    layers = [per_sample(), per_sample()]
+    nets = [snntorch_net(layer) for layer in layers]
+    learners = [attach(net, replace(CONFIG, three_factor=updates)) for net in nets]
+    for part in X[:10].split(5):
+        run(nets[0], part)
+        learners[0].step(MODULATOR)
+    nets[1].load_state_dict(nets[0].state_dict())
+    nets[1][1].mem = nets[0][1].mem.clone()
+    learners[1].load_state_dict(learners[0].state_dict())
+    for net, learner in zip(nets, learners, strict=True):
+        run(net, X[10:15])
+        learner.step(MODULATOR)
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    assert not torch.equal(layers[0].weight, per_sample().weight)
+
+
+def test_another_number_of_samples_and_one_sum_of_all_are_refused():
+    layer = per_sample()
+    connection = Connection("edges", layer)
+    with pytest.raises(ValueError, match=r"edges: pre has a batch of 2; expected 3"):
+        connection.observe(torch.ones(2, N_PRE), torch.ones(2, N_POST))
+    assert connection.eligibility is None
+    with pytest.raises(ValueError, match="path 'shared' keeps one sum"):
+        Connection("edges", layer, path="shared")
