@@ -7,12 +7,15 @@ n1 fires, then n2 within 20 ms ─► 1 to 3 s later ─► reward ─► dopami
 from __future__ import annotations
 
 import time
+import warnings
 from typing import NamedTuple
 
 import torch
 from izhikevich_network import BLOCK, EXCITATORY, NEURONS, Learning, Networks
 from torch import Tensor
 from tqdm import tqdm
+
+from snn_plasticity import PlasticityWarning
 
 N1 = 0  # a neuron; n2 is where the first of its synapses ends
 WITHIN = 20  # ms from n1 to n2; the published program says 20, the text 10
@@ -122,11 +125,14 @@ def live(seconds: int, tau_e: float, seed: int, bar: tqdm) -> Record:
     """Both networks, a block of milliseconds at a time."""
     generator = torch.Generator().manual_seed(seed)
     networks = Networks(2, generator)
-    edge = int(networks.leaving[N1, 0])
+    edge = int((networks.edges[0] == N1).nonzero()[0])
     networks.plastic[:, edge] = 0.0
     learning = Learning(networks, tau_e)
     experimenter = Experimenter(int(networks.edges[1, edge]), generator)
     diary, clock, film = Diary(networks, edge, experimenter), Clock(), []
+    warnings.simplefilter(
+        "ignore", PlasticityWarning
+    )  # in the first milliseconds nobody fires, so that nothing is learned
     for start in range(0, 1000 * seconds, BLOCK):
         before = networks.spikes
         spikes = torch.stack([networks.step() for _ in range(BLOCK)])

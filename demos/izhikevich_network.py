@@ -19,7 +19,17 @@ import torch
 from norse.torch.functional.izhikevich import IzhikevichParameters, IzhikevichState, izhikevich_feed_forward_step
 from torch import Tensor
 
-from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, NeuromodConfig, NeuromodulatoryGate
+from snn_plasticity import (
+    Connection,
+    Convention,
+    EligibilityConfig,
+    NeuromodConfig,
+    NeuromodulatoryGate,
+    PlasticityConfig,
+    PlasticityLearner,
+    SparseLinear,
+    ThreeFactorConfig,
+)
 
 NEURONS, EXCITATORY, SYNAPSES = 1000, 800, 100
 PLASTIC = EXCITATORY * SYNAPSES  # the synapses of excitatory neurons
@@ -56,6 +66,12 @@ def stdp(tau_e: float) -> EligibilityConfig:
     )
 
 
+def learning(tau_e: float) -> PlasticityConfig:
+    """STDP, and changes of Δw = DA · e for every 10 ms."""
+    bounded = ThreeFactorConfig(lr=BLOCK / 10, weight_clamp=None, weight_bounds=(0.0, STRONGEST))
+    return PlasticityConfig(stdp(tau_e), three_factor=bounded)
+
+
 def neurons() -> IzhikevichParameters:
     """Regular spiking and fast spiking, in one layer."""
     excitatory = torch.arange(NEURONS) < EXCITATORY
@@ -74,20 +90,24 @@ class Networks:
     def __init__(self, batch: int, generator: torch.Generator) -> None:
         self.generator, self.parameters = generator, neurons()
         self.edges = wiring(generator)
-        self.leaving = torch.argsort(self.edges[0], stable=True).view(NEURONS, SYNAPSES)  # the edges of each neuron
+        away = self.edges[:, PLASTIC:] - torch.tensor([[EXCITATORY], [0]])
+        self.excitatory = SparseLinear(EXCITATORY, NEURONS, self.edges[:, :PLASTIC], bias=False, samples=batch)
+        self.inhibitory = SparseLinear(NEURONS - EXCITATORY, NEURONS, away, bias=False)
+        torch.nn.init.constant_(self.excitatory.weight, START)
+        torch.nn.init.constant_(self.inhibitory.weight, INHIBITORY)
         self.state = IzhikevichState(torch.full((batch, NEURONS), -65.0), torch.full((batch, NEURONS), -13.0))
         self.spikes = torch.zeros(batch, NEURONS)
-        self.weights = torch.full((batch, self.edges.shape[1]), INHIBITORY)
-        self.plastic = self.weights[:, :PLASTIC]  # a view
-        self.plastic.fill_(START)
 
+    @property
+    def plastic(self) -> Tensor:
+        """The weights that learn, (B, 80000)."""
+        return self.excitatory.weight.detach()
+
+    @torch.no_grad()
     def step(self) -> Tensor:
         """Spikes (B, N) of the next millisecond."""
         current = THALAMUS * (torch.rand(self.spikes.shape, generator=self.generator) - 0.5)
-        network, fired = self.spikes.nonzero().unbind(1)
-        edges, network = self.leaving[fired], network.unsqueeze(1)
-        arriving = torch.take(self.weights, edges + network * self.edges.shape[1])
-        current.view(-1).index_add_(0, (self.edges[1][edges] + network * NEURONS).flatten(), arriving.flatten())
+        current += self.excitatory(self.spikes[:, :EXCITATORY]) + self.inhibitory(self.spikes[:, EXCITATORY:])
         first, state = izhikevich_feed_forward_step(current, self.state, self.parameters, dt=HALF)
         second, self.state = izhikevich_feed_forward_step(current, state, self.parameters, dt=HALF)
         self.spikes = first + second  # never both: half a millisecond after a spike v is near its reset
@@ -102,9 +122,9 @@ class Learning:
     """
 
     def __init__(self, networks: Networks, tau_e: float) -> None:
-        self.networks = networks
-        self.traces = EligibilityTraceModule(EXCITATORY, NEURONS, stdp(tau_e), connectivity=networks.edges[:, :PLASTIC])
+        self.synapses = Connection("excitatory", networks.excitatory, config=learning(tau_e))
         self.gate = NeuromodulatoryGate(DOPAMINE)
+        self.learner = PlasticityLearner([self.synapses], self.gate)
         self.levels = self.gate.init(1)
         self.released, self.blocks = 0.0, 0
 
@@ -113,9 +133,9 @@ class Learning:
 
         The first network meets dopamine when it comes; the others meet what there was of it on average so far.
         """
-        e = self.traces.update_window(arriving, spikes)
+        self.synapses.observe_sequence(arriving, spikes, new_sequence=False)
         _, gain, self.levels = self.gate.step({"reward": reward}, self.levels)
         self.released, self.blocks = self.released + float(gain), self.blocks + 1
-        met = torch.full((len(e), 1), self.released / self.blocks)
+        met = torch.full((spikes.shape[1],), self.released / self.blocks)
         met[0] = gain
-        self.networks.plastic.addcmul_(met, e, value=BLOCK / 10).clamp_(0.0, STRONGEST)
+        self.learner.step(met)

@@ -1,7 +1,7 @@
 """One plastic weight: where it lives, its eligibility, and what has been asked of it since it last changed.
 
-A weight with an axis more than the geometry, (B, *shape), is one network for each sample: Δw_b = lr · gate_b · e_b, with
-neither mean nor sum over the batch.
+A weight with an axis more than the geometry, (B, *shape), is one network for each sample: Δw_b = lr · gate_b · e_b,
+with neither mean nor sum over the batch.
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ class Connection:
         e, mod = self.traces.eligibility, self.traces.modulator(mod)
         assert e is not None
         mod = self.traces.rule.geometry.per_synapse(mod)
-        now = mod.reshape(*mod.shape, *[1] * (e.dim() - mod.dim() if mod.dim() else 0)) * e
+        now = mod.reshape(mod.shape + (1,) * (e.dim() - mod.dim())) * e
         self._carried = now if self._carried is None else self._carried + now
         self._steps += 1
         return None if self._steps < self.config.three_factor.update_frequency else self._carried

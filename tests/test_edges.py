@@ -136,9 +136,9 @@ def test_no_cliff_where_a_full_matrix_gets_too_large(pairing, steps, rate, monke
     """On either side of 4096 neurons the events are followed, and what is read is in proportion to them."""
     reached = {}
     for n in (4000, 4200):
-        touched, original = [], EdgeLists.expand
+        touched, original = [], EdgeLists.reached
         monkeypatch.setattr(
-            EdgeLists, "expand", lambda self, k, o=original, t=touched: (t.append(len(o(self, k)[1])), o(self, k))[1]
+            EdgeLists, "reached", lambda self, k, o=original, t=touched: (t.append(len(o(self, k)[1])), o(self, k))[1]
         )
         target = torch.randint(n, (100 * n,), generator=torch.Generator().manual_seed(0))
         connectivity = torch.stack((torch.arange(n).repeat_interleave(100), target))

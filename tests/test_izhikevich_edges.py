@@ -26,8 +26,14 @@ def some_networks(batch=1, seed=0):
 def dense(networks, b=0):
     """Weights as a matrix (N, N), posts above pres."""
     matrix = torch.zeros(N, N)
-    matrix[networks.edges[1], networks.edges[0]] = networks.weights[b]
+    matrix[networks.edges[1], networks.edges[0]] = weights(networks)[b]
     return matrix
+
+
+def weights(networks):
+    """Those of all edges, (B, 100000)."""
+    inhibitory = networks.inhibitory.weight.detach().expand(len(networks.plastic), -1)
+    return torch.cat((networks.plastic, inhibitory), 1)
 
 
 def published_program(weights, milliseconds, seed):
@@ -51,8 +57,7 @@ def test_a_thousand_neurons_with_a_hundred_synapses_each():
     assert networks.edges.shape == (2, 100_000)
     assert torch.equal(torch.bincount(source), torch.full((N,), 100))
     assert bool((target[source >= E] < E).all())
-    assert torch.equal(networks.edges[0][networks.leaving], torch.arange(N)[:, None].expand(N, 100))
-    assert torch.equal(networks.weights[0] > 0, source < E)
+    assert torch.equal(weights(networks)[0] > 0, source < E)
 
 
 def test_they_fire_as_often_as_in_the_published_program():
@@ -68,7 +73,8 @@ def test_they_fire_as_often_as_in_the_published_program():
 
 def test_the_edges_deliver_what_a_matrix_would_a_millisecond_later():
     networks = some_networks(batch=2)
-    networks.weights.uniform_(-2.0, 2.0)
+    networks.plastic.uniform_(-2.0, 2.0)
+    networks.inhibitory.weight.detach().uniform_(-2.0, 2.0)
     networks.spikes = (torch.rand(2, N) < 0.1).float()
     matrices, spikes, state = [dense(networks, b) for b in (0, 1)], networks.spikes, networks.state
     noise = net.THALAMUS * (torch.rand(2, N, generator=networks.generator.clone_state()) - 0.5)
@@ -82,7 +88,7 @@ def test_the_edges_deliver_what_a_matrix_would_a_millisecond_later():
 
 def test_the_edges_learn_as_the_full_matrix_does_step_by_step():
     networks, blocks = some_networks(batch=2), 15
-    networks.weights[:, : net.PLASTIC] = 2.0
+    networks.plastic[:] = 2.0
     learning, full = net.Learning(networks, 1000.0), EligibilityTraceModule(E, N, net.stdp(1000.0), path="plain")
     source, target = networks.edges[:, : net.PLASTIC]
     expected, level, met, before = networks.plastic.clone(), 0.0, [], networks.spikes[:, :E]
@@ -100,12 +106,13 @@ def test_the_edges_learn_as_the_full_matrix_does_step_by_step():
         expected.clamp_(0.0, 4.0)
     assert float((networks.plastic - 2.0).abs().max()) > 0.5
     torch.testing.assert_close(networks.plastic, expected, rtol=1e-4, atol=1e-4)
-    assert bool((networks.weights[:, net.PLASTIC :] == net.INHIBITORY).all())
+    assert bool((weights(networks)[:, net.PLASTIC :] == net.INHIBITORY).all())
 
 
+@pytest.mark.filterwarnings("ignore:excitatory. its elig:snn_plasticity.PlasticityWarning")  # at first all are silent
 def test_one_coincidence_and_one_reward_seconds_later_reach_one_synapse():
     networks = some_networks(batch=2)
-    edge = int(networks.leaving[0, 0])
+    edge = int((networks.edges[0] == 0).nonzero()[0])
     n2 = int(networks.edges[1, edge])
     learning, experimenter = net.Learning(networks, 1000.0), life.Experimenter(n2, torch.Generator().manual_seed(0))
     for start in range(0, 3600, net.BLOCK):

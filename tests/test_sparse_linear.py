@@ -79,12 +79,12 @@ def test_gradients_of_weight_bias_and_input_are_those_of_finite_differences(rows
 @pytest.mark.parametrize("samples", (None, 20))
 @pytest.mark.parametrize("delays", (None, DELAYS))
 def test_without_gradients_only_the_edges_of_spiking_neurons_are_touched(samples, delays, monkeypatch):
-    layer, reached, original = made(samples=samples, delays=delays), [], EdgeLists.expand
+    layer, reached, original = made(samples=samples, delays=delays), [], EdgeLists.reached
     x = torch.zeros(4, 20, N_PRE, dtype=torch.float64)
     for t, b, k in ((0, 3, 2), (1, 19, 5)):
         x[t, b, k] = 1.0
     monkeypatch.setattr(
-        EdgeLists, "expand", lambda self, n: (reached.append(len(original(self, n)[1])), original(self, n))[1]
+        EdgeLists, "reached", lambda self, n: (reached.append(len(original(self, n)[1])), original(self, n))[1]
     )
     with torch.no_grad():
         out = layer(x)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,13 +158,15 @@ class Edges(SmallProducts):
     def _spread(self, out: Tensor, post: Tensor, pre: Tensor, sparse: str) -> None:
         """Every spike to the edges of its neuron."""
         spikes, other = (post, pre) if sparse == "post" else (pre, post)
-        step, sample, neuron = spikes.nonzero().unbind(1)
-        event, edge = (self.of_post if sparse == "post" else self.of_pre).expand(neuron)
-        far = (self.source if sparse == "post" else self.target)[edge]
-        step, sample = step[event], sample[event]
-        values = spikes[step, sample, neuron[event]] * other[step, sample, far]
-        where = edge if out.dim() == 1 else edge + sample * out.shape[1]
-        out.view(-1).index_add_(0, where, values)
+        numbers, n = spikes.contiguous().numpy().ravel(), spikes.shape[2]
+        spike = np.flatnonzero(numbers)
+        row, neuron = np.divmod(spike, n)  # of all steps and samples
+        lists, far = (self.of_post, self.of_pre) if sparse == "post" else (self.of_pre, self.of_post)
+        event, edge = lists.reached(neuron)
+        row = row[event]
+        values = numbers[spike][event] * other.contiguous().numpy().ravel()[row * other.shape[2] + far.neuron[edge]]
+        where = edge if out.dim() == 1 else edge + row % spikes.shape[1] * out.shape[1]
+        out.view(-1).index_add_(0, torch.from_numpy(where), torch.from_numpy(values))
 
     def __repr__(self) -> str:
         return f"Edges({self.shape[0]} of {self.n_post}×{self.n_pre})"
@@ -206,17 +209,23 @@ def _within(source: Tensor, n_pre: int, target: Tensor, n_post: int) -> tuple[Te
 
 
 class EdgeLists:
-    """The edges of each neuron, one after the other."""
+    """The edges of each neuron, one after the other.
+
+    Args:
+        neuron: of each edge, (E,). n: how many neurons there are.
+    """
 
     def __init__(self, neuron: Tensor, n: int) -> None:
         self.edges = torch.argsort(neuron, stable=True)
         self.counts = torch.bincount(neuron, minlength=n)
         self.starts = torch.cumsum(self.counts, 0) - self.counts
+        self.neuron = neuron.numpy()
 
-    def expand(self, neurons: Tensor) -> tuple[Tensor, Tensor]:
+    def reached(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For a list of spiking neurons: which of them, and which edge, for every edge that is reached."""
-        counts = self.counts[neurons]
-        event = torch.repeat_interleave(counts)
-        before = torch.cumsum(counts, 0) - counts
-        place = torch.arange(len(event)) - before[event] + self.starts[neurons][event]
-        return event, self.edges[place]
+        counts = self.counts.numpy()[neurons]
+        ends = np.cumsum(counts)
+        event = np.repeat(np.arange(len(neurons)), counts)
+        place = (self.starts.numpy()[neurons] - ends + counts)[event]
+        place += np.arange(len(event))
+        return event, self.edges.numpy()[place]
