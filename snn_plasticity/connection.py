@@ -31,6 +31,7 @@ from .config.validation import require_config
 from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
+from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 from .saved import described, require_count, require_parts, require_settings, require_tensor
@@ -90,7 +91,7 @@ class Connection:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
         strict = require_flag("strict", strict)
         eligibility = self.config.eligibility
-        self.samples = self._samples_of(geometry, path)  # B, where each has weights of its own; else None
+        self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self.traces = EligibilityTraceModule(
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
         )
@@ -126,7 +127,7 @@ class Connection:
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")
-        self._require_samples(pre.shape[0])
+        require_samples(self.name, self.samples, pre.shape[0])
         self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
         self.activity.see(pre, post)
 
@@ -138,7 +139,7 @@ class Connection:
         if not (isinstance(pre, Tensor) and pre.dim() >= 2):
             require_real("pre", pre)
             raise ValueError(f"pre has shape {tuple(pre.shape)}; expected a window (T, B, ...).")
-        self._require_samples(pre.shape[1])
+        require_samples(self.name, self.samples, pre.shape[1])
         self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
         self.activity.see_window(pre, post)
 
@@ -147,7 +148,7 @@ class Connection:
         if self.enabled:
             window, new_sequence = require_flag("window", window), require_flag("new_sequence", new_sequence)
             samples = pre.shape[int(window)] if isinstance(pre, Tensor) and pre.dim() > window else 0
-            self._require_samples(samples)
+            require_samples(self.name, self.samples, samples)
             anew = self._first(samples, new_sequence) is not None
             self.traces.check_sides(pre, post, window=window, anew=anew)
 
@@ -352,32 +353,12 @@ class Connection:
 
     def _asked_of_each(self, mod: Tensor | float) -> Tensor | None:
         """mod_b · e_b, each sample for itself, of all steps since the last change; None before the weight's turn."""
-        e, mod = self.traces.eligibility, self.traces.modulator(mod)
+        e = self.traces.eligibility
         assert e is not None
-        mod = self.traces.rule.geometry.per_synapse(mod)
-        now = mod.reshape(mod.shape + (1,) * (e.dim() - mod.dim())) * e
+        now = modulate_each(self.traces.modulator(mod), e, self.traces.rule.geometry)
         self._carried = now if self._carried is None else self._carried + now
         self._steps += 1
         return None if self._steps < self.config.three_factor.update_frequency else self._carried
-
-    def _samples_of(self, geometry: Geometry, path: str) -> int | None:
-        """How many networks there are in the weight; None where all samples share it."""
-        shape = tuple(self.weight.shape)
-        if shape == geometry.shape or shape[1:] != geometry.shape:
-            return None
-        if path == "shared":
-            raise ValueError(
-                f"{self.name} has weights {shape}, of its own for each sample, and the path 'shared' keeps one sum of "
-                "all samples; expected path='auto' or 'fold'."
-            )
-        return shape[0]
-
-    def _require_samples(self, batch: int) -> None:
-        if self.samples is not None and batch != self.samples:
-            raise ValueError(
-                f"{self.name}: pre has a batch of {batch}; expected {self.samples}, since each sample has weights of "
-                "its own. Nothing was changed."
-            )
 
     def _first(self, new: int, new_sequence: bool) -> Callable[[], None] | None:
         """What is to be done before a batch of this size is recorded, once it is known to fit."""

@@ -22,7 +22,7 @@ from .geometry import SmallProducts, scaled_
 from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
-PER_ENTRY, PER_EDGE = 20, 10  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
+PER_ENTRY, PER_EDGE = 10, 5  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
 PER_ROW = 6  # entries that a spike adds to one row of such a matrix, for the cost of an entry as such
 
 
