@@ -1,4 +1,4 @@
-"""From which density, train and population the library's faster ways are faster: sparse products and sweeps."""
+"""From which density, train and population the library's faster ways are faster: sparse products."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from tqdm import tqdm
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense
-from snn_plasticity.plasticity.paths import folding
-from snn_plasticity.plasticity.sparse import DENSITY, SIZE, Trains
+from snn_plasticity.plasticity._engine.trains import DENSITY, SIZE, Trains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N
 SIZES = (8, 16, 32, 48, 64, 96, 128, 192, 256)
-WIDE = (64, 96, 128, 192, 256, 384, 512)
 HEADER = ("trains, and table", "sparse is faster below a density of")
 STEPS = 64
 NARROW = (10, 20, 30, 50, 80, 100, 150, 200)  # neurons of the smaller population
@@ -40,7 +38,7 @@ def report(quick: bool) -> str:
     narrow = (
         f"Between 1000 neurons and a few, the sparse product is faster from {found} on; the library: {dense.NARROW}."
     )
-    return "\n\n".join([text, results.table(HEADER, rows), end, narrow, _sweeps(quick)])
+    return "\n\n".join([text, results.table(HEADER, rows), end, narrow])
 
 
 def density_of(steps: int, n: int) -> float | None:
@@ -71,16 +69,6 @@ def narrow_of(*, to: bool, quick: bool) -> int | None:
     tried = NARROW[::3] if quick else NARROW
     won = [_advantage(dense, *((1000, n) if to else (n, 1000)), batch=8, steps=128) > 1 for n in tried]
     return _from_here_on(tried, won)
-
-
-def _sweeps(quick: bool) -> str:
-    """From how many neurons on one sweep is faster than a filter after the other, with gains of each sample."""
-    tried = WIDE[::2] if quick else WIDE
-    least = _from_here_on(tried, [_advantage(folding, n, n, batch=32, steps=256) > 1 for n in tried])
-    found = f"from {least} neurons on" if least else f"at none of up to {tried[-1]} neurons"
-    return (
-        f"With rewards of each sample and step, a sweep is faster than filters {found}; the library: {folding.NARROW}."
-    )
 
 
 def _advantage(where: ModuleType, n_pre: int, n_post: int, *, batch: int, steps: int) -> float:

@@ -12,8 +12,11 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import bits, dense, sparse
-from snn_plasticity.plasticity.paths import clamped, past, running, tropical
+from snn_plasticity.plasticity import dense
+from snn_plasticity.plasticity._engine import bits
+from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import state as past
+from snn_plasticity.plasticity._engine import trains as sparse
 
 CLAMPS = (
     (-0.3, 0.4),
@@ -75,8 +78,7 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     """Make the sizes from which fast ways are taken so small that short stories meet them all."""
     for module, name, value in (
         (running, "FOLD", 7), (running, "LONGEST", 7), (running, "CERTAIN", 7), (past, "PIECE", 70),
-        (dense, "NARROW", 0), (sparse, "SIZE", 0), (clamped, "SMALL", 0), (clamped, "CROWDED", 1.0),
-        (clamped, "OFTEN", 10.0), (tropical, "SMALL", 0),
+        (dense, "NARROW", 0), (sparse, "SIZE", 0),
     ):  # fmt: skip
         patch.setattr(module, name, value)
 

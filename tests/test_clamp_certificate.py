@@ -15,9 +15,9 @@ from test_any_history import KINDS, activity
 from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, PlasticityConfig, attach
-from snn_plasticity.plasticity.paths import certificate
-from snn_plasticity.plasticity.paths.past import Past
-from snn_plasticity.plasticity.paths.said import Said
+from snn_plasticity.plasticity._engine import clamp as certificate
+from snn_plasticity.plasticity._engine.state import Past
+from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
 FOLDS = ("fold", "auto")
 
@@ -40,14 +40,14 @@ def test_no_entry_exceeds_any_of_its_bounds(kernel, coincidence, kinds, seed, cu
     own = own if kernel in ("stdp_pair", "stdp_symmetric") else {}
     config = settings(kernel, "accumulating", convention, tau_e=taus[0], stdp_tau_minus=taus[1], **own)
     rule, e = EligibilityTraceModule(3, 4, config).rule, brute_force.run(pre.numpy(), post.numpy(), config)[1]
-    first = Said(rule.kernel, pre[:cut], post[:cut], None, 1.0, torch.float64)
+    first = WindowTerms(rule.kernel, pre[:cut], post[:cut], None, 1.0, torch.float64)
     beta, before = float(rule.trace.retained(1.0)), np.abs(e[cut - 1]).max(2)
     here = np.abs(e[cut:]).max(3)  # (T, B, N_post)
     for bits in (False, True):
         if bits and not all(bool(((side == 0) | (side == 1)).all()) for side in (pre, post)):
             continue
         window = (pre[cut:].bool(), post[cut:].bool()) if bits else (pre[cut:], post[cut:])
-        said = Said(rule.kernel, *window, first.after, 1.0, torch.float64)
+        said = WindowTerms(rule.kernel, *window, first.after, 1.0, torch.float64)
         past = Past(rule, (pre[0], post[0]), False)
         bounds = [
             certificate.count_bounds(said, 1.0),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_plasticity.plasticity import filters
+from snn_plasticity.plasticity._engine import filters
 
 
 def recursion(x, a, lead, exclusive):

@@ -13,7 +13,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import Convention, EligibilityTraceModule
-from snn_plasticity.plasticity.paths import past, running
+from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import state as past
 
 
 def reloaded(module, make):

@@ -8,7 +8,7 @@ import torch
 from conftest import settings
 
 from snn_plasticity import EligibilityTraceModule
-from snn_plasticity.plasticity import sparse
+from snn_plasticity.plasticity._engine import trains as sparse
 
 
 @pytest.mark.parametrize("rest", range(8))

@@ -10,7 +10,7 @@ from conftest import settings, trains
 
 from snn_plasticity import Convention, EligibilityTraceModule
 from snn_plasticity.plasticity import memory
-from snn_plasticity.plasticity.paths import running
+from snn_plasticity.plasticity._engine import engine as running
 
 T, B, N_PRE, N_POST = 40, 2, 3, 2
 PRE, POST = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)

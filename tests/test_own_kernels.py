@@ -10,12 +10,12 @@ import torch
 from conftest import settings, trains
 
 from snn_plasticity import Coincidence, Convention, EligibilityConfig, EligibilityRule, EligibilityTraceModule, Pair
+from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import state as past
+from snn_plasticity.plasticity._engine.terms import Dense as Whole
+from snn_plasticity.plasticity._engine.terms import Spikes, Term
 from snn_plasticity.plasticity.dense import Dense
 from snn_plasticity.plasticity.kernel_state import batch_axes, unit_axes
-from snn_plasticity.plasticity.low_rank import LowRankLoop
-from snn_plasticity.plasticity.paths import past, running
-from snn_plasticity.plasticity.terms import Dense as Whole
-from snn_plasticity.plasticity.terms import Spikes, Term
 
 T, B, N_PRE, N_POST = 23, 3, 4, 2
 PRE, POST = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
@@ -143,44 +143,6 @@ def test_a_kernel_that_never_says_anything(path):
     for trace in ("replacing", "dutch_active"):
         module = EligibilityTraceModule(N_PRE, N_POST, settings(Mute(), trace))
         assert not module.update_window(PRE, POST).any()
-
-
-def test_a_loop_without_a_weight_takes_them_too():
-    config = settings(Changing(), clamp_range=None)
-    loop = LowRankLoop(torch.zeros(N_POST, N_PRE, dtype=torch.float64), config, lr=0.1)
-    fs = [Changing.f(pre[:1], post[:1], k) for k, (pre, post) in enumerate(zip(PRE.numpy(), POST.numpy(), strict=True))]
-    weight = np.zeros((N_POST, N_PRE))
-    for pre, post, e in zip(PRE[:, 0], POST[:, 0], stepped(fs, "accumulating", None), strict=True):
-        loop.observe(pre, post)
-        loop.modulate(0.7)
-        weight = weight + 0.1 * 0.7 * e[0]
-        np.testing.assert_allclose(
-            loop.drive(torch.ones(N_PRE).double()).numpy(), weight.sum(1), rtol=1e-10, atol=1e-12
-        )
-    np.testing.assert_allclose(loop.weight.numpy(), weight, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("lag", (0, 1))
-@pytest.mark.parametrize("kernel", (Delayed, DelayedWindow))
-@pytest.mark.parametrize("delay", (1, 2, 3, 5))
-def test_a_delay_line_is_reset_sample_by_sample(delay, kernel, lag, limits):
-    """Whether it is shorter than the batch, as long, or longer; in the middle of what waits."""
-    mask, at = torch.tensor([True, False, True]), 11
-    pre, post = PRE.clone(), POST.clone()
-    pre[:at, mask], post[:at, mask] = 0.0, 0.0
-    late = np.concatenate((np.zeros((delay, B, N_PRE)), pre.numpy()[:-delay]))
-    fs = [outer(now_post, now_pre) for now_post, now_pre in zip(post.numpy(), late, strict=True)]
-    right = stepped(fs, "accumulating", (-1.0, 1.5))[-1 - lag]
-    config = settings(kernel(delay), convention=Convention(lag=lag), clamp_range=(-1.0, 1.5))
-    for path in ("plain", "fold", "auto"):
-        for middle in (False, True):
-            module = EligibilityTraceModule(N_PRE, N_POST, config, path=path)
-            module.observe_window(PRE[:at], POST[:at])
-            assert not middle or module.eligibility is not None  # looking brings all that waits into it
-            module.reset(mask=mask)
-            module = reloaded(module, config, path)
-            module.observe_window(PRE[at:], POST[at:])
-            np.testing.assert_allclose(module.eligibility.numpy(), right, rtol=1e-12, atol=1e-12)
 
 
 def reloaded(module, config, path):

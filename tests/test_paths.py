@@ -9,11 +9,14 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import bits, dense, sparse, sweeps
+from snn_plasticity.plasticity import dense
+from snn_plasticity.plasticity._engine import bits
+from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import state as past
+from snn_plasticity.plasticity._engine import trains as sparse
+from snn_plasticity.plasticity._engine.terms import Dense, Spikes, Term
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
-from snn_plasticity.plasticity.paths import folding, past, running
-from snn_plasticity.plasticity.terms import Dense, Spikes, Term
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -29,9 +32,6 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(dense, "WIDTHS", (16, 16))
     monkeypatch.setattr(dense, "TILE", 16 * 8)
-    monkeypatch.setattr(sweeps, "STEPS", range(3, 5))
-    monkeypatch.setattr(sweeps, "ROOM", 40)
-    monkeypatch.setattr(folding, "NARROW", 4)
     monkeypatch.setattr(sparse, "SIZE", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 
@@ -170,8 +170,8 @@ def test_a_clamp_binds_at_the_same_steps(layer_name, kernel, path, clamp):
 
 def test_the_certificate_spares_most_rows_and_never_lies():
     """Where it passes, the largest |e| of the plain path stays within; where e is half the clamp, all rows pass."""
-    from snn_plasticity.plasticity.paths.certificate import count_bounds, row_bounds
-    from snn_plasticity.plasticity.paths.said import Said
+    from snn_plasticity.plasticity._engine.clamp import count_bounds, row_bounds
+    from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
     pre, post = trains(200, 2, 50, seed=1, rate=0.05), trains(200, 2, 40, seed=2, rate=0.05)
     module = EligibilityTraceModule(50, 40, settings("stdp_pair", tau_e=50.0), path="plain")
@@ -179,10 +179,10 @@ def test_the_certificate_spares_most_rows_and_never_lies():
     beta = module.rule.trace.retained(1.0)
     for start in range(0, 200, 40):
         block = slice(start, start + 40)
-        said, before = Said(module.rule.kernel, pre[block], post[block], kernel, 1.0, torch.float64), kernel
+        said, before = WindowTerms(module.rule.kernel, pre[block], post[block], kernel, 1.0, torch.float64), kernel
         new, kernel = row_bounds(module.rule.geometry, said, beta, 1.0), said.after
         assert bool((new <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
-        counted = Said(module.rule.kernel, pre[block].bool(), post[block].bool(), before, 1.0, torch.float64)
+        counted = WindowTerms(module.rule.kernel, pre[block].bool(), post[block].bool(), before, 1.0, torch.float64)
         assert bool((new <= count_bounds(counted, 1.0) + 1e-12).all())
         for p, q in zip(pre[block], post[block], strict=True):
             row = module.update(p, q).abs().amax(2)
@@ -192,13 +192,13 @@ def test_the_certificate_spares_most_rows_and_never_lies():
     config = settings("stdp_pair", tau_e=50.0, clamp_range=(-2.2 * float(worst.max()), 2.2 * float(worst.max())))
     fold = EligibilityTraceModule(50, 40, config, path="fold")
     walked = []
-    original = running.advance.__globals__["walk"]
-    running.advance.__globals__["walk"] = lambda *a: walked.append(a) or original(*a)
+    original = running.advance.__globals__["row_loop"]
+    running.advance.__globals__["row_loop"] = lambda *a: walked.append(a) or original(*a)
     try:
         fold.observe_window(pre, post)
         torch.testing.assert_close(fold.eligibility, module.eligibility, rtol=1e-10, atol=1e-11)
     finally:
-        running.advance.__globals__["walk"] = original
+        running.advance.__globals__["row_loop"] = original
     assert len(walked) <= 2
 
 
@@ -462,17 +462,17 @@ def test_a_kernel_may_keep_its_input_as_it_is(path):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_what_each_synapse_gets_bounds_its_trace(kernel):
     """Where e is small beside the window its own sums bound it: above every |e|, and tighter than by rows."""
-    from snn_plasticity.plasticity.paths.certificate import row_bounds, synapse_bounds
-    from snn_plasticity.plasticity.paths.said import Said
+    from snn_plasticity.plasticity._engine.clamp import row_bounds, synapse_bounds
+    from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
     module = EligibilityTraceModule(20, 3, settings(kernel, tau_e=50.0), path="plain")
     pre, post = trains(90, 2, 20, seed=1), trains(90, 2, 3, seed=2)
-    said = Said(module.rule.kernel, pre, post, None, 1.0, torch.float64)
+    said = WindowTerms(module.rule.kernel, pre, post, None, 1.0, torch.float64)
     bound = synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), said)
     assert bool((bound <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
     for p, q in zip(pre, post, strict=True):
         assert bool((module.update(p, q).abs().amax(2) <= bound + 1e-12).all())
-    few = Said(module.rule.kernel, pre[:2], post[:2], None, 1.0, torch.float64)
+    few = WindowTerms(module.rule.kernel, pre[:2], post[:2], None, 1.0, torch.float64)
     assert synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), few) is None  # e is the larger one
 
 

@@ -10,8 +10,9 @@ from conftest import CONVENTIONS, KERNELS, LAYERS, TRACES, layer_and_trains, set
 
 from snn_plasticity import Convention, EligibilityRule, EligibilityTraceModule
 from snn_plasticity.plasticity import traces
+from snn_plasticity.plasticity._engine import change, window_terms
+from snn_plasticity.plasticity._engine import update as advance
 from snn_plasticity.plasticity.dense import Dense
-from snn_plasticity.plasticity.paths import advance, change, said
 
 T, B, N_PRE, N_POST = 12, 2, 3, 2
 SOME = CONVENTIONS[::5]  # every choice with most others
@@ -48,7 +49,7 @@ def test_nothing_that_takes_many_steps_at_once_is_called(layer_name, lag, monkey
     ways = ("fold_", "through_", "walk", "failing_rows", "fold_replacing_")
     for room, name in (*((advance, way) for way in ways), (change, "fold_"), (change, "folded")):
         monkeypatch.setattr(room, name, never)
-    monkeypatch.setattr(said.Said, "__init__", never)
+    monkeypatch.setattr(window_terms.WindowTerms, "__init__", never)
     steps, original = [], traces.step_
     monkeypatch.setattr(traces, "step_", lambda *a: (steps.append(a), original(*a)))
     layer, pre, post = layer_and_trains(layer_name, steps=9)

@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_plasticity import EligibilityConfig, PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.hosts import attach
-from snn_plasticity.plasticity import filters
+from snn_plasticity.plasticity._engine import filters
 
 X = trains(STEPS, BATCH, N_IN)
 

@@ -54,7 +54,7 @@ def test_the_benchmark_prints_a_row_for_each_size(monkeypatch, capsys):
 
 
 def test_the_benchmark_refuses_to_time_paths_that_disagree(monkeypatch):
-    from snn_plasticity.plasticity.paths import running
+    from snn_plasticity.plasticity._engine import engine as running
 
     monkeypatch.setattr("snn_plasticity.bench.SIZES", ((2, 12, 8),))
     wrong = lambda *_, **__: torch.ones(8, 12)  # noqa: E731

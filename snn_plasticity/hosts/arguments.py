@@ -11,7 +11,7 @@ from ..checks import require_callable, require_choice, require_flag, require_kin
 from ..config import PlasticityConfig
 from ..config.validation import Serializable, require_config
 from ..neuromodulation import NeuromodulatoryGate
-from ..plasticity.paths.running import PATHS
+from ..plasticity._engine.engine import PATHS
 
 
 def require_model(model: object) -> None:

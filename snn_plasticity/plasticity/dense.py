@@ -10,11 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .bits import numbers_of
+from ._engine.bits import numbers_of
+from ._engine.product import Product
+from ._engine.trains import Bags, Trains
 from .geometry import SmallProducts, scaled_
 from .kernels import Coincidence
-from .product import Product
-from .sparse import Bags, Trains
 
 NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
 MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population

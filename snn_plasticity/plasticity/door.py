@@ -18,13 +18,13 @@ from ..checks import (
     require_real,
 )
 from ..untracked import untracked
-from .bits import bits_of
+from ._engine.bits import bits_of
+from ._engine.engine import PATHS
+from ._engine.marks import Mark
 from .dense import Dense, Diagonal
 from .edges import Edges
 from .geometry import Geometry
 from .parameters import require_decays
-from .paths.marks import Mark
-from .paths.running import PATHS
 from .rule import EligibilityRule
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bits import numbers_of
+from ._engine.bits import numbers_of
+from ._engine.product import Product
 from .dense import Dense
 from .geometry import SmallProducts, scaled_
-from .product import Product
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
 PER_ENTRY, PER_EDGE = 10, 5  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event

@@ -25,6 +25,11 @@ from ..checks import (
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..saved import FORMAT, described, require_format, require_settings
+from ._engine.engine import RunningTraces
+from ._engine.marks import Mark, gone_back, marked
+from ._engine.reading import require_packed
+from ._engine.saving import moved, pack, unpack
+from ._engine.spikes import Recording
 from .door import (
     admitted_step,
     check_spikes,
@@ -41,11 +46,6 @@ from .door import (
 from .door import described as shown
 from .geometry import Geometry
 from .memory import require_memory
-from .paths.marks import Mark, gone_back, marked
-from .paths.reading import require_packed
-from .paths.recording import Recording
-from .paths.running import RunningTraces
-from .paths.saving import moved, pack, unpack
 from .rule import EligibilityRule
 from .synapses import geometry_of
 from .three_factor import modulator_like

@@ -20,10 +20,10 @@ from torch import Tensor
 from ..checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
+from ._engine.terms import After, Dense, Filtered, Term
 from .kernels import Coincidence, Number, Pair, advance_trace
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
-from .terms import After, Dense, Filtered, Term
 
 
 @dataclass(frozen=True)

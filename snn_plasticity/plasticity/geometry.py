@@ -14,9 +14,9 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ._engine.product import Product
+from ._engine.trains import Trains
 from .kernels import Coincidence
-from .product import Product
-from .sparse import Trains
 
 
 class Geometry(Protocol):

@@ -19,9 +19,9 @@ from .. import checks as plain
 from ..checks import shown
 from ..config.validation import require_number
 from ..conventions import Convention
+from ._engine.terms import Dense, Spikes, Term
 from .kernels import Coincidence, Pair
 from .operands import require_parameters, require_spikes, require_state, require_window
-from .terms import Dense, Spikes, Term
 
 MOST_STEPS = 10**6  # of a curve: more is a slip of units
 

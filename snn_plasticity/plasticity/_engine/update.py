@@ -1,30 +1,29 @@
 """How a window of spikes gets into the past of a sequence.
 
-A linear trace is folded. Where its clamp might bind, the certificate tells in which rows, and these go through it from
-post spike to post spike, or step by step.
-A replacing trace is folded with max for the sum, where that is exact; others that are not linear are walked through
-in all rows. What has no rows (convolutions) is stepped through instead.
+A linear trace is folded. Where its clamp might bind, the certificate tells in which rows, and these go through the
+window row by row, as do all rows of a trace that is not linear. What has no rows (convolutions) is stepped through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from .. import filters, traces
-from ..bits import numbers_of
+from .. import traces
 from ..dense import Dense
 from ..edges import Edges
 from ..kernel_state import careful_step
-from .certificate import failing_rows
-from .clamped import through_
-from .folding import fold_
-from .past import Past
-from .rows import Rows, walk
-from .said import Said
-from .tropical import fold_replacing_
+from . import filters
+from .bits import numbers_of
+from .clamp import failing_rows
+from .contract import fold_
+from .row_loop import row_loop
+from .state import Past
+from .window_terms import WindowTerms
 
+MOST = 3 / 4  # of all rows: where more fail, the whole of e goes through
 Restarts = Sequence[tuple[int, Tensor]]
 
 
@@ -56,7 +55,7 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts
     past.take(parts)
 
 
-def fold_said(past: Past, said: Said, dt: float, *, decay: bool = True) -> None:
+def fold_terms(past: Past, said: WindowTerms, dt: float, *, decay: bool = True) -> None:
     """Fold a window into e, as if no clamp were there; e decays before, unless other samples have seen to that."""
     e, beta = past.laid_out(), float(past.rule.trace.retained(dt))
     gains = past.scale * filters.ages(beta, len(said), e.dtype, e.device)
@@ -73,7 +72,7 @@ def _fold_shared(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Res
     """
     rule, bound, parts = past.rule, past.bound, past.parts(len(pre))
     windows = (
-        Said(rule.kernel, pre[:, samples], post[:, samples], part.kernel, dt, past.like[0].dtype, restarts)
+        WindowTerms(rule.kernel, pre[:, samples], post[:, samples], part.kernel, dt, past.like[0].dtype, restarts)
         for samples, part in parts
     )
     if rule.trace.clamp_range is not None:
@@ -87,35 +86,39 @@ def _fold_shared(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Res
     e = past.laid_out()
     for (samples, part), said in zip(parts, windows, strict=True):
         part.e = e
-        fold_said(part, said, dt, decay=samples.start == 0)
+        fold_terms(part, said, dt, decay=samples.start == 0)
         part.kernel = said.after
     past.take(parts)
 
 
 def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     rule = past.rule
-    said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
+    said = WindowTerms(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
     failing = failing_rows(past, said, dt)
     rows = rule.geometry if isinstance(rule.geometry, Dense | Edges) and pre.dim() == 3 else None
     if failing is not None and rows is None:
         _step_through(past, pre, post, dt, restarts)
         return
-    walked = through_(rule.trace, rows, past.allocated(), said, failing, dt) if rows and failing is not None else []
-    if walked is not None and (failing is None or not bool(failing.all())):
-        fold_said(past, said, dt)
+    whole = failing is not None and bool(torch.count_nonzero(failing) > MOST * failing.numel())
+    walked = []
+    if rows is not None and failing is not None:
+        walked = row_loop(rule.trace, rows, past.allocated(), said, None if whole else failing, dt)
+    if not whole:
+        fold_terms(past, said, dt)
     past.kernel = said.after
-    _write(past.allocated(), walked or [])
+    for sample, some, after in walked:
+        past.allocated()[sample, some] = after
 
 
 def _walk_all(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     """All rows of a trace that is not linear."""
     rule, e = past.rule, past.allocated()
-    said = Said(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
+    said = WindowTerms(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
     past.kernel = said.after
     if not said.terms:
         e.mul_(float(rule.trace.retained(dt)) ** len(said))
-    elif not fold_replacing_(rule.trace, e, said, dt):
-        _write(e, walk(rule.trace, rule.geometry, e, said, None, dt))  # type: ignore[arg-type]
+    else:
+        row_loop(rule.trace, rule.geometry, e, said, None, dt)  # type: ignore[arg-type]
 
 
 def _step_through(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
@@ -132,6 +135,9 @@ def step_once(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
     if past.kernel is None:
         past.kernel = rule.kernel.init(*past.like)
     pre, post = numbers_of(pre, e.dtype), numbers_of(post, e.dtype)
+    if past.steps is not None:
+        past.steps.step(e, past.kernel, pre, post, dt)
+        return
     coincidence, past.kernel = careful_step(rule.kernel, pre, post, past.kernel, dt)
     traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
 
@@ -143,9 +149,3 @@ def _restart(past: Past, restarts: Restarts, steps: int, last: int) -> None:
             past.forget(mask)
         elif at > last == steps:
             past.silence(mask)
-
-
-def _write(e: Tensor, walked: Iterable[Rows]) -> None:
-    """Put walked rows into e."""
-    for sample, rows, after in walked:
-        e[sample, rows] = after

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .sparse import Trains
+from .trains import Trains
 
 
 class Product(NamedTuple):

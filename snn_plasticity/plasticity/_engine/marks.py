@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .running import RunningTraces
+from .engine import RunningTraces
 
 
 class Mark(NamedTuple):

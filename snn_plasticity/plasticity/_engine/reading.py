@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 
 from ...saved import UNCHANGED, require_count, require_flag, require_parts, require_real_number, require_tensor
 from ..rule import EligibilityRule
-from .running import PATHS
+from .engine import PATHS
 
 PARTS = ("like", "kernel", "e", "bound", "recorded", "asked", "partial", "changes", "met", "path", "shape")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ..rule import EligibilityRule
-from .running import Ask, RunningTraces
+from .engine import Ask, RunningTraces
 
 
 def pack(running: RunningTraces) -> dict[str, Any]:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
+from ..dense import Dense
 from ..kernel_state import along, forgotten
 from ..memory import require_memory
 from ..rule import EligibilityRule
-from ..scratch import PIECE
 from ..traces import scale_of
-from .said import Windowed
+from .compiled import PairSteps
+from .window_terms import Windowed
 
+PIECE = 1 << 20  # entries of a table that is worked out at once
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",
@@ -29,10 +31,13 @@ class Past:
         rule: kernel, geometry and trace.
         like: zeros shaped like one step's pre and post.
         shared: whether e is summed over the batch.
+        fast: whether compiled loops may be used.
     """
 
-    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool) -> None:
+    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
         self.rule, self.like, self.shared = rule, like, shared
+        dense = fast and isinstance(rule.geometry, Dense)
+        self.steps = PairSteps.of(rule.kernel, rule.trace, like) if dense else None
         self.kernel: Any = None  # None is a fresh start
         self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
         self.blank = False  # whether e is zero and its memory not yet written

@@ -20,20 +20,19 @@ import math
 import torch
 from torch import Tensor
 
-from .. import filters
 from ..geometry import Geometry
-from ..product import Product
-from ..scratch import Scratch
-from ..terms import Dense, Filtered, Side, Spikes
-from .folding import contract_, products
-from .past import Past
-from .said import Said
+from . import filters
+from .contract import contract_, products
+from .product import Product
+from .state import Past
+from .terms import Dense, Filtered, Side, Spikes
+from .window_terms import WindowTerms
 
 COARSE = 16  # steps within which a spike counts for the most that it could
 FEW = 4  # of so many rows one must have a chance, or no tighter bound is looked for
 
 
-def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> Tensor | None:
+def failing_rows(past: Past, said: WindowTerms, dt: float, *, refresh: bool = True) -> Tensor | None:
     """Rows (B, N_post) in which the clamp might bind within the window; None if there are none.
 
     Args:
@@ -63,7 +62,7 @@ def failing_rows(past: Past, said: Said, dt: float, *, refresh: bool = True) -> 
     return failing if _any(failing) else None
 
 
-def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) -> Tensor:
+def row_bounds(geometry: Geometry, said: WindowTerms, discount: float, scale: float) -> Tensor:
     """Largest |e| that a window can add to any synapse of each post neuron, (B, N_post)."""
     bounds, positive = [], True
     for term in said.terms:
@@ -80,7 +79,7 @@ def row_bounds(geometry: Geometry, said: Said, discount: float, scale: float) ->
     return _joined(bounds, positive)
 
 
-def count_bounds(said: Said, scale: float) -> Tensor | None:
+def count_bounds(said: WindowTerms, scale: float) -> Tensor | None:
     """As `row_bounds`, from sums of spikes; None where a side is no train, may be negative, or has positions."""
     bounds = []
     for term in said.terms:
@@ -93,19 +92,19 @@ def count_bounds(said: Said, scale: float) -> Tensor | None:
     return _joined(bounds, positive=True)
 
 
-def synapse_bounds(past: Past, said: Said) -> Tensor | None:
+def synapse_bounds(past: Past, said: WindowTerms) -> Tensor | None:
     """As `row_bounds`, from all that either sign adds to each synapse; None where e is larger than the tables."""
     geometry, batch = past.rule.geometry, past.batch_size
     table = len(said) * max(like.numel() for like in past.like)
     signed = any(_signed(said, side) for term in said.terms for side in (term.post, term.pre))
     if signed or batch * math.prod(geometry.shape) > table:
         return None
-    gains, scratch = past.like[1].new_full((len(said),), past.scale), Scratch()
+    gains = past.like[1].new_full((len(said),), past.scale)
     worst = past.like[1].new_zeros(batch, geometry.n_post)
     sums = past.like[1].new_empty(batch, *geometry.shape)
     for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
         if terms:
-            contract_(geometry, sums, map(_coarse, products(geometry, said.only(terms), gains, scratch)), 0.0)
+            contract_(geometry, sums, map(_coarse, products(geometry, said.only(terms), gains)), 0.0)
             worst = torch.maximum(worst, geometry.row_maxima(sums))
     return worst
 
@@ -128,7 +127,7 @@ def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
     return torch.maximum(up, down) if positive else up + down
 
 
-def _counted(said: Said, side: Side) -> tuple[Tensor, Tensor] | None:
+def _counted(said: WindowTerms, side: Side) -> tuple[Tensor, Tensor] | None:
     """Bounds of a side's sum over the window and of its peak, (B, N), from the sum of its spikes and the tallest."""
     if isinstance(side, Dense) or side.trains.dim() != 3 or _signed(said, side):
         return None
@@ -157,7 +156,7 @@ def _any_hope(before: Tensor, limit: float) -> bool:
     return bool(torch.count_nonzero(before < limit) * FEW > before.numel())
 
 
-def _signed(said: Said, side: Side) -> bool:
+def _signed(said: WindowTerms, side: Side) -> bool:
     """Whether a side, or a train of which it is the trace, might be negative anywhere."""
     if isinstance(side, Dense):
         return _any(side.tensor < 0)

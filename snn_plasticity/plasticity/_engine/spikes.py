@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..bits import bits_into, bits_of
+from .bits import bits_into, bits_of
 
 RUN = 256  # steps of a block that grows; those that never come take no memory
 SHORT = 64  # steps up to which a window is written into such a block

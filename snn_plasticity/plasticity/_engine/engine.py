@@ -16,15 +16,15 @@ import math
 from torch import Tensor
 
 from ...untracked import untracked
-from ..bits import numbers_of
 from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
 from ..three_factor import contracted
-from .advance import advance, step_once
+from .bits import numbers_of
 from .change import Ask, change_from_spikes
-from .past import Past, silenced
-from .recording import Recording
-from .said import Windowed
+from .spikes import Recording
+from .state import Past, silenced
+from .update import advance, step_once
+from .window_terms import Windowed
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
 FOLD, LONGEST = 64, 1024  # steps of a contraction: as many as leave its table small, between these
@@ -49,7 +49,7 @@ class RunningTraces:
     ) -> None:
         self.rule, self.like, self.path = rule, like, path
         self.batch_size = like[1].shape[0]
-        self.past = Past(rule, like, self.shared)
+        self.past = Past(rule, like, self.shared, fast=path != "plain")
         self.recorded = Recording(before)
         self.asked: list[Ask] = []  # modulators that wait
         self.partial: Tensor | None = None  # what the modulators before the last fold asked for

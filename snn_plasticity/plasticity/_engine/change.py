@@ -8,15 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import filters
 from ..geometry import Geometry
 from ..three_factor import modulate
-from .advance import fold_said
-from .certificate import failing_rows
-from .folding import fold_, folded
-from .past import Past
-from .recording import Block
-from .said import Said
+from . import filters
+from .clamp import failing_rows
+from .contract import fold_, folded
+from .spikes import Block
+from .state import Past
+from .update import fold_terms
+from .window_terms import WindowTerms
 
 
 class Ask(NamedTuple):
@@ -64,7 +64,7 @@ class _Total:
     def __init__(self, past: Past, lead: Tensor) -> None:
         self.so_far = None if past.e is None else _from_e(past, past.e, lead)
 
-    def add(self, geometry: Geometry, said: Said, gains: Tensor) -> None:
+    def add(self, geometry: Geometry, said: WindowTerms, gains: Tensor) -> None:
         """Add the part of a window."""
         if self.so_far is None:
             self.so_far = folded(geometry, said, gains)
@@ -76,12 +76,12 @@ def _add_(total: _Total, past: Past, block: Block, samples: slice, gains: Tensor
     """The part of some samples in a block; False where the clamp might bind."""
     rule = past.rule
     window = block.pre[:, samples], block.post[:, samples]
-    said = Said(rule.kernel, *window, past.kernel, block.dt, past.like[1].dtype, block.restarts)
+    said = WindowTerms(rule.kernel, *window, past.kernel, block.dt, past.like[1].dtype, block.restarts)
     if failing_rows(past, said, block.dt, refresh=False) is not None:
         return False
     total.add(rule.geometry, said, gains if gains.dim() == 1 else gains[:, samples])
     if fold:
-        fold_said(past, said, block.dt, decay=not past.shared or samples.start == 0)
+        fold_terms(past, said, block.dt, decay=not past.shared or samples.start == 0)
     if goes_on:
         past.kernel = said.after
     return True

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from .. import filters
-from ..bits import countable
 from ..kernel_state import along, batch_axes, careful_step, forgotten
 from ..kernels import Coincidence, Kernel, Pair
-from ..scratch import Scratch
-from ..sparse import Trains
-from ..terms import Dense, Filtered, Side, Spikes, Term
+from . import filters
+from .bits import countable
+from .terms import Dense, Filtered, Side, Spikes, Term
+from .trains import Trains
 
 
 @runtime_checkable
@@ -33,7 +32,7 @@ class Windowed(Protocol):
         ...
 
 
-class Said:
+class WindowTerms:
     """The terms of a window; traces and sparse matrices of its trains are worked out once, when first needed.
 
     Args:
@@ -56,7 +55,7 @@ class Said:
         dtype: torch.dtype,
         restarts: Sequence[tuple[int, Tensor]] = (),
     ) -> None:
-        self._scratch, self._dtype, self._length = Scratch(), dtype, len(pre)
+        self._dtype, self._length = dtype, len(pre)
         self._made: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
         window = kernel.window if isinstance(kernel, Windowed) else _nothing
@@ -92,10 +91,10 @@ class Said:
         if trains.dtype == self._dtype:
             return trains
         if id(trains) not in self._made:
-            self._made[id(trains)] = trains, self._scratch.like(trains, self._dtype).copy_(countable(trains))
+            self._made[id(trains)] = trains, countable(trains).to(self._dtype)
         return self._made[id(trains)][1]
 
-    def only(self, terms: list[Term]) -> Said:
+    def only(self, terms: list[Term]) -> WindowTerms:
         """The same window with some of its terms, while this is there."""
         part = copy(self)
         part.terms = terms
@@ -109,7 +108,7 @@ class Said:
         if isinstance(side, Spikes):
             return numbers
         if id(side) not in self._values:
-            self._values[id(side)] = side._replace(trains=numbers).values(self._scratch.like(numbers))
+            self._values[id(side)] = side._replace(trains=numbers).values()
         return self._values[id(side)]
 
     def trains(self, side: Tensor) -> Trains:
