@@ -63,13 +63,13 @@ def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained
     assert found is not None
     low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
     weights, other = np.ascontiguousarray(left.transpose(0, 1).numpy()), np.ascontiguousarray(right.numpy())
-    lists, limits = found.sparse_lists(other), (number(retained), number(low), number(high))
+    window = rows.numpy(), weights, other, *found.sparse_lists(other), number(retained), number(low), number(high)
     if trace.linear:
-        found.linear_rows(rows.numpy(), weights, other, *lists, *limits)
-        return
-    active = isinstance(trace, Dutch)
-    join, alpha = (found.ACTIVE, trace.alpha) if active else (found.REPLACE, 0.0)
-    found.joined_rows(rows.numpy(), weights, other, *lists, *limits, join, number(alpha))
+        found.linear_rows(*window)
+    elif isinstance(trace, Replacing):
+        found.replacing_rows(*window)
+    else:
+        found.active_rows(*window, number(1.0 - trace.alpha))  # type: ignore[attr-defined]
 
 
 class PairSteps:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-ADD, REPLACE, ACTIVE = 0, 1, 2  # how a trace joins what was kept and what comes
 RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
 
 _fast = {"nsz", "arcp", "contract", "reassoc"}  # NaN and infinity keep their meaning
@@ -34,8 +33,8 @@ def _see(trace, spikes, decay, nearest, before, seen):
 def pair_step(e, x, y, pre, post, numbers, nearest, x_before, y_before, seen):
     """One step of pair STDP and a linear trace, in place: f = up · post ⊗ x + down · y ⊗ pre.
 
-    e (B, N_post, N_pre); x, pre (B, N_pre) and y, post (B, N_post); numbers: what is kept of x, y and e, up, down, and the
-    clamp; seen (N_pre + N_post,) is room.
+    e (B, N_post, N_pre); x, pre (B, N_pre) and y, post (B, N_post); numbers: what is kept of x, y and e, up, down, and
+    the clamp; seen (N_pre + N_post,) is room.
     """
     batch, n_post, n_pre = e.shape
     x_decay, y_decay, kept, up, down, low, high = numbers
@@ -86,6 +85,33 @@ def sparse_lists(right):
 
 
 @loop
+def _terms_of(weight, cell, long, starts):
+    """How many terms of a step are long lists, how many are short ones, and which was the last short one."""
+    wide, short, nth = 0, 0, 0
+    for k in range(weight.size):
+        if weight[k] != 0:
+            if long[cell + k]:
+                wide += 1
+            elif starts[cell + k + 1] > starts[cell + k]:
+                short += 1
+                nth = k
+    return wide, short, nth
+
+
+@loop
+def _add_terms(out, weight, right, cell, long, starts, columns, listed):
+    """In place: out (N,) += all terms of a step."""
+    for k in range(weight.size):
+        w = weight[k]
+        if w != 0 and long[cell + k]:
+            for j in range(out.size):
+                out[j] += w * right[k, j]
+        elif w != 0:
+            for c in range(starts[cell + k], starts[cell + k + 1]):
+                out[columns[c]] += w * listed[c]
+
+
+@loop
 def linear_rows(e, left, right, long, starts, columns, listed, kept, low, high):
     """Rows of one sample after a window of a linear trace whose clamp may bind, in place.
 
@@ -95,54 +121,24 @@ def linear_rows(e, left, right, long, starts, columns, listed, kept, low, high):
     steps, terms, n = right.shape
     one = kept / kept
     for i in range(e.shape[0]):
-        row, weight, factor = e[i], left[i], one
+        row, factor = e[i], one
         for t in range(steps):
+            cell, weight = t * terms, left[i, t]
+            wide, short, nth = _terms_of(weight, cell, long, starts)
             factor *= kept
-            wide, short, nth = 0, 0, 0
-            for k in range(terms):
-                if weight[t, k] != 0:
-                    cell = t * terms + k
-                    if long[cell]:
-                        wide += 1
-                    elif starts[cell + 1] > starts[cell]:
-                        short += 1
-                        nth = k
-            if wide == 0 and t > 0:
+            if wide == 0 and short < 2 and t > 0:
                 if factor < RENEW:
                     for j in range(n):
                         row[j] *= factor
                     factor = one
-                if short == 1:
-                    cell = t * terms + nth
-                    w, floor, roof = weight[t, nth] / factor, low / factor, high / factor
-                    for c in range(starts[cell], starts[cell + 1]):
-                        j = columns[c]
-                        row[j] = min(max(row[j] + w * listed[c], floor), roof)
-                    continue
-                if short == 0:
-                    continue
-            left_out = True
-            for k in range(terms):
-                w = weight[t, k]
-                if w != 0 and long[t * terms + k]:
-                    values = right[t, k]
-                    if left_out:
-                        for j in range(n):
-                            row[j] = factor * row[j] + w * values[j]
-                        left_out = False
-                    else:
-                        for j in range(n):
-                            row[j] += w * values[j]
-            if left_out:
-                for j in range(n):
-                    row[j] *= factor
+                w, floor, roof = weight[nth] / factor, low / factor, high / factor
+                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
+                    row[columns[c]] = min(max(row[columns[c]] + w * listed[c], floor), roof)
+                continue
+            for j in range(n):
+                row[j] *= factor
             factor = one
-            for k in range(terms):
-                w = weight[t, k]
-                cell = t * terms + k
-                if w != 0 and not long[cell]:
-                    for c in range(starts[cell], starts[cell + 1]):
-                        row[columns[c]] += w * listed[c]
+            _add_terms(row, weight, right[t], cell, long, starts, columns, listed)
             for j in range(n):
                 row[j] = min(max(row[j], low), high)
         for j in range(n):
@@ -150,68 +146,53 @@ def linear_rows(e, left, right, long, starts, columns, listed, kept, low, high):
 
 
 @loop
-def joined_rows(e, left, right, long, starts, columns, listed, kept, low, high, join, alpha):
-    """Rows of one sample after a window of a trace that is not linear, in place; arguments as of `linear_rows`.
+def _replace(row, f, at, low, high):
+    new = f if abs(f) >= abs(row[at]) else row[at]
+    row[at] = min(max(new, low), high)
 
-    Where f = 0 a replacing trace keeps what it had, and so does one that is Dutch where it is active.
-    """
+
+@loop
+def replacing_rows(e, left, right, long, starts, columns, listed, kept, low, high):
+    """As `linear_rows`, of a replacing trace: where f = 0 it keeps what it had. The decay is taken step by step."""
     steps, terms, n = right.shape
     f = np.zeros(n, e.dtype)
     for i in range(e.shape[0]):
-        row, weight = e[i], left[i]
+        row = e[i]
         for t in range(steps):
+            cell, weight = t * terms, left[i, t]
+            wide, short, nth = _terms_of(weight, cell, long, starts)
             for j in range(n):
                 row[j] *= kept
-            wide, short, nth = t == 0, 0, 0
-            for k in range(terms):
-                cell = t * terms + k
-                if weight[t, k] != 0 and long[cell]:
-                    wide = True
-                elif weight[t, k] != 0 and starts[cell + 1] > starts[cell]:
-                    short += 1
-                    nth = k
-            if not wide and short == 1:
-                cell, w = t * terms + nth, weight[t, nth]
-                if join == REPLACE:
-                    for c in range(starts[cell], starts[cell + 1]):
-                        j = columns[c]
-                        new, old = w * listed[c], row[j]
-                        row[j] = min(max(new, low), high) if abs(new) >= abs(old) else old
-                else:
-                    for c in range(starts[cell], starts[cell + 1]):
-                        j = columns[c]
-                        row[j] = min(max((1 - alpha) * row[j] + w * listed[c], low), high)
+            if wide == 0 and short < 2 and t > 0:
+                w = weight[nth]
+                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
+                    _replace(row, w * listed[c], columns[c], low, high)
                 continue
-            for k in range(terms):
-                cell, w = t * terms + k, weight[t, k]
-                if w != 0 and long[cell]:
-                    values = right[t, k]
-                    for j in range(n):
-                        f[j] += w * values[j]
-                elif w != 0:
-                    for c in range(starts[cell], starts[cell + 1]):
-                        f[columns[c]] += w * listed[c]
-            if wide and join == REPLACE:
-                for j in range(n):
-                    new = f[j] if abs(f[j]) >= abs(row[j]) else row[j]
-                    row[j] = min(max(new, low), high)
-                    f[j] = 0
-            elif wide:
-                for j in range(n):
-                    old = (1 - alpha) * row[j] if f[j] != 0 else row[j]
-                    row[j] = min(max(old + f[j], low), high)
-                    f[j] = 0
-            else:
-                for k in range(terms):
-                    cell = t * terms + k
-                    if weight[t, k] == 0:
-                        continue
-                    for c in range(starts[cell], starts[cell + 1]):
-                        j = columns[c]
-                        if f[j] != 0:
-                            if join == REPLACE:
-                                new = f[j] if abs(f[j]) >= abs(row[j]) else row[j]
-                            else:
-                                new = (1 - alpha) * row[j] + f[j]
-                            row[j] = min(max(new, low), high)
-                            f[j] = 0
+            _add_terms(f, weight, right[t], cell, long, starts, columns, listed)
+            for j in range(n):
+                _replace(row, f[j], j, low, high)
+                f[j] = 0
+
+
+@loop
+def active_rows(e, left, right, long, starts, columns, listed, kept, low, high, spared):
+    """As `linear_rows`, of a Dutch trace that gives up a share only where f ≠ 0; `spared` is what is left of it."""
+    steps, terms, n = right.shape
+    f = np.zeros(n, e.dtype)
+    for i in range(e.shape[0]):
+        row = e[i]
+        for t in range(steps):
+            cell, weight = t * terms, left[i, t]
+            for j in range(n):
+                row[j] *= kept
+            wide, short, nth = _terms_of(weight, cell, long, starts)
+            if wide == 0 and short < 2 and t > 0:
+                w = weight[nth]
+                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
+                    row[columns[c]] = min(max(spared * row[columns[c]] + w * listed[c], low), high)
+                continue
+            _add_terms(f, weight, right[t], cell, long, starts, columns, listed)
+            for j in range(n):
+                old = spared * row[j] if f[j] != 0 else row[j]
+                row[j] = min(max(old + f[j], low), high)
+                f[j] = 0
