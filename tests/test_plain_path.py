@@ -10,7 +10,7 @@ from conftest import CONVENTIONS, KERNELS, LAYERS, TRACES, layer_and_trains, set
 
 from snn_plasticity import Convention, EligibilityRule, EligibilityTraceModule
 from snn_plasticity.plasticity import traces
-from snn_plasticity.plasticity._engine import change, window_terms
+from snn_plasticity.plasticity._engine import change, compiled, window_terms
 from snn_plasticity.plasticity._engine import update as advance
 from snn_plasticity.plasticity.dense import Dense
 
@@ -46,8 +46,8 @@ def test_nothing_that_takes_many_steps_at_once_is_called(layer_name, lag, monkey
     def never(*args, **kwargs):
         raise AssertionError("the plain path took many steps at once")
 
-    ways = ("fold_", "through_", "walk", "failing_rows", "fold_replacing_")
-    for room, name in (*((advance, way) for way in ways), (change, "fold_"), (change, "folded")):
+    ways = ("fold_", "row_loop", "failing_rows")
+    for room, name in (*((advance, way) for way in ways), (change, "fold_"), (change, "folded"), (compiled, "loops")):
         monkeypatch.setattr(room, name, never)
     monkeypatch.setattr(window_terms.WindowTerms, "__init__", never)
     steps, original = [], traces.step_
