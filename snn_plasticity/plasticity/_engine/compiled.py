@@ -92,6 +92,10 @@ class PairSteps:
         self._dt, self._numbers = -1.0, ()
         self._held: Any = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy looks at the memory of its own."""
+        return {**vars(self), "_held": ()}
+
     @classmethod
     def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> PairSteps | None:
         """What steps such a kernel and trace for spikes of this shape; None where nothing does."""
