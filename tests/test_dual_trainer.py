@@ -40,7 +40,7 @@ from snn_plasticity.dual import (
     replay,
     widen,
 )
-from snn_plasticity.dual.nets import call
+from snn_plasticity.dual.nets import model_output
 
 
 def two(condition=None, optimizer: str = "adam", build=snntorch_net, **settings) -> DualModelTrainer:
@@ -352,5 +352,5 @@ def test_what_does_not_fit_is_refused() -> None:
         two().fit(batches(), 1, progress=False, validation=[])
     with pytest.raises(TypeError, match="returned 1, a int, at step 0"):
         two(lambda history: 1).fit(batches(), 1, progress=False)
-    assert call(nn.Linear(4, 2), batches()[0][0]).shape == (5, 2)
+    assert model_output(nn.Linear(4, 2), batches()[0][0]).shape == (5, 2)
     assert OverTime(mean=True)(nn.Identity(), torch.ones(3, 1, 2)).tolist() == [[1.0, 1.0]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import require_choice, require_count, require_kind
 from ..hosts.index import index_model, kind_of
-from .nets import clone, reset_hidden_state, rng_kept, tensors_of
+from .nets import clone, preserve_rng, reset_hidden_state, tensors_of
 from .unit_groups import unit_groups_of
 from .weights_map import Slot, WeightsMap
 from .widen import INITS, Growth
@@ -96,14 +96,14 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     else:
         setattr(parent, own, StackedNeurons(neuron, synapses, second))
         moved = {f"{after}.": f"{after}.first."}
-    slots = {name: Slot(_moved(name, moved)) for name in tensors_of(base)}
+    slots = {name: Slot(_new_name(name, moved)) for name in tensors_of(base)}
     weights = WeightsMap(slots)
     weights.check(base, motivated)
     return Growth(motivated.train(base.training), weights)
 
 
 def _new_synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
-    with rng_kept():
+    with preserve_rng():
         torch.manual_seed(seed)
         layer = nn.Linear(units, units)
     if init == "preserving":
@@ -129,7 +129,7 @@ def _insert(parent: nn.Sequential, own: str, new: list[nn.Module], home: str) ->
     return moved
 
 
-def _moved(name: str, moved: dict[str, str]) -> str:
+def _new_name(name: str, moved: dict[str, str]) -> str:
     return next((new + name[len(old) :] for old, new in moved.items() if name.startswith(old)), name)
 
 
@@ -155,8 +155,8 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     least = _firing_current(neuron, units)
     gains = least * (1.0 + torch.logspace(-4, 0, MARGINS)[:, None])  # (MARGINS, units)
     short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * STEPS).T
-    even = torch.rand(LONG, 8, generator=torch.Generator().manual_seed(0))
-    long = (even < torch.linspace(0.1, 1.0, 8)).float()
+    uniform = torch.rand(LONG, 8, generator=torch.Generator().manual_seed(0))
+    long = (uniform < torch.linspace(0.1, 1.0, 8)).float()
     fits = torch.isfinite(gains)
     for trains in (short, long):
         wanted = trains[:, :, None, None]
@@ -168,7 +168,7 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
             "that outlasts the step? a membrane that never leaks?); expected a neuron that can relay. Use "
             'init="fresh".'
         )
-    return torch.stack([gains[_middle(fits[:, unit]), unit] for unit in range(units)])
+    return torch.stack([gains[_middle_of_longest_run(fits[:, unit]), unit] for unit in range(units)])
 
 
 def _firing_current(neuron: nn.Module, units: int) -> Tensor:
@@ -199,7 +199,7 @@ def _spikes_of(neuron: nn.Module, inputs: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _middle(fits: Tensor) -> int:
+def _middle_of_longest_run(fits: Tensor) -> int:
     """The middle of the longest run of True."""
     best, start = (0, 0), None
     for k, fit in enumerate([*fits.tolist(), False]):

@@ -103,7 +103,7 @@ class Score(NamedTuple):
     accuracy: float
 
 
-def rng_kept() -> AbstractContextManager[None]:
+def preserve_rng() -> AbstractContextManager[None]:
     """A `with` block after which torch's random numbers go on as if none had been drawn in it, on every device."""
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
@@ -154,7 +154,7 @@ class OverTime:
         return total / len(frames) if self.mean else total
 
 
-def call(model: nn.Module, x: Tensor) -> Tensor:
+def model_output(model: nn.Module, x: Tensor) -> Tensor:
     """The model's output; where it returns its state too, without it."""
     output = model(x)
     return output[0] if isinstance(output, tuple) else output
@@ -168,7 +168,7 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), rng_kept():
+        with torch.no_grad(), preserve_rng():
             for batch in batches:
                 with explain_errors(
                     f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"

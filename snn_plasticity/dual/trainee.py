@@ -16,10 +16,10 @@ from .checkpoint import require_optimizer
 from .nets import (
     Diverged,
     Score,
-    call,
     device_of,
     evaluate,
     explain_errors,
+    model_output,
     require_finite_loss,
     reset_hidden_state,
     unpack_batch,
@@ -57,7 +57,7 @@ class Trainee:
         optimizer: torch.optim.Optimizer,
         loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
         *,
-        run: Callable[[nn.Module, Any], Tensor] = call,
+        run: Callable[[nn.Module, Any], Tensor] = model_output,
         scheduler: Any = None,
         per_step: bool = False,
         clip_norm: float | None = None,
@@ -233,7 +233,7 @@ class PlasticTrainee:
         teach: Callable[[nn.Module, PlasticityLearner, Any], float],
         loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
         *,
-        run: Callable[[nn.Module, Any], Tensor] = call,
+        run: Callable[[nn.Module, Any], Tensor] = model_output,
     ) -> None:
         _require_net(model, loss, run)
         require_kind("learner", learner, PlasticityLearner, "As attach(model) returns one.")

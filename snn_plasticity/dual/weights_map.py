@@ -56,6 +56,16 @@ class Slot(NamedTuple):
         lists = [torch.tensor(list(axis), device=target.device) for axis in self.axes]
         return tuple(axis.reshape(shape) for axis, shape in zip(lists, shapes, strict=True))
 
+    def _plain(self) -> dict[str, Any]:
+        axes = self.axes and [_to_plain(axis) for axis in self.axes]
+        return {"name": self.name, "axes": axes, "entries": _to_plain(self.entries)}
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> Slot:
+        axes = values["axes"]
+        axes = None if axes is None else tuple(_from_plain(axis) or () for axis in axes)
+        return cls(values["name"], axes, _from_plain(values["entries"]))
+
 
 class WeightsMap:
     """Injective index maps from every tensor of a base into a motivated network.
@@ -83,7 +93,7 @@ class WeightsMap:
             if not isinstance(slot, Slot):
                 raise TypeError(f"slots[{name!r}] is a {type(slot).__name__}; expected a Slot(name, axes).")
         with explain_errors("slots do not hold indices", "whole numbers for each axis, or None"):
-            self.slots = {name: _tidy(slot) for name, slot in slots.items()}
+            self.slots = {name: Slot._of(slot._plain()) for name, slot in slots.items()}
         self.private = tuple(private)
 
     @classmethod
@@ -131,10 +141,7 @@ class WeightsMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: runs of indices as "start:stop", others as lists."""
-        slots = {
-            name: {"name": s.name, "axes": s.axes and [_plain(a) for a in s.axes], "entries": _plain(s.entries)}
-            for name, s in self.slots.items()
-        }
+        slots = {name: slot._plain() for name, slot in self.slots.items()}
         return {"slots": slots, "private": list(self.private)}
 
     @classmethod
@@ -146,9 +153,7 @@ class WeightsMap:
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> WeightsMap:
-        slots = {
-            name: Slot(s["name"], _read_all(s["axes"]), _read(s["entries"])) for name, s in values["slots"].items()
-        }
+        slots = {name: Slot._of(slot) for name, slot in values["slots"].items()}
         return cls(slots, values["private"])
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -196,23 +201,14 @@ def _is_run(axis: Indices) -> bool:
     return all(b - a == 1 for a, b in zip(axis, axis[1:], strict=False)) and (not axis or axis[0] >= 0)
 
 
-def _tidy(slot: Slot) -> Slot:
-    axes = None if slot.axes is None else [_plain(axis) for axis in slot.axes]
-    return Slot(slot.name, _read_all(axes), _read(_plain(slot.entries)))
-
-
-def _read_all(axes: Sequence[str | list[int] | None] | None) -> tuple[Indices, ...] | None:
-    return None if axes is None else tuple(_read(axis) or () for axis in axes)
-
-
-def _plain(axis: Indices | None) -> str | list[int] | None:
+def _to_plain(axis: Indices | None) -> str | list[int] | None:
     if axis is None:
         return None
     axis = [int(i) for i in axis]
     return f"{axis[0]}:{axis[-1] + 1}" if axis and _is_run(axis) else axis
 
 
-def _read(axis: str | list[int] | None) -> Indices | None:
+def _from_plain(axis: str | list[int] | None) -> Indices | None:
     if isinstance(axis, str):
         start, stop = axis.split(":")
         return range(int(start), int(stop))
@@ -235,7 +231,7 @@ def _require_fit(weights: WeightsMap, small: Mapping[str, Tensor], large: Mappin
         seen = taken.setdefault(slot.name, torch.zeros(target.shape, dtype=torch.bool))
         index = slot.index(source, seen)
         if bool(seen[index].any()):
-            where = tuple(torch.nonzero(_marked(seen, index))[0].tolist())
+            where = tuple(torch.nonzero(_overlap(seen, index))[0].tolist())
             raise ValueError(
                 f"{name} and another base tensor both go to entry {where} of {slot.name}; "
                 "expected a map that gives every entry to one of them at most."
@@ -291,7 +287,7 @@ def _require_indices(name: str, what: str, indices: object, size: int, target: s
         seen[index] = k
 
 
-def _marked(seen: Tensor, index: tuple) -> Tensor:
+def _overlap(seen: Tensor, index: tuple) -> Tensor:
     mine = torch.zeros_like(seen)
     mine[index] = True
     return seen & mine

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.index import index_model
-from .nets import clone, owner_of, rng_kept, tensors_of
+from .nets import clone, owner_of, preserve_rng, tensors_of
 from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
@@ -187,7 +187,7 @@ def _widen_constants(p: Any, small: int, large: int) -> Any:
 
 def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> None:
     """Fresh weights everywhere; none from new units onto the base's, if what the base computes shall be preserved."""
-    with rng_kept():
+    with preserve_rng():
         torch.manual_seed(seed)
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
