@@ -22,7 +22,7 @@ RECORDS = (
     "affect.InternalSignals affect.AppraisalResult affect.ModulationVector affect.AffectiveState affect.MarkerState "
     "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState plasticity.Pair plasticity.Coincidence "
     "plasticity.EligibilityState diagnostics.LayerTrace diagnostics.PlasticityTrace diagnose.Diagnosis "
-    "diagnose.LayerDiagnosis dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"
+    "diagnose.LayerDiagnosis hosts.NeuronCall dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"
 )
 STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* saved.*"
 PURE = (
@@ -50,6 +50,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("dual.Meter dual.PlasticTrainee dual.WeightsMap.identity", "model base", "module", "another module is as good"),
     ("dual.Trainee.loss_of", "output", "nan tensor", "NaN is refused by the step that follows the loss"),
     ("dual.WeightsMap", "slots", "empty dict", "a map of nothing"),
+    ("hosts.NeuronKind.starts", "call call.*", "*", "by default no call begins a sequence, whatever it is"),
     ("notices.notice", "stacklevel", "10[*][*]400", "a level beyond the first frame is that of the first frame"),
     (RECORDS, "*", "*", "a record, whatever is in it, NaN too: it is looked at where it is used"),
     ("*.from_dict", "values values.*", "missing|empty dict|None", "a missing field takes its default"),

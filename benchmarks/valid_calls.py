@@ -430,6 +430,13 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}SparseLinear.forward", _bound(edges, "forward", lambda: {"input": pre()})
 
 
+class Adapter(hosts.HostAdapter):
+    """A host without neurons."""
+
+    def kind_of(self, module: nn.Module) -> None:
+        """None is."""
+
+
 def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     def attached() -> Call:
         model = net()
@@ -442,6 +449,22 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         return Call(sp.attach, arguments, (model,))
 
     yield "hosts.attach", attached
+    yield "hosts.register_host", _free(hosts.register_host, lambda: {"adapter": Adapter()})
+    kind = lambda: {
+        "time_major": False, "starts": lambda call: False, "refusal": "no spikes", "takes_current": True, "dt": 1.0,
+        "inner": ("recurrent",), "weights": (hosts.OwnWeight("w", lambda call, time_major: call.current),),
+        "inside": "cell",
+    }  # fmt: skip
+    yield "hosts.NeuronKind", _free(hosts.NeuronKind, kind)
+    yield "hosts.NeuronKind.over_time", _free(hosts.NeuronKind().over_time, lambda: {"inside": "cell"})
+    yield (
+        "hosts.NeuronKind.starts",
+        _free(hosts.NeuronKind().starts, lambda: {"call": hosts.NeuronCall(post(), None, post())}),
+    )
+    own = lambda: {"attribute": "w", "pre": lambda call, time_major: call.current, "autapses": True, "recurrent": True}
+    yield "hosts.OwnWeight", _free(hosts.OwnWeight, own)
+    call = lambda: {"current": post(), "state": None, "spikes": post()}
+    yield "hosts.NeuronCall", _free(hosts.NeuronCall, call)
     parts = lambda: {
         "name": "fc", "module": nn.Linear(N_PRE, N_POST), "attribute": "weight", "config": sp.PlasticityConfig(),
         "geometry": Dense(N_PRE, N_POST), "mask": torch.ones(N_POST, N_PRE), "strict": True, "path": "auto",

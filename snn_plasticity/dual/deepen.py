@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_choice, require_count, require_kind
-from ..hosts.index import index_model, kind_of
+from ..hosts.adapter import inserted, kind_of
+from ..hosts.index import index_model
 from .nets import clone, preserve_rng, reset_hidden_state, tensors_of
 from .unit_groups import unit_groups_of
 from .weights_map import Slot, WeightsMap
@@ -123,9 +124,7 @@ def _insert(parent: nn.Sequential, own: str, new: list[nn.Module], home: str) ->
     parent._modules.clear()
     for k, module in enumerate(grown):
         parent.add_module(str(k), module)
-    stateful = getattr(parent, "stateful_layers", None)
-    if isinstance(stateful, list):  # of Norse's SequentialState: who takes a state
-        stateful[at:at] = [False, stateful[at - 1]]
+    inserted(parent, at)
     return moved
 
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from ..checks import require_count, require_kind
 from ..hosts.index import index_model
-from ..hosts.neurons import Neuron
-from ..hosts.norse import dense
+from ..hosts.neurons import Neuron, dense
 from .unit_groups import LAYERS
 
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..checks import known_as, require_count, require_flag, require_kind, require_real, shown
+from ..hosts.adapter import forget_states
 from ..hosts.index import index_model, unwrap
 from ..learner import PlasticityLearner
 
@@ -56,12 +57,7 @@ def clone(model: nn.Module) -> nn.Module:
 
 def reset_hidden_state(model: nn.Module) -> None:
     """Hidden state that neurons hold themselves becomes that of a fresh start."""
-    for module in model.modules():
-        if not hasattr(module, "init_hidden"):
-            continue
-        for name in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
-            if isinstance(getattr(module, name, None), Tensor):
-                setattr(module, name, torch.zeros((), device=getattr(module, name).device))
+    forget_states(model)
 
 
 class TrainableNet(Protocol):

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from ..hosts.adapter import input_sizes, output_sizes
 from ..hosts.index import ModelIndex, index_model, leaves
 from .nets import clone, explain_errors, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
-OUTPUT_SIZES = ("out_features", "out_channels", "hidden_size")
-INPUT_SIZES = ("in_features", "in_channels", "input_size")
+OUTPUT_SIZES = ("out_features", "out_channels")
+INPUT_SIZES = ("in_features", "in_channels")
 MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
@@ -162,11 +163,11 @@ class _DryRun:
 
 
 def _width(module: nn.Module) -> int:
-    return int(next(getattr(module, name) for name in OUTPUT_SIZES if hasattr(module, name)))
+    return int(next(getattr(module, name) for name in (*OUTPUT_SIZES, *output_sizes()) if hasattr(module, name)))
 
 
 def _read_size(module: nn.Module) -> int | None:
-    return next((int(getattr(module, name)) for name in INPUT_SIZES if hasattr(module, name)), None)
+    return next((int(getattr(module, name)) for name in (*INPUT_SIZES, *input_sizes()) if hasattr(module, name)), None)
 
 
 def _repeat(name: str, size: int, units: str, widths: dict[str, int]) -> int:
@@ -201,7 +202,7 @@ def _tensor_axes(
     fixed = tuple(Axis(None) for _ in tensor.shape)
     if name in outputs:
         out, into = Axis(outputs[name]), inputs.get(name, Axis(None))
-        if attribute == "recurrent_weights":
+        if any(o.layer is module and o.attribute == attribute and o.weight.recurrent for o in index.own.values()):
             return (out, out)
         into = Axis(None) if getattr(module, "groups", 1) > 1 else into
         return (out, into, *fixed[2:])[: tensor.dim()]

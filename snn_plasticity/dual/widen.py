@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import known_as, require_choice, require_count, require_kind, require_number
+from ..hosts.adapter import input_sizes, output_sizes, widen_constants
 from ..hosts.index import index_model
 from .nets import clone, owner_of, preserve_rng, tensors_of
 from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
 INITS = ("fresh", "preserving")
-_OUT = (*OUTPUT_SIZES, "num_features", "linear_features", "channels")
 
 
 class Growth(NamedTuple):
@@ -154,20 +154,21 @@ def _update_sizes(model: nn.Module, groups: UnitGroups, widths: Mapping[str, int
     homes = {n.proper: n.proper for n in index_model(model).neurons.values()}
     names = {module: name for name, module in model.named_modules()}
     homes |= {child: n for n in list(homes) for child in n.modules()}
+    outputs, inputs = (*OUTPUT_SIZES, "num_features", *output_sizes()), (*INPUT_SIZES, *input_sizes())
     for module, name in names.items():
         home = homes.get(module, module)
         name = names[home]
         into = groups.inputs.get(name)
         made = groups.outputs.get(name) or (into.units if into and not isinstance(home, LAYERS) else None)
         inner = module in homes and name not in groups.outputs
-        for attribute in _OUT if made else ():
+        for attribute in outputs if made else ():
             _resize(module, attribute, widths[made])  # type: ignore[index]
-        for attribute in INPUT_SIZES if into and into.units else ():
+        for attribute in inputs if into and into.units else ():
             _resize(module, attribute, widths[into.units] * (1 if inner else into.repeat))  # type: ignore[union-attr,index]
         if isinstance(module, nn.PReLU):
             module.num_parameters = module.weight.numel()
-        if made and hasattr(module, "p") and hasattr(module.p, "_replace"):
-            module.p = _widen_constants(module.p, groups.widths[made], widths[made])
+        if made:
+            widen_constants(module, groups.widths[made], widths[made])
 
 
 def _resize(module: nn.Module, attribute: str, size: int) -> None:
@@ -176,35 +177,23 @@ def _resize(module: nn.Module, attribute: str, size: int) -> None:
         setattr(module, attribute, size if isinstance(current, int) else torch.tensor(size))
 
 
-def _widen_constants(p: Any, small: int, large: int) -> Any:
-    """Constants of single neurons are repeated for the new ones."""
-    wide = {}
-    for name, value in p._asdict().items():
-        if isinstance(value, Tensor) and value.dim() and value.shape[0] == small:
-            wide[name] = value.repeat(-(-large // small), *[1] * (value.dim() - 1))[:large]
-    return p._replace(**wide)
-
-
 def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> None:
     """Fresh weights everywhere; none from new units onto the base's, if what the base computes shall be preserved."""
     with preserve_rng():
         torch.manual_seed(seed)
+        own = {held.layer: held.neuron.kind.weights for held in index_model(model).own.values()}
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
             if callable(renew) and isinstance(module, (*LAYERS, *BY_UNIT)):
                 renew()
-            elif hasattr(module, "recurrent_weights"):
-                for tensor in (module.input_weights, module.recurrent_weights):
-                    nn.init.normal_(tensor, std=(2.0 / tensor.shape[1]) ** 0.5)  # type: ignore[arg-type]
-                    _no_autapses(module, tensor)  # type: ignore[arg-type]
+            for weight in own.get(module, ()):
+                tensor = getattr(module, weight.attribute)
+                nn.init.normal_(tensor, std=(2.0 / tensor.shape[1]) ** 0.5)
+                if not weight.autapses:
+                    with torch.no_grad():
+                        tensor.fill_diagonal_(0.0)
     if init == "preserving":
         for slot in weights.slots.values():
             tensor = tensors_of(model)[slot.name].detach()
             if slot.axes is not None and tensor.dim() > 1:
                 tensor[torch.tensor(list(slot.axes[0]))] = 0.0
-
-
-def _no_autapses(module: nn.Module, tensor: Tensor) -> None:
-    if tensor is module.recurrent_weights and not getattr(module, "autapses", True):
-        with torch.no_grad():
-            tensor.fill_diagonal_(0.0)

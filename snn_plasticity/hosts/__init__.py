@@ -10,8 +10,20 @@ from torch import Tensor, nn
 from ..config import PlasticityConfig
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
+from .adapter import HostAdapter as HostAdapter
+from .adapter import register_host as register_host
 from .arguments import require_choices, require_masks, require_model, require_settings
+from .neurons import NeuronCall as NeuronCall
+from .neurons import NeuronKind as NeuronKind
+from .neurons import OwnWeight as OwnWeight
+from .norse import Norse
 from .provenance import PairingError as PairingError
+from .snntorch import SnnTorch
+
+__all__ = ["HostAdapter", "NeuronCall", "NeuronKind", "OwnWeight", "PairingError", "attach", "register_host"]
+
+for _host in (Norse(), SnnTorch()):
+    register_host(_host)
 
 
 def attach(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from ..weights import refusal_of
-from . import norse, snntorch
+from .adapter import kind_of, refusal_of_layer, repeated
 from .neurons import Neuron, NeuronKind
 from .synapses import RANKS, OwnSynapse, Synapse, rank_of
-
-HOSTS: tuple[ModuleType, ...] = (snntorch, norse)
 
 
 class ModelIndex(NamedTuple):
@@ -69,19 +66,6 @@ def unwrap(module: nn.Module) -> nn.Module:
             return module
 
 
-def kind_of(module: nn.Module) -> NeuronKind | None:
-    """What a module is as a neuron of any host."""
-    for host in HOSTS:
-        kind = host.kind_of(module)
-        if kind is not None:
-            return kind
-        child = host.repeated(module)
-        inner = host.kind_of(getattr(module, child)) if child else None
-        if inner is not None and not inner.time_major:
-            return inner.over_time(child)
-    return None
-
-
 def join(path: str, name: str) -> str:
     """A path one step further in."""
     return f"{path}.{name}" if path else name
@@ -96,7 +80,7 @@ def _visit(module: nn.Module, path: str, index: ModelIndex, seen: set[nn.Module]
     if kind is not None:
         _add_neuron(module, join(path, kind.inside) if kind.inside else path, kind, index)
         return
-    child = next((name for host in HOSTS if (name := host.repeated(module))), None)
+    child = repeated(module)
     if child and rank_of(getattr(module, child)):
         _add_synapse(Synapse(join(path, child), getattr(module, child), site=module), index)
         return
@@ -121,7 +105,7 @@ def _refuse_neurons_inside(layer: nn.Module, path: str, index: ModelIndex) -> No
 def _add_synapse(synapse: Synapse, index: ModelIndex) -> None:
     name, layer = synapse.name, synapse.layer
     index.synapses[name] = synapse
-    foreign = next((why for host in HOSTS if (why := host.refusal_of_layer(layer))), synapse.hides_arrivals)
+    foreign = refusal_of_layer(layer) or synapse.hides_arrivals
     lost = refusal_of(layer, synapse.attribute)
     if foreign:
         index.excluded[name] = foreign

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from ..checks import require_callable, require_flag, require_kind, require_number
 
 
 class NeuronCall(NamedTuple):
@@ -21,7 +24,7 @@ class NeuronCall(NamedTuple):
     spikes: Tensor
 
 
-def never(neuron_call: NeuronCall) -> bool:
+def never(call: NeuronCall) -> bool:
     """The host does not say when a sequence begins."""
     return False
 
@@ -34,14 +37,25 @@ class OwnWeight:
         attribute: its name on the neuron.
         pre: what drives it, of a call and of whether that call is time-major.
         autapses: whether a neuron may connect to itself.
+        recurrent: whether it connects the neurons among themselves.
+
+    Raises:
+        TypeError: a name that is no string, or no function.
     """
 
     attribute: str
     pre: Callable[[NeuronCall, bool], Tensor]
     autapses: bool = True
+    recurrent: bool = False
+
+    def __post_init__(self) -> None:
+        require_kind("attribute", self.attribute, str, "As 'recurrent_weights'.")
+        require_callable("pre", self.pre, "of a call and of whether it is time-major, to what drives the weight")
+        for name in ("autapses", "recurrent"):
+            require_flag(name, getattr(self, name))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronKind:
     """What a class of neurons means.
 
@@ -54,6 +68,9 @@ class NeuronKind:
         inner: submodules that are synapses onto itself.
         weights: weights it holds itself.
         inside: the submodule that is the neuron proper, where this one only repeats it over time.
+
+    Raises:
+        TypeError, ValueError: a field of another kind, or no step length.
     """
 
     time_major: bool = False
@@ -64,6 +81,26 @@ class NeuronKind:
     inner: tuple[str, ...] = ()
     weights: tuple[OwnWeight, ...] = ()
     inside: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_major", "takes_current"):
+            require_flag(name, getattr(self, name))
+        require_callable("starts", self.starts, "of a call, to whether it begins a sequence")
+        for name in ("refusal", "inside"):
+            if getattr(self, name) is not None:
+                require_kind(name, getattr(self, name), str, "A string, or None.")
+        if self.dt is not None:
+            require_number("dt", self.dt, 0.0, open_low=True)
+        for name, kind, how in (
+            ("inner", str, "Names of submodules."),
+            ("weights", OwnWeight, "A tuple of OwnWeight."),
+        ):
+            for each in require_kind(name, getattr(self, name), tuple, how):  # type: ignore[attr-defined]
+                require_kind(f"A member of {name}", each, kind, how)
+
+    def __repr__(self) -> str:
+        told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"NeuronKind({', '.join(told)})"
 
     def over_time(self, inside: str) -> NeuronKind:
         """The same neuron, repeated over the leading axis by a module that holds it."""
@@ -109,3 +146,8 @@ def first_tensor(output: Any) -> Tensor:
     while not isinstance(output, Tensor):
         output = output[0]
     return output
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Spikes without a graph; hosts may pass sparse ones."""
+    return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .neurons import NeuronCall, NeuronKind, OwnWeight
+from .adapter import HostAdapter
+from .neurons import NeuronCall, NeuronKind, OwnWeight, dense
 
 _VOLTAGE = "it is a leaky integrator: its output is a voltage, not spikes"
 
@@ -38,11 +39,6 @@ def _spikes_of(state: Any) -> Tensor | None:
     return None if state is None else state.z
 
 
-def dense(tensor: Tensor) -> Tensor:
-    """Norse may pass sparse spikes."""
-    return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-
-
 def _cell(module: nn.Module) -> NeuronKind:
     return NeuronKind(starts=_starts, dt=float(module.dt))  # type: ignore[arg-type]
 
@@ -54,7 +50,7 @@ def _sequence(module: nn.Module) -> NeuronKind:
 def _recurrent_cell(module: nn.Module) -> NeuronKind:
     weights = (
         OwnWeight("input_weights", _input),
-        OwnWeight("recurrent_weights", _previous, bool(module.autapses)),
+        OwnWeight("recurrent_weights", _previous, bool(module.autapses), recurrent=True),
     )
     return NeuronKind(starts=_starts, dt=float(module.dt), weights=weights, takes_current=False)  # type: ignore[arg-type]
 
@@ -96,18 +92,39 @@ def _is(module: nn.Module, file: str, name: str) -> bool:
     return known is not None and isinstance(module, known)
 
 
-def kind_of(module: nn.Module) -> NeuronKind | None:
-    """What a module is as a neuron of Norse; None if it is none."""
-    return next((describe(module) for file, name, describe in _KINDS if _is(module, file, name)), None)
+class Norse(HostAdapter):
+    """Its neurons are handed their state at each call; recurrent ones hold their weights themselves."""
 
+    output_sizes = ("hidden_size",)
+    input_sizes = ("input_size",)
 
-def repeated(module: nn.Module) -> str | None:
-    """The child that a `Lift` repeats over time."""
-    return "lifted_module" if _is(module, "lift", "Lift") else None
+    def kind_of(self, module: nn.Module) -> NeuronKind | None:
+        """What a module is as a neuron of Norse; None if it is none."""
+        return next((describe(module) for file, name, describe in _KINDS if _is(module, file, name)), None)
 
+    def repeated(self, module: nn.Module) -> str | None:
+        """The child that a `Lift` repeats over time."""
+        return "lifted_module" if _is(module, "lift", "Lift") else None
 
-def refusal_of_layer(module: nn.Module) -> str | None:
-    """Synaptic layers of Norse that are not what they derive from."""
-    if _is(module, "conv", "LConv2d"):
-        return "LConv2d moves the time axis inside; use Lift(nn.Conv2d(...)) instead"
-    return None
+    def refusal_of_layer(self, module: nn.Module) -> str | None:
+        """Synaptic layers of Norse that are not what they derive from."""
+        if _is(module, "conv", "LConv2d"):
+            return "LConv2d moves the time axis inside; use Lift(nn.Conv2d(...)) instead"
+        return None
+
+    def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
+        """Constants stand in the tuple `p`, one for all neurons or one for each."""
+        p: Any = getattr(module, "p", None)
+        if not hasattr(p, "_replace"):
+            return
+        wide = {}
+        for name, value in p._asdict().items():
+            if isinstance(value, Tensor) and value.dim() and value.shape[0] == small:
+                wide[name] = value.repeat(-(-large // small), *[1] * (value.dim() - 1))[:large]
+        module.p = p._replace(**wide)
+
+    def inserted(self, parent: nn.Sequential, at: int) -> None:
+        """A `SequentialState` notes which of its modules are handed a state."""
+        stateful = getattr(parent, "stateful_layers", None)
+        if isinstance(stateful, list):
+            stateful[at:at] = [False, stateful[at - 1]]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from .adapter import HostAdapter
 from .neurons import NeuronCall, NeuronKind
 
+_STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
 _LSTM = "its output comes from gated LSTM state, and its weights are gates rather than synapses"
 
 
@@ -56,23 +59,27 @@ _KINDS: tuple[tuple[str, Callable[[nn.Module], NeuronKind]], ...] = (
 )
 
 
-def kind_of(module: nn.Module) -> NeuronKind | None:
-    """What a module is as a neuron of snnTorch; None if it is none."""
-    library = sys.modules.get("snntorch")
-    if library is None:
+class SnnTorch(HostAdapter):
+    """Its neurons keep their state themselves with `init_hidden`; their own recurrence is a layer inside of them."""
+
+    output_sizes = ("linear_features", "channels")
+
+    def kind_of(self, module: nn.Module) -> NeuronKind | None:
+        """What a module is as a neuron of snnTorch; None if it is none."""
+        library = sys.modules.get("snntorch")
+        if library is None:
+            return None
+        for name, describe in _KINDS:
+            known = getattr(library, name, None)
+            if known is not None and isinstance(module, known):
+                return describe(module)
         return None
-    for name, describe in _KINDS:
-        known = getattr(library, name, None)
-        if known is not None and isinstance(module, known):
-            return describe(module)
-    return None
 
-
-def repeated(module: nn.Module) -> str | None:
-    """snnTorch has no module that repeats another one over time."""
-    return None
-
-
-def refusal_of_layer(module: nn.Module) -> str | None:
-    """snnTorch adds no synaptic layers of its own."""
-    return None
+    def forget_state(self, module: nn.Module) -> None:
+        """Membranes and currents are zero."""
+        if not hasattr(module, "init_hidden"):
+            return
+        for name in _STATES:
+            state = getattr(module, name, None)
+            if isinstance(state, Tensor):
+                setattr(module, name, torch.zeros((), device=state.device))

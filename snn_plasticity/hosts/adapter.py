@@ -1,0 +1,161 @@
+"""What has to be known of a library of neurons: one adapter for each host, and nobody else asks which host it is.
+
+    class Mine(HostAdapter):
+        def kind_of(self, module):
+            return NeuronKind() if isinstance(module, MyNeuron) else None
+
+    register_host(Mine())
+
+Hooks, pairing, `attach`, widening and deepening a net, the count of its operations and a fresh start of hidden states
+ask the adapters; the rest they read off tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from torch import nn
+
+from ..checks import known_as, require_kind
+from .neurons import NeuronKind
+
+
+class HostAdapter(Protocol):
+    """What a host's modules mean. A class that inherits from this one needs `kind_of` only.
+
+    Args:
+        output_sizes, input_sizes: attributes by which modules of the host tell how many units they make, and read.
+    """
+
+    output_sizes: tuple[str, ...] = ()
+    input_sizes: tuple[str, ...] = ()
+
+    def kind_of(self, module: nn.Module) -> NeuronKind | None:
+        """What a module is as a neuron; None if it is none."""
+        ...
+
+    def repeated(self, module: nn.Module) -> str | None:
+        """The child that a module repeats over the leading axis, as Norse's `Lift`; None if it does no such thing."""
+        return None
+
+    def refusal_of_layer(self, module: nn.Module) -> str | None:
+        """Why a layer of the host, derived from one of torch, is no synapse like that one; None if it is."""
+        return None
+
+    def forget_state(self, module: nn.Module) -> None:
+        """Hidden state that a module holds itself becomes that of a fresh start."""
+
+    def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
+        """Constants of single neurons that are no tensors of the model are repeated for new ones: `large` of them."""
+
+    def inserted(self, parent: nn.Sequential, at: int) -> None:
+        """Behind the neuron before place `at` of a container, synapses and another neuron were put in."""
+
+
+_hosts: list[HostAdapter] = []
+_ASKED = ("kind_of", "repeated", "refusal_of_layer", "forget_state", "widen_constants", "inserted")
+
+
+def register_host(adapter: HostAdapter) -> Callable[[], None]:
+    """Make the neurons of another library, or of your own, known to everything here. The latest is asked first.
+
+    Args:
+        adapter: see `HostAdapter`.
+
+    Returns:
+        A function that takes it out again.
+
+    Raises:
+        TypeError: the adapter lacks a method.
+
+    >>> class Threshold(nn.Module):
+    ...     def forward(self, current):
+    ...         return (current > 1.0).float()
+    >>> class Mine(HostAdapter):
+    ...     def kind_of(self, module):
+    ...         return NeuronKind() if isinstance(module, Threshold) else None
+    >>> forget = register_host(Mine())
+    >>> kind_of(Threshold())
+    NeuronKind()
+    >>> forget()
+    >>> kind_of(Threshold()) is None
+    True
+    """
+    lacking = [name for name in _ASKED if not callable(getattr(adapter, name, None))]
+    if lacking or isinstance(adapter, type):
+        raise TypeError(
+            f"adapter is {known_as(adapter)}, which has no {', '.join(lacking) or 'state of its own'}; expected an "
+            "instance of a class that inherits from HostAdapter."
+        )
+    for name in ("output_sizes", "input_sizes"):
+        require_kind(name, getattr(adapter, name, None), tuple, "Names of attributes, as ('hidden_size',).")
+    _hosts.insert(0, adapter)
+
+    def remove() -> None:
+        _hosts[:] = [host for host in _hosts if host is not adapter]
+
+    return remove
+
+
+def kind_of(module: nn.Module) -> NeuronKind | None:
+    """What a module is as a neuron of any host."""
+    for host in _hosts:
+        kind = _kind_in(host, module)
+        if kind is not None:
+            return kind
+        child = host.repeated(module)
+        inner = _kind_in(host, getattr(module, child)) if child else None
+        if inner is not None and not inner.time_major:
+            return inner.over_time(child)  # type: ignore[arg-type]
+    return None
+
+
+def _kind_in(host: HostAdapter, module: nn.Module) -> NeuronKind | None:
+    kind = host.kind_of(module)
+    if kind is not None and not isinstance(kind, NeuronKind):
+        raise TypeError(f"{type(host).__name__}.kind_of returned {known_as(kind)}; expected a NeuronKind, or None.")
+    return kind
+
+
+def repeated(module: nn.Module) -> str | None:
+    """The child that a module repeats over time."""
+    return _first(host.repeated(module) for host in _hosts)
+
+
+def refusal_of_layer(module: nn.Module) -> str | None:
+    """Why a layer of some host is no synapse."""
+    return _first(host.refusal_of_layer(module) for host in _hosts)
+
+
+def forget_states(model: nn.Module) -> None:
+    """Hidden state that neurons hold themselves becomes that of a fresh start."""
+    for module in model.modules():
+        for host in _hosts:
+            host.forget_state(module)
+
+
+def widen_constants(module: nn.Module, small: int, large: int) -> None:
+    """Constants of single neurons are repeated for the new ones."""
+    for host in _hosts:
+        host.widen_constants(module, small, large)
+
+
+def inserted(parent: nn.Sequential, at: int) -> None:
+    """Synapses and a neuron were put into a container, behind the neuron before place `at`."""
+    for host in _hosts:
+        host.inserted(parent, at)
+
+
+def output_sizes() -> tuple[str, ...]:
+    """Attributes by which modules tell how many units they make, beside those of torch."""
+    return tuple(dict.fromkeys(name for host in reversed(_hosts) for name in host.output_sizes))
+
+
+def input_sizes() -> tuple[str, ...]:
+    """Attributes by which modules tell how many units they read, beside those of torch."""
+    return tuple(dict.fromkeys(name for host in reversed(_hosts) for name in host.input_sizes))
+
+
+def _first(answers: Iterable[Any]) -> Any:
+    return next((answer for answer in answers if answer), None)
