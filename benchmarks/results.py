@@ -56,6 +56,11 @@ def write(section: str, text: str, path: Path = RESULTS) -> None:
     path.write_text("\n\n".join([TITLE.strip(), *blocks]) + "\n", encoding="utf-8")
 
 
+def measured(section: str, path: Path = RESULTS) -> bool:
+    """Whether a section has a table already."""
+    return path.exists() and "\n| --- |" in _sections(path.read_text(encoding="utf-8")).get(section, "")
+
+
 def micro(seconds: float) -> str:
     """Seconds as µs with three digits that count."""
     value = seconds * 1e6

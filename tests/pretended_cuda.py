@@ -162,12 +162,14 @@ def on_device(tensor: Tensor) -> bool:
 
 
 def note(counts: Counter[str], what: str) -> None:
-    """One more, by the place in the package that asked; what a test asks for itself is not counted."""
-    frame = sys._getframe(1)
-    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+    """One more, by the place in the package that asked; what a test asks for and modules that move are not counted."""
+    frame, asking = sys._getframe(1), None
+    while frame is not None and frame.f_code.co_name != "_apply":
+        if asking is None and frame.f_code.co_filename.startswith(PACKAGE):
+            asking = frame.f_code
         frame = frame.f_back
-    if frame is not None:
-        counts[f"{frame.f_code.co_filename.removeprefix(PACKAGE)}:{frame.f_code.co_name}: {what}"] += 1
+    if frame is None and asking is not None:
+        counts[f"{asking.co_filename.removeprefix(PACKAGE)}:{asking.co_name}: {what}"] += 1
 
 
 def _told(func: Any, tensor: Tensor) -> Any:
