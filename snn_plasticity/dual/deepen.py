@@ -89,7 +89,8 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     groups = unit_groups_of(base, sample)
     units = groups.widths[groups.inputs[after].units or ""]
     neuron = motivated.get_submodule(after)
-    second, synapses = clone(neuron), _new_synapses(neuron, units, init, seed).to(next(base.parameters()))
+    second, like = clone(neuron), next(base.parameters())
+    synapses = _new_synapses(neuron, units, init, seed).to(like.device, like.dtype)
     home, _, own = after.rpartition(".")
     parent = motivated.get_submodule(home)
     if isinstance(parent, nn.Sequential):

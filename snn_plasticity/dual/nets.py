@@ -101,7 +101,8 @@ class Score(NamedTuple):
 
 def preserve_rng() -> AbstractContextManager[None]:
     """A `with` block after which torch's random numbers go on as if none had been drawn in it, on every device."""
-    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # asking would start CUDA
+    return torch.random.fork_rng(devices=devices)
 
 
 class OverTime:
