@@ -501,6 +501,15 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         return Call(made.step, arguments, (made, made.model))  # type: ignore[attr-defined]
 
     yield "learner.PlasticityLearner.step", stepped
+    with_loss = sp.PlasticityConfig(three_factor=sp.ThreeFactorConfig(mode="auxiliary_loss"))
+
+    def lost() -> Call:
+        made = learner(with_loss)
+        return Call(made.loss, {"modulator": None, "layers": ["0"], **signals()}, (made, made.model))  # type: ignore[attr-defined]
+
+    yield "learner.PlasticityLearner.loss", lost
+    looping = lambda: sp.AffectiveLoop(learner(with_loss))
+    yield "loop.AffectiveLoop.loss", _bound(looping, "loss", lambda: {"layers": None, **signals()})
     of_learner = {
         "check": lambda: {"connections": None},
         "load_state_dict": lambda: {"state": learner().state_dict()},

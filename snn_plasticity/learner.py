@@ -11,10 +11,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checks import (
     Signal,
@@ -30,39 +30,23 @@ from .checks import (
 from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
+from .host_hooks import HostHooks
 from .neuromodulation import NeuromodulatoryGate
-from .optimizers import OptimizerWatch
+from .optimizers import OptimizerWatch, hybrid_weights
 from .plasticity.three_factor import Landing
 from .saved import FORMAT, require_format, require_real_number
+from .signals import GateSignals
 from .silence import Silence, Step
-from .third_factor import ThirdFactor
+from .third_factor import ThirdFactor, batch_of
 from .untracked import untracked
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Scope = Literal["episode", "eligibility", "neuromodulators", "all"]
+Given = Signal | Mapping[str, Signal] | None  # a modulator as it is, or signals by name
+Names = Collection[str] | None
 SCOPES = ("episode", "eligibility", "neuromodulators", "all")
-
-
-class Watcher(Protocol):
-    """What feeds the connections from a host: hooks that can be removed, with calls that may be half done."""
-
-    def bind(self, learner: PlasticityLearner) -> None:
-        """Put the hooks on the model, on behalf of a learner."""
-        ...
-
-    def remove(self) -> None:
-        """Take the hooks off the model."""
-        ...
-
-    def lost(self, connections: Collection[Connection]) -> str | None:
-        """Why one of these connections hears nothing any more, if so."""
-        ...
-
-    def around(self, connection: Connection) -> list[nn.Module]:
-        """The modules that a connection's weight is in."""
-        ...
-
-    def reset(self) -> None:
-        """Drop half-done calls."""
-        ...
 
 
 class PlasticityLearner:
@@ -82,19 +66,18 @@ class PlasticityLearner:
         connections: Sequence[Connection],
         gate: NeuromodulatoryGate | None = None,
         *,
-        watchers: Sequence[Watcher] = (),
+        watchers: Sequence[HostHooks] = (),
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        listed = require_kind("connections", connections, (list, tuple), "A list of Connection.")
-        for connection in listed:  # type: ignore[attr-defined]
+        for connection in require_kind("connections", connections, (list, tuple), "A list of Connection."):  # type: ignore
             require_kind("A member of connections", connection, Connection, "As Connection('fc1', layer).")
         self.connections = {connection.name: connection for connection in connections}
         if len(self.connections) != len(connections):
             names = ", ".join(connection.name for connection in connections)
             raise ValueError(f"connections are called {names}; expected a name of its own for each.")
-        if gate is not None:
-            require_kind("gate", gate, NeuromodulatoryGate, "NeuromodulatoryGate(NeuromodConfig(...)), or None.")
-        self.third_factor = ThirdFactor(NeuromodulatoryGate() if gate is None else gate)
+        gate = NeuromodulatoryGate() if gate is None else gate
+        require_kind("gate", gate, NeuromodulatoryGate, "NeuromodulatoryGate(NeuromodConfig(...)), or None.")
+        self.third_factor = ThirdFactor(gate)
         require_kind("watchers", watchers, (list, tuple), "A list of what has remove() and reset().")
         for watcher in watchers:
             if not callable(getattr(watcher, "remove", None)) or not callable(getattr(watcher, "reset", None)):
@@ -123,67 +106,130 @@ class PlasticityLearner:
     @property
     def batch_size(self) -> int | None:
         """Samples of the running sequence; None before anything was observed."""
-        sizes = (connection.traces.batch_size for connection in self.connections.values())
-        return next((size for size in sizes if size is not None), None)
+        return batch_of((), self.connections.values()).size
 
+    @overload
     def step(
         self,
-        modulator: Signal | Mapping[str, Signal] | None = None,
+        modulator: Given = None,
         *,
-        layers: Collection[str] | None = None,
+        layers: Names = None,
+        return_details: Literal[False] = False,
+        **signals: Unpack[GateSignals],
+    ) -> None: ...
+    @overload
+    def step(
+        self,
+        modulator: Given = None,
+        *,
+        layers: Names = None,
+        return_details: Literal[True],
+        **signals: Unpack[GateSignals],
+    ) -> PlasticityTrace: ...
+    @overload
+    def step(
+        self, modulator: Given = None, *, layers: Names = None, return_details: bool, **signals: Unpack[GateSignals]
+    ) -> PlasticityTrace | None: ...
+    def step(
+        self,
+        modulator: Given = None,
+        *,
+        layers: Names = None,
         return_details: bool = False,
-        **signals: Signal,
-    ) -> Tensor | PlasticityTrace | None:
+        **signals: Unpack[GateSignals],
+    ) -> PlasticityTrace | None:
         """The third factor arrives: every plastic weight changes by lr · gate · e.
 
         Args:
             modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); or signals by name.
             layers: the connections that hear it; None is all.
-            return_details: return a `PlasticityTrace`.
+            return_details: return a `PlasticityTrace`, in mode "auxiliary_loss" with the loss in it.
             signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
                 (), (B,) or (B, 1).
 
         A step that changes nothing says why, once for each reason, as a `PlasticityWarning`.
 
-        Returns:
-            None; with mode "auxiliary_loss" the loss; with `return_details` the trace of this step.
-
         Raises:
-            TypeError: neither modulator nor signals, or both.
+            TypeError: neither modulator nor signals, or both; mode "auxiliary_loss", whose loss would be thrown away.
             ValueError: shapes that do not fit, NaN, unknown names.
             RuntimeError: a layer, a neuron or a weight is no longer what was attached to.
             Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
-        chosen, return_details = self._chosen(layers), require_flag("return_details", return_details)
-        self.check(chosen)
-        size = _common_batch(chosen)
-        size = self.batch_size if size is None else size
-        output = self.third_factor.compute(modulator, signals, size, self._device(), as_one=self._as_one)
+        chosen = self._chosen(layers)
+        details = return_details if type(return_details) is bool else require_flag("return_details", return_details)
+        for connection in chosen:
+            if connection.config.three_factor.mode == "auxiliary_loss" and not details:
+                raise TypeError(
+                    f"{connection.name}: mode is 'auxiliary_loss', and step would throw the loss away; call "
+                    "learner.loss(...) for it, or step(..., return_details=True). Nothing was changed."
+                )
+        return self._learn(chosen, modulator, signals, details)[1]
+
+    def loss(self, modulator: Given = None, *, layers: Names = None, **signals: Unpack[GateSignals]) -> Tensor:
+        """A step of a learner of mode "auxiliary_loss": the scalar whose gradient is −Δw, for you to add to a loss.
+
+        It is zero, and so is its gradient, before the turn of every weight has come (`update_frequency`).
+
+        Args:
+            modulator, layers, signals: as in `step`.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as `step`; also where no layer has this mode. Nothing is changed then.
+
+        >>> from torch import nn
+        >>> config = PlasticityConfig(three_factor=ThreeFactorConfig(mode="auxiliary_loss", lr=0.1))
+        >>> layer = nn.Linear(1, 1)
+        >>> connection = Connection("fc", layer, config=config)
+        >>> connection.observe(torch.ones(1, 1), torch.ones(1, 1))
+        >>> PlasticityLearner([connection]).loss(2.0).backward()
+        >>> layer.weight.grad
+        tensor([[-0.2000]])
+        """
+        chosen = self._chosen(layers)
+        modes = {connection.name: connection.config.three_factor.mode for connection in chosen}
+        waiting = [connection for connection in chosen if modes[connection.name] == "auxiliary_loss"]
+        if not waiting:
+            raise ValueError(
+                f"learner.loss needs a layer of mode 'auxiliary_loss'; the modes are {modes}. Call learner.step(...), "
+                "or set ThreeFactorConfig(mode='auxiliary_loss'). Nothing was changed."
+            )
+        loss = self._learn(chosen, modulator, signals, False)[0]
+        return (0.0 * waiting[0].weight).sum() if loss is None else loss
+
+    def _learn(
+        self, chosen: list[Connection], modulator: Given, signals: Mapping[str, Any], details: bool
+    ) -> tuple[Tensor | None, PlasticityTrace | None]:
+        """One step: work out everything that can be refused, then change; the loss and the trace, if there are any."""
+        self._check(chosen)
+        batch = batch_of(chosen, self.connections.values())
+        output = self.third_factor.compute(modulator, signals, batch)
         for connection in chosen:
             connection.check(output.factor)
-        with _AllOrNothing(chosen, safe=return_details or self.reduce is not None):
-            met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if return_details else []
+        with _all_or_nothing(chosen, safe=details or self.reduce is not None):
+            met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = self._change(chosen, output.factor)
         self.third_factor.keep(output)
-        looked_at = landings if self.silence.looks else ()
-        unmoved = {id(landing.weight) for landing in looked_at if landing.value.is_cpu and not landing.moves()}
+        looks, unmoved, losses = self.silence.looks, set(), []
         for landing in landings:
+            if looks and landing.value.is_cpu and not landing.moves():
+                unmoved.add(id(landing.weight))
+            if landing.into == "loss":
+                losses.append(landing.value)
+            elif landing.into == "grad" and self._optimizers is None:
+                self._optimizers = OptimizerWatch(self, hybrid_weights)
             landing.land()
-        if self._optimizers is None and any(landing.into == "grad" for landing in landings):
-            self._optimizers = OptimizerWatch(self, _hybrid_weights)
-        losses = [landing.value for landing in landings if landing.into == "loss"]
         loss = sum(losses[1:], losses[0]) if losses else None
         given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
         self.silence.after(
-            Step(chosen, given, output.factor, changes, unmoved, self.lr_scale, self.reduce is not None),
-            self.gate, attached=bool(self.watchers), enabled=self.enabled,
+            Step(chosen, given, output.factor, changes, unmoved, self._lr_scale, self.reduce is not None),
+            self.third_factor.gate, attached=bool(self.watchers), enabled=self.enabled, looks=looks,
         )  # fmt: skip
-        if not return_details:
-            return loss
+        if not details:
+            return loss, None
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
-        return plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
+        return loss, plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
 
-    def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
+    def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:
         """Forget, between episodes or sequences.
 
         Args:
@@ -202,11 +248,11 @@ class PlasticityLearner:
                 connection.check_reset(mask, traces=scope != "neuromodulators")
         kept = self.third_factor.kept
         if scope != "eligibility":
-            size = None if mask is None else _common_batch(connections)
+            size = None if mask is None else batch_of(connections).size
             baseline = scope == "episode"
             kept = self.third_factor.after_reset(mask, size, keep_baseline=baseline)
         if scope != "neuromodulators":
-            with _AllOrNothing(connections, safe=False):
+            with _all_or_nothing(connections):
                 for connection in connections:
                     connection.reset(mask)
         self.third_factor.kept = kept
@@ -229,7 +275,10 @@ class PlasticityLearner:
                 "connections", connections, (list, tuple), "As list(learner.connections.values())."
             ):
                 require_kind("A member of connections", connection, Connection, "As from learner.connections.")
-        chosen = self.connections.values() if connections is None else connections
+        self._check(self.connections.values() if connections is None else connections)
+
+    def _check(self, chosen: Collection[Connection]) -> None:
+        """As `check`, of connections that are some."""
         for watcher in self.watchers:
             lost = watcher.lost(chosen)
             if lost is not None:
@@ -336,11 +385,6 @@ class PlasticityLearner:
         lines = "\n".join(f"  {connection!r}" for connection in self.connections.values())
         return f"PlasticityLearner(\n{lines}\n  gate: {self.gate.extra_repr()}\n)"
 
-    @property
-    def _as_one(self) -> bool:
-        """Whether some connection can only hear what is the same for all samples."""
-        return any(connection.traces.path == "shared" for connection in self.connections.values())
-
     def _chosen(self, layers: Collection[str] | None) -> list[Connection]:
         if layers is None:
             return list(self.connections.values())
@@ -354,71 +398,38 @@ class PlasticityLearner:
         due: dict[int, list[tuple[Connection, Tensor]]] = {}
         for connection in chosen:
             with untracked(connection.weight):
-                asked = connection.ask(mod, self.lr_scale)
+                asked = connection.ask(mod, self._lr_scale)
             if asked is not None:
                 due.setdefault(id(connection.weight), []).append((connection, asked))
         changes, landings = {}, []
-        for shared in due.values():
-            first = shared[0][0]
-            total = sum((asked for _, asked in shared[1:]), shared[0][1])
+        for (first, total), *others in due.values():
+            for _, asked in others:
+                total = total + asked
             delta = first.update.clamp_(total)
-            delta = delta if self.reduce is None else self._reduced(first, delta)
+            delta = delta if self.reduce is None else self._reduced(first, self.reduce(delta))
             landings.append(first.landing(delta))
-            changes |= {connection.name: delta for connection, _ in shared}
+            for connection, _ in ((first, total), *others):
+                changes[connection.name] = delta
         return changes, landings
 
-    def _reduced(self, connection: Connection, delta: Tensor) -> Tensor:
-        """What `reduce` makes of a change."""
-        assert self.reduce is not None
-        reduced = self.reduce(delta)
-        if not isinstance(reduced, Tensor):
-            raise TypeError(
-                f"{connection.name}: reduce returned {reduced!r}; expected the change as a tensor "
-                f"{tuple(delta.shape)}. One that works in place returns it, too. Nothing was changed."
-            )
-        return reduced
-
-    def _device(self) -> torch.device | None:
-        devices = (connection.traces.device for connection in self.connections.values())
-        return next((device for device in devices if device is not None), None)
+    @staticmethod
+    def _reduced(connection: Connection, reduced: object) -> Tensor:
+        """What `reduce` made of a change."""
+        if isinstance(reduced, Tensor):
+            return reduced
+        raise TypeError(
+            f"{connection.name}: reduce returned {reduced!r}; expected the change as a tensor "
+            f"{tuple(connection.weight.shape)}. One that works in place returns it, too. Nothing was changed."
+        )
 
 
-class _AllOrNothing:
+@contextmanager
+def _all_or_nothing(connections: Sequence[Connection], *, safe: bool = False) -> Iterator[None]:
     """Within it, connections may change; where it is left by an error, they are as they were."""
-
-    def __init__(self, connections: Sequence[Connection], *, safe: bool) -> None:
-        self.marks = [(connection, connection.mark(safe=safe)) for connection in connections]
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None:
-            for connection, mark in self.marks:
-                connection.go_back(mark)
-
-
-def _common_batch(connections: Sequence[Connection]) -> int | None:
-    """Samples that these connections have observed; None before any was.
-
-    Raises:
-        ValueError: they have observed batches of different sizes.
-    """
-    first: tuple[str, int] | None = None
-    for connection in connections:
-        size = connection.traces.batch_size
-        if size is None or (first is not None and first[1] == size):
-            continue
-        if first is not None:
-            raise ValueError(
-                f"{first[0]} has observed a batch of {first[1]} and {connection.name} one of {size}; expected the "
-                "same. Call learner.reset() before a batch of another size, or name those that are meant: "
-                "step(..., layers=[...]). Nothing was changed."
-            )
-        first = connection.name, size
-    return None if first is None else first[1]
-
-
-def _hybrid_weights(learner: PlasticityLearner) -> dict[str, Tensor]:
-    """The weights whose change is added to the gradient."""
-    connections = learner.connections.values()
-    return {c.name: c.weight for c in connections if c.config.three_factor.mode == "hybrid"}
+    marks = [connection.mark(safe=safe) for connection in connections]
+    try:
+        yield
+    except BaseException:
+        for connection, mark in zip(connections, marks, strict=True):
+            connection.go_back(mark)
+        raise

@@ -40,6 +40,12 @@ class Character(NamedTuple):
 PLAIN = Character(adaptive=False, coasts=False)
 
 
+def hybrid_weights(learner: Any) -> dict[str, Tensor]:
+    """The weights of a learner whose change is added to the gradient."""
+    connections = learner.connections.values()
+    return {c.name: c.weight for c in connections if c.config.three_factor.mode == "hybrid"}
+
+
 class OptimizerWatch:
     """Looks at every optimizer that is about to step, as long as its owner lives; says once what it does to Δw.
 

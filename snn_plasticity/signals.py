@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -129,15 +130,19 @@ class Vocabulary:
         reading, shape = {}, (batch_size,)
         for name, value in values.items():
             low, high = self.ranges[name]
-            plain = type(value) is Tensor and value.dtype == dtype and value.layout is torch.strided
-            if plain and value.shape == shape and value.device == device:
-                reading[name] = require_values(name, value, low, high)  # as it has to be
+            if isinstance(value, Tensor) and value.shape == shape and self._as_wanted(value, device, dtype):
+                reading[name] = require_values(name, value, low, high)
                 continue
             reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
             if low is not None:
                 require_within(name, reading[name], low, high)
         like = next(iter(reading.values()), None)
         return Reading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
+
+    def _as_wanted(self, value: Tensor, device: torch.device | None, dtype: torch.dtype) -> bool:
+        """Whether nothing has to be made of a tensor."""
+        plain = type(value) is Tensor and value.layout is torch.strided
+        return plain and value.dtype == dtype and value.device == device
 
     def _unknown(self, name: object) -> str:
         close = get_close_matches(str(name), self.ranges, n=1)
@@ -157,6 +162,30 @@ _OF_THE_WORLD: dict[str, Range] = {
     "patience": NOT_NEGATIVE,
     "context": NOT_NEGATIVE,
 }
+
+
+class GateSignals(TypedDict, total=False):
+    """What the gate hears, by keyword."""
+
+    reward: Signal
+    td_error: Signal
+    long_horizon_value: Signal
+    novelty: Signal
+    uncertainty: Signal
+    entropy: Signal
+    urgency: Signal
+    surprise: Signal
+    patience: Signal
+    context: Signal
+
+
+class EventSignals(GateSignals, total=False):
+    """What the loop hears, by keyword."""
+
+    aleatoric_uncertainty: Signal
+    homeostatic_deviation: Signal
+
+
 LEVELS: dict[str, Range] = {kind.name: (kind.low, 1.0) for kind in NEUROMODULATORS}
 
 GATE = Vocabulary("signal", _OF_THE_WORLD, '{"reward": 1.0, "novelty": 0.2}', one_device=False)

@@ -50,7 +50,9 @@ class Silence:
         """Whether values will be looked at in the next step."""
         return bool(self._idle) or not self.steps & (self.steps + 1)
 
-    def after(self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool) -> None:
+    def after(
+        self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool, looks: bool | None = None
+    ) -> None:
         """A step is over.
 
         Args:
@@ -58,12 +60,16 @@ class Silence:
             gate: what turns signals into the third factor.
             attached: whether hooks feed the connections.
             enabled: whether calls count.
+            looks: what `looks` said before the step.
         """
-        looks, said = self.looks, []
+        looks, said = self.looks if looks is None else looks, []
         self.steps += 1
         if step.signals is not None:
             self.spoken.update(step.signals)
-        if not any(connection.activity.seen != connection.met for connection in step.connections):
+        for connection in step.connections:
+            if connection.activity.seen != connection.met:
+                break
+        else:
             said.append(causes.nothing_observed(step.connections, attached=attached, enabled=enabled))
         if not self._opened:
             said.append(self._wait(step))

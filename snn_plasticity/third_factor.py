@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .checks import Signal, as_modulator
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
+from .plasticity.eligibility import EligibilityTraceModule
 from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
-from .signals import GATE, Reading
+from .signals import GATE
 from .untracked import untracked
 
 
@@ -31,6 +32,53 @@ class GateOutput(NamedTuple):
     modulators: dict[str, Tensor]
     factor: float | Tensor
     kept: GateMemory
+
+
+class Batch(NamedTuple):
+    """What was observed: samples and device, None before anything was; whether somebody keeps only sums of samples."""
+
+    size: int | None = None
+    device: torch.device | None = None
+    summed: bool = False
+
+
+class Observing(Protocol):
+    """A connection, as far as its batch is concerned."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def traces(self) -> EligibilityTraceModule:
+        """Its eligibility."""
+        ...
+
+
+def batch_of(chosen: Iterable[Observing], others: Iterable[Observing] = ()) -> Batch:
+    """The batch that some connections have observed; where none of them has, that of the others.
+
+    Raises:
+        ValueError: the chosen ones have observed batches of different sizes.
+    """
+    size, device, summed, first = None, None, False, ""
+    for connection in chosen:
+        own = connection.traces.batch_size
+        if own is not None and size is not None and own != size:
+            raise ValueError(
+                f"{first} has observed a batch of {size} and {connection.name} one of {own}; expected the same. Call "
+                "learner.reset() before a batch of another size, or name those that are meant: "
+                "step(..., layers=[...]). Nothing was changed."
+            )
+        if size is None and own is not None:
+            size, first = own, connection.name
+    for connection in others:
+        traces = connection.traces
+        size = traces.batch_size if size is None else size
+        device = traces.device if device is None else device
+        summed = summed or traces.path == "shared"
+    return Batch(size, device, summed)
 
 
 class ThirdFactor:
@@ -58,17 +106,16 @@ class ThirdFactor:
         self,
         modulator: Signal | Mapping[str, Signal] | None,
         signals: Mapping[str, Signal],
-        batch_size: int | None,
-        device: torch.device | None,
-        *,
-        as_one: bool = False,
+        batch: Batch,
     ) -> GateOutput:
         """The third factor of a step, checked; nothing is stored yet.
 
+        What all samples are told alike is one number where sums of samples are kept, as long as none differs from the
+        others.
+
         Args:
             modulator, signals: as in `PlasticityLearner.step`.
-            batch_size, device: of what has been observed; None: nothing yet.
-            as_one: what is told to all samples alike is one number for all, as long as none differs from the others.
+            batch: what has been observed.
 
         Raises:
             TypeError: neither modulator nor signals, or both.
@@ -84,17 +131,23 @@ class ThirdFactor:
             return GateOutput({}, as_modulator(modulator), self.kept)
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
+        state, (batch_size, device, as_one) = self.kept.state, batch
         if batch_size is None:
             size = self._told_size(signals)
             like, told = torch.empty(0, device=device), signals
         else:
             size = 1 if as_one and batch_size and self._tells_all_alike(signals) else batch_size
-            told = self._read(signals, size, device)
+            _, place, dtype = GATE.layout(signals)
+            if state is not None:
+                device, dtype = state.levels.device, torch.promote_types(dtype, state.levels.dtype)
+            told = GATE.read(signals, size, device or place, dtype)
             like = told.like
         with untracked(like):
             if size == 0:
                 return self._of_nobody(signals)
-            modulators, factor, state = self.gate.step(told, self._for_batch(size))
+            if state is not None and size is not None and len(state.levels) != size:
+                state = self._for_batch(size)
+            modulators, factor, state = self.gate.step(told, state)
         if as_one and size == 1 and batch_size is not None:
             factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
         self._given = True
@@ -156,14 +209,6 @@ class ThirdFactor:
             self.kept = GateMemory(state, loose)
 
         return commit
-
-    def _read(self, signals: Mapping[str, Signal], size: int, device: torch.device | None) -> Reading:
-        """Signals for a batch of this size, looked at once, beside the state that will meet them."""
-        _, place, dtype = GATE.layout(signals)
-        if self.kept.state is not None:
-            levels = self.kept.state.levels
-            device, dtype = levels.device, dtype if dtype is levels.dtype else torch.promote_types(dtype, levels.dtype)
-        return GATE.read(signals, size, device or place, dtype)
 
     def _for_batch(self, batch_size: int | None) -> NeuromodState | None:
         """The state for a batch of another size: levels start anew, and no averages do.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 AS_IT_IS = nullcontext()
-_casting_anywhere = torch._C._is_any_autocast_enabled  # type: ignore[attr-defined]
+casting_anywhere = torch._C._is_any_autocast_enabled  # type: ignore[attr-defined]
 
 
 def untracked(like: Tensor) -> AbstractContextManager[object]:
@@ -40,6 +40,13 @@ def _outside(inference: bool, casting: str | None) -> Iterator[None]:
         yield
 
 
+def uncast(like: Tensor) -> AbstractContextManager[object]:
+    """Plain arithmetic, whatever autocast is on, with gradients as they are."""
+    if _surely_not_casting(like) or like.is_meta:
+        return AS_IT_IS
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def _surely_not_casting(like: Tensor) -> bool:
     """Whether autocast is off for a device of a usual kind, as far as one quick question tells (others it forgets)."""
-    return (like.is_cpu or like.is_cuda) and not _casting_anywhere()
+    return (like.is_cpu or like.is_cuda) and not casting_anywhere()

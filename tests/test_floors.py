@@ -19,7 +19,7 @@ FLOORS = (
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor", "layers"},
-    {"causes", "optimizers"},
+    {"causes", "host_hooks", "optimizers"},
     {"silence", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},

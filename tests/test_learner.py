@@ -116,7 +116,9 @@ def test_hybrid_and_auxiliary_modes_reach_the_gradient():
     torch.testing.assert_close(layer.weight.grad, expected)
     learner, layer, connection = learner_of(mode="auxiliary_loss")
     watch(connection)
-    learner.step(1.0).backward()
+    with pytest.raises(TypeError, match="auxiliary_loss.*learner.loss"):
+        learner.step(1.0)
+    learner.loss(1.0).backward()
     torch.testing.assert_close(layer.weight.grad, expected)
 
 

@@ -196,8 +196,10 @@ def test_one_animal_goes_on_in_a_batch_of_another_size():
 
 def test_the_auxiliary_loss_and_the_details_of_the_learner_come_back():
     loop = AffectiveLoop(a_learner(mode="auxiliary_loss"))
-    loss = loop.step(reward=1.0)
-    loss.backward()
+    with pytest.raises(TypeError, match="auxiliary_loss"):
+        loop.step(reward=1.0)
+    assert loop.state is None
+    loop.loss(reward=1.0).backward()
     assert loop.learner.connections["w"].weight.grad.any()
     trace = AffectiveLoop(a_learner()).step(reward=1.0, return_details=True)
     assert set(trace.modulators) == {"DA", "ACh", "NE", "5HT"} and trace.layers["w"].change_norm > 0

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from ..checks import known_as, require_count, require_flag, require_real, shown
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
+from ..untracked import uncast
 from .signals import InternalReading, InternalSignals, layout, read
 
 RELEVANCE_AT_REST = 0.5
@@ -143,7 +144,7 @@ class AppraisalModule(nn.Module):
         size, device, dtype = layout(signals)
         device = device or (None if self.inward is None else self.inward.device)
         readings = read(signals, size or 1, device, dtype)
-        with torch.autocast(readings.novelty_score.device.type, enabled=False):
+        with uncast(readings.novelty_score):
             return score(self.weigh(readings))
 
     def weigh(self, readings: InternalReading) -> Evidence:

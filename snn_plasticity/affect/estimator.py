@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..checks import require_batch_size, require_device, require_dtype, require_flag
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
+from ..untracked import uncast
 from ..usual_size import bounded_square, remember, usual_size
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, Evidence, score
@@ -108,7 +109,7 @@ class AffectiveEstimator(nn.Module):
         if not self.through_time:
             mood, expected, usual = mood.detach(), expected.detach(), usual.detach()
             levels = {name: level.detach() for name, level in levels.items()}
-        with torch.autocast(mood.device.type, enabled=False):
+        with uncast(mood):
             readings, usual = self._in_usual_units(readings, usual)
             found = self.appraisal.weigh(readings)
             congruence = colored(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)

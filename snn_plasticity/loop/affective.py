@@ -15,7 +15,7 @@ way round the loop passes a difference on by at most the loop gains of `config/a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -37,10 +37,15 @@ from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..saved import FORMAT, described, require_format, require_settings, require_tensors
-from ..signals import LOOP
+from ..signals import LOOP, EventSignals
 from .events import appraised, for_the_gate, prediction_error
 from .state import LoopState, copied, emptied, for_size, forgotten, read_saved, require_state
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Outcome = TypeVar("Outcome")
+Scope = Literal["episode", "eligibility", "neuromodulators", "affect", "all"]
 IN_USUAL_UNITS = NeuromodConfig(da_source="normalized_reward")
 SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
 
@@ -158,9 +163,25 @@ class AffectiveLoop:
         modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 
+    @overload
     def step(
-        self, *, layers: Collection[str] | None = None, return_details: bool = False, **events: Signal
-    ) -> Tensor | PlasticityTrace | None:
+        self,
+        *,
+        layers: Collection[str] | None = None,
+        return_details: Literal[False] = False,
+        **events: Unpack[EventSignals],
+    ) -> None: ...
+    @overload
+    def step(
+        self, *, layers: Collection[str] | None = None, return_details: Literal[True], **events: Unpack[EventSignals]
+    ) -> PlasticityTrace | None: ...
+    @overload
+    def step(
+        self, *, layers: Collection[str] | None = None, return_details: bool, **events: Unpack[EventSignals]
+    ) -> PlasticityTrace | None: ...
+    def step(
+        self, *, layers: Collection[str] | None = None, return_details: bool = False, **events: Unpack[EventSignals]
+    ) -> PlasticityTrace | None:
         """Feel, release, gate and learn; the state is held.
 
         Args:
@@ -173,23 +194,50 @@ class AffectiveLoop:
         Raises:
             TypeError, ValueError: as `advance` and `PlasticityLearner.step`; nothing is changed then.
         """
+        return_details = require_flag("return_details", return_details)
+
+        def learn(learner: PlasticityLearner, state: LoopState) -> PlasticityTrace | None:
+            return learner.step(state.third_factor.detach(), layers=layers, return_details=return_details)
+
+        state, trace = self._lived(events, layers, learn)
+        if trace is None:
+            return None
+        return trace._replace(modulators={name: level.detach() for name, level in state.modulators.items()})
+
+    def loss(self, *, layers: Collection[str] | None = None, **events: Unpack[EventSignals]) -> Tensor:
+        """As `step`, of a learner of mode "auxiliary_loss": what `PlasticityLearner.loss` returns.
+
+        Args:
+            layers: as in `PlasticityLearner.step`.
+            events: as in `advance`, by keyword.
+
+        Raises:
+            TypeError: there is no learner, and as `step`.
+            ValueError: as `step`; nothing is changed then.
+        """
+        if self.learner is None:
+            raise TypeError("This loop has no learner, and so no loss; build it with AffectiveLoop(attach(model)).")
+        _, loss = self._lived(events, layers, lambda learner, s: learner.loss(s.third_factor.detach(), layers=layers))
+        assert loss is not None
+        return loss
+
+    def _lived(
+        self,
+        events: Mapping[str, Any],
+        layers: Collection[str] | None,
+        learn: Callable[[PlasticityLearner, LoopState], Outcome],
+    ) -> tuple[LoopState, Outcome | None]:
+        """One step of everything, and what came of the learner's."""
         if layers is not None and not isinstance(layers, (list, tuple, set, frozenset, dict)):
             raise ValueError(f"layers = {shown(layers)}; expected a list of names of layers, or None.")
-        return_details = require_flag("return_details", return_details)
         with torch.inference_mode(False):
-            held, learned = self._held(events), None
-            state = self.advance(events, held)
-            if self.learner is not None:
-                factor = state.third_factor.detach()
-                learned = self.learner.step(factor, layers=layers, return_details=return_details)
+            state = self.advance(events, self._held(events))
+            learned = None if self.learner is None else learn(self.learner, state)
         if len(state.plasticity):
             self.state, self._loose = state, False
-        if isinstance(learned, PlasticityTrace):
-            levels = {name: level.detach() for name, level in state.modulators.items()}
-            return learned._replace(modulators=levels)
-        return learned
+        return state, learned
 
-    def reset(self, mask: Tensor | None = None, scope: str = "episode") -> None:
+    def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:
         """Forget.
 
         Args:

@@ -22,7 +22,7 @@ from ..config.validation import require_config
 from ..neuromodulators import NAMES
 from ..saved import require_parts, require_tensor
 from ..signals import GATE, RELEASED, Reading
-from ..untracked import AS_IT_IS
+from ..untracked import AS_IT_IS, casting_anywhere, uncast
 from ..usual_size import bounded_square, remember, usual_size
 from .baselines import RewardBaseline
 from .combine import combination_of, multiplied, summed, weights_of
@@ -130,11 +130,9 @@ class NeuromodulatoryGate(nn.Module):
                 a usual size, and nothing that an expectation could be learnt from.
         """
         told, state = self._admit(signals, state)
-        if released:
-            released = self._released(released, state.levels)
-        casting = torch._C._is_any_autocast_enabled()  # type: ignore[attr-defined]
-        with torch.autocast(state.levels.device.type, enabled=False) if casting else AS_IT_IS:
-            return self._step(told, state, released or {})
+        extra = self._released(released, state.levels) if released else {}
+        with uncast(state.levels) if casting_anywhere() else AS_IT_IS:
+            return self._step(told, state, extra)
 
     def _step(
         self, told: Reading, state: NeuromodState, released: Mapping[str, Tensor]
@@ -152,7 +150,8 @@ class NeuromodulatoryGate(nn.Module):
             if value is None and modulator.rests:
                 amounts[modulator.name] = level = before.new_zeros(len(before))
             else:
-                amounts[modulator.name], level = modulator.stepped(value, before[:, place])
+                last = value if value is not None and not modulator.tau else before[:, place]  # read where it lasts
+                amounts[modulator.name], level = modulator.stepped(value, last)
                 awake.append((self._weights[place], amounts[modulator.name]))
             levels.append(level)
         if self._named is None:
@@ -267,8 +266,8 @@ class NeuromodulatoryGate(nn.Module):
     def _shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
         """Shapes of what a state holds."""
         whose = () if self.config.baseline_scope == "batch" else (batch_size,)
-        learnt = ((*whose, *shape) for shape in self._learnt)
-        return dict(zip(NeuromodState._fields, ((batch_size, len(self.modulators)), *learnt), strict=True))
+        (averages, paces, sizes), levels = self._learnt, (batch_size, len(self.modulators))
+        return {"levels": levels, "baseline": whose + averages, "pace": whose + paces, "usual": whose + sizes}
 
     def _fresh(self, batch_size: int, device: torch.device | str | None, dtype: torch.dtype) -> NeuromodState:
         """As `init`, for an empty batch too."""

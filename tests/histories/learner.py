@@ -185,11 +185,16 @@ class LearnerHistory(Player):
             if len({self.n_post(name) for name in names}) == 1:
                 shapes.append((self.batch, self.n_post(names[0])))
         mod = np.round(self.rng.standard_normal(self.draw.choice(shapes)), 3) * (self.draw.random() > 0.1)
-        self.say(f"r = L.step({{}}, layers={names})", mod)
+        self.say(f"r = L.{self.stepping}({{}}, layers={names})", mod)
         given = float(mod) if mod.ndim == 0 and self.draw.random() < 0.5 else self.tensor(mod)
         before = self.reading()
-        got = self.learner.step(given, layers=names)
+        got = getattr(self.learner, self.stepping)(given, layers=names)
         self.landed(before, got, self.oracle.step(mod, names)[2])
+
+    @property
+    def stepping(self) -> str:
+        """The method of a learner that makes a step in its mode."""
+        return "loss" if self.update["mode"] == "auxiliary_loss" else "step"
 
     def signal(self) -> None:
         """Signals by name."""
@@ -201,14 +206,15 @@ class LearnerHistory(Player):
         said = ", ".join(f"{name}={{}}" for name in signals)
         details = self.draw.random() < 0.5
         self.say(
-            f"r = L.step({said}, return_details={details})",
+            f"r = L.step({said}, return_details=True)" if details else f"r = L.{self.stepping}({said})",
             *(np.asarray(v) if self.double else v for v in signals.values()),
         )
         given = {
             n: v if isinstance(v, (float, int)) and not self.double else self.tensor(v) for n, v in signals.items()
         }
         before = self.reading()
-        got: Any = self.learner.step(**given, return_details=details)  # type: ignore[arg-type]
+        how = {"return_details": True} if details else {}
+        got: Any = getattr(self.learner, "step" if details else self.stepping)(**given, **how)
         amounts, factor, loss = self.oracle.step(**signals)
         if details:
             for k, name in enumerate(reference.gate.NAMES):
@@ -285,12 +291,12 @@ class LearnerHistory(Player):
             {"reward": float("inf")}, {"reward": 1.0, "novelty": -1.0}, {"rewards": 1.0},
         ))  # fmt: skip
         self.say(
-            f"try: L.step(**{how!r})\nexcept (ValueError, TypeError): pass".replace("tensor", "torch.tensor")
+            f"try: L.{self.stepping}(**{how!r})\nexcept (ValueError, TypeError): pass".replace("tensor", "torch.tensor")
             .replace("nan", "float('nan')")
             .replace("inf", "float('inf')")
         )
         before = self.reading()
-        self.refused(f"step({how})", lambda: self.learner.step(**how))
+        self.refused(f"step({how})", lambda: getattr(self.learner, self.stepping)(**how))
         self.landed(before, None, 0.0)
 
     def broken_step(self) -> None:
@@ -302,7 +308,7 @@ class LearnerHistory(Player):
         self.say(f"# a step whose `reduce` raises: {signals}")
         given = {name: self.tensor(value) for name, value in signals.items()}
         try:
-            self.learner.step(**given)
+            getattr(self.learner, self.stepping)(**given)
         except Broken:
             pass
         else:

@@ -1,0 +1,145 @@
+"""The way of a step: calls, files and frames between `learner.step` and the weight, and who looks at what."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from snn_plasticity import NeuromodConfig, NeuromodulatoryGate, PlasticityConfig, attach, signals
+from snn_plasticity.loop import EVENTS
+from snn_plasticity.neuromodulators import NAMES
+
+snn = pytest.importorskip("snntorch")
+PACKAGE = Path(signals.__file__).parent
+CALLS, FILES, DEPTH = 90, 21, 9  # of one step of one layer that learns at every step
+
+
+def way(function: Callable[[], object]) -> tuple[Counter[str], int]:
+    """Calls of functions of this package by file and name, and how deep they are."""
+    calls, stack, deepest = Counter(), [], 0
+
+    def look(frame, event, argument):
+        nonlocal deepest
+        if not frame.f_code.co_filename.startswith(str(PACKAGE)):
+            return
+        if event == "call":
+            stack.append(Path(frame.f_code.co_filename).name)
+            calls[f"{frame.f_code.co_filename}:{frame.f_code.co_name}"] += 1
+            deepest = max(deepest, len(stack))
+        elif event == "return" and stack:
+            stack.pop()
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return calls, deepest
+
+
+@pytest.mark.parametrize("told", [{"reward": torch.ones(8)}, {"reward": 1.0}, {"modulator": 1.0}])
+def test_the_way_of_a_step_is_short(told):
+    model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
+    learner = attach(model, PlasticityConfig.dev())
+    x = (torch.rand(12, 8, 20) < 0.3).float()
+    with torch.no_grad():
+        for k in range(10):
+            model(x[k])
+            learner.step(**told)
+        model(x[10])
+        before = model[0].weight.clone()
+        calls, depth = way(lambda: learner.step(**told))
+    assert not torch.equal(model[0].weight, before)
+    files = {name.rsplit(":", 1)[0] for name in calls}
+    assert calls.total() <= CALLS and len(files) <= FILES and depth <= DEPTH
+
+
+def test_the_values_of_a_signal_are_looked_at_once(monkeypatch):
+    """A reward that is given to a learner is brought from the device once, however many rooms it goes through."""
+    model = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+    learner = attach(model, PlasticityConfig.minimal())
+    looks: Counter[str] = Counter()
+    for name in ("require_finite", "require_within", "require_values"):
+        original = getattr(signals, name, None) or getattr(sys.modules["snn_plasticity.checks"], name)
+
+        def counted(what, tensor, *args, _original=original, **kwargs):
+            looks[what] += 1
+            return _original(what, tensor, *args, **kwargs)
+
+        for module in [m for n, m in sys.modules.items() if n.startswith("snn_plasticity")]:
+            if getattr(module, name, None) is original:
+                monkeypatch.setattr(module, name, counted)
+    model(torch.ones(2, 4))
+    learner.step(reward=torch.ones(2), novelty=torch.zeros(2))
+    assert (looks["reward"], looks["novelty"]) == (1, 1)
+
+
+def test_one_vocabulary_names_what_may_be_said_by_keyword():
+    assert set(signals.GateSignals.__annotations__) == set(signals.GATE.ranges) == set(signals.SIGNALS)
+    everything = {*signals.GateSignals.__annotations__, *signals.EventSignals.__annotations__}
+    assert everything == set(EVENTS) == set(signals.LOOP.ranges)
+    assert list(signals.LEVELS) == list(NAMES)
+
+
+def test_what_rests_in_the_gate_takes_no_arithmetic():
+    """Only dopamine is driven: the arithmetic of the other three is left out, and they are zero of their own."""
+    gate, counted = NeuromodulatoryGate(NeuromodConfig()), Counter()
+
+    class Operations(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            counted[operation.overloadpacket.__name__] += 1
+            return operation(*args, **(kwargs or {}))
+
+    state, reward = gate.init(3), torch.ones(3)
+    with torch.no_grad(), Operations():
+        amounts, _, _ = gate.step({"reward": reward}, state)
+    assert counted["tanh"] == 1 and counted["clamp"] == 0 and counted.total() <= 8
+    amounts["ACh"] += 1.0
+    assert not amounts["NE"].any() and not amounts["5HT"].any()  # no memory is shared
+
+
+FIFTH = """
+import snn_plasticity.neuromodulators as table
+assert table.NAMES == ("DA", "ACh", "NE", "5HT", "HA")
+import torch
+from snn_plasticity import AffectiveLoop, NeuromodulatoryGate
+from snn_plasticity.plot import modulators
+from matplotlib.figure import Figure
+
+gate = NeuromodulatoryGate()
+amounts, gain, state = gate.step({"arousal_of_light": torch.tensor([1.0, 0.0])})
+assert list(amounts) == list(table.NAMES) and state.levels.shape == (2, 5)
+assert torch.equal(amounts["HA"], torch.tanh(torch.tensor([1.0, 0.0]))) and torch.equal(gain, 0.125 * amounts["HA"])
+assert "HA←arousal_of_light" in gate.extra_repr()
+loop = AffectiveLoop()
+loop.step(reward=1.0, arousal_of_light=0.5)
+loop.step(reward=-1.0)
+assert set(loop.state.modulators) == set(table.NAMES)
+drawn = modulators({"HA": [0.0, 1.0]}, Figure().subplots())
+assert [text.get_text() for text in drawn.get_legend().get_texts()] == ["histamine"]
+"""
+
+
+def test_a_fifth_modulator_is_a_line_of_the_table_and_one_of_the_vocabulary(tmp_path):
+    """In a copy of the package: one row of the table, and the name of the signal that drives it."""
+    shutil.copytree(PACKAGE, tmp_path / "snn_plasticity", ignore=shutil.ignore_patterns("__pycache__"))
+    row = '    Neuromodulator("HA", "ha", "histamine", 0.0, 0.125, "#E69F00", "arousal_of_light"),\n'
+    for name, before, line in (
+        ("neuromodulators.py", ")\nNAMES:", row),
+        ("signals.py", '    "context": NOT_NEGATIVE,\n', '    "arousal_of_light": NOT_NEGATIVE,\n'),
+    ):  # fmt: skip
+        path = tmp_path / "snn_plasticity" / name
+        source = path.read_text(encoding="utf-8")
+        assert source.count(before) == 1
+        path.write_text(source.replace(before, line + before), encoding="utf-8")
+    run = subprocess.run([sys.executable, "-c", FIFTH], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not run.returncode, run.stderr
