@@ -176,13 +176,13 @@ class Connection:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
-        require_callable("around", None if isinstance(around, nn.Module) else around, "that tells the modules around")
         weight, known = self.module._parameters.get(self.attribute), self._verified
         if weight is None:
             weight = getattr(self.module, self.attribute, None)
         if weight is not None and known is not None and weight is known() and not self._differs(weight):
             self._replaced = 0
             return
+        require_callable("around", None if isinstance(around, nn.Module) else around, "that tells the modules around")
         reason = refusal_of(self.module, self.attribute)
         if reason is None and self.weight.shape != self._shape:
             reason = f"its shape is {tuple(self.weight.shape)} now and was {tuple(self._shape)}; attach anew"

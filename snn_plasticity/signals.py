@@ -130,7 +130,10 @@ class Vocabulary:
         reading, shape = {}, (batch_size,)
         for name, value in values.items():
             low, high = self.ranges[name]
-            if isinstance(value, Tensor) and value.shape == shape and self._as_wanted(value, device, dtype):
+            if (
+                isinstance(value, Tensor) and type(value) is Tensor and value.layout is torch.strided
+                and value.shape == shape and value.dtype == dtype and value.device == device
+            ):  # fmt: skip
                 reading[name] = require_values(name, value, low, high)
                 continue
             reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
@@ -138,11 +141,6 @@ class Vocabulary:
                 require_within(name, reading[name], low, high)
         like = next(iter(reading.values()), None)
         return Reading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
-
-    def _as_wanted(self, value: Tensor, device: torch.device | None, dtype: torch.dtype) -> bool:
-        """Whether nothing has to be made of a tensor."""
-        plain = type(value) is Tensor and value.layout is torch.strided
-        return plain and value.dtype == dtype and value.device == device
 
     def _unknown(self, name: object) -> str:
         close = get_close_matches(str(name), self.ranges, n=1)

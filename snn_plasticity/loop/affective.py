@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import torch
 from torch import Tensor
 
-from ..affect import AffectiveEstimator, AffectiveState, to_neuromodulators
+from ..affect import AffectiveEstimator, AffectiveState
 from ..checks import (
     Signal,
     require_batch_size,
@@ -36,6 +36,7 @@ from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
+from ..neuromodulators import NAMES
 from ..saved import FORMAT, described, require_format, require_settings, require_tensors
 from ..signals import LOOP, EventSignals
 from .events import appraised, for_the_gate, prediction_error
@@ -124,7 +125,7 @@ class AffectiveLoop:
         gate = self.gate.init(batch_size, device, dtype)
         affect = self.estimator.reset(1 if self.shared else batch_size, gate.levels.device, gate.levels.dtype)
         zero = gate.levels.new_zeros(batch_size)
-        return LoopState(affect, gate, dict.fromkeys(to_neuromodulators(affect), zero), zero)
+        return LoopState(affect, gate, dict.fromkeys(NAMES, zero), zero)
 
     def advance(self, events: Mapping[str, Signal], state: LoopState | None = None) -> LoopState:
         """The state after one step.
