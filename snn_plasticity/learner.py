@@ -177,6 +177,7 @@ class PlasticityLearner:
             TypeError, ValueError, RuntimeError: as `step`; also where no layer has this mode. Nothing is changed then.
 
         >>> from torch import nn
+        >>> from snn_plasticity import PlasticityConfig, ThreeFactorConfig
         >>> config = PlasticityConfig(three_factor=ThreeFactorConfig(mode="auxiliary_loss", lr=0.1))
         >>> layer = nn.Linear(1, 1)
         >>> connection = Connection("fc", layer, config=config)
