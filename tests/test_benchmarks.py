@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from snn_plasticity import Convention, checks
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-import cuda_contests  # noqa: E402
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+import gpu_contests  # noqa: E402
 import hops  # noqa: E402
 import ours  # noqa: E402
 import results  # noqa: E402
@@ -19,13 +21,13 @@ from effort import difference  # noqa: E402
 from trains import Rule  # noqa: E402
 
 
-@pytest.mark.parametrize("work", cuda_contests.WORKS, ids=lambda work: work.name)
+@pytest.mark.parametrize("work", gpu_contests.WORKS, ids=lambda work: work.name)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_work_is_the_same_work_written_out(work, batch):
-    given = cuda_contests.given(cuda_contests.Size(20, batch), "cpu")
+    given = gpu_contests.given(gpu_contests.Size(20, batch), "cpu")
     players = work.naive(given), work.ours(given)
     for player in players:
-        player.play(0, cuda_contests.STEPS)
+        player.play(0, gpu_contests.STEPS)
     naive, own = (player.result() for player in players)
     assert naive.abs().max() > 0
     assert difference(own.numpy(), naive.numpy()) < 1e-5
@@ -76,3 +78,22 @@ def test_a_section_is_replaced_alone(tmp_path):
     assert "absent" not in text
     assert text.index("## Overhead") < text.index("## CUDA")
     assert "| 1 |" in text
+
+
+@pytest.mark.parametrize("script", ["closed_loop", "cuda"])
+def test_a_script_says_what_it_does(script):
+    """In a process of its own, where nothing that it needs was imported before."""
+    asked = subprocess.run([sys.executable, BENCHMARKS / f"{script}.py", "--help"], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    assert "--quick" in asked.stdout
+    assert "--json" in asked.stdout
+
+
+def test_the_script_of_that_name_does_not_hide_the_package_cuda(tmp_path):
+    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
+    (tmp_path / "cuda" / "bindings" / "__init__.py").write_text("here = True\n")
+    look = f"import sys; sys.path[:0] = [{str(BENCHMARKS)!r}, {str(tmp_path)!r}]; from cuda.bindings import here"
+    assert subprocess.run([sys.executable, "-S", "-c", look], check=False).returncode == 0
+    look = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import cuda"
+    missed = subprocess.run([sys.executable, "-S", "-c", look], check=False, capture_output=True, text=True)
+    assert "ModuleNotFoundError: No module named 'cuda'" in missed.stderr
