@@ -89,23 +89,23 @@ def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> t
         large, weights = widen(base, WIDER, seed=seed)
         return trainee(base), trainee(large), weights
 
-    def fit(trainer: DualModelTrainer, name: str, **until: int) -> DualReport:
+    def fit(trainer: DualModelTrainer, name: str, epochs: int) -> DualReport:
         bar.set_postfix_str(f"seed {seed}: {name}")
-        report = trainer.fit(loader, validation=unseen, progress=False, **until)
+        report = trainer.fit(loader, epochs, validation=unseen, progress=False)
         bar.update()
         return report
 
     base, large, weights = nets()
     condition, coupling = CONDITIONS[args.condition], COUPLINGS[args.coupling]
-    dual = fit(DualModelTrainer(base, large, weights, condition, coupling=coupling, seed=seed), "dual", epochs=epochs)
+    dual = fit(DualModelTrainer(base, large, weights, condition, coupling=coupling, seed=seed), "dual", epochs)
     budget = dual.cost.macs
     base, large, _ = nets()
-    alone = fit(DualModelTrainer(base, seed=seed), "base alone", epochs=epochs)
+    alone = fit(DualModelTrainer(base, seed=seed), "base alone", epochs)
     if alone.cost.macs < budget:
         more = -(-budget * epochs // alone.cost.macs)
         base, _, _ = nets()
-        alone = fit(DualModelTrainer(base, seed=seed), "base alone, longer", epochs=more)
-    return dual, alone, fit(DualModelTrainer(large, seed=seed), "large alone", epochs=epochs)
+        alone = fit(DualModelTrainer(base, seed=seed), "base alone, longer", more)
+    return dual, alone, fit(DualModelTrainer(large, seed=seed), "large alone", epochs)
 
 
 def judge(seen: Comparison) -> dict[str, bool]:

@@ -16,7 +16,7 @@ from ..hosts.index import index_model
 from .nets import clone, preserve_rng, reset_hidden_state, tensors_of
 from .unit_groups import unit_groups_of
 from .weights_map import Slot, WeightsMap
-from .widen import INITS, Growth
+from .widen import INITS, Growth, Init
 
 
 class StackedNeurons(nn.Module):
@@ -52,7 +52,7 @@ class _StackedState:
         self.first, self.second = first, second
 
 
-def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = None, seed: int = 0) -> Growth:
+def deepen(base: nn.Module, after: str, *, init: Init = "fresh", sample: Any = None, seed: int = 0) -> Growth:
     """A network with one more hidden layer, and the map into it.
 
     Args:
@@ -104,7 +104,7 @@ def deepen(base: nn.Module, after: str, *, init: str = "fresh", sample: Any = No
     return Growth(motivated.train(base.training), weights)
 
 
-def _new_synapses(neuron: nn.Module, units: int, init: str, seed: int) -> nn.Linear:
+def _new_synapses(neuron: nn.Module, units: int, init: Init, seed: int) -> nn.Linear:
     with preserve_rng():
         torch.manual_seed(seed)
         layer = nn.Linear(units, units)

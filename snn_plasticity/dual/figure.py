@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, dress
-from .report import Comparison, DualReport, cost_after
+from .report import LABELS, Comparison, DualReport, cost_after
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,9 +108,7 @@ def ledger(ax: Axes, comparison: Comparison) -> None:
     runs: dict[str, Sequence[DualReport]] = dict(
         zip(names, (comparison.base_alone, comparison.dual, comparison.large_alone), strict=True)
     )
-    for k, (unit, label, color) in enumerate(
-        (("macs", "multiply-accumulates", GREEN), ("synops", "synaptic operations", ORANGE))
-    ):
+    for k, ((unit, label), color) in enumerate(zip(LABELS.items(), (GREEN, ORANGE), strict=True)):
         steps = [run.history.step for run in comparison.dual]
         mean = {n: np.mean([cost_after(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
         shares = [mean[n] / mean["large alone"] for n in names]

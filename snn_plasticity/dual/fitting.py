@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -88,8 +88,8 @@ class EarlyStopping:
     """
 
     patience: int = 5
-    net: str = "motivated"
-    by: str = "accuracy"
+    net: Literal["base", "motivated"] = "motivated"
+    by: Literal["accuracy", "loss"] = "accuracy"
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from .nets import Score, explain_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+Unit = Literal["macs", "synops"]
+LABELS: dict[Unit, str] = {"macs": "multiply-accumulates", "synops": "synaptic operations"}
 
 
 class StepResult(NamedTuple):
@@ -194,9 +198,9 @@ class Comparison:
             "share of motivated steps": Estimate.of([run.share for run in self.dual]),
         }
 
-    def compute(self, unit: str = "macs") -> dict[str, Estimate]:
+    def compute(self, unit: Unit = "macs") -> dict[str, Estimate]:
         """Billions of `unit` ("macs" or "synops") at the dual runs' number of steps."""
-        require_choice("unit", unit, ("macs", "synops"))
+        require_choice("unit", unit, get_args(Unit))
         steps = [run.history.step for run in self.dual]
         runs = {"dual": self.dual, "base alone": self.base_alone, "large alone": self.large_alone}
         return {
@@ -208,10 +212,12 @@ class Comparison:
         """Accuracies (mean ± standard error over seeds) and what was computed, as text."""
         rows = [f"{'accuracy, ' + str(len(self.dual)) + ' seeds':<42} mean ± s.e."]
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
-        for unit, label in (("macs", "10⁹ multiply-accumulates"), ("synops", "10⁹ synaptic operations")):
+        for unit, label in LABELS.items():
             ledger = self.compute(unit)
             text = ", ".join(f"{name} {value.mean:.3g}" for name, value in ledger.items())
-            rows.append(f"{label:<42} {text}   (×{ledger['dual'].mean / ledger['large alone'].mean:.2f} of the large)")
+            rows.append(
+                f"{'10⁹ ' + label:<42} {text}   (×{ledger['dual'].mean / ledger['large alone'].mean:.2f} of the large)"
+            )
         return "\n".join(rows)
 
     def figure(self, path: str | Path | None = None) -> Figure:
@@ -241,7 +247,7 @@ def accuracy_at(run: DualReport, axis: str, value: float, net: str = "base") -> 
     return float(np.interp(value, where, [point.score(net).accuracy for point in run.curve]))
 
 
-def cost_after(run: DualReport, unit: str, steps: int) -> int:
+def cost_after(run: DualReport, unit: Unit, steps: int) -> int:
     """What the first `steps` of a run cost."""
     return sum(getattr(cost, unit) for cost in run.costs[:steps])
 

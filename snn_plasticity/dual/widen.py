@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from .nets import clone, owner_of, preserve_rng, tensors_of
 from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
-INITS = ("fresh", "preserving")
+Init = Literal["fresh", "preserving"]
+Place = Literal["first", "spread"] | Mapping[str, Sequence[int]]
+INITS = get_args(Init)
 
 
 class Growth(NamedTuple):
@@ -29,8 +31,8 @@ def widen(
     base: nn.Module,
     sizes: float | Mapping[str, int],
     *,
-    init: str = "fresh",
-    place: str | Mapping[str, Sequence[int]] = "first",
+    init: Init = "fresh",
+    place: Place = "first",
     sample: Any = None,
     seed: int = 0,
 ) -> Growth:
@@ -120,7 +122,7 @@ def _refuse_mixing_norms(base: nn.Module, groups: UnitGroups, widths: Mapping[st
             )
 
 
-def _unit_positions(units: str, small: int, large: int, place: str | Mapping[str, Sequence[int]]) -> list[int]:
+def _unit_positions(units: str, small: int, large: int, place: Place) -> list[int]:
     """Where the units of a group go."""
     if isinstance(place, Mapping):
         given = place.get(units, range(small))
@@ -177,7 +179,7 @@ def _resize(module: nn.Module, attribute: str, size: int) -> None:
         setattr(module, attribute, size if isinstance(current, int) else torch.tensor(size))
 
 
-def _initialise(model: nn.Module, weights: WeightsMap, init: str, seed: int) -> None:
+def _initialise(model: nn.Module, weights: WeightsMap, init: Init, seed: int) -> None:
     """Fresh weights everywhere; none from new units onto the base's, if what the base computes shall be preserved."""
     with preserve_rng():
         torch.manual_seed(seed)
