@@ -427,6 +427,13 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}SparseLinear", _free(sp.SparseLinear, parts)
     pruned = lambda: {"linear": nn.Linear(N_PRE, N_POST), "mask": torch.ones(N_POST, N_PRE, dtype=torch.bool)}
     yield f"{room}SparseLinear.from_linear", _free(sp.SparseLinear.from_linear, pruned)
+    more = lambda: {
+        "connectivity": torch.tensor([[1, 1], [0, 3]]),
+        "weight": torch.ones(2),
+        "delays": torch.tensor([0, 1]),
+    }
+    yield f"{room}SparseLinear.add_edges", _bound(edges, "add_edges", more)
+    yield f"{room}SparseLinear.remove_edges", _bound(edges, "remove_edges", lambda: {"edges": torch.tensor([1])})
     yield f"{room}SparseLinear.forward", _bound(edges, "forward", lambda: {"input": pre()})
 
 

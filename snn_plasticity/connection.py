@@ -32,11 +32,12 @@ from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
+from .plasticity.rewiring import follower_of, rewire
 from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 from .saved import described, require_count, require_parts, require_settings, require_tensor
 from .untracked import untracked
-from .weights import is_flattened, refusal_of, shard_of
+from .weights import is_flattened, low_precision, refusal_of, shard_of
 
 PRECISE = (torch.float32, torch.float64)  # what a learning rate may be multiplied by
 REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
@@ -92,7 +93,8 @@ class Connection:
         strict = require_flag("strict", strict)
         eligibility = self.config.eligibility
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
-        self.traces = EligibilityTraceModule(
+        self._follower = follower_of(module, geometry)
+        self._traces = EligibilityTraceModule(
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
         )
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
@@ -114,6 +116,13 @@ class Connection:
     def weight(self) -> Tensor:
         """The weight as it is now."""
         return getattr(self.module, self.attribute)
+
+    @property
+    def traces(self) -> EligibilityTraceModule:
+        """Its eligibility traces, of the synapses that there are now."""
+        if self._follower is not None:
+            self._follow()
+        return self._traces
 
     @property
     def eligibility(self) -> Tensor | None:
@@ -176,6 +185,7 @@ class Connection:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
+        self._follow()
         weight, known = self.module._parameters.get(self.attribute), self._verified
         if weight is None:
             weight = getattr(self.module, self.attribute, None)
@@ -345,6 +355,14 @@ class Connection:
                 stacklevel=5,
             )
 
+    def _follow(self) -> None:
+        """Go on with the edges that the layer has by now, where it is one whose edges come and go."""
+        change = None if self._follower is None else self._follower.news()
+        if change is not None:
+            rewire(self._traces, change)
+            self._carried, self.mask = change.placed(self._carried), change.placed(self.mask, 1.0)
+            self.fixed, self._shape = change.placed(self.fixed), self.weight.shape
+
     def _carry(self) -> None:
         """Work out what was asked of the running traces, before they are forgotten."""
         if self._steps and self.samples is None and self.traces.batch_size is not None:
@@ -353,9 +371,7 @@ class Connection:
 
     def _asked_of_each(self, mod: Tensor | float) -> Tensor | None:
         """mod_b · e_b, each sample for itself, of all steps since the last change; None before the weight's turn."""
-        e = self.traces.eligibility
-        assert e is not None
-        now = modulate_each(self.traces.modulator(mod), e, self.traces.rule.geometry)
+        now = modulate_each(self.traces, mod)
         self._carried = now if self._carried is None else self._carried + now
         self._steps += 1
         return None if self._steps < self.config.three_factor.update_frequency else self._carried
@@ -388,8 +404,3 @@ class Connection:
         kernel = rule.kernel if isinstance(rule.kernel, str) else repr(rule.kernel)
         note = f"; {self.note}" if self.note else ""
         return f"{self.name}: {shape}, {kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"
-
-
-def low_precision(weight: Tensor) -> bool:
-    """Whether small changes of this weight are rounded away."""
-    return weight.dtype in (torch.float16, torch.bfloat16)

@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
@@ -70,6 +71,11 @@ def _stored_elsewhere(module: nn.Module, attribute: str, weight: Tensor) -> str 
             "wrapper of the weight); give the layer its parameter back first"
         )
     return None
+
+
+def low_precision(weight: Tensor) -> bool:
+    """Whether small changes of this weight are rounded away."""
+    return weight.dtype in (torch.float16, torch.bfloat16)
 
 
 def is_flattened(weight: Tensor) -> bool:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import PlasticityConfig
-from ..connection import Connection, low_precision
+from ..connection import Connection
+from ..weights import low_precision
 from .connections import readout
 from .dry_run import discover
 from .hooks import hooks_of

@@ -16,8 +16,18 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.functional import embedding_bag
 
-from ..checks import known_as, require_count, require_device, require_dtype, require_flag, require_kind, require_real
-from ..plasticity.edges import Edges, edge_list
+from ..checks import (
+    known_as,
+    require_count,
+    require_device,
+    require_dtype,
+    require_finite,
+    require_flag,
+    require_kind,
+    require_number,
+    require_real,
+)
+from ..plasticity.edges import Edges, Rewiring, edge_list
 
 PRECISE = (torch.float32, torch.float64)  # what NumPy adds as fast as torch
 LONGEST = 1 << 16  # steps of a delay; all inputs of that time are kept
@@ -99,7 +109,7 @@ class SparseLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape, device=place, dtype=dtype))
         bias = require_flag("bias", bias)
         self.bias = nn.Parameter(torch.empty(self.out_features, device=place, dtype=dtype)) if bias else None
-        self._wire()
+        self._wire(None)
         self.reset_parameters()
 
     @classmethod
@@ -145,6 +155,101 @@ class SparseLinear(nn.Module):
         """Go on with the same inputs on their way, without the graph they came from (truncated backpropagation)."""
         self.past = None if self.past is None else self.past.detach()
 
+    @torch.no_grad()
+    def add_edges(self, connectivity: Tensor, *, weight: float | Tensor = 0.0, delays: int | Tensor = 0) -> Tensor:
+        """More edges, behind those that there are; these keep weight, gradient, traces and pending updates bit for bit.
+
+        A learner that is attached goes on with all of them; new edges begin at zero eligibility. The parameter `weight`
+        is the same and has another shape: an optimizer with a state of its own for each weight (momentum, Adam) has to
+        begin anew.
+
+        Args:
+            connectivity: (2, K) or a mask (N_post, N_pre), as at first.
+            weight: one number, (K,), or (B, K) where each sample has weights of its own.
+            delays: one number or (K,); only for a layer with delays.
+
+        Returns:
+            The numbers of the new edges, (K,).
+
+        Raises:
+            TypeError, ValueError: what is no edge, weight or delay; nothing was changed.
+
+        >>> layer = SparseLinear(3, 2, torch.tensor([[0], [1]]))
+        >>> layer.add_edges(torch.tensor([[2, 2], [0, 1]]), weight=0.5).tolist()
+        [1, 2]
+        """
+        require_real("connectivity", connectivity)
+        more = torch.stack(edge_list(connectivity, self.in_features, self.out_features))
+        count, before, place = more.shape[1], self.edges.shape[0], self.weight.device
+        if not isinstance(weight, Tensor):
+            weight = torch.tensor(require_number("weight", weight), dtype=self.weight.dtype, device=place)
+        require_real("weight", weight)
+        if weight.is_meta and not self.weight.is_meta:
+            raise ValueError("weight is on the meta device and holds no values; expected a tensor that does.")
+        weight = require_finite("weight", weight.to(self.weight))
+        shape = (*self.weight.shape[:-1], count)
+        if weight.shape not in ((), (count,), shape):
+            raise ValueError(
+                f"weight has shape {tuple(weight.shape)}; expected one number or {shape}, for {count} edges."
+            )
+        late = _delays_of(delays, count)
+        if self.delays is None and bool(late.any()):
+            raise ValueError("delays are given and this layer has none; build it with delays=0 at least.")
+        new = weight.expand(shape)
+        self._replace(torch.cat((torch.arange(before), torch.full((count,), -1))), more, late, new)
+        return torch.arange(before, before + count)
+
+    @torch.no_grad()
+    def remove_edges(self, edges: Tensor) -> None:
+        """Fewer edges; the others keep weight, gradient, traces and pending updates bit for bit, and their order.
+
+        Args:
+            edges: which, as booleans (E,) or as numbers (K,).
+
+        Raises:
+            TypeError, ValueError: what is no edge, or all of them; nothing was changed.
+
+        >>> layer = SparseLinear(3, 2, torch.tensor([[0, 2, 2], [1, 0, 1]]))
+        >>> layer.remove_edges(torch.tensor([1]))
+        >>> layer.connectivity.tolist()
+        [[0, 2], [1, 1]]
+        """
+        count = self.edges.shape[0]
+        require_real("edges", edges)
+        if edges.is_floating_point() or edges.is_meta or edges.dim() != 1:
+            raise TypeError(f"edges is {known_as(edges)}; expected booleans ({count},) or numbers of edges (K,).")
+        gone = torch.zeros(count, dtype=torch.bool)
+        if edges.dtype == torch.bool:
+            if edges.shape != gone.shape:
+                raise ValueError(f"edges has shape {tuple(edges.shape)}; expected ({count},), one for each edge.")
+            gone = edges.cpu()
+        elif len(edges):
+            if int(edges.min()) < 0 or int(edges.max()) >= count:
+                raise ValueError(f"edges run from {int(edges.min())} to {int(edges.max())}; expected 0 to {count - 1}.")
+            gone[edges.cpu().long()] = True
+        if bool(gone.all()):
+            raise ValueError("edges are all that there are; expected some to be left, since a layer has one at least.")
+        none = torch.zeros(2, 0, dtype=torch.long)
+        self._replace((~gone).nonzero().squeeze(1), none, none[0], self.weight[..., :0])
+
+    def _replace(self, origin: Tensor, more: Tensor, late: Tensor, weight: Tensor) -> None:
+        """These edges are left of the old ones (−1: a new one), and those come behind them."""
+        kept = origin[origin >= 0].to(self.weight.device)
+        wide = self.weight.data[..., kept], weight
+        grad, self.weight.grad = self.weight.grad, None
+        self.weight.data = torch.cat(wide, -1)
+        if grad is not None:
+            self.weight.grad = torch.cat((grad[..., kept], torch.zeros_like(weight)), -1)
+        self.connectivity = torch.cat((self.connectivity[:, kept], more.to(kept.device)), 1)
+        longest = self._longest
+        if self.delays is not None:
+            self.delays = torch.cat((self.delays[kept], late.to(kept.device)))
+        self._wire(origin)
+        if self.past is not None and self._longest != longest:
+            silence = self.past.new_zeros(max(0, self._longest - longest), *self.past.shape[1:])
+            self.past = torch.cat((silence, self.past[max(0, longest - self._longest) :]))
+        self.arriving = None
+
     def geometry(self) -> Edges:
         """How its synapses are laid out, from axons to post neurons."""
         return self.edges
@@ -175,18 +280,30 @@ class SparseLinear(nn.Module):
         text += "" if self.delays is None else f", delays to {self._longest}"
         return text + ("" if self.samples is None else f", samples={self.samples}")
 
-    def _wire(self) -> None:
-        """Tables of the edges as they are now; axons are counted delay by delay."""
-        source, target = self.connectivity.cpu()
-        width, self._axons, self._longest = self.in_features, [], 0
+    def edges_as_listed(self) -> Tensor:
+        """Pre neuron, post neuron and delay of each edge, (3, E), on the CPU; a copy."""
+        delays = torch.zeros_like(self.connectivity[0]) if self.delays is None else self.delays
+        return torch.cat((self.connectivity, delays.unsqueeze(0))).cpu()
+
+    def _wire(self, origin: Tensor | None) -> None:
+        """Tables of the edges as they are now; axons are counted delay by delay.
+
+        Args:
+            origin: where each edge was before, −1 if nowhere, for those who go on with them; None at first.
+        """
+        source, target, delay = self.edges_as_listed()
+        keys, width, device = torch.arange(self.in_features), self.in_features, self.connectivity.device
+        ends, self._longest = [], 0
         if self.delays is not None:
-            delays = self.delays.cpu()
-            known, source = torch.unique(delays * self.in_features + source, return_inverse=True)
-            width, self._longest = len(known), int(delays.max())
-            for delay in torch.unique(known // self.in_features).tolist():
-                here = known // self.in_features == delay
-                self._axons.append((delay, (known[here] % self.in_features).to(self.connectivity.device)))
-        self.edges = Edges(source, target, width, self.out_features)
+            keys, source = torch.unique(delay * width + source, return_inverse=True)
+            self._longest = int(delay.max())
+            for late in torch.unique(keys // width).tolist():
+                ends.append((late, (keys[keys // width == late] % width).to(device)))
+        edges = Edges(source, target, len(keys), self.out_features)
+        if origin is not None:
+            place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
+            self.edges.after = Rewiring(edges, origin, torch.where(self._keys[place] == keys, place, -1))
+        self.edges, self._axons, self._keys = edges, ends, keys
 
     def _arrived(self, spikes: Tensor) -> Tensor:
         """What arrives at the end of every axon, (B, A) or (T, B, A); the past goes on."""
@@ -273,10 +390,12 @@ class SparseLinear(nn.Module):
             if why:
                 rest[-1].append(f"{prefix}connectivity {why}")
                 return
+        before = self.edges_as_listed()
         self.past = None if past is None else torch.empty_like(past, device=self.weight.device, dtype=self.weight.dtype)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        if wiring is not None:
-            self._wire()
+        now = self.edges_as_listed()
+        if not torch.equal(before, now):
+            self._wire(torch.full((now.shape[1],), -1))
 
     def _refused(self, wiring: Tensor, delays: Tensor | None) -> str | None:
         """Why a saved wiring cannot take the place of this one; None where it can."""

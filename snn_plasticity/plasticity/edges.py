@@ -10,7 +10,7 @@ matrix that is read at the edges.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Edges(SmallProducts):
         self.source, self.target, self.n_pre, self.n_post = source, target, n_pre, n_post
         self.shape = (len(source),)
         self._places = target * n_pre + source  # in the full matrix
+        self.after: Rewiring | None = None  # what has replaced them, where they came and went
         self._elsewhere: dict[tuple[str, torch.device], Tensor] = {}  # the tables, on other devices
 
     @classmethod
@@ -170,6 +171,26 @@ class Edges(SmallProducts):
 
     def __repr__(self) -> str:
         return f"Edges({self.shape[0]} of {self.n_post}×{self.n_pre})"
+
+
+class Rewiring(NamedTuple):
+    """What has become of some edges.
+
+    Args:
+        geometry: the edges that there are now.
+        edges, axons: where each of them, and each of its pre neurons, was before; −1 is new.
+    """
+
+    geometry: Edges
+    edges: Tensor
+    axons: Tensor
+
+    def placed(self, values: Tensor | None, new: float = 0.0) -> Tensor | None:
+        """Values of the edges before (..., E) as those of the edges now; `new` for new ones."""
+        if values is None:
+            return None
+        origin = self.edges.to(values.device)
+        return values.index_select(-1, origin.clamp(min=0)).masked_fill(origin < 0, new)
 
 
 def edge_list(connectivity: Tensor, n_pre: int, n_post: int) -> tuple[Tensor, Tensor]:

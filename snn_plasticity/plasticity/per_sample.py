@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .eligibility import EligibilityTraceModule
 from .geometry import Geometry
 
 
@@ -36,13 +37,9 @@ def require_samples(name: str, samples: int | None, batch: int) -> None:
         )
 
 
-def modulate_each(mod: Tensor, e: Tensor, geometry: Geometry) -> Tensor:
-    """mod_b · e_b (B, *shape), of a modulator (), (B,) or (B, N_post).
-
-    >>> import torch
-    >>> from snn_plasticity.plasticity.dense import Dense
-    >>> modulate_each(torch.tensor([1.0, 2.0]), torch.ones(2, 1, 1), Dense(1, 1)).flatten()
-    tensor([1., 2.])
-    """
-    mod = geometry.per_synapse(mod)
+def modulate_each(traces: EligibilityTraceModule, mod: float | Tensor) -> Tensor:
+    """mod_b · e_b (B, *shape), of a modulator (), (B,) or (B, N_post)."""
+    e, mod = traces.eligibility, traces.modulator(mod)
+    assert e is not None
+    mod = traces.rule.geometry.per_synapse(mod)
     return mod.reshape(mod.shape + (1,) * (e.dim() - mod.dim())) * e
