@@ -242,21 +242,17 @@ class Connection:
         if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
             mod = self.traces.modulator(mod)
         mod = self.config.three_factor.lr * lr_scale * mod
-        if self.samples is not None:
-            asked = self._asked_of_each(mod)
-        elif self.config.three_factor.update_frequency == 1:
+        if self.config.three_factor.update_frequency == 1 and self.samples is None:
             asked = self.traces.change(mod)
         else:
-            self.traces.ask(mod)
+            self._add_asked(mod)
             self._steps += 1
             if self._steps < self.config.three_factor.update_frequency:
                 return None
             self._carry()
             asked = self._carried
-        if asked is None:
-            return None
         self.forget_asked()
-        return asked if self.mask is None else asked * self.mask
+        return asked if self.mask is None or asked is None else asked * self.mask
 
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
@@ -369,12 +365,13 @@ class Connection:
             asked = self.traces.collect()
             self._carried = asked if self._carried is None else self._carried + asked
 
-    def _asked_of_each(self, mod: Tensor | float) -> Tensor | None:
-        """mod_b · e_b, each sample for itself, of all steps since the last change; None before the weight's turn."""
+    def _add_asked(self, mod: Tensor | float) -> None:
+        """Remember what a modulator asks: for all samples, to be worked out later, or for each sample as it is."""
+        if self.samples is None:
+            self.traces.ask(mod)
+            return
         now = modulate_each(self.traces, mod)
         self._carried = now if self._carried is None else self._carried + now
-        self._steps += 1
-        return None if self._steps < self.config.three_factor.update_frequency else self._carried
 
     def _first(self, new: int, new_sequence: bool) -> Callable[[], None] | None:
         """What is to be done before a batch of this size is recorded, once it is known to fit."""

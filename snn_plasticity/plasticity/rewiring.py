@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from ..untracked import untracked
+from ._engine.saving import pack, unpack
 from .edges import Edges, Rewiring
 from .geometry import Geometry
 from .kernel_state import unit_axes
-from ._engine.saving import pack, unpack
 
 if TYPE_CHECKING:
     from .eligibility import EligibilityTraceModule
