@@ -17,9 +17,9 @@ from torch.overrides import _get_current_function_mode_stack as modes
 
 from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach
 from snn_plasticity.hosts import PairingError
+from snn_plasticity.hosts.index import Synapse
 from snn_plasticity.hosts.ledger import Ledger, Operations
 from snn_plasticity.hosts.provenance import SLOT, Layout, Places, SynapseCall
-from snn_plasticity.hosts.synapses import Synapse
 
 X = trains(12, 3, N_IN)
 MOVES = {

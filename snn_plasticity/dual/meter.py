@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_count, require_kind
-from ..hosts.index import index_model
-from ..hosts.neurons import Neuron, dense
+from ..hosts.adapter import dense
+from ..hosts.index import Neuron, index_model
 from .unit_groups import LAYERS
 
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights

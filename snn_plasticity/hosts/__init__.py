@@ -11,12 +11,12 @@ from ..config import PlasticityConfig
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
 from .adapter import HostAdapter as HostAdapter
+from .adapter import NeuronCall as NeuronCall
+from .adapter import NeuronKind as NeuronKind
+from .adapter import OwnWeight as OwnWeight
 from .adapter import register_host as register_host
-from .arguments import require_choices, require_masks, require_model, require_settings
-from .neurons import NeuronCall as NeuronCall
-from .neurons import NeuronKind as NeuronKind
-from .neurons import OwnWeight as OwnWeight
 from .norse import Norse
+from .plan import assemble, require_choices, require_masks, require_model, require_settings
 from .provenance import PairingError as PairingError
 from .snntorch import SnnTorch
 
@@ -81,8 +81,6 @@ def attach(
     >>> sorted(learner.connections)
     ['0']
     """
-    from .plan import assemble  # the hooks need torch._dynamo, which takes a second to import
-
     require_model(model)
     config = require_settings(config, layers, pairs)
     require_masks(masks)

@@ -13,12 +13,123 @@ ask the adapters; the rest they read off tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from ..checks import known_as, require_kind
-from .neurons import NeuronKind
+from ..checks import known_as, require_callable, require_flag, require_kind, require_number
+
+
+class NeuronCall(NamedTuple):
+    """One call of a neuron: what went in, the state that was passed along, and the spikes that came out."""
+
+    current: Tensor
+    state: Any
+    spikes: Tensor
+
+
+def never(call: NeuronCall) -> bool:
+    """The host does not say when a sequence begins."""
+    return False
+
+
+@dataclass(frozen=True)
+class OwnWeight:
+    """A weight that a neuron holds itself, as recurrent cells do.
+
+    Args:
+        attribute: its name on the neuron.
+        pre: what drives it, of a call and of whether that call is time-major.
+        autapses: whether a neuron may connect to itself.
+        recurrent: whether it connects the neurons among themselves.
+
+    Raises:
+        TypeError: a name that is no string, or no function.
+    """
+
+    attribute: str
+    pre: Callable[[NeuronCall, bool], Tensor]
+    autapses: bool = True
+    recurrent: bool = False
+
+    def __post_init__(self) -> None:
+        require_kind("attribute", self.attribute, str, "As 'recurrent_weights'.")
+        require_callable("pre", self.pre, "of a call and of whether it is time-major, to what drives the weight")
+        for name in ("autapses", "recurrent"):
+            require_flag(name, getattr(self, name))
+
+
+@dataclass(frozen=True, repr=False)
+class NeuronKind:
+    """What a class of neurons means.
+
+    Args:
+        time_major: one call is a whole sequence (T, B, ...).
+        starts: whether a call begins a new sequence.
+        refusal: why its output cannot be the post side of a synapse, if so.
+        takes_current: its input is the current that synapses deliver (not spikes for weights of its own).
+        dt: its step length, where it has one.
+        inner: submodules that are synapses onto itself.
+        weights: weights it holds itself.
+        inside: the submodule that is the neuron proper, where this one only repeats it over time.
+
+    Raises:
+        TypeError, ValueError: a field of another kind, or no step length.
+    """
+
+    time_major: bool = False
+    starts: Callable[[NeuronCall], bool] = never
+    refusal: str | None = None
+    takes_current: bool = True
+    dt: float | None = None
+    inner: tuple[str, ...] = ()
+    weights: tuple[OwnWeight, ...] = ()
+    inside: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_major", "takes_current"):
+            require_flag(name, getattr(self, name))
+        require_callable("starts", self.starts, "of a call, to whether it begins a sequence")
+        for name in ("refusal", "inside"):
+            if getattr(self, name) is not None:
+                require_kind(name, getattr(self, name), str, "A string, or None.")
+        if self.dt is not None:
+            require_number("dt", self.dt, 0.0, open_low=True)
+        for name, kind, how in (
+            ("inner", str, "Names of submodules."),
+            ("weights", OwnWeight, "A tuple of OwnWeight."),
+        ):
+            for each in require_kind(name, getattr(self, name), tuple, how):  # type: ignore[attr-defined]
+                require_kind(f"A member of {name}", each, kind, how)
+
+    def __repr__(self) -> str:
+        told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"NeuronKind({', '.join(told)})"
+
+    def over_time(self, inside: str) -> NeuronKind:
+        """The same neuron, repeated over the leading axis by a module that holds it."""
+        return replace(self, time_major=True, inside=inside)
+
+
+def why_not_post_of(kind: NeuronKind) -> str | None:
+    """Why no synapse from outside learns from the spikes of such a neuron; None if they do."""
+    if kind.refusal or kind.takes_current:
+        return kind.refusal
+    return "it has input weights of its own, and what it is given drives those rather than its membrane"
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The spikes in a neuron's output: both hosts return them first."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Spikes without a graph; hosts may pass sparse ones."""
+    return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
 
 
 class HostAdapter(Protocol):

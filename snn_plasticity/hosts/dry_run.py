@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .hooks import PassHook, as_activity, hooked, hooks_of
-from .index import ModelIndex
-from .neurons import Neuron
+from .index import ModelIndex, Neuron
 from .provenance import PairingError
 from .wiring import Wiring
 

@@ -2,14 +2,138 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from ..layers import SparseLinear
+from ..plasticity.dense import Dense
+from ..plasticity.geometry import Geometry
+from ..plasticity.synapses import geometry_of
 from ..weights import refusal_of
-from .adapter import kind_of, refusal_of_layer, repeated
-from .neurons import Neuron, NeuronKind
-from .synapses import RANKS, OwnSynapse, Synapse, rank_of
+from .adapter import (
+    NeuronCall,
+    NeuronKind,
+    OwnWeight,
+    first_tensor,
+    kind_of,
+    refusal_of_layer,
+    repeated,
+    why_not_post_of,
+)
+
+
+class Neuron:
+    """One neuron of a model."""
+
+    def __init__(self, name: str, module: nn.Module, kind: NeuronKind) -> None:
+        self.name, self.module, self.kind = name, module, kind
+        self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
+        self.why_not_post = why_not_post_of(kind)  # why no synapse from outside learns from its spikes; None if they do
+
+    @property
+    def proper(self) -> nn.Module:
+        """The module that holds its weights."""
+        return getattr(self.module, self.kind.inside) if self.kind.inside else self.module
+
+    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> NeuronCall:
+        """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""
+        current, state = self.input_of(args, kwargs), kwargs.get("state")
+        if len(args) > 1:
+            state = args[1]
+        if isinstance(current, tuple):
+            current, state = current
+        return NeuronCall(current, state, first_tensor(output))
+
+    def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the call was given first."""
+        return args[0] if args else kwargs[self.argument]
+
+
+RANKS: dict[type[nn.Module], int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4, SparseLinear: 1}
+
+
+class Synapse:
+    """One synaptic layer of a model.
+
+    Args:
+        name: path of the layer.
+        layer: the module with the weight.
+        site: the module whose calls are watched; another one than `layer` where a `Lift` repeats the layer over time.
+        inside_of: the neuron that the layer is built into, where it is a neuron's own recurrence.
+    """
+
+    attribute = "weight"
+    mask: Tensor | None = None
+
+    def __init__(
+        self, name: str, layer: nn.Module, *, site: nn.Module | None = None, inside_of: str | None = None
+    ) -> None:
+        self.name, self.layer, self.inside_of = name, layer, inside_of
+        self.module = layer if site is None else site
+        self.sample_dims = rank_of(layer)
+        self.reads_input = not isinstance(layer, SparseLinear)  # else it is told by `input_of` what arrived
+
+    def geometry(self) -> Geometry:
+        """How its weights are laid out. A subclass is asked itself, as a copy without hooks."""
+        if type(self.layer) in RANKS:
+            return geometry_of(self.layer)
+        bare = copy.copy(self.layer)
+        bare._forward_hooks, bare._forward_pre_hooks = OrderedDict(), OrderedDict()
+        return geometry_of(bare)
+
+    @property
+    def hides_arrivals(self) -> str | None:
+        """Why it is not seen which spikes arrive when, if so."""
+        if self.module is self.layer or not isinstance(self.layer, SparseLinear) or self.layer.delays is None:
+            return None
+        return (
+            f"it has delays and is repeated by a {type(self.module).__name__}, which shows no single steps; expected "
+            "the layer itself, which takes sequences (T, B, N) as they are"
+        )
+
+    def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+        """What the call was given; where spikes take their time, those that arrived at it."""
+        if isinstance(self.layer, SparseLinear) and self.layer.arriving is not None:
+            return self.layer.arriving
+        return args[0] if args else next(iter(kwargs.values()))
+
+
+class OwnSynapse:
+    """A weight that a neuron holds itself.
+
+    Args:
+        name: path of the neuron, and the weight's name on it.
+        neuron: whose spikes are its post side.
+        weight: what drives it.
+    """
+
+    def __init__(self, name: str, neuron: Neuron, weight: OwnWeight) -> None:
+        self.name, self.neuron, self.weight = name, neuron, weight
+        self.layer, self.attribute = neuron.proper, weight.attribute
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Zeros where a neuron would connect to itself and must not."""
+        if self.weight.autapses:
+            return None
+        weight = getattr(self.layer, self.attribute)
+        return 1.0 - torch.eye(len(weight), device=weight.device)
+
+    def geometry(self) -> Geometry:
+        """A full matrix."""
+        n_post, n_pre = getattr(self.layer, self.attribute).shape
+        return Dense(n_pre, n_post)
+
+
+def rank_of(layer: nn.Module) -> int:
+    """Dimensions of one sample that goes in; 0 where the layer is no synapse."""
+    return next((rank for kind, rank in RANKS.items() if isinstance(layer, kind)), 0)
 
 
 class ModelIndex(NamedTuple):

@@ -14,7 +14,7 @@ from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
-from .compiled import untraced
+from ..untracked import untraced
 from .operations import ERASES, ESCAPES, FROM_OUTSIDE, UNIT_BY_UNIT, WRITES, Operation
 from .provenance import (
     Layout,

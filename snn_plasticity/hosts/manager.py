@@ -15,13 +15,11 @@ from torch.utils.hooks import RemovableHandle
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..silence import Silence
-from .connections import Connections
-from .hooks import PassHook, as_activity, hooked, is_plain
+from .adapter import first_tensor
+from .connections import Connections, Presynaptic
+from .hooks import PassHook, Presence, as_activity, hooked, is_plain, remove_of_dropped, withdraw
 from .index import ModelIndex
-from .neurons import first_tensor
-from .presence import Presence, remove_of_dropped, withdraw
 from .provenance import PairingError, expired
-from .synapses import Presynaptic
 from .wiring import Wiring
 
 NO_NEURON_YET = "no neuron found so far"

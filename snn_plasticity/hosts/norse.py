@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adapter import HostAdapter
-from .neurons import NeuronCall, NeuronKind, OwnWeight, dense
+from .adapter import HostAdapter, NeuronCall, NeuronKind, OwnWeight, dense
 
 _VOLTAGE = "it is a leaky integrator: its output is a voltage, not spikes"
 

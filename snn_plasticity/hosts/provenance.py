@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .synapses import Synapse
+from .index import Synapse
 
 
 class Layout(NamedTuple):

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .adapter import HostAdapter
-from .neurons import NeuronCall, NeuronKind
+from .adapter import HostAdapter, NeuronCall, NeuronKind
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
 _LSTM = "its output comes from gated LSTM state, and its weights are gates rather than synapses"

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .adapter import NeuronCall
+from .index import Neuron, Synapse
 from .ledger import Ledger, Operations
-from .neurons import Neuron, NeuronCall
 from .operations import Operation
 from .provenance import (
     Layout,
@@ -31,7 +32,6 @@ from .provenance import (
     version_of,
 )
 from .reading import AS_IT_CAME, Reading, RowSelection, readings
-from .synapses import Synapse
 
 STEADY = 3  # firings of each neuron, all known without watching, from which on nobody watches
 
