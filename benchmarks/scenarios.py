@@ -328,7 +328,7 @@ def _mode(device: str, mode: str) -> list[Tensor]:
     net.restart()
     net.step(pre[0].to(device))
     net.step(pre[1].to(device))
-    loss = learner.step(reward=rewards[0].to(device))
-    if isinstance(loss, Tensor):
-        return [loss.detach()]
+    if mode == "auxiliary_loss":
+        return [learner.loss(reward=rewards[0].to(device)).detach()]
+    learner.step(reward=rewards[0].to(device))
     return [layer.weight.grad for layer in small_nets.linears(net) if layer.weight.grad is not None]

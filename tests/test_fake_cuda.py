@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from scenarios import scenarios  # noqa: E402
+from valid_calls import calls  # noqa: E402
 
 SCENARIOS = scenarios()  # `benchmarks/cuda.py` plays them on a real one
 
@@ -63,6 +64,47 @@ def refuse(found: Counter[str], accepted: dict[str, int], what: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_gives_the_same_on_a_device_and_nobody_waits(name):
     both_ways(*SCENARIOS[name])
+
+
+# Rooms that may look at values in a call of their own: what they do is not done at every step of a network.
+LOOKING = {
+    "affect/space.py": "names of feelings are words",
+    "checks.py": "numbers from elsewhere are copied where they are needed",
+    "dual/": "a training step reads its loss; maps and nets are checked when they are built",
+    "hosts/": "masks are looked at by `attach`; a dry run puts everything back",
+    "layers/": "wiring is worked out on the CPU",
+    "plasticity/_engine/clamp.py": "a clamp that might bind",
+    "plasticity/_engine/update.py": "a clamp that might bind",
+    "plasticity/edges.py": "wiring is worked out on the CPU",
+    "plasticity/window.py": "a curve is tabulated when it is built",
+    "saved.py": "what was saved is looked at whole",
+}
+MOVES = {
+    "affect.AffectiveState.to",
+    "loop.LoopState.to",
+    "neuromodulation.NeuromodState.to",
+}
+MIXED = "layers.SparseLinear."  # its tables stay on the CPU where the default device is another
+ON_A_CPU = {"plasticity.Rate.balance"}  # refused everywhere
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_public_call_runs_where_everything_is_on_a_device():
+    """The valid calls of `benchmarks/valid_calls.py`, their tensors on the device: none mixes devices, few look."""
+    failed, looked = {}, Counter[str]()
+    with pretending() as pretence, torch.device("cuda"):
+        for name, build in calls().items():
+            if name.startswith(("plot.", MIXED)) or name in MOVES | ON_A_CPU:
+                continue
+            try:
+                call = build()
+                pretence.waits.clear()
+                call.function(**call.arguments)
+            except Exception as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+            looked.update({f"{place}, by {name}": count for place, count in pretence.waits.items()})
+    assert not failed
+    assert not [place for place in looked if not place.startswith(tuple(LOOKING))]
 
 
 # The pretence itself.
