@@ -133,6 +133,9 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
         if not self.enabled:
             return
+        if not new_sequence and self.traces.step_at_once(pre, post):
+            self.activity.see(pre, post)
+            return
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")

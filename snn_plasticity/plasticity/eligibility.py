@@ -202,6 +202,8 @@ class EligibilityTraceModule(nn.Module):
                 longer than a time constant with Euler decay.
             MemoryError: traces that would take too much of the memory that is free.
         """
+        if dt is None and first is None and self.step_at_once(pre, post):
+            return
         dt = self._fits(pre, post, dt, anew=first is not None)
         if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
             return
@@ -229,6 +231,14 @@ class EligibilityTraceModule(nn.Module):
         require_finite("post", post)
         if anew or self._running is None:
             RunningTraces(self.rule, zeros_of(*((pre[0], post[0]) if window else (pre, post))), self.path)
+
+    def step_at_once(self, pre: Tensor, post: Tensor) -> bool:
+        """One step of `config.dt` by a compiled loop, where each step meets a modulator; False, and nothing, if not.
+
+        It is `observe` without what that looks at: whatever there is to refuse is left to `observe`.
+        """
+        running = self._running
+        return running is not None and self._dt == self.config.dt and running.step_at_once(pre, post, self.config.dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""

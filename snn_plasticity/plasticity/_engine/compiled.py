@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...decay import decay_factor
-from ..kernels import Kernel, PairSTDP, SpikeTraces, SymmetricSTDP
+from ..kernels import Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..parameters import constant, plain_number
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
 
@@ -72,64 +72,73 @@ def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained
         found.active_rows(*window, number(1.0 - trace.alpha))  # type: ignore[attr-defined]
 
 
-class PairSteps:
-    """Pair STDP and a linear trace of a full matrix, a step at a time.
+class CompiledSteps:
+    """A kernel and a linear trace of a full matrix, a step at a time: f = up · post ⊗ x + down · y ⊗ pre.
 
     Args:
-        kernel: `PairSTDP` with numbers for parameters.
+        kernel: `PairSTDP` or `SymmetricSTDP` with numbers for parameters, or `Rate`.
         trace: linear, with numbers for parameters.
-        sign: of what a pre spike brings: −1 depresses.
+        like: one step's pre and post.
     """
 
-    def __init__(self, kernel: PairSTDP, trace: Trace, sign: float) -> None:
-        self.kernel, self.trace, self.sign = kernel, trace, sign
-        convention = kernel.convention
-        self._flags = (
-            convention.pairing == "nearest",
-            convention.coincidence == "none",
-            convention.coincidence != "both",
-        )
-        self._dt, self._numbers = -1.0, ()
-        self._held: Any = ()
+    def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> None:
+        self.kernel, self.trace, self.number = kernel, trace, NUMBERS[like[0].dtype]
+        self._flags, self._dt, self._numbers = (False, False, False), -1.0, ()
+        if not isinstance(kernel, Rate):
+            convention = kernel.convention  # type: ignore[attr-defined]
+            before = convention.coincidence == "none", convention.coincidence != "both"
+            self._flags = (convention.pairing == "nearest", *before)
+        self._shapes = like[0].shape, like[1].shape
+        self._held: tuple[Any, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy looks at the memory of its own."""
+        """A copy looks at memory of its own."""
         return {**vars(self), "_held": ()}
 
     @classmethod
-    def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> PairSteps | None:
-        """What steps such a kernel and trace for spikes of this shape; None where nothing does."""
-        pair = getattr(kernel, "_pair", kernel)
-        if (
-            type(kernel) not in (PairSTDP, SymmetricSTDP)
-            or not trace.linear
-            or like[0].dim() != 2
-            or not suits(like[0])
-        ):
+    def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> CompiledSteps | None:
+        """What steps such a kernel and trace for spikes like these; None where nothing does."""
+        known = type(kernel) in (PairSTDP, SymmetricSTDP, Rate) and type(trace) in (Accumulating, Dutch)
+        if not known or not trace.linear or like[0].dim() != 2 or not suits(like[0]):
             return None
-        numbers = (pair.tau_plus, pair.tau_minus, pair.a_plus, pair.a_minus, trace.tau_e, getattr(trace, "alpha", 0.0))
-        if type(trace) not in (Accumulating, Dutch) or not constant(*numbers):
-            return None
-        return cls(pair, trace, 1.0 if kernel is not pair else -1.0)
+        names = () if isinstance(kernel, Rate) else ("tau_plus", "tau_minus", "a_plus", "a_minus")
+        numbers = [getattr(kernel, name) for name in names] + [trace.tau_e, getattr(trace, "alpha", 0.0)]
+        return cls(kernel, trace, like) if constant(*numbers) else None
 
-    def step(self, e: Tensor, state: SpikeTraces, pre: Tensor, post: Tensor, dt: float) -> None:
-        """In place: e (B, N_post, N_pre) and the spike traces after a step."""
+    def takes(self, pre: Tensor, post: Tensor) -> bool:
+        """Whether spikes can be handed over as they are."""
+        kind = self._held and self._held[0].dtype
+        return (
+            type(pre) is Tensor and type(post) is Tensor
+            and (pre.shape, post.shape) == self._shapes
+            and pre.dtype is kind and post.dtype is kind
+            and pre.is_cpu and post.is_cpu and pre.is_contiguous() and post.is_contiguous()
+        )  # fmt: skip
+
+    def step(self, e: Tensor, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """In place: e (B, N_post, N_pre) and the spike traces after a step; False, and nothing, where NaN is given."""
         held = self._held
         if not held or held[0] is not e or held[1] is not state:
-            seen = np.empty(e.shape[1] + e.shape[2], NUMBERS[e.dtype])
-            held = self._held = e, state, e.numpy(), state.x.numpy(), state.y.numpy(), seen
+            held = self._held = e, state, *self._arrays(e, state)
         if dt != self._dt:
-            self._take(dt, NUMBERS[e.dtype])
+            self._take(dt)
+        return held[2](*held[3:], pre.numpy(), post.numpy(), self._numbers, *self._flags)
+
+    def _arrays(self, e: Tensor, state: SpikeTraces | None) -> tuple[Any, ...]:
+        """The loop, and the memory that it works in."""
         found = loops()
         assert found is not None
-        found.pair_step(*held[2:5], pre.numpy(), post.numpy(), self._numbers, *self._flags, held[5])
+        x, y = (np.zeros(shape, self.number) for shape in self._shapes) if state is None else (t.numpy() for t in state)
+        return found.pair_step, e.numpy(), x, y, np.empty(e.shape[1] + e.shape[2], self.number)
 
-    def _take(self, dt: float, number: Any) -> None:
+    def _take(self, dt: float) -> None:
         """The factors of a step length."""
-        kernel, trace = self.kernel, self.trace
-        scale, decay = plain_number(scale_of(trace)), kernel.convention.spike_trace_decay
-        x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
+        kernel, trace, scale = self.kernel, self.trace, plain_number(scale_of(self.trace))
+        x, y, up, down = 0.0, 0.0, scale, 0.0
+        if isinstance(kernel, (PairSTDP, SymmetricSTDP)):
+            decay, sign = kernel.convention.spike_trace_decay, -scale if isinstance(kernel, PairSTDP) else scale
+            x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
+            up, down = scale * plain_number(kernel.a_plus), sign * plain_number(kernel.a_minus)
         low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
-        up, down = scale * plain_number(kernel.a_plus), self.sign * scale * plain_number(kernel.a_minus)
         numbers = (x, y, plain_number(trace.retained(dt)), up, down, low, high)
-        self._dt, self._numbers = dt, tuple(number(value) for value in numbers)
+        self._dt, self._numbers = dt, tuple(self.number(value) for value in numbers)

@@ -30,15 +30,17 @@ def _see(trace, spikes, decay, nearest, before, seen):
 
 
 @loop
-def pair_step(e, x, y, pre, post, numbers, nearest, x_before, y_before, seen):
+def pair_step(e, x, y, seen, pre, post, numbers, nearest, x_before, y_before):
     """One step of pair STDP and a linear trace, in place: f = up · post ⊗ x + down · y ⊗ pre.
 
-    e (B, N_post, N_pre); x, pre (B, N_pre) and y, post (B, N_post); numbers: what is kept of x, y and e, up, down, and
-    the clamp; seen (N_pre + N_post,) is room.
+    e (B, N_post, N_pre); x, pre (B, N_pre) and y, post (B, N_post); seen (N_pre + N_post,) is room; numbers: what is
+    kept of x, y and e, up, down, and the clamp. Returns False, with nothing changed, where a spike is NaN or infinite.
     """
     batch, n_post, n_pre = e.shape
     x_decay, y_decay, kept, up, down, low, high = numbers
     x_seen, y_seen = seen[:n_pre], seen[n_pre:]
+    if not np.isfinite(pre.sum() + post.sum()):
+        return False
     for b in range(batch):
         _see(x[b], pre[b], x_decay, nearest, x_before, x_seen)
         _see(y[b], post[b], y_decay, nearest, y_before, y_seen)
@@ -51,6 +53,7 @@ def pair_step(e, x, y, pre, post, numbers, nearest, x_before, y_before, seen):
             else:
                 for j in range(n_pre):
                     row[j] = min(max(kept * row[j] + d * p[j], low), high)
+    return True
 
 
 @loop

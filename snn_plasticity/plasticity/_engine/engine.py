@@ -84,6 +84,17 @@ class RunningTraces:
         self.recorded.append(pre, post, dt)
         self._fold_if_due(1)
 
+    def step_at_once(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """One compiled step of spikes as they came, where each step meets a modulator; False, and nothing, if not."""
+        past, steps = self.past, self.past.steps
+        if steps is None or not self.met or not self.at_once or self.asked or past.blank or not steps.takes(pre, post):
+            return False
+        assert past.e is not None
+        if not steps.step(past.e, past.kernel, pre, post, dt):
+            return False
+        past.bound, self.met = None, False
+        return True
+
     def record_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step as it came, if it is zeros and ones and has to wait; False, and nothing, if not."""
         if self.at_once or not self.recorded.append_bits(pre, post, dt):

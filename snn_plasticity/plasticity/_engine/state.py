@@ -13,7 +13,7 @@ from ..kernel_state import along, forgotten
 from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..traces import scale_of
-from .compiled import PairSteps
+from .compiled import CompiledSteps
 from .window_terms import Windowed
 
 PIECE = 1 << 20  # entries of a table that is worked out at once
@@ -37,7 +37,7 @@ class Past:
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
         self.rule, self.like, self.shared = rule, like, shared
         dense = fast and isinstance(rule.geometry, Dense)
-        self.steps = PairSteps.of(rule.kernel, rule.trace, like) if dense else None
+        self.steps = CompiledSteps.of(rule.kernel, rule.trace, like) if dense else None
         self.kernel: Any = None  # None is a fresh start
         self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
         self.blank = False  # whether e is zero and its memory not yet written

@@ -135,8 +135,7 @@ def step_once(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
     if past.kernel is None:
         past.kernel = rule.kernel.init(*past.like)
     pre, post = numbers_of(pre, e.dtype), numbers_of(post, e.dtype)
-    if past.steps is not None:
-        past.steps.step(e, past.kernel, pre, post, dt)
+    if past.steps is not None and past.steps.step(e, past.kernel, pre.contiguous(), post.contiguous(), dt):
         return
     coincidence, past.kernel = careful_step(rule.kernel, pre, post, past.kernel, dt)
     traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
