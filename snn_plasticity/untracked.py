@@ -36,6 +36,11 @@ def untracked(like: Tensor) -> AbstractContextManager[object]:
     return _outside(inference, device_type if casting else None)
 
 
+def without_gradients() -> AbstractContextManager[object]:
+    """Gradients off, unless they are; entering `torch.no_grad` takes longer than a look."""
+    return torch.no_grad() if torch.is_grad_enabled() else AS_IT_IS
+
+
 @contextmanager
 def _outside(inference: bool, casting: str | None) -> Iterator[None]:
     """Gradients off, after inference mode was left, which switches them on; and autocast off."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -27,7 +26,7 @@ from ..config.validation import require_config
 from ..saved import FORMAT, described, require_format, require_settings
 from ._engine.engine import RunningTraces
 from ._engine.marks import Mark, gone_back, marked
-from ._engine.reading import require_packed
+from ._engine.reading import unpacked
 from ._engine.saving import moved, pack, unpack
 from ._engine.spikes import Recording
 from .door import (
@@ -310,12 +309,14 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
+        running = self._running
+        if reduction is None and running is not None and running.meets(mod):
+            return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
-        known = type(mod) is float and math.isfinite(mod)
-        mod = self.modulator(mod) if known else require_finite("modulator", self.modulator(mod))
-        if self._running is None or not self._running.batch_size:
+        mod = require_finite("modulator", self.modulator(mod))
+        if running is None or not running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
-        return self._reduced(self._running.change(mod.detach()), reduction)
+        return self._reduced(running.change(mod.detach()), reduction)
 
     def ask(self, mod: float | Tensor) -> None:
         """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""
@@ -415,10 +416,8 @@ class EligibilityTraceModule(nn.Module):
         """
         require_format(what, state, ("settings", "asked", "running"))
         require_settings(what, state["settings"], self.settings)
-        asked, saved, running = read_asked(what, state["asked"]), state["running"], None
-        if saved is not None:
-            require_packed(what, saved, self.rule, self.path)
-            running = unpack(self.rule, saved if device is None else moved(saved, lambda t: t.to(device)), self.path)
+        asked = read_asked(what, state["asked"])
+        running = unpacked(what, state["running"], self.rule, self.path, device)
 
         def commit() -> None:
             self._running, self._asked, self._before = running, asked, None
@@ -460,8 +459,9 @@ class EligibilityTraceModule(nn.Module):
 
     def _reduced(self, total: Tensor, reduction: str | None) -> Tensor:
         """A sum over the batch as the convention wants it."""
-        mean, batch = (reduction or self.config.convention.reduction) == "mean", self._observed().batch_size
-        return total.div_(batch) if mean and batch > 1 else total
+        batch = self._observed().batch_size
+        mean = batch > 1 and (reduction or self.config.convention.reduction) == "mean"
+        return total.div_(batch) if mean else total
 
     def _reset_samples(self, mask: Tensor) -> None:
         self.check_mask(mask)

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..checks import as_real, known_as, require_choice, require_finite, require_number, require_real, shown
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
+from ..untracked import without_gradients
 from .bounds import bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
@@ -92,15 +93,15 @@ class Landing(NamedTuple):
     value: Tensor
     into: str  # "sum", "weight", "grad" or "loss"
 
-    @torch.no_grad()
     def land(self) -> None:
         """Change what is to be changed; a loss changes nothing."""
-        if self.into == "sum":
-            self.weight.add_(self.value)
-        elif self.into == "weight":
-            self.weight.copy_(self.value)
-        elif self.into == "grad":
-            self.weight.grad = self.value
+        with without_gradients():
+            if self.into == "sum":
+                self.weight.add_(self.value)
+            elif self.into == "weight":
+                self.weight.copy_(self.value)
+            elif self.into == "grad":
+                self.weight.grad = self.value
 
     def moves(self) -> bool:
         """Whether the weight will be another one; this reads the device."""
@@ -164,27 +165,25 @@ class ThreeFactorUpdate:
         """
         if fixed is not None:
             _require_fixed(weight, delta, fixed)
-        if self.config.mode == "online":
-            return self._online(weight, delta, fixed)
-        return (
-            self._hybrid(weight, delta, fixed)
-            if self.config.mode == "hybrid"
-            else self._auxiliary(weight, delta, fixed)
-        )
+        if self.config.mode == "auxiliary_loss":
+            return self._auxiliary(weight, delta, fixed)
+        with without_gradients():
+            return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""
-        self._online(weight, delta).land()
+        with without_gradients():
+            self._online(weight, delta).land()
 
     def add_grad_(self, weight: Tensor, delta: Tensor) -> None:
         """Hybrid: add −Δw to the gradient, for an optimizer to use; errors as in `landing`."""
-        self._hybrid(weight, delta).land()
+        with without_gradients():
+            self._hybrid(weight, delta).land()
 
     def loss(self, weight: Tensor, delta: Tensor) -> Tensor:
         """Auxiliary loss: a scalar whose gradient with respect to the weight is −Δw; errors as in `landing`."""
         return self._auxiliary(weight, delta).value
 
-    @torch.no_grad()
     def _online(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
         require_change(weight, delta)
         delta = delta if fixed is None else delta.masked_fill(fixed, 0.0)
@@ -198,7 +197,6 @@ class ThreeFactorUpdate:
         wide = torch.promote_types(weight.dtype, torch.float32)
         return Landing(weight, self._bounded(weight.to(wide), delta.to(wide), fixed), "weight")
 
-    @torch.no_grad()
     def _hybrid(self, weight: Tensor, delta: Tensor, fixed: Tensor | None = None) -> Landing:
         change = self._allowed(weight, delta, fixed)
         return Landing(weight, -change if weight.grad is None else weight.grad - change, "grad")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ...untracked import untracked
@@ -150,6 +151,14 @@ class RunningTraces:
             )
         self.fold()
         return self.past.allocated()
+
+    def meets(self, mod: object) -> bool:
+        """Whether a modulator, (B,) or (), is as it should be, but for its values."""
+        like = self.like[1]
+        return (
+            type(mod) is torch.Tensor and mod.dtype is like.dtype and mod.device == like.device
+            and mod.shape in (like.shape[:1], ()) and self.batch_size > 0 and not self.shared
+        )  # fmt: skip
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_flatten
 
 from ...saved import UNCHANGED, require_count, require_flag, require_parts, require_real_number, require_tensor
 from ..rule import EligibilityRule
-from .engine import PATHS
+from .engine import PATHS, RunningTraces
+from .saving import moved, unpack
 
 PARTS = ("like", "kernel", "e", "bound", "recorded", "asked", "partial", "changes", "met", "path", "shape")
 
@@ -47,6 +48,16 @@ def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> N
     _asked(what, saved["asked"], steps, like[1].new_empty(batch, rule.geometry.n_post))
     require_count(f"{what}: changes", saved["changes"])
     require_flag(f"{what}: met", saved["met"])
+
+
+def unpacked(
+    what: str, saved: Any, rule: EligibilityRule, path: str, device: torch.device | None
+) -> RunningTraces | None:
+    """The traces that were saved, on a device; None where there were none. Errors as `require_packed`."""
+    if saved is None:
+        return None
+    require_packed(what, saved, rule, path)
+    return unpack(rule, saved if device is None else moved(saved, lambda t: t.to(device)), path)
 
 
 def _like(what: str, saved: Any, rule: EligibilityRule) -> tuple[Tensor, Tensor]:
