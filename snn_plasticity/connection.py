@@ -225,9 +225,7 @@ class Connection:
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
-        batch = self.traces.batch_size
-        usual = isinstance(mod, Tensor) and mod.dtype in PRECISE and not mod.is_meta and mod.shape in ((), (batch,))
-        if batch is not None and not (usual and self.traces.path != "shared"):
+        if self.traces.batch_size is not None and not self.traces.meets(mod):
             try:
                 self.traces.modulator(mod)
             except ValueError as error:

@@ -261,9 +261,7 @@ class EligibilityTraceModule(nn.Module):
     def update_window(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """Many steps at once as in `observe_window`; returns e after the last."""
         self.observe_window(pre, post, dt)
-        e = self.eligibility
-        assert e is not None
-        return e
+        return self._observed().eligibility()
 
     def modulate_window(
         self, pre: Tensor, post: Tensor, mod: Tensor, dt: float | None = None, *, reduction: str | None = None
@@ -310,13 +308,17 @@ class EligibilityTraceModule(nn.Module):
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
         running = self._running
-        if reduction is None and running is not None and running.meets(mod):
+        if reduction is None and running is not None and self.meets(mod):
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))
         if running is None or not running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(running.change(mod.detach()), reduction)
+
+    def meets(self, mod: object) -> bool:
+        """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""
+        return self._running is not None and self._running.meets(mod)
 
     def ask(self, mod: float | Tensor) -> None:
         """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""

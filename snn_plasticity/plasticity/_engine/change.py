@@ -37,7 +37,8 @@ def change_from_spikes(past: Past, window: Sequence[Block], asked: Sequence[Ask]
     """
     geometry, trace = past.rule.geometry, past.rule.trace
     per_neuron = any(ask.mods.dim() == 3 for ask in asked)
-    if not window or not trace.linear or (per_neuron and not geometry.closed_form):
+    unseen = trace.clamp_range is not None and not past.like[0].is_cpu and not past.shared
+    if not window or not trace.linear or unseen or (per_neuron and not geometry.closed_form):
         return None
     dt, longest = window[0].dt, max(block.used for block in window)
     steps = sum(block.used for block in window)

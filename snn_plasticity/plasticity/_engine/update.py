@@ -93,6 +93,9 @@ def _fold_shared(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Res
 
 def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) -> None:
     rule = past.rule
+    if rule.trace.clamp_range is not None and not pre.is_cpu:  # whether it binds would have to be waited for
+        _step_through(past, pre, post, dt, restarts)
+        return
     said = WindowTerms(rule.kernel, pre, post, past.kernel, dt, past.like[0].dtype, restarts)
     failing = failing_rows(past, said, dt)
     rows = rule.geometry if isinstance(rule.geometry, Dense | Edges) and pre.dim() == 3 else None
