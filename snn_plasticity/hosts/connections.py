@@ -39,25 +39,21 @@ class Presynaptic:
     def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
         if not callable(choice) and choice not in ("raw", "binary"):
             raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
-        self._function = _binary if choice == "binary" else choice if callable(choice) else None
-        self._looks = LOOKS
-
-    def keeps(self, on_cpu: bool) -> bool:
-        """Whether activity counts as it is, and nobody looks at it."""
-        return self._function is None and not (on_cpu and self._looks > 0)
+        self.function = _binary if choice == "binary" else choice if callable(choice) else None
+        self.looks = LOOKS
 
     def __call__(self, name: str, activity: Tensor) -> Tensor:
         """The presynaptic activity in an input."""
-        if self._function is not None:
-            return self._function(activity)
-        if self._looks > 0 and activity.device.type == "cpu":
-            self._looks -= 1
+        if self.function is not None:
+            return self.function(activity)
+        if self.looks > 0 and activity.device.type == "cpu":
+            self.looks -= 1
             self._look(name, activity)
         return activity
 
     def _look(self, name: str, activity: Tensor) -> None:
         if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
-            self._looks = 0
+            self.looks = 0
             warnings.warn(
                 f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "
                 "activity. If they are spikes of another height or sign, attach with pre='binary'; if they are meant, "

@@ -27,7 +27,7 @@ from ..untracked import untraced, untracked
 from .adapter import first_tensor
 from .index import ModelIndex, unwrap
 
-_PRECISE = (torch.float32, torch.float64)
+PRECISE = (torch.float32, torch.float64)
 
 
 class Ear(Protocol):
@@ -159,14 +159,14 @@ def as_activity(tensor: Tensor) -> Tensor:
         return tensor
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    if tensor.dtype not in _PRECISE:
+    if tensor.dtype not in PRECISE:
         tensor = tensor.to(torch.float32)
     return tensor.clone() if tensor.is_inference() else tensor
 
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is activity as it is, so that nothing has to be copied."""
-    return tensor.layout is torch.strided and tensor.dtype in _PRECISE and not tensor.is_inference()
+    return tensor.layout is torch.strided and tensor.dtype in PRECISE and not tensor.is_inference()
 
 
 def hooks_of(model: nn.Module) -> list[Hook]:

@@ -17,7 +17,7 @@ from ..learner import PlasticityLearner
 from ..silence import Silence
 from .adapter import first_tensor
 from .connections import Connections, Presynaptic
-from .hooks import PassHook, Presence, as_activity, hooked, is_plain, remove_of_dropped, withdraw
+from .hooks import PRECISE, PassHook, Presence, as_activity, hooked, is_plain, remove_of_dropped, withdraw
 from .index import ModelIndex
 from .provenance import PairingError, expired
 from .wiring import Wiring
@@ -177,8 +177,11 @@ class HookManager:
             and name in connections.plastic
             and synapse.layer.training
             and type(given) is Tensor
-            and connections.pre.keeps(given.is_cpu)
-            and is_plain(given)
+            and connections.pre.function is None
+            and (connections.pre.looks <= 0 or not given.is_cpu)
+            and given.layout is torch.strided
+            and given.dtype in PRECISE
+            and not given.is_inference()
         ):
             call.set(given.detach() if given.requires_grad else given, output)
             wiring.latest[name] = call
