@@ -210,6 +210,14 @@ class Provenance(Memory):
         """The terms."""
         return self._origins
 
+    @property
+    def unmoved(self) -> SynapseCall | None:
+        """The one call whose output lies in this memory just as it lay in its own; None if that is not so."""
+        if len(self._origins) != 1:
+            return None
+        calls, places, _ = self._origins[0]
+        return calls[0] if len(calls) == 1 and places is not None and places.is_own else None
+
 
 class SynapseCall(Provenance):
     """A call of a synapse: what went in, and where its output came from, which is itself.
@@ -236,6 +244,11 @@ class SynapseCall(Provenance):
         self.place = (output.stride(), int(output.storage_offset())) if output.layout is torch.strided else ((), 0)
         self.read, self._source = False, given
         self.waiting += 1  # calls since one was read
+
+    @property
+    def unmoved(self) -> SynapseCall:
+        """This one."""
+        return self
 
     @property
     def source(self) -> int:

@@ -130,14 +130,10 @@ class Wiring:
             PairingError: it is not known what it has read.
         """
         self.share()
-        provenance = self.ledger.of(neuron_call.current)
-        if (
-            type(provenance) is SynapseCall
-            and neuron.name not in self.inner_synapses
-            and self._is_direct(provenance, neuron, neuron_call)
-        ):
-            self._mark_read(provenance)
-            read = [] if provenance.pre is None else [Reading((provenance,), AS_IT_CAME)]
+        call = self._call_as_it_came(neuron, neuron_call)
+        if call is not None:
+            self._mark_read(call)
+            read = [] if call.pre is None else [Reading((call,), AS_IT_CAME)]
         else:
             read = self._read(neuron, neuron_call)
             for reading in read:
@@ -153,16 +149,21 @@ class Wiring:
         if name in self.latest:
             self.latest[name].waiting = 0
 
-    def _is_direct(self, call: SynapseCall, neuron: Neuron, neuron_call: NeuronCall) -> bool:
-        """The usual case: a neuron was given the output of a synapse, just as it came, and learns from it."""
-        current = neuron_call.current
-        return (
-            current.shape == call.shape == neuron_call.spikes.shape
+    def _call_as_it_came(self, neuron: Neuron, neuron_call: NeuronCall) -> SynapseCall | None:
+        """The usual case: a neuron was given one call's output, or what is laid out like it, and learns from it."""
+        current, provenance = neuron_call.current, self.ledger.of(neuron_call.current)
+        call = None if provenance is None else provenance.unmoved
+        if (
+            call is not None
+            and current.shape == call.shape == neuron_call.spikes.shape
             and stride_and_offset(current) == call.place
-            and version_of(current) == call.version
+            and version_of(current) == provenance.version  # type: ignore[union-attr]
             and not neuron.why_not_post
+            and neuron.name not in self.inner_synapses
             and self._learns_from(call.synapse.name, neuron.name)
-        )
+        ):
+            return call
+        return None
 
     def _read(self, neuron: Neuron, neuron_call: NeuronCall) -> list[Reading]:
         """Of all synapses, also those inside of the neuron."""
