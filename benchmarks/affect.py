@@ -1,17 +1,17 @@
 """What a step of affect costs: the estimator alone, and the whole loop with modulators and gate.
 
-    python benchmarks/affect.py [--quick]
+    python benchmarks/affect.py [--quick] [--json PATH]
 
 Batches of 1 to 16,384 lives, all events given, on one thread, in CPU time; without gradients and with them.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import results
 import torch
+from command import parser
 from timing import cpu_seconds, in_turns, one_thread
 from tqdm import tqdm
 
@@ -58,28 +58,32 @@ def looping(batch: int, *, gradients: bool = False) -> Callable[[], object]:
     return run if gradients else torch.no_grad()(run)
 
 
-def line(batch: int, rounds: int) -> list[str]:
-    """One size: median of the rounds, contestants taking turns."""
+def measure(batch: int, rounds: int) -> dict[str, float]:
+    """Seconds per step at one size: median of the rounds, contestants taking turns."""
     runs = {
         "estimate": estimating(batch),
         "loop": looping(batch),
         "gradients": looping(batch, gradients=True),
     }
-    times = in_turns({name: lambda run=run: cpu_seconds(run) / STEPS for name, run in runs.items()}, rounds)
+    return in_turns({name: lambda run=run: cpu_seconds(run) / STEPS for name, run in runs.items()}, rounds)
+
+
+def line(batch: int, times: dict[str, float]) -> list[str]:
     micros = [results.micro(seconds) for seconds in times.values()]
     return [f"{batch:,}", *micros, f"{batch / times['loop'] / 1e3:,.0f}", ASKED.get(batch, "")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few seconds; nothing is written")
-    quick = parser.parse_args().quick
+    options = parser(__doc__).parse_args()
+    quick = options.quick
     one_thread()
-    rows = [line(batch, 2 if quick else 9) for batch in tqdm(BATCHES, desc="affect")]
+    measured = {batch: measure(batch, 2 if quick else 9) for batch in tqdm(BATCHES, desc="affect")}
+    rows = [line(batch, times) for batch, times in measured.items()]
     text = "\n\n".join([TEXT.strip(), results.machine(), results.table(HEADER, rows)])
     print(text)
     if not quick:
         results.write("affect", text)
+    results.write_json(options.json, "affect", [{"lives": batch} | times for batch, times in measured.items()])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long a step of learning takes here and elsewhere, on the same spike trains.
 
-    python benchmarks/against_others.py [--quick] [--only WORD] [--python SIMULATOR=/path/to/python ...]
+    python benchmarks/against_others.py [--quick] [--json PATH] [--only WORD] [--python SIMULATOR=/path/to/python ...]
 
 One thread, CPU time, contestants taking turns, medians. Only plasticity is timed: spikes are given. Before anything is
 timed, both sides play the same trains and their weight changes are compared. A simulator that is missing is skipped;
@@ -17,6 +17,7 @@ import edges
 import own
 import peers
 import results
+from command import parser
 from effort import FULL, QUICK, Report
 from timing import one_thread
 
@@ -31,12 +32,11 @@ measured before the clock starts. *Asked* is the ratio that has to be reached, a
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="less than a minute; nothing is written")
-    parser.add_argument("--only", default="", metavar="WORD", help="only lines with this word; nothing is written")
-    parser.add_argument("--part", choices=PARTS, help="one table; nothing is written")
-    parser.add_argument("--python", action="append", default=[], metavar="SIMULATOR=PATH")
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--only", default="", metavar="WORD", help="only lines with this word; nothing is written")
+    made.add_argument("--part", choices=PARTS, help="one table; nothing is written")
+    made.add_argument("--python", action="append", default=[], metavar="SIMULATOR=PATH")
+    return made.parse_args()
 
 
 def pythons(given: list[str]) -> dict[str, str]:
@@ -61,6 +61,7 @@ def main() -> None:
         if kept:
             results.write("against_others", text)
     print(text)
+    results.write_json(options.json, "against_others", [row for report in reports for row in report.rows])
     disagreements = [line for report in reports for line in report.disagreements]
     if disagreements:
         sys.exit("These disagree, so that their ratios mean nothing: " + "; ".join(disagreements))

@@ -27,7 +27,8 @@ class Contest(NamedTuple):
     """One learning rule of one simulator.
 
     `convention` is the one under which this library gives the same numbers; a rule of two factors is compared with
-    an eligibility that lasts one step, and timed against one that lasts 200.
+    an eligibility that lasts one step, and timed against one that lasts 200. `bars` are for an episode, `each_step` for
+    a weight that is current after every step.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Contest(NamedTuple):
     differs: str
     bars: dict[Size, Bar]
     factors: int = 3
+    each_step: dict[Size, Bar] = {SMALL: Bar(2, 4)}
 
     @property
     def module(self) -> str:
@@ -110,5 +112,6 @@ CONTESTS = (
         "two factors, never a tensor per sample; Euler spike traces that grow by dt/τ; sum over the batch",
         _small | {LAYER: Bar(3, 10)},
         factors=2,
+        each_step={SMALL: Bar(2, 4), LAYER: Bar(1, 2)},
     ),
 )

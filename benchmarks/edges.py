@@ -73,7 +73,8 @@ def report(effort: Effort, only: str, pythons: dict[str, str]) -> Report:
     variants = variants[:1] if effort.quick else variants
     lines = [measure(variant, effort, python) for variant in tqdm(variants, desc="Brian2")]
     wrong = disagreeing((line.variant.title, line.difference) for line in lines)
-    return Report(heading + results.table(HEADER, [line.cells() for line in lines]), wrong)
+    rows = [line._asdict() | {"variant": line.variant.title} for line in lines]
+    return Report(heading + results.table(HEADER, [line.cells() for line in lines]), wrong, rows)
 
 
 def measure(variant: Variant, effort: Effort, python: str) -> Line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,11 @@ TOLERANCE = 1e-4
 
 
 class Report(NamedTuple):
-    """A part of the results, and what in it disagrees."""
+    """A part of the results, what in it disagrees, and its rows as they were measured."""
 
     text: str
     disagreements: list[str]
+    rows: Sequence[Mapping[str, object]] = ()
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """How much memory learning takes beside the network: B = 32, 1000×1000, so that e of all samples is 122 MiB.
 
-    python benchmarks/memory.py [--quick]
+    python benchmarks/memory.py [--quick] [--json PATH]
 
 Every line is played in processes of its own: each makes trains and weight and plays a small layer to load what there is
 to load, then the peak of resident memory above that is what learning takes.
@@ -23,6 +23,7 @@ import naive
 import ours
 import results
 import trains as spikes
+from command import parser
 from players import Player
 from timing import one_thread
 from tqdm import tqdm
@@ -89,25 +90,26 @@ def measure(name: str, size: Size) -> int:
     return median_low(int(text.split()[-1]) for text in said)
 
 
-def row(name: str, size: Size) -> list[str]:
-    taken, e = measure(name, size), 4 * size.n_pre * size.n_post * size.batch
+def row(name: str, size: Size, taken: int) -> list[str]:
+    e = 4 * size.n_pre * size.n_post * size.batch
     return [WORK[name].title, f"{taken / MIB:,.0f}", f"{taken / e:.2f}", WORK[name].asked]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller layer; nothing is written")
-    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
     if options.worker:
         worker(options.worker[0], Size(*map(int, options.worker[1:])))
         return
     size = QUICK_SIZE if options.quick else SIZE
-    rows = [row(name, size) for name in tqdm(WORK, desc="memory")]
+    taken = {name: measure(name, size) for name in tqdm(WORK, desc="memory")}
+    rows = [row(name, size, bytes) for name, bytes in taken.items()]
     text = "\n\n".join([TEXT.strip(), results.machine(), results.table(HEADER, rows)])
     print(text)
     if not options.quick:
         results.write("memory", text)
+    results.write_json(options.json, "memory", [{"size": str(size), "bytes above the network": taken}])
 
 
 if __name__ == "__main__":

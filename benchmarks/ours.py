@@ -128,14 +128,16 @@ def eligibility_by_step(trains: Trains, rule: Rule, *, path: str = "plain", **ki
     return StepByStep(trains, lambda pre, post, reward: traces.observe(pre, post), lambda: traces.eligibility.numpy())
 
 
-def change_by_step(trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto") -> Player:
-    """A reward in every step, and the weight current after every step."""
-    traces = traces_of(trains, rule, convention, path=path)
+def change_by_step(
+    trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto", one_for_all: bool = False
+) -> Player:
+    """A reward in every step, of each sample or one for all of them, and the weight current after every step."""
+    traces = traces_of(trains, rule, convention, path="shared" if one_for_all else path)
     weight = _zeros(traces)
 
     def step(pre, post, reward):
         traces.observe(pre, post)
-        weight.add_(traces.change(reward), alpha=rule.lr)
+        weight.add_(traces.change(reward[0] if one_for_all else reward), alpha=rule.lr)
 
     return StepByStep(trains, step, weight.numpy)
 

@@ -95,7 +95,8 @@ def report(effort: Effort, only: str, pythons: dict[str, str]) -> Report:
     text = (
         "### Beside plain code\n\n*Closed loop*: each step has a forward pass with the weight that the last one left."
     )
-    return Report(text + "\n\n" + results.table(HEADER, [line.cells() for line in lines]), wrong)
+    rows = [line._asdict() | {"pairing": line.pairing.work, "beside": line.pairing.beside} for line in lines]
+    return Report(text + "\n\n" + results.table(HEADER, [line.cells() for line in lines]), wrong, rows)
 
 
 def measure(pairing: Pairing, size: Size, effort: Effort) -> Line:

@@ -19,11 +19,12 @@ from trains import Rule, Size, Trains
 
 RULE = Rule()
 HEADER = ("rule", "size", "its µs/step", "episode", "ratio", "asked", "going on", "ratio", "every step", "ratio")
-HEADER = (*HEADER, "agreed to")
+HEADER = (*HEADER, "asked", "agreed to")
 NOTE = """Ours, three ways. *Episode*: traces begin anew with a window of 256 steps, and its whole change is applied at
 its end. *Going on*: the same, one window going on from the other, so that e is carried along. *Every step*: the weight
-is current after every step, as it is in the others. They are called with constants for the factors of the weight, their
-cheapest choice. *Asked* is of an episode."""
+is current after every step, as it is in the others; beside a rule of two factors, which has no reward, a batch of ours
+has one reward for all its samples then. They are called with constants for the factors of the weight, their cheapest
+choice."""
 
 
 class Line(NamedTuple):
@@ -42,6 +43,7 @@ class Line(NamedTuple):
         ours = (self.episode, self.going_on, self.by_step)
         cells = [cell for own in ours for cell in (results.micro(own), results.ratio(self.theirs / own))]
         cells.insert(2, str(self.contest.bars.get(self.size, "")))
+        cells.append(str(self.contest.each_step.get(self.size, "")))
         return [self.contest.title, str(self.size), results.micro(self.theirs), *cells, f"{self.difference:.0e}"]
 
 
@@ -60,7 +62,7 @@ def report(effort: Effort, only: str, pythons: dict[str, str]) -> Report:
         except ImportError as error:
             skipped[contest.simulator] = f"cannot be imported: {error}"
     wrong = disagreeing((f"{line.contest.title} {line.size}", line.difference) for line in lines)
-    return Report(_text(lines, skipped), wrong)
+    return Report(_text(lines, skipped), wrong, [_row(line) for line in lines])
 
 
 def measure(contest: Contest, size: Size, effort: Effort, python: str | None) -> Line:
@@ -73,9 +75,14 @@ def measure(contest: Contest, size: Size, effort: Effort, python: str | None) ->
         "theirs": theirs,
         "episode": ours.change_of_window(trains, RULE, contest.convention, anew=True),
         "going_on": ours.change_of_window(trains, RULE, contest.convention),
-        "by_step": ours.change_by_step(trains, RULE, contest.convention),
+        "by_step": ours.change_by_step(trains, RULE, contest.convention, one_for_all=_one_for_all(contest, size)),
     }
     return Line(contest, size, **take_turns(players, effort), difference=found)
+
+
+def _one_for_all(contest: Contest, size: Size) -> bool:
+    """Whether all samples have one reward in a step of ours."""
+    return contest.factors == 2 and size.batch > 1
 
 
 def compare(contest: Contest, trains: Trains, python: str | None) -> float:
@@ -94,6 +101,11 @@ def player_of(contest: Contest, trains: Trains, rule: Rule, python: str | None) 
     if python is not None:
         return Elsewhere(python, contest.module, contest.function, trains, rule)
     return getattr(importlib.import_module(f"simulators.{contest.module}"), contest.function)(trains, rule)
+
+
+def _row(line: Line) -> dict[str, object]:
+    """A line for a file."""
+    return line._asdict() | {"contest": line.contest.title, "size": str(line.size)}
 
 
 def _text(lines: list[Line], skipped: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
 """How the time of a step grows with neurons, density, steps and samples, and how near it is to what a machine can do.
 
-    python benchmarks/scaling.py [--quick]
+    python benchmarks/scaling.py [--quick] [--json PATH]
 
 The limit is measured in the same run. A dense fold is a matrix product, 2 N² B operations per step, as fast as
 `torch.mm` multiplies; a sparse fold adds a row of N entries for each spike, ρ N² B additions per step, as fast as
@@ -10,7 +10,6 @@ read and written once in a window, and a change be written. The figure is benchm
 
 from __future__ import annotations
 
-import argparse
 from typing import NamedTuple
 
 import crossover
@@ -18,6 +17,7 @@ import ours
 import results
 import scaling_figure
 import trains as spikes
+from command import parser
 from limits import Limits, measure_limits, measure_passes
 from players import Player
 from timing import in_turns, one_thread
@@ -93,9 +93,8 @@ def measure(point: Point, limits: Limits, rounds: int, seconds: float) -> Measur
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="less than a minute; nothing is written")
-    quick = parser.parse_args().quick
+    options = parser(__doc__).parse_args()
+    quick = options.quick
     one_thread()
     limits = measure_limits()
     plan = points(quick)
@@ -108,6 +107,7 @@ def main() -> None:
     if not quick:
         scaling_figure.draw(measured)
         results.write("scaling", text)
+    results.write_json(options.json, "scaling", [one._asdict() | {"point": one.point._asdict()} for one in measured])
 
 
 def _turn(player: Player, seconds: float):
