@@ -14,6 +14,10 @@ from .validation import Serializable, require_part
 class PlasticityConfig(Serializable):
     """The three settings together, with presets.
 
+    Presets do not sit at their clamp: amplitudes are those of Song, Miller & Abbott 2000 (0.005, depression 5 % above
+    the kernel's `balance()`), so that at rates of 20 % on both sides the largest eligibility is a seventh of
+    `clamp_range`, and that it cannot bind is known without a look at any of them.
+
     >>> PlasticityConfig.from_json(PlasticityConfig.dev().to_json()) == PlasticityConfig.dev()
     True
     """
@@ -28,29 +32,32 @@ class PlasticityConfig(Serializable):
 
     @classmethod
     def minimal(cls) -> PlasticityConfig:
-        """Rate correlation, phasic dopamine from reward: the smallest rule that has three factors."""
-        return cls()
+        """Rate correlation, phasic dopamine from reward: the smallest rule that has three factors.
+
+        The clamp is as far as the trace of a coincidence at every step.
+        """
+        return cls(EligibilityConfig(clamp_range=(-20.0, 20.0)))
 
     @classmethod
     def dev(cls) -> PlasticityConfig:
         """Pair STDP with a memory of 200 steps; dopamine outlasts the reward a little.
 
-        Chance coincidences depress by 5 % (`a_minus` is 1.05 times the kernel's `balance()`).
+        A reward of 1 moves a weight by some 0.005 at rates of 5 %.
         """
         return cls(
-            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.104),
+            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.005, a_minus=0.00552),
             NeuromodConfig(da_tau=20.0),
-            ThreeFactorConfig(lr=0.01),
+            ThreeFactorConfig(lr=0.5),
         )
 
     @classmethod
     def production(cls) -> PlasticityConfig:
         """Pair STDP, dopamine as reward above its running average (so that it cannot drift), soft-bounded weights.
 
-        Chance coincidences depress by 5 %, as in `dev`.
+        Kernel and trace are those of `dev`.
         """
         return cls(
-            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_minus=1.104),
+            EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.005, a_minus=0.00552),
             NeuromodConfig(
                 combination_fn="gated_product",
                 reward_baseline="running",
@@ -58,7 +65,7 @@ class PlasticityConfig(Serializable):
                 da_tau=20.0,
                 ne_tau=50.0,
             ),
-            ThreeFactorConfig(lr=0.001, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
+            ThreeFactorConfig(lr=0.2, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
         )
 
     @classmethod
