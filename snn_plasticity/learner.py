@@ -27,7 +27,7 @@ from .checks import (
     require_number,
     shown,
 )
-from .connection import Connection
+from .connection import Connection, Mark
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .host_hooks import HostHooks
@@ -85,8 +85,7 @@ class PlasticityLearner:
         if reduce is not None:
             require_callable("reduce", reduce, "from a Δw to a tensor of its shape, or None")
         self.watchers, self.reduce = list(watchers), reduce
-        self.enabled, self._lr_scale = True, 1.0
-        self.silence = Silence()
+        self.enabled, self._lr_scale, self.silence = True, 1.0, Silence()
         self._optimizers: OptimizerWatch | None = None
 
     @property
@@ -206,9 +205,13 @@ class PlasticityLearner:
         output = self.third_factor.compute(modulator, signals, batch)
         for connection in chosen:
             connection.check(output.factor)
-        with _all_or_nothing(chosen, safe=details or self.reduce is not None):
+        marks = [connection.mark(safe=details or self.reduce is not None) for connection in chosen]
+        try:
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = self._change(chosen, output.factor)
+        except BaseException:
+            _go_back(chosen, marks)
+            raise
         self.third_factor.keep(output)
         looks, unmoved, losses = self.silence.looks, set(), []
         for landing in landings:
@@ -250,12 +253,15 @@ class PlasticityLearner:
         kept = self.third_factor.kept
         if scope != "eligibility":
             size = None if mask is None else batch_of(connections).size
-            baseline = scope == "episode"
-            kept = self.third_factor.after_reset(mask, size, keep_baseline=baseline)
+            kept = self.third_factor.after_reset(mask, size, keep_baseline=scope == "episode")
         if scope != "neuromodulators":
-            with _all_or_nothing(connections):
+            marks = [connection.mark(safe=False) for connection in connections]
+            try:
                 for connection in connections:
                     connection.reset(mask)
+            except BaseException:
+                _go_back(connections, marks)
+                raise
         self.third_factor.kept = kept
         if mask is None:
             for watcher in self.watchers:
@@ -424,13 +430,7 @@ class PlasticityLearner:
         )
 
 
-@contextmanager
-def _all_or_nothing(connections: Sequence[Connection], *, safe: bool = False) -> Iterator[None]:
-    """Within it, connections may change; where it is left by an error, they are as they were."""
-    marks = [connection.mark(safe=safe) for connection in connections]
-    try:
-        yield
-    except BaseException:
-        for connection, mark in zip(connections, marks, strict=True):
-            connection.go_back(mark)
-        raise
+def _go_back(connections: Sequence[Connection], marks: Sequence[Mark]) -> None:
+    """Everything as it was at the marks."""
+    for connection, mark in zip(connections, marks, strict=True):
+        connection.go_back(mark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -56,7 +56,7 @@ class Observing(Protocol):
         ...
 
 
-def batch_of(chosen: Iterable[Observing], others: Iterable[Observing] = ()) -> Batch:
+def batch_of(chosen: Collection[Observing], others: Collection[Observing] = ()) -> Batch:
     """The batch that some connections have observed; where none of them has, that of the others.
 
     Raises:
@@ -64,7 +64,9 @@ def batch_of(chosen: Iterable[Observing], others: Iterable[Observing] = ()) -> B
     """
     size, device, summed, first = None, None, False, ""
     for connection in chosen:
-        own = connection.traces.batch_size
+        traces = connection.traces
+        own, summed = traces.batch_size, summed or traces.path == "shared"
+        device = traces.device if device is None else device
         if own is not None and size is not None and own != size:
             raise ValueError(
                 f"{first} has observed a batch of {size} and {connection.name} one of {own}; expected the same. Call "
@@ -73,7 +75,7 @@ def batch_of(chosen: Iterable[Observing], others: Iterable[Observing] = ()) -> B
             )
         if size is None and own is not None:
             size, first = own, connection.name
-    for connection in others:
+    for connection in others if len(chosen) < len(others) else ():
         traces = connection.traces
         size = traces.batch_size if size is None else size
         device = traces.device if device is None else device
