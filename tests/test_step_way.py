@@ -19,7 +19,7 @@ from snn_plasticity.neuromodulators import NAMES
 
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
-CALLS, FILES, DEPTH = 95, 21, 9  # of one step of one layer that learns at every step
+CALLS, FILES, DEPTH = 100, 21, 9  # of one step of one layer that learns at every step
 
 
 def way(function: Callable[[], object]) -> tuple[Counter[str], int]:
