@@ -23,6 +23,16 @@ class Bar(NamedTuple):
         return f"{self.at_least:g}× / {self.aim:g}×"
 
 
+class Most(NamedTuple):
+    """The most µs per step that it may take, and the number aimed at."""
+
+    at_most: float
+    aim: float
+
+    def __str__(self) -> str:
+        return f"≤ {self.at_most:,g} µs (aim {self.aim:,g})"
+
+
 class Contest(NamedTuple):
     """One learning rule of one simulator.
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import naive
 import ours
 import results
+import shown
 import trains as spikes
 from command import parser
 from players import Player
@@ -55,6 +56,11 @@ WORK = {
     "observe": Work("observed step by step, one reward at the end", ours.reward_at_end, "≤ 0.3 e"),
     "shared": Work("closed loop, one reward for all", ours.closed_loop),
 }
+for _name, _config in shown.presets().items():
+    WORK[_name] = Work(
+        f"observed step by step, {_name}",
+        lambda trains, rule, config=_config.eligibility: ours.reward_at_end(trains, rule, config),
+    )
 
 
 def resident_peak() -> int:

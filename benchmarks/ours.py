@@ -128,6 +128,18 @@ def eligibility_by_step(trains: Trains, rule: Rule, *, path: str = "plain", **ki
     return StepByStep(trains, lambda pre, post, reward: traces.observe(pre, post), lambda: traces.eligibility.numpy())
 
 
+def eligibility_of_preset(trains: Trains, config: EligibilityConfig, *, path: str = "auto") -> Player:
+    """e at the end of a window with settings as they are; on the plain path one call for each step."""
+    traces = EligibilityTraceModule(trains.size.n_pre, trains.size.n_post, config, path=path)
+
+    def shown() -> np.ndarray:
+        return traces.eligibility.numpy()
+
+    if path == "plain":
+        return StepByStep(trains, lambda pre, post, reward: traces.observe(pre, post), shown)
+    return WholeWindow(trains, lambda pre, post, reward: traces.update_window(pre, post), shown)
+
+
 def change_by_step(
     trains: Trains, rule: Rule, convention: Convention | None = None, *, path: str = "auto", one_for_all: bool = False
 ) -> Player:
@@ -142,9 +154,10 @@ def change_by_step(
     return StepByStep(trains, step, weight.numpy)
 
 
-def reward_at_end(trains: Trains, rule: Rule) -> Player:
-    """Every step observed, one reward for each sample at the end, as an attached network learns."""
-    traces = traces_of(trains, rule)
+def reward_at_end(trains: Trains, rule: Rule, config: EligibilityConfig | None = None) -> Player:
+    """Every step observed, one reward for each sample at the end, as a network learns; with settings of its own."""
+    size = trains.size
+    traces = EligibilityTraceModule(size.n_pre, size.n_post, config) if config else traces_of(trains, rule)
     weight = _zeros(traces)
 
     def run(pre, post, reward):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import naive
 import ours
 import results
+import shown
 import trains as spikes
-from contests import BATCH, SINGLE, Bar
+from contests import BATCH, SINGLE, Bar, Most
 from effort import Effort, Report, difference, disagreeing, take_turns
 from players import Player
 from tqdm import tqdm
@@ -28,7 +29,8 @@ class Pairing(NamedTuple):
     beside: str
     theirs: Build
     ours: Build
-    bars: dict[Size, Bar] = {}
+    bars: Mapping[Size, Bar | Most] = {}
+    rule: Rule = RULE
 
 
 def _change(path: str) -> Build:
@@ -47,6 +49,10 @@ def _plain_e(**kind: object) -> Build:
     return lambda trains, rule: ours.eligibility_by_step(trains, rule, **kind)
 
 
+def _preset(name: str, *, path: str) -> Build:
+    return lambda trains, rule: ours.eligibility_of_preset(trains, shown.presets()[name].eligibility, path=path)
+
+
 def _naive_e(**kind: object) -> Build:
     return lambda trains, rule: naive.eligibility(trains, rule, **kind)
 
@@ -54,6 +60,8 @@ def _naive_e(**kind: object) -> Build:
 _FOLD = {SINGLE: Bar(20, 50), BATCH: Bar(80, 200)}
 _ROWS = {SINGLE: Bar(2, 3), BATCH: Bar(10, 14)}
 _REPLACING, _CLAMPED = {"trace_type": "replacing"}, {"clamp": (-CLAMP, CLAMP)}
+_FULL, _FIVE = RULE._replace(a_plus=1.0, a_minus=1.05), {"clamp": (-5.0, 5.0)}  # amplitudes of one, clamp ±5
+_MOST = {SINGLE: Most(45, 30), BATCH: Most(1500, 900)}
 NAIVE, PLAIN = "naive, out of place", "ours, plain, step by step"
 
 PAIRINGS = (
@@ -66,6 +74,11 @@ PAIRINGS = (
     Pairing("e, replacing", PLAIN, _plain_e(**_REPLACING), _e(**_REPLACING), _ROWS),
     Pairing("e, clamp that binds", NAIVE, _naive_e(clamp=CLAMP), _e(**_CLAMPED)),
     Pairing("e, clamp that binds", PLAIN, _plain_e(**_CLAMPED), _e(**_CLAMPED), _ROWS),
+    Pairing("e, clamp ±5, A = 1", PLAIN, _plain_e(**_FIVE), _e(**_FIVE), _MOST, _FULL),
+    *(
+        Pairing(f"e, {name}", PLAIN, _preset(name, path="plain"), _preset(name, path="auto"))
+        for name in shown.presets()
+    ),
 )
 
 
@@ -103,10 +116,10 @@ def measure(pairing: Pairing, size: Size, effort: Effort) -> Line:
     """First whether both agree, then how long each takes."""
     checked = effort.checked // (4 if size.batch > 1 else 1)
     trains = spikes.bernoulli(size, max(effort.window, checked))
-    theirs, own = (build(trains.first(checked), RULE) for build in (pairing.theirs, pairing.ours))
+    theirs, own = (build(trains.first(checked), pairing.rule) for build in (pairing.theirs, pairing.ours))
     for player in (theirs, own):
         player.play_all()
     found = difference(own.change(), theirs.change())
     del theirs, own
-    players = {"theirs": pairing.theirs(trains, RULE), "ours": pairing.ours(trains, RULE)}
+    players = {"theirs": pairing.theirs(trains, pairing.rule), "ours": pairing.ours(trains, pairing.rule)}
     return Line(pairing, size, **take_turns(players, effort), difference=found)
