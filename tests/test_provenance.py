@@ -10,8 +10,22 @@ import norse.torch as norse
 import pytest
 import snntorch
 import torch
-from host_models import CONFIG, FAST, N_IN, N_OUT, Record, changes, close, excitable, expected_conv, trains
+from host_models import (
+    CONFIG,
+    FAST,
+    MODULATOR,
+    N_IN,
+    N_OUT,
+    Record,
+    changes,
+    close,
+    excitable,
+    expected,
+    expected_conv,
+    trains,
+)
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack as modes
 
@@ -101,6 +115,96 @@ def test_a_movement_that_nobody_has_described_mixes():
     (origin,) = ledger.of(moved).origins
     assert origin.places is None
     assert origin.mixed == "index_copy"
+
+
+class Steady(nn.Module):
+    """Frames (T, B, N), read as they come until `how` says otherwise; it notes which frame each spike answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.how, self.kept, self.pairs = nn.Linear(N_IN, N_OUT), "as it comes", None, {"lif": [], "other": []}
+        self.lif, self.other = (snntorch.Leaky(0.8, init_hidden=True) for _ in range(2))
+        self.both = True  # else the second neuron rests
+
+    def forward(self, x):
+        if self.how == "held, and given in reverse":
+            held = [self.fc(frame) for frame in x]
+            for frame, current in zip(x.flip(0), reversed(held), strict=True):
+                self.answer("lif", frame, current)
+            return
+        for frame in x:
+            current = self.fc(frame)
+            if self.how == "as it comes":
+                self.answer("lif", frame, current)
+                if self.both:
+                    self.other(torch.zeros(len(frame), N_OUT))
+            elif self.how == "a view, the output itself gone":
+                current = current.view(-1, N_OUT)
+                self.answer("lif", frame, current)
+            elif self.how == "one frame late, also across passes":
+                if self.kept is not None:
+                    self.answer("lif", *self.kept)
+                self.kept = frame, current
+            else:
+                self.answer("lif", frame, current)
+                current = current.view(-1, N_OUT)
+                self.answer("other", frame, current)
+
+    def answer(self, neuron, frame, current):
+        self.pairs[neuron].append((frame, getattr(self, neuron)(current).detach()))
+
+
+class TestSteady:
+    """Where outputs are read as they come, nothing is built for a call; and then they are read otherwise."""
+
+    WAYS = (
+        "as it comes",
+        "held, and given in reverse",
+        "a view, the output itself gone",
+        "one frame late, also across passes",
+        "by a second neuron, too",
+    )
+
+    @pytest.mark.parametrize("how", WAYS)
+    @pytest.mark.parametrize("grad", [False, True])
+    def test_spikes_are_put_beside_the_input_that_they_answer(self, how, grad):
+        net = excitable(Steady())
+        learner = attach(net, CONFIG)
+        wiring = learner.watchers[0].wiring
+        with torch.set_grad_enabled(grad):
+            net(X)
+            net.both = False
+            net(X)
+            assert not wiring.watching and set(wiring.private) == {"fc"}  # its one call is a note, over and over
+            learner.step(0.0)
+            learner.reset()
+            for neuron in (net.lif, net.other):
+                neuron.reset_mem()
+            net.how, net.pairs = how, {"lif": [], "other": []}
+            before = net.fc.weight.detach().clone()
+            net(X)
+            net(X)
+            learner.step(MODULATOR)
+        seen = [pairs for pairs in net.pairs.values() if pairs]
+        wanted = sum(expected(*map(torch.stack, zip(*pairs, strict=True))) for pairs in seen)
+        assert len(learner.connections) == len(seen)
+        close(net.fc.weight.detach() - before, wanted)
+
+    def test_inputs_are_not_kept_alive_by_outputs_that_are_gone(self):
+        net = excitable(Steady())
+        learner = attach(net, CONFIG)
+        with torch.no_grad():
+            net(X)
+            net.both = False
+            net(X)
+            frames = X.clone()
+            memory = StorageWeakRef(frames.untyped_storage())
+            net(frames)
+            net.pairs = {"lif": [], "other": []}
+            del frames
+            assert not memory.expired()  # the last output may still be read
+            net(X[:0])  # the next pass begins
+        assert memory.expired() and learner.enabled
 
 
 class TestWatching:

@@ -62,6 +62,7 @@ class Wiring:
         self._held = {synapse for inside in self.inner_synapses.values() for synapse in inside}
         self._inner: dict[str, SynapseCall] = {}  # the latest calls of synapses inside of neurons
         self.latest: dict[str, SynapseCall] = {}  # those of the others, since the pass began
+        self._outlived: dict[str, SynapseCall] = {}  # those before, of which somebody still holds the output
         self.private: dict[str, SynapseCall] = {}  # those that the ledger has not been told of: nobody asked
         self._fired: set[str] = set()
         self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
@@ -83,11 +84,19 @@ class Wiring:
         before, unasked = self.latest.get(name), self.private.pop(name, None)
         if unasked is not None and not expired(unasked.memory):
             self.ledger.record_call(unasked)
+        self._release(name)
         if before is not None:
-            self.ledger.release(before)
+            self._outlived[name] = before
+            self._release(name)
             call.waiting += before.waiting
         self.latest[name] = self.private[name] = call
         self.settle_watching(call)
+
+    def _release(self, name: str) -> None:
+        """Forget the call before the latest, once its output is gone."""
+        call = self._outlived.get(name)
+        if call is not None and expired(call.memory):
+            self.ledger.release(self._outlived.pop(name))
 
     def settle_watching(self, call: SynapseCall) -> None:
         """Operations on what was just computed are seen, where that is needed."""
@@ -180,6 +189,8 @@ class Wiring:
 
     def begin_pass(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
+        for name in tuple(self._outlived):
+            self._release(name)
         for name, call in self.latest.items():
             call.waiting = 0
             if not expired(call.memory):
@@ -209,6 +220,7 @@ class Wiring:
         """What was called so far waits for nobody."""
         self.latest.clear()
         self.private.clear()
+        self._outlived.clear()
         self._inner.clear()
         self.pause()
 
