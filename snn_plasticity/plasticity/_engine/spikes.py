@@ -98,12 +98,23 @@ class Recording:
     def append_window(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
         """Many steps (T, B, ...). Booleans are kept as they are given; others are copied if `copy`."""
         if len(pre) < SHORT and copy:
-            for now_pre, now_post in zip(pre, post, strict=True):
-                self.append(now_pre, now_post, dt)
+            self._append_short(_kept(pre), _kept(post), dt)
             return
         pre, post = (_kept(trains, copy=copy) for trains in (pre, post))
         self.blocks.append(Block(pre, post, dt, len(pre)))
         self._steps += len(pre)
+
+    def _append_short(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """A few steps, copied to where single steps are written."""
+        done = 0
+        while done < len(pre):
+            block = self._growing(pre[0], post[0], dt)
+            count = min(len(block.pre) - block.used, len(pre) - done)
+            for room, steps in ((block.pre, pre), (block.post, post)):
+                room[block.used : block.used + count].copy_(steps[done : done + count])
+            self.blocks[-1] = block._replace(used=block.used + count)
+            self._steps += count
+            done += count
 
     def windows(self, steps: int, longest: int) -> Iterator[Block]:
         """The first `steps` steps in blocks of at most `longest`, each of one dt."""

@@ -14,6 +14,7 @@ from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..traces import scale_of
 from .compiled import CompiledSteps
+from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
 PIECE = 1 << 20  # entries of a table that is worked out at once
@@ -38,6 +39,7 @@ class Past:
         self.rule, self.like, self.shared = rule, like, shared
         dense = fast and isinstance(rule.geometry, Dense)
         self.steps = CompiledSteps.of(rule.kernel, rule.trace, like) if dense else None
+        self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
         self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
         self.blank = False  # whether e is zero and its memory not yet written

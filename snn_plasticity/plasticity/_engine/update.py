@@ -39,6 +39,10 @@ def advance(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts
     if past.shared:
         _fold_shared(past, pre, post, dt, restarts)
         return
+    if past.edge_steps is not None and not restarts:
+        past.bound, past.kernel = None, past.edge_steps.renewed(past.kernel, past.like)
+        past.edge_steps.window(past.allocated(), past.kernel, pre, post, dt)
+        return
     if pre.shape[0] == 1:
         _step_through(past, pre, post, dt, restarts)
         return
@@ -138,6 +142,9 @@ def step_once(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
     if past.kernel is None:
         past.kernel = rule.kernel.init(*past.like)
     pre, post = numbers_of(pre, e.dtype), numbers_of(post, e.dtype)
+    if past.edge_steps is not None:
+        past.edge_steps.step(e, past.kernel, pre, post, dt)
+        return
     if past.steps is not None and past.steps.step(e, past.kernel, pre.contiguous(), post.contiguous(), dt):
         return
     coincidence, past.kernel = careful_step(rule.kernel, pre, post, past.kernel, dt)
