@@ -3,7 +3,7 @@
     python benchmarks/hops.py [--quick] [--json PATH]
 
 Counted, not timed: every Python call inside the package while one Linear with Leaky neurons makes a forward step, and
-while its learner takes a reward, at its second step and later, when nothing is new any more. Lines are those with code:
+while its learner takes a reward, when nothing is new any more. Lines are those with code:
 neither blank, nor comment, nor docstring.
 """
 
@@ -34,7 +34,7 @@ MACHINERY = ("_engine", "plasticity/_engine", "plasticity/paths", *(f"plasticity
 TEXT = """## The way of a step
 
 Python calls inside the package while a step of one (Linear, Leaky) is observed, B = 8, and while its learner takes a
-reward: of a window of three steps, and at every step, when nothing is new any more. How many calls, through how many
+reward, when nothing is new any more: after a window of three steps, and at every step. How many calls, through how many
 functions and files, how deep. *Machinery* is everything between a kernel's step and e or Δw.
 """
 
@@ -81,16 +81,18 @@ def way(work: Callable[[], object]) -> Way:
 
 @torch.no_grad()
 def of_a_net(config: PlasticityConfig, steps: int = 40) -> dict[str, Way]:
-    """Observing and learning: in a window of three steps, and with a reward at every step, after a while."""
+    """Observing and learning, after a while: in a window of three steps, and with a reward at every step."""
     import snntorch
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(20, 10), snntorch.Leaky(beta=0.9, init_hidden=True))
     trains, learner = (torch.rand(64, 8, 20) < 0.3).float(), attach(net, config)
     reward = torch.randn(8)
-    net(trains[0])
-    net(trains[1])
-    third, first = way(lambda: net(trains[2])), way(lambda: learner.step(reward=reward))
+    for _ in range(4):
+        net(trains[0])
+        net(trains[1])
+        third, first = way(lambda: net(trains[2])), way(lambda: learner.step(reward=reward))
+        learner.reset()
     for pre in trains[3:steps]:
         net(pre)
         learner.step(reward=reward)
