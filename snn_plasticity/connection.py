@@ -27,6 +27,7 @@ from .checks import (
     require_tensors,
 )
 from .config import PlasticityConfig
+from .config.eligibility import TracePath
 from .config.validation import require_config
 from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
@@ -75,7 +76,7 @@ class Connection:
         geometry: Geometry | None = None,
         mask: Tensor | None = None,
         strict: bool = True,
-        path: str = "auto",
+        path: TracePath = "auto",
     ) -> None:
         self.name = require_kind("name", name, str, "As 'fc1'.")
         self.module = require_kind("module", module, nn.Module, "The layer that holds the weight.")

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 
 from .checks import require_choice, require_kind, shown
 
+Decay = Literal["euler", "exponential"]
+Reduction = Literal["mean", "sum"]
 _CHOICES: dict[str, tuple[object, ...]] = {
     "eligibility_decay": ("euler", "exponential"),
     "spike_trace_decay": ("exponential", "euler"),
@@ -46,13 +49,13 @@ class Convention:
     True
     """
 
-    eligibility_decay: str = "euler"
-    spike_trace_decay: str = "exponential"
-    coincidence: str = "causal"
-    lag: int = 0
+    eligibility_decay: Decay = "euler"
+    spike_trace_decay: Decay = "exponential"
+    coincidence: Literal["causal", "both", "none"] = "causal"
+    lag: Literal[0, 1] = 0
     normalize_trace: bool = False
-    pairing: str = "all"
-    reduction: str = "mean"
+    pairing: Literal["all", "nearest"] = "all"
+    reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
         for field in fields(self):

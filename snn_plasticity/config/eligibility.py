@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol, get_args
 
 from ..checks import shown
 from ..conventions import Convention
 from .validation import Serializable, require_flag, require_number, require_range, require_word
 
-TRACES = ("accumulating", "replacing", "dutch")
-KERNELS = ("rate", "stdp_pair", "stdp_symmetric", "stdp_triplet")
+TraceType = Literal["accumulating", "replacing", "dutch"]
+KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet"]
+TracePath = Literal["auto", "plain", "fold", "shared", "rows"]
+TRACES: tuple[TraceType, ...] = get_args(TraceType)
+KERNELS: tuple[KernelName, ...] = get_args(KernelName)
+
+
+class KernelObject(Protocol):
+    """A kernel of one's own, as far as settings are concerned."""
+
+    def init(self, pre: Any, post: Any) -> Any:
+        """The state before the first step."""
+        ...
+
+    def step(self, pre: Any, post: Any, state: Any, dt: Any) -> Any:
+        """A `Coincidence`, and the state after this step."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,9 +55,9 @@ class EligibilityConfig(Serializable):
     'accumulating'
     """
 
-    trace_type: str = "accumulating"
+    trace_type: TraceType = "accumulating"
     tau_e: float = 20.0
-    kernel: Any = "rate"
+    kernel: KernelName | KernelObject = "rate"
     stdp_tau_plus: float = 20.0
     stdp_tau_minus: float = 20.0
     a_plus: float = 1.0
@@ -53,7 +68,7 @@ class EligibilityConfig(Serializable):
     carry: bool = False
     diagonal: bool = False
     convention: Convention = field(default_factory=Convention)
-    dutch_scope: str = "all"
+    dutch_scope: Literal["all", "active"] = "all"
     stdp_tau_x: float = 101.0
     stdp_tau_y: float = 114.0
     a3_plus: float = 1.0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..checks import shown
 from ..neuromodulators import NEUROMODULATORS
 from .validation import Serializable, require_count, require_number, require_word
 
+Combination = Literal["weighted_sum", "gated_product", "mlp"]
+BaselineKind = Literal["none", "running", "context"]
+LearningScope = Literal["sample", "batch"]
 MODULATORS: tuple[str, ...] = tuple(kind.prefix for kind in NEUROMODULATORS)
 
 
@@ -40,11 +44,11 @@ class NeuromodConfig(Serializable):
     'novelty'
     """
 
-    da_source: str = "reward"
-    ach_source: str = "novelty"
-    ne_source: str = "urgency"
-    sht_source: str = "patience"
-    combination_fn: Any = "weighted_sum"
+    da_source: Literal["reward", "td_error", "normalized_reward", "normalized_td_error"] = "reward"
+    ach_source: Literal["novelty", "uncertainty", "entropy"] = "novelty"
+    ne_source: Literal["urgency", "surprise", "normalized_surprise"] = "urgency"
+    sht_source: Literal["patience", "long_horizon_value"] = "patience"
+    combination_fn: Combination | Callable[[Any], Any] = "weighted_sum"
     modulator_hidden_dim: int = 64
     da_weight: float = 1.0
     ach_weight: float = 0.5
@@ -62,13 +66,13 @@ class NeuromodConfig(Serializable):
     ach_baseline: float = 0.0
     ne_baseline: float = 0.0
     sht_baseline: float = 0.0
-    reward_baseline: str = "none"
+    reward_baseline: BaselineKind = "none"
     reward_baseline_tau: float = 100.0
     n_contexts: int = 1
-    baseline_scope: str = "sample"
+    baseline_scope: LearningScope = "sample"
     dt: float = 1.0
     seed: int = 0
-    da_response: str = "tanh"
+    da_response: Literal["tanh", "linear"] = "tanh"
     usual_tau: float = 200.0
 
     def __post_init__(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .. import checks
 from ..checks import shown
 from .validation import Serializable, require_count, require_number, require_range, require_word
 
-MODES = ("online", "hybrid", "auxiliary_loss")
+Mode = Literal["online", "hybrid", "auxiliary_loss"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ThreeFactorConfig(Serializable):
     'online'
     """
 
-    mode: str = "online"
+    mode: Mode = "online"
     lr: float = 0.001
     weight_clamp: tuple[float, float] | None = (-1.0, 1.0)
     weight_bounds: Any = None

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config import PlasticityConfig
+from ..config.eligibility import TracePath
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
 from .adapter import HostAdapter as HostAdapter
@@ -38,7 +39,7 @@ def attach(
     pre: str | Callable[[Tensor], Tensor] = "raw",
     dt: float | str | None = None,
     strict: bool = True,
-    path: str = "auto",
+    path: TracePath = "auto",
     reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> PlasticityLearner:
     """Make the synapses of an existing spiking model plastic.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import require_callable, require_choice, require_flag, require_kind, require_number, require_real
 from ..config import PlasticityConfig
+from ..config.eligibility import TracePath
 from ..config.validation import Serializable, require_config
 from ..connection import Connection
 from ..neuromodulation import NeuromodulatoryGate
@@ -37,7 +38,7 @@ def assemble(
     pre: str | Callable[[Tensor], Tensor],
     dt: float | str | None,
     strict: bool,
-    path: str,
+    path: TracePath,
 ) -> tuple[HookManager, list[Connection]]:
     """A watcher that is ready to be bound, and the connections it feeds."""
     index = index_model(model)
@@ -253,12 +254,13 @@ class ConnectionBuilder:
         *,
         dt: float | str | None,
         strict: bool,
-        path: str,
+        path: TracePath,
     ) -> None:
         if isinstance(dt, str) and dt != "auto":
             raise ValueError(f"dt = {dt!r}; expected None, 'auto' or a step length.")
         self.index, self.config, self.layers, self.masks = index, config, layers, masks
-        self.dt, self.strict, self.path = dt, strict, path
+        self.dt, self.strict = dt, strict
+        self.path: TracePath = path
         self._named: set[str] = set()
 
     def __call__(self, synapse: str, neuron: str | None) -> Connection:

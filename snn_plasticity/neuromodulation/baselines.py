@@ -40,6 +40,7 @@ from ..checks import (
     shown,
 )
 from ..config import NeuromodConfig
+from ..config.neuromod import BaselineKind, LearningScope
 from ..config.validation import require_config, require_number, require_word
 from ..config.validation import require_count as require_count_of
 from ..decay import decay_factor
@@ -71,10 +72,10 @@ class RewardBaseline:
     (tensor([1.]), tensor([[0.3935, 0.0000]]))
     """
 
-    kind: str = "running"
+    kind: BaselineKind = "running"
     tau: float = 100.0
     n_contexts: int = 1
-    scope: str = "sample"
+    scope: LearningScope = "sample"
     dt: float = 1.0
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from ..checks import (
     shown,
 )
 from ..checks import require_count as require_whole
+from ..config.neuromod import LearningScope
 from ..config.validation import Serializable, require_count, require_number, require_word
 from ..saved import FORMAT, described, require_format, require_settings, require_tensor
 
@@ -62,8 +63,8 @@ class TDCriticConfig(Serializable):
     gamma: float = 0.99
     lam: float = 0.8
     lr: float = 0.1
-    trace_type: str = "dutch"
-    scope: str = "sample"
+    trace_type: Literal["dutch", "accumulating", "replacing"] = "dutch"
+    scope: LearningScope = "sample"
 
     def __post_init__(self) -> None:
         require_count(self, "n_features")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ class Modulator:
     baseline: float = 0.0
     dt: float = 1.0
     normalized: bool = False
-    response: str = "tanh"
+    response: Literal["tanh", "linear"] = "tanh"
 
     def __post_init__(self) -> None:
         require_word(self, "name", NAMES)

@@ -22,7 +22,9 @@ from ..checks import (
     require_real,
 )
 from ..config import EligibilityConfig
+from ..config.eligibility import TracePath
 from ..config.validation import require_config
+from ..conventions import Reduction
 from ..saved import FORMAT, described, require_format, require_settings
 from ._engine.engine import RunningTraces
 from ._engine.marks import Mark, gone_back, marked
@@ -84,7 +86,7 @@ class EligibilityTraceModule(nn.Module):
         *,
         geometry: Geometry | None = None,
         connectivity: Tensor | None = None,
-        path: str = "auto",
+        path: TracePath = "auto",
     ) -> None:
         super().__init__()
         self.config = require_config(config, EligibilityConfig)
@@ -99,7 +101,7 @@ class EligibilityTraceModule(nn.Module):
 
     @classmethod
     def for_layer(
-        cls, layer: nn.Module, config: EligibilityConfig | None = None, *, path: str = "auto"
+        cls, layer: nn.Module, config: EligibilityConfig | None = None, *, path: TracePath = "auto"
     ) -> EligibilityTraceModule:
         """Traces shaped like the weight of a layer: pre is what goes into it, post what its neurons make of its output.
 
@@ -264,7 +266,7 @@ class EligibilityTraceModule(nn.Module):
         return self._observed().eligibility()
 
     def modulate_window(
-        self, pre: Tensor, post: Tensor, mod: Tensor, dt: float | None = None, *, reduction: str | None = None
+        self, pre: Tensor, post: Tensor, mod: Tensor, dt: float | None = None, *, reduction: Reduction | None = None
     ) -> Tensor:
         """Σ_t reduce_B(m_t · e_t) over many steps at once, shaped like the weight; no e is built where none need be.
 
@@ -297,7 +299,7 @@ class EligibilityTraceModule(nn.Module):
         mod = mod.detach().to(first).reshape(len(mod), *first.shape)
         return self._reduced(running.modulate_window(*self._wide(*kept), dt, mod), reduction)
 
-    def change(self, mod: float | Tensor, reduction: str | None = None) -> Tensor:
+    def change(self, mod: float | Tensor, reduction: Reduction | None = None) -> Tensor:
         """reduce_B(mod · e) as things stand, shaped like the weight; e is built only where it must be.
 
         Args:
@@ -324,7 +326,7 @@ class EligibilityTraceModule(nn.Module):
         """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""
         self._observed().ask(require_finite("modulator", self.modulator(mod)).detach().clone())
 
-    def collect(self, reduction: str | None = None) -> Tensor:
+    def collect(self, reduction: Reduction | None = None) -> Tensor:
         """Σ of what was asked since the last time, shaped like the weight."""
         require_reduction(reduction)
         return self._reduced(self._observed().collect(), reduction)
@@ -459,7 +461,7 @@ class EligibilityTraceModule(nn.Module):
         dtype = self._observed().like[0].dtype
         return plain(pre, dtype), plain(post, dtype)
 
-    def _reduced(self, total: Tensor, reduction: str | None) -> Tensor:
+    def _reduced(self, total: Tensor, reduction: Reduction | None) -> Tensor:
         """A sum over the batch as the convention wants it."""
         batch = self._observed().batch_size
         mean = batch > 1 and (reduction or self.config.convention.reduction) == "mean"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ..config import EligibilityConfig
 from .kernels import Kernel, PairSTDP, Rate, SymmetricSTDP
 from .triplet import TripletSTDP
@@ -10,7 +12,7 @@ from .triplet import TripletSTDP
 def kernel_of(config: EligibilityConfig) -> Kernel:
     """The kernel that a config names, or the kernel object that it holds."""
     if not isinstance(config.kernel, str):
-        return config.kernel
+        return cast("Kernel", config.kernel)
     taus_and_amplitudes = (config.stdp_tau_plus, config.stdp_tau_minus, config.a_plus, config.a_minus)
     slow = (config.stdp_tau_x, config.stdp_tau_y, config.a3_plus, config.a3_minus)
     return {

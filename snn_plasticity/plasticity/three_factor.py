@@ -22,6 +22,7 @@ from torch import Tensor
 from ..checks import as_real, known_as, require_choice, require_finite, require_number, require_real, shown
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
+from ..conventions import Reduction
 from ..untracked import without_gradients
 from .bounds import bounds_of, free, unchecked
 
@@ -52,7 +53,7 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     )
 
 
-def modulate(mod: float | Tensor, e: Tensor, reduction: str = "mean") -> Tensor:
+def modulate(mod: float | Tensor, e: Tensor, reduction: Reduction = "mean") -> Tensor:
     """reduce_B(mod · e): the third factor meets the first two, shaped like the weight.
 
     Pure and differentiable in both; nothing as large as e is allocated.
@@ -122,10 +123,10 @@ class ThreeFactorUpdate:
     tensor([[0.0500]])
     """
 
-    def __init__(self, config: ThreeFactorConfig | None = None, reduction: str = "mean") -> None:
+    def __init__(self, config: ThreeFactorConfig | None = None, reduction: Reduction = "mean") -> None:
         self.config = require_config(config, ThreeFactorConfig)
         require_choice("reduction", reduction, REDUCTIONS)
-        self.reduction = reduction
+        self.reduction: Reduction = reduction
         self.bounds = bounds_of(self.config)
         self._within = unchecked(self.bounds)
 
