@@ -21,8 +21,7 @@ from ..checks import (
     require_pair,
     require_real,
 )
-from ..config import EligibilityConfig
-from ..config.eligibility import TracePath
+from ..config.eligibility import EligibilityConfig, TracePath
 from ..config.validation import require_config
 from ..conventions import Reduction
 from ..saved import FORMAT, described, require_format, require_settings
