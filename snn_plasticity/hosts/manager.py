@@ -178,15 +178,17 @@ class HookManager:
             and synapse.layer.training
             and type(given) is Tensor
             and connections.pre.function is None
-            and (connections.pre.looks <= 0 or not given.is_cpu)
             and given.layout is torch.strided
             and given.dtype in PRECISE
             and not given.is_inference()
         ):
+            if connections.pre.looks > 0 and given.is_cpu:
+                connections.pre(name, given)
             call.set(given.detach() if given.requires_grad else given, output)
             wiring.latest[name] = call
             if call.version < 0:
                 wiring.settle_watching(call)
+                self._watch_or_not()
             return
         if name in connections.plastic and not synapse.layer.training:
             connections.seen_in_eval(name)
