@@ -120,16 +120,17 @@ def live(seconds: int) -> Run:
     for block in tqdm(range((1 + seconds) * SECOND), desc="dopamine", unit="block", mininterval=1.0):
         before, begin = network.spikes, time.process_time()
         spikes = torch.stack([network.step() for _ in range(BLOCK)])
-        middle = time.process_time()
+        neurons = time.process_time() - begin
         arriving = torch.cat((before.unsqueeze(0), spikes[:-1]))[..., :EXCITATORY]
         reward = float(torch.rand((), generator=chance) < BLOCK / 20_000)
+        middle = time.process_time()
         learning.block(arriving, spikes, reward)
         end = time.process_time()
         if block < SECOND:
             plain.block(arriving, spikes, reward)
             difference = _difference(learning.traces, plain.traces)
             continue
-        cpu["neurons"] += middle - begin
+        cpu["neurons"] += neurons
         cpu["learning"] += end - middle
         counts += spikes.sum((0, 1))
     rates = counts / seconds
