@@ -19,7 +19,8 @@ LISTS = "same, list|same, tuple|same, array|reversed|one fewer|one more|*list*|o
 TEXTS = "text|empty text|misspelt|other case|nested json|same, text"
 CALLABLES = "class|function of nothing|module|its class"
 RECORDS = (
-    "affect.InternalSignals affect.AppraisalResult affect.ModulationVector affect.AffectiveState affect.MarkerState "
+    "affect.InternalSignals affect.InternalReading affect.Evidence affect.AppraisalResult affect.ModulationVector "
+    "affect.AffectiveState affect.MarkerState "
     "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState plasticity.Pair plasticity.Coincidence "
     "plasticity.EligibilityState diagnostics.LayerTrace diagnostics.PlasticityTrace diagnose.Diagnosis "
     "diagnose.LayerDiagnosis hosts.NeuronCall dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"

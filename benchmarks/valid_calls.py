@@ -535,7 +535,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         _free(
             sp.AffectiveLoop,
             lambda: {"learner": None, "config": affect_config.AffectiveFullConfig(),
-                     "gate": sp.NeuromodulatoryGate(), "shared": False,
+                     "gate": sp.NeuromodulatoryGate(), "appraisal": None, "shared": False,
                      "through_time": False},
         ),
     )  # fmt: skip
@@ -650,13 +650,16 @@ def _affect() -> Iterator[tuple[str, Callable[[], Call]]]:
     told = lambda: sp.InternalSignals(B1(), 0.5, B1().abs(), 0.5, 0.25, 0.1, levels())
     appraised = lambda: affect.AppraisalModule().appraise(told())
     yield f"{room}InternalSignals", _free(sp.InternalSignals, lambda: told()._asdict())
+    reading = lambda: affect.signals.read(told(), B, "cpu", torch.float32)
+    yield "affect.InternalReading", _free(affect.InternalReading, lambda: reading()._asdict())
+    yield "affect.Evidence", _free(affect.Evidence, lambda: affect.AppraisalModule().weigh(reading())._asdict())
     yield f"{room}AppraisalResult", _free(affect.AppraisalResult, lambda: appraised()._asdict())
     yield f"{room}ModulationVector", _free(affect.ModulationVector, lambda: felt().modulation._asdict())
     yield f"{room}AffectiveState", _free(sp.AffectiveState, lambda: felt()._asdict())
     moved = lambda: {"device": "cpu", "dtype": torch.float64}
     yield f"{room}AffectiveState.to", _bound(felt, "to", moved)
     yield f"{room}AffectiveState.from_dict", _free(sp.AffectiveState.from_dict, lambda: {"values": felt().to_dict()})
-    settings = lambda: {"config": affect_config.AffectiveFullConfig(), "through_time": False}
+    settings = lambda: {"config": affect_config.AffectiveFullConfig(), "appraisal": None, "through_time": False}
     yield f"{room}AffectiveEstimator", _free(sp.AffectiveEstimator, settings)
     sizes = lambda: {"batch_size": B, "device": "cpu", "dtype": torch.float32}
     yield f"{room}AffectiveEstimator.reset", _bound(sp.AffectiveEstimator, "reset", sizes)

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from snn_plasticity.affect import AffectiveEstimator, AppraisalModule, InternalSignals
+from snn_plasticity import AffectiveLoop
+from snn_plasticity.affect import AffectiveEstimator, AppraisalModule, Evidence, InternalSignals
 from snn_plasticity.affect.appraisal import COPING_AT_REST, coping
 from snn_plasticity.config.affect import AffectiveConfig, AffectiveFullConfig, AppraisalConfig
 
@@ -128,3 +129,57 @@ def test_appraisal_alone_checks_its_signals_and_ignores_autocast():
         cast = AppraisalModule(LEARNED)(draws())
     for a, b in zip(cast, AppraisalModule(LEARNED)(draws()), strict=True):
         assert torch.equal(a, b)
+
+
+class Plain(torch.nn.Module):
+    """An appraisal of one's own: only reward and novelty count, and a weight says how much."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(2.0))
+        self.seen = []
+
+    def weigh(self, readings):
+        self.seen.append(readings)
+        zero = torch.zeros_like(readings.novelty_score)
+        return Evidence(self.weight * readings.novelty_score, readings.reward_prediction_error, zero, zero, zero, zero)
+
+
+def test_an_appraisal_of_ones_own_judges_in_estimator_and_loop():
+    judge = Plain()
+    raw = AffectiveConfig(reward_error_source="raw", prediction_error_source="raw", mood_congruence_bias=0.0)
+    estimator = AffectiveEstimator(raw, appraisal=judge)
+    signals = InternalSignals(0.5, epistemic_uncertainty=3.0, novelty_score=0.25, modulators={"DA": 0.5})
+    state = estimator.estimate(signals)
+    assert state.appraisal.relevance.item() == pytest.approx(1 / (1 + math.exp(-0.5)), rel=1e-6)
+    assert state.appraisal.congruence.item() == pytest.approx(math.tanh(0.5), rel=1e-6)
+    assert state.appraisal.coping.item() == pytest.approx(1 / (1 + math.exp(-1.0)), rel=1e-6)  # heedless of uncertainty
+    assert judge.seen[0].modulators == {} and state.valence.item() > estimator.estimate(signals._replace(
+        modulators=None)).valence.item()  # felt, but not judged  # fmt: skip
+    assert [name for name, _ in estimator.named_parameters()] == ["appraisal.weight"]
+    loop, twin = AffectiveLoop(appraisal=Plain()), AffectiveLoop()
+    loop.step(reward=0.0, uncertainty=2.0)
+    twin.step(reward=0.0, uncertainty=2.0)
+    assert loop.state.affect.dominance.item() == 0.0 > twin.state.affect.dominance.item()
+    with pytest.raises(ValueError, match="appraisal"):
+        twin.load_state_dict(loop.state_dict())
+
+
+@pytest.mark.parametrize("judge, error, sentence", [
+    (lambda readings: readings, TypeError, "expected a torch.nn.Module with weigh"),
+    (torch.nn.Linear(2, 2), TypeError, "expected a torch.nn.Module with weigh"),
+])  # fmt: skip
+def test_what_is_no_appraisal_is_refused(judge, error, sentence):
+    with pytest.raises(error, match=sentence):
+        AffectiveEstimator(appraisal=judge)
+
+
+def test_evidence_that_does_not_fit_is_refused():
+    judge = Plain()
+    estimator = AffectiveEstimator(appraisal=judge)
+    judge.weigh = lambda readings: readings.novelty_score
+    with pytest.raises(TypeError, match="returned a Tensor of shape .*; expected Evidence"):
+        estimator.estimate(InternalSignals())
+    judge.weigh = lambda readings: Evidence(*[torch.zeros(3)] * 6)
+    with pytest.raises(ValueError, match="Evidence.relevance is .* expected \\(1,\\)"):
+        estimator.estimate(InternalSignals())

@@ -2,6 +2,7 @@
 
 from .appraisal import AppraisalModule as AppraisalModule
 from .appraisal import AppraisalResult as AppraisalResult
+from .appraisal import Evidence as Evidence
 from .estimator import AffectiveEstimator as AffectiveEstimator
 from .mapping import from_neuromodulators as from_neuromodulators
 from .mapping import to_neuromodulators as to_neuromodulators
@@ -12,6 +13,7 @@ from .modulation import ModulationVector as ModulationVector
 from .mood import color_by_mood as color_by_mood
 from .mood import perceived_reward as perceived_reward
 from .mood import update_mood as update_mood
+from .signals import InternalReading as InternalReading
 from .signals import InternalSignals as InternalSignals
 from .space import REGIONS as REGIONS
 from .space import ValenceArousalSpace as ValenceArousalSpace

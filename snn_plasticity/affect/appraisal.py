@@ -106,6 +106,27 @@ def score(found: Evidence) -> AppraisalResult:
     )
 
 
+def weighed(appraisal: nn.Module, readings: InternalReading) -> Evidence:
+    """What an appraisal makes of signals; one of the user's is held to its contract, and does not see the modulators.
+
+    Raises:
+        TypeError: it returns no `Evidence`.
+        ValueError: evidence of another shape or device.
+    """
+    if isinstance(appraisal, AppraisalModule):
+        return appraisal.weigh(readings)
+    found, like = appraisal.weigh(readings._replace(modulators={})), readings.reward_prediction_error  # type: ignore
+    if not isinstance(found, Evidence):
+        raise TypeError(
+            f"appraisal.weigh returned {known_as(found)}; expected Evidence, as from AppraisalModule().weigh(readings)."
+        )
+    for name, x in zip(found._fields, found, strict=True):
+        require_real(f"Evidence.{name}", x)
+        if x.shape != like.shape or x.device != like.device:
+            raise ValueError(f"Evidence.{name} is {shown(x)}; expected {tuple(like.shape)} on {like.device}.")
+    return found
+
+
 class AppraisalModule(nn.Module):
     """Judges events by formula, or by formula and a small network that corrects it.
 

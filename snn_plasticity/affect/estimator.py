@@ -13,13 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_batch_size, require_device, require_dtype, require_flag
+from ..checks import known_as, require_batch_size, require_device, require_dtype, require_flag
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
 from ..untracked import uncast
 from ..usual_size import bounded_square, remember, usual_size
 from . import dimensions
-from .appraisal import AppraisalModule, AppraisalResult, Evidence, score
+from .appraisal import AppraisalModule, AppraisalResult, Evidence, score, weighed
 from .mapping import from_neuromodulators
 from .modulation import AffectiveModulator, ModulationVector
 from .mood import averaged, colored
@@ -43,10 +43,13 @@ class AffectiveEstimator(nn.Module):
 
     Args:
         config: settings; an `AffectiveConfig` stands for a full one with the other parts as they are by default.
+        appraisal: judges events in place of the formulas: a module with weigh(readings) -> `Evidence`, from an
+            `InternalReading` without modulators (these are felt later, so that every loop settles as before); None is
+            an `AppraisalModule`.
         through_time: whether gradients run from one step to the one before.
 
     Raises:
-        TypeError: settings of another kind.
+        TypeError: settings or an appraisal of another kind.
 
     >>> estimator = AffectiveEstimator()
     >>> state = estimator.estimate(InternalSignals(reward_prediction_error=torch.tensor([1.0, 0.0])))
@@ -57,13 +60,22 @@ class AffectiveEstimator(nn.Module):
     """
 
     def __init__(
-        self, config: AffectiveFullConfig | AffectiveConfig | None = None, *, through_time: bool = False
+        self,
+        config: AffectiveFullConfig | AffectiveConfig | None = None,
+        *,
+        appraisal: nn.Module | None = None,
+        through_time: bool = False,
     ) -> None:
         super().__init__()
         config = AffectiveFullConfig(affect=config) if isinstance(config, AffectiveConfig) else config
         self.config = config = require_config(config, AffectiveFullConfig)
         self.through_time = require_flag("through_time", through_time)
-        self.appraisal = AppraisalModule(config.appraisal, config.affect.hidden_dim)
+        own = AppraisalModule(config.appraisal, config.affect.hidden_dim) if appraisal is None else appraisal
+        if not isinstance(own, nn.Module) or not callable(getattr(own, "weigh", None)):
+            raise TypeError(
+                f"appraisal is {known_as(own)}; expected a torch.nn.Module with weigh(readings) -> Evidence, or None."
+            )
+        self.appraisal = own
         self.modulator = AffectiveModulator(config.modulation)
 
     def reset(
@@ -111,7 +123,7 @@ class AffectiveEstimator(nn.Module):
             levels = {name: level.detach() for name, level in levels.items()}
         with uncast(mood):
             readings, usual = self._in_usual_units(readings, usual)
-            found = self.appraisal.weigh(readings)
+            found = weighed(self.appraisal, readings)
             congruence = colored(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
             found = found._replace(congruence=congruence)
             appraisal = score(found)

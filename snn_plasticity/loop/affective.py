@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..affect import AffectiveEstimator, AffectiveState
+from ..affect import AffectiveEstimator, AffectiveState, AppraisalModule
 from ..checks import (
     Signal,
     require_batch_size,
@@ -67,6 +67,7 @@ class AffectiveLoop:
         config: settings of affect.
         gate: turns signals into modulators; by default that of the learner, or without one a gate whose dopamine hears
             rewards in units of their usual size (`da_source="normalized_reward"`).
+        appraisal: judges events in place of the formulas, as in `AffectiveEstimator`.
         shared: the samples of a batch are one animal: its affect hears the mean of the events over the batch, while the
             gate hears every sample. Else every sample has an affect of its own.
         through_time: whether gradients run from one step to the one before.
@@ -89,6 +90,7 @@ class AffectiveLoop:
         config: AffectiveFullConfig | AffectiveConfig | None = None,
         *,
         gate: NeuromodulatoryGate | None = None,
+        appraisal: nn.Module | None = None,
         shared: bool = False,
         through_time: bool = False,
     ) -> None:
@@ -100,7 +102,7 @@ class AffectiveLoop:
                 require_kind(name, part, kind, how)
         if learner is not None and gate is not None and gate is not learner.gate:
             raise TypeError("The learner has another gate than the one that was given; expected one of the two.")
-        self.estimator = AffectiveEstimator(config, through_time=through_time)
+        self.estimator = AffectiveEstimator(config, appraisal=appraisal, through_time=through_time)
         self.gate = gate or (NeuromodulatoryGate(IN_USUAL_UNITS) if learner is None else learner.gate)
         self.estimator.config.require_settling(self.gate.config)
         self.learner, self.shared = learner, require_flag("shared", shared)
@@ -332,7 +334,9 @@ class AffectiveLoop:
     def _settings(self) -> dict[str, Any]:
         """What a saved loop has to agree with."""
         affect, gate = described(self.estimator.config), described(self.gate.config)
-        return {"affect": affect, "gate": gate, "shared": self.shared}
+        settings = {"affect": affect, "gate": gate, "shared": self.shared}
+        judge = self.estimator.appraisal
+        return settings if type(judge) is AppraisalModule else {**settings, "appraisal": type(judge).__qualname__}
 
     def __repr__(self) -> str:
         gains = self.estimator.config.loop_gains(self.gate.config).items()
