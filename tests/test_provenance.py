@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import norse.torch as norse
 import pytest
@@ -29,7 +31,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack as modes
 
-from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach
+from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach, hosts
 from snn_plasticity.hosts import PairingError
 from snn_plasticity.hosts.index import Synapse
 from snn_plasticity.hosts.ledger import Ledger, Operations
@@ -189,6 +191,34 @@ class TestSteady:
         wanted = sum(expected(*map(torch.stack, zip(*pairs, strict=True))) for pairs in seen)
         assert len(learner.connections) == len(seen)
         close(net.fc.weight.detach() - before, wanted)
+
+    @pytest.mark.parametrize("host", ["snntorch", "norse"])
+    def test_a_step_that_is_heard_takes_few_calls(self, host):
+        """From the hooks to `observe`: calls and files of hosts/, for one layer and its neuron."""
+        neuron = snntorch.Leaky(0.8, init_hidden=True) if host == "snntorch" else norse.LIFCell(FAST)
+        make = nn.Sequential if host == "snntorch" else norse.SequentialState
+        net, calls, state = excitable(make(nn.Linear(N_IN, N_OUT), neuron)), [], ()
+        learner = attach(net, CONFIG)
+        room = str(Path(hosts.__file__).parent)
+
+        def count(frame, event, argument):
+            if event == "call" and frame.f_code.co_filename.startswith(room):
+                calls.append(frame.f_code.co_filename)
+
+        with torch.no_grad():
+            for _ in range(3):
+                for x in X:
+                    output = net(x, *state)
+                    state = output[1:] if host == "norse" else ()
+            before = sys.getprofile()
+            sys.setprofile(count)
+            try:
+                net(X[0], *state)
+            finally:
+                sys.setprofile(before)
+        assert learner.connections["0"].eligibility is not None
+        assert 0 < len(calls) <= (10 if host == "snntorch" else 17)
+        assert len(set(calls)) <= (4 if host == "snntorch" else 8)
 
     def test_inputs_are_not_kept_alive_by_outputs_that_are_gone(self):
         net = excitable(Steady())

@@ -30,7 +30,7 @@ from .index import ModelIndex, unwrap
 PRECISE = (torch.float32, torch.float64)
 
 
-class Ear(Protocol):
+class Switch(Protocol):
     """What decides whether calls count: a learner."""
 
     enabled: bool
@@ -48,7 +48,7 @@ class Listener(Protocol):
     muted: bool
 
     @property
-    def learner(self) -> Callable[[], Ear | None]:
+    def learner(self) -> Callable[[], Switch | None]:
         """What decides whether calls count; None once it is gone."""
         ...
 
