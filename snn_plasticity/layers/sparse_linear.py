@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
@@ -332,7 +331,7 @@ class SparseLinear(nn.Module):
         """Rows (R, A) of what arrives, summed onto post neurons (R, N_post)."""
         rows = len(spikes)
         if self._few(spikes):
-            return self._by_events(spikes)
+            return self.edges.delivered(spikes, self.weight)
         source, target = self.edges.ends(spikes.device)
         if self.samples is None and rows >= FEW:
             order, starts = self.edges.onto(spikes.device)
@@ -357,21 +356,6 @@ class SparseLinear(nn.Module):
             return False
         cost = EVENT if len(spikes) < FEW or self.samples is not None else EVENT_OF_MANY
         return cost * int(torch.count_nonzero(spikes)) < spikes.numel()
-
-    def _by_events(self, spikes: Tensor) -> Tensor:
-        """Every spike along the edges of its axon."""
-        numbers, width = spikes.detach().contiguous().numpy().ravel(), spikes.shape[1]
-        spike = np.flatnonzero(numbers)
-        row, axon = np.divmod(spike, width)
-        event, edge = self.edges.of_pre.reached(axon)
-        row = row[event]
-        place = self.edges.of_post.neuron[edge] + row * self.out_features
-        if self.samples is not None:
-            edge = edge + row % self.samples * self.edges.shape[0]
-        current = spikes.new_zeros(len(spikes), self.out_features)
-        arriving = self.weight.detach().numpy().ravel()[edge] * numbers[spike][event]
-        np.add.at(current.numpy().ravel(), place, arriving)  # in NumPy, whose calls cost a tenth of torch's
-        return current
 
     def _apply(self, fn: Any, recurse: bool = True) -> SparseLinear:
         """Follow `.to(device)`, what is on its way included."""

@@ -82,6 +82,29 @@ class Edges(SmallProducts):
             self._elsewhere[name, device] = table.to(device)
         return self._elsewhere[name, device]
 
+    def delivered(self, spikes: Tensor, weight: Tensor) -> Tensor:
+        """The currents (R, N_post) of spikes (R, N_pre) on the CPU, each along the edges of its neuron and no other.
+
+        Args:
+            spikes: of R rows; row r is of sample r modulo B.
+            weight: (E,), or (B, E) with weights of its own for each sample.
+        """
+        from ._engine.edge_steps import delivered  # which knows edges itself
+
+        current = delivered(self, spikes, weight)
+        if current is not None:
+            return current
+        numbers, width = spikes.detach().contiguous().numpy().ravel(), spikes.shape[1]
+        spike = np.flatnonzero(numbers)
+        row, neuron = np.divmod(spike, width)
+        event, edge = self.of_pre.reached(neuron)
+        row = row[event]
+        place, held = self.of_post.neuron[edge] + row * self.n_post, weight.detach().numpy()
+        sent = held.ravel()[edge if held.ndim == 1 else edge + row % len(held) * held.shape[1]] * numbers[spike][event]
+        current = spikes.new_zeros(len(spikes), self.n_post)
+        np.add.at(current.numpy().ravel(), place, sent)  # in NumPy, whose calls cost a tenth of torch's
+        return current
+
     def check(self, pre: Tensor, post: Tensor) -> None:
         """Refuse anything but pre (B, N_pre) and post (B, N_post)."""
         if pre.shape != (len(post), self.n_pre) or post.shape != (len(pre), self.n_post):

@@ -104,3 +104,19 @@ def pair_edges(e, x, y, pre, post, numbers, flags, gains, of_pre, of_post, pre_n
                 _see(xs, pre_neurons, pre_values, p, p_end, nearest)
             if y_before:
                 _see(ys, post_neurons, post_values, q, q_end, nearest)
+
+
+@loop
+def deliver(current, spikes, weight, of_pre):
+    """In place: current (R, N_post) of spikes (R, N_pre), each along the edges of its neuron.
+
+    weight: (1, E), or (B, E) with weights of its own for each sample.
+    """
+    starts, edges, far = of_pre
+    for r in range(spikes.shape[0]):
+        own, out = weight[r % weight.shape[0]], current[r]
+        for neuron in range(spikes.shape[1]):
+            spike = spikes[r, neuron]
+            if spike != 0:
+                for k in range(starts[neuron], starts[neuron + 1]):
+                    out[far[k]] += own[edges[k]] * spike

@@ -101,6 +101,23 @@ class EdgeSteps:
         return numbers, (beta ** np.arange(steps - 1, -1, -1.0)).astype(number)
 
 
+def delivered(edges: Edges, spikes: Tensor, weight: Tensor) -> Tensor | None:
+    """The currents (R, N_post) of spikes (R, N_pre), in a compiled loop; None without one.
+
+    Args:
+        edges: the synapses.
+        spikes: of R rows; row r is of sample r modulo B.
+        weight: (E,), or (B, E) with weights of its own for each sample.
+    """
+    if not suits(spikes) or weight.dtype is not spikes.dtype:
+        return None
+    current = spikes.new_zeros(len(spikes), edges.n_post)
+    of_pre = _compact(edges)[0]
+    held = (tensor.detach().contiguous().numpy() for tensor in (current, spikes, weight.view(-1, edges.shape[0])))
+    _loops().deliver(*held, tuple(of_pre))
+    return current
+
+
 def listed(spikes: Tensor, number: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where (T·B + 1,) the spikes of each step and sample begin, their neurons, and their values.
 
