@@ -13,6 +13,7 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -85,13 +86,13 @@ def of_a_net(config: PlasticityConfig, steps: int = 40) -> dict[str, Way]:
     import snntorch
 
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(20, 10), snntorch.Leaky(beta=0.9, init_hidden=True))
+    net = nn.Sequential(nn.Linear(20, 10), snntorch.Leaky(beta=0.9, init_hidden=True, threshold=0.3))
     trains, learner = (torch.rand(64, 8, 20) < 0.3).float(), attach(net, config)
     reward = torch.randn(8)
-    for _ in range(4):
-        net(trains[0])
-        net(trains[1])
-        third, first = way(lambda: net(trains[2])), way(lambda: learner.step(reward=reward))
+    for begin in range(0, 60, 3):  # long enough for every neuron to have fired some times: hooks look until then
+        net(trains[begin])
+        net(trains[begin + 1])
+        third, first = way(partial(net, trains[begin + 2])), way(lambda: learner.step(reward=reward))
         learner.reset()
     for pre in trains[3:steps]:
         net(pre)

@@ -15,8 +15,8 @@ import hops  # noqa: E402
 import shown  # noqa: E402
 
 LIMITS = {  # calls, files, depth
-    "observing a step of a window": (55, 16, 9),
-    "its learner.step(reward=)": (350, 40, 18),
+    "observing a step of a window": (45, 15, 9),
+    "its learner.step(reward=)": (315, 38, 18),
     "observing a step, a reward at each": (80, 23, 12),
     "its learner.step": (120, 25, 14),
 }
