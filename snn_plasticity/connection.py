@@ -108,6 +108,7 @@ class Connection:
         self.moved = False  # whether a step is known to have changed something
         self._foreign = self._runs_foreign_code()
         self._carried: Tensor | None = None
+        self._finite: Tensor | None = None  # what was asked last, where it is known to be finite
         self._steps, self._warned = 0, False
         self._shape, self._dtype = self.weight.shape, self.weight.dtype
         self._replaced = 0  # consecutive steps that met another parameter than the one before
@@ -241,10 +242,15 @@ class Connection:
             return None
         if not isinstance(lr_scale, float) or not math.isfinite(lr_scale):
             lr_scale = require_number("lr_scale", lr_scale)
+        lr, once = self.config.three_factor.lr * lr_scale, self.config.three_factor.update_frequency == 1
+        if once and self.mask is None and self.samples is None:
+            self._finite = self.traces.change_at_once(mod, lr)
+            if self._finite is not None:
+                return self._finite
         if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
             mod = self.traces.modulator(mod)
-        mod = self.config.three_factor.lr * lr_scale * mod
-        if self.config.three_factor.update_frequency == 1 and self.samples is None:
+        mod = lr * mod
+        if once and self.samples is None:
             asked = self.traces.change(mod)
         else:
             self._add_asked(mod)
@@ -263,6 +269,10 @@ class Connection:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
         weight = self.weight
+        if delta is self._finite and self.fixed is None:
+            landing = self.update.simple_landing(weight, delta)
+            if landing is not None:
+                return landing
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran

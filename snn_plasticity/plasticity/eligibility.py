@@ -317,6 +317,14 @@ class EligibilityTraceModule(nn.Module):
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(running.change(mod.detach()), reduction)
 
+    def change_at_once(self, mod: object, lr: float) -> Tensor | None:
+        """lr · reduce_B(mod · e), finite, by one compiled loop; None, and nothing, where that is not the way."""
+        running = self._running
+        if running is None or not isinstance(mod, Tensor):
+            return None
+        mean = running.batch_size > 1 and self.config.convention.reduction == "mean"
+        return running.change_at_once(mod, lr / running.batch_size if mean else lr)
+
     def meets(self, mod: object) -> bool:
         """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""
         return self._running is not None and self._running.meets(mod)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...decay import decay_factor
+from ..bounds import HardBounds, SoftBounds
 from ..kernels import Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..parameters import constant, plain_number
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
@@ -44,6 +45,21 @@ def loops() -> ModuleType | None:
 def suits(tensor: Tensor) -> bool:
     """Whether a tensor can be handed to a loop."""
     return tensor.is_cpu and tensor.dtype in KINDS and loops() is not None
+
+
+def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
+    """What bounds make of a weight and a finite change; None where no loop can."""
+    same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
+    if not (same and suits(weight) and weight.is_contiguous() and delta.is_contiguous()):
+        return None
+    found, after, number = loops(), torch.empty_like(delta), NUMBERS[delta.dtype]
+    assert found is not None
+    arrays = weight.detach().view(-1).numpy(), delta.view(-1).numpy(), number(bounds.low), number(bounds.high)
+    if isinstance(bounds, SoftBounds):
+        found.soft_bounded(*arrays, number(bounds.mu_plus), number(bounds.mu_minus), after.view(-1).numpy())
+    else:
+        found.hard_bounded(*arrays, after.view(-1).numpy())
+    return after
 
 
 RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
@@ -123,6 +139,16 @@ class CompiledSteps:
         if dt != self._dt:
             self._take(dt)
         return held[2](*held[3:], pre.numpy(), post.numpy(), self._numbers, *self._flags)
+
+    def total(self, e: Tensor, mod: Tensor, factor: float) -> Tensor | None:
+        """factor · Σ_b mod_b e_b of the e that was stepped last; None where it is not, or the total not finite."""
+        held = self._held
+        if not held or held[0] is not e:
+            return None
+        found, total = loops(), torch.empty(e.shape[1:], dtype=e.dtype)
+        assert found is not None
+        finite = found.total_change(held[3], mod.reshape(-1).numpy(), self.number(factor), total.numpy())
+        return total if finite else None
 
     def _arrays(self, e: Tensor, state: SpikeTraces | None) -> tuple[Any, ...]:
         """The loop, and the memory that it works in."""

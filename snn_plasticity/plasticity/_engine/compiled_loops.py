@@ -57,6 +57,46 @@ def pair_step(e, x, y, seen, pre, post, numbers, nearest, x_before, y_before):
 
 
 @loop
+def total_change(e, mods, factor, change):
+    """change (N_post, N_pre) = factor · Σ_b mods_b e_b, with mods (B,) or (1,) for all; whether all of it is finite."""
+    for b in range(e.shape[0]):
+        mod = factor * mods[b if mods.size > 1 else 0]
+        for i in range(e.shape[1]):
+            row, own = change[i], e[b, i]
+            if b == 0:
+                for j in range(row.size):
+                    row[j] = mod * own[j]
+            else:
+                for j in range(row.size):
+                    row[j] += mod * own[j]
+    return np.isfinite(change.sum())
+
+
+@loop
+def hard_bounded(weight, delta, low, high, after):
+    """after = weight + delta between low and high, all flat; a weight that is outside already may only come nearer."""
+    for k in range(weight.size):
+        w = weight[k]
+        after[k] = min(max(w + delta[k], min(w, low)), max(w, high))
+
+
+@loop
+def soft_bounded(weight, delta, low, high, mu_plus, mu_minus, after):
+    """As `hard_bounded`, of a change that shrinks with the distance that is left to its bound."""
+    none, one = high - high, (high - low) / (high - low)
+    if mu_plus == 1 and mu_minus == 1:
+        for k in range(weight.size):
+            w, d = weight[k], delta[k]
+            room = ((high - w) if d > 0 else (w - low)) / (high - low)
+            after[k] = min(max(w + d * min(max(room, none), one), min(w, low)), max(w, high))
+        return
+    for k in range(weight.size):
+        w, d = weight[k], delta[k]
+        room = min(max(((high - w) if d > 0 else (w - low)) / (high - low), none), one)
+        after[k] = min(max(w + d * room ** (mu_plus if d > 0 else mu_minus), min(w, low)), max(w, high))
+
+
+@loop
 def sparse_lists(right):
     """Columns and values of what is not zero in right (T, K, N), one list after the other; where each starts.
 

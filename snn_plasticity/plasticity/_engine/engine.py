@@ -96,6 +96,16 @@ class RunningTraces:
         past.bound, self.met = None, False
         return True
 
+    def change_at_once(self, mod: Tensor, factor: float) -> Tensor | None:
+        """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None, and nothing, where that is not the way."""
+        past = self.past
+        if past.steps is None or past.e is None or past.blank or self.asked or self.visible or not self.meets(mod):
+            return None
+        total = past.steps.total(past.e, mod, factor)
+        if total is not None:
+            self.changes, self.met = self.changes + 1, True
+        return total
+
     def record_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step as it came, if it is zeros and ones and has to wait; False, and nothing, if not."""
         if self.at_once or not self.recorded.append_bits(pre, post, dt):
