@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from .activity import Activity
 from .checks import (
     known_as,
-    require_callable,
     require_flag,
     require_kind,
     require_number,
@@ -29,7 +27,6 @@ from .checks import (
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
-from .notices import notice
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
@@ -38,10 +35,9 @@ from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 from .saved import described, require_count, require_parts, require_settings, require_tensor
 from .untracked import untracked
-from .weights import is_flattened, low_precision, refusal_of, shard_of
+from .weights import WeightGuard
 
 PRECISE = (torch.float32, torch.float64)  # what a learning rate may be multiplied by
-REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
 
 
 class Mark(NamedTuple):
@@ -110,9 +106,7 @@ class Connection:
         self._carried: Tensor | None = None
         self._finite: Tensor | None = None  # what was asked last, where it is known to be finite
         self._steps, self._warned = 0, False
-        self._shape, self._dtype = self.weight.shape, self.weight.dtype
-        self._replaced = 0  # consecutive steps that met another parameter than the one before
-        self._verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
+        self._guard = WeightGuard(self.name, self.module, self.attribute)
 
     @property
     def weight(self) -> Tensor:
@@ -135,7 +129,7 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
         if not self.enabled:
             return
-        if not new_sequence and self.traces.step_at_once(pre, post):
+        if not new_sequence and self.traces._step_at_once(pre, post):
             self.activity.see(pre, post)
             return
         if not (isinstance(pre, Tensor) and pre.dim()):
@@ -191,32 +185,7 @@ class Connection:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
         self._follow()
-        weight, known = self.module._parameters.get(self.attribute), self._verified
-        if weight is None:
-            weight = getattr(self.module, self.attribute, None)
-        if weight is not None and known is not None and weight is known() and not self._differs(weight):
-            self._replaced = 0
-            return
-        require_callable("around", None if isinstance(around, nn.Module) else around, "that tells the modules around")
-        reason = refusal_of(self.module, self.attribute)
-        if reason is None and self.weight.shape != self._shape:
-            reason = f"its shape is {tuple(self.weight.shape)} now and was {tuple(self._shape)}; attach anew"
-        outer = around()
-        if not isinstance(outer, Iterable):
-            raise TypeError(f"around returned {known_as(outer)}; expected the modules that the layer is in.")
-        reason = reason or shard_of(self.weight, outer, thorough=known is not None)
-        if reason is not None:
-            raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
-        self._tell_of_low_precision()
-        self._dtype, self._verified = self.weight.dtype, weakref.ref(self.weight)
-        self._replaced += known is not None
-        if self._replaced == REPLACED:
-            notice(
-                f"{self.name}: between each of the last {REPLACED} steps its parameter was replaced by another. If it "
-                "is not made of the weight as it has become (an offloaded copy, say), what is learned is lost: let "
-                "layers that learn keep their parameter.",
-                stacklevel=4,
-            )
+        self._guard.look(around)
 
     def check_reset(self, mask: Tensor, *, traces: bool) -> None:
         """Refuse a mask (B,) that does not fit what was observed, or `traces` of samples that cannot forget alone."""
@@ -227,7 +196,7 @@ class Connection:
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
-        if self.traces.batch_size is not None and not self.traces.meets(mod):
+        if self.traces.batch_size is not None and not self.traces._meets(mod):
             try:
                 self.traces.modulator(mod)
             except ValueError as error:
@@ -244,7 +213,7 @@ class Connection:
             lr_scale = require_number("lr_scale", lr_scale)
         lr, once = self.config.three_factor.lr * lr_scale, self.config.three_factor.update_frequency == 1
         if once and self.mask is None and self.samples is None:
-            self._finite = self.traces.change_at_once(mod, lr)
+            self._finite = self.traces._change_at_once(mod, lr)
             if self._finite is not None:
                 return self._finite
         if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
@@ -269,8 +238,9 @@ class Connection:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
         weight = self.weight
-        if delta is self._finite and self.fixed is None:
-            landing = self.update.simple_landing(weight, delta)
+        finite, self._finite = self._finite, None
+        if finite is not None and delta is finite and self.fixed is None:
+            landing = self.update._simple_landing(weight, delta)
             if landing is not None:
                 return landing
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
@@ -326,7 +296,7 @@ class Connection:
                 f"{self.config.three_factor.update_frequency}. Nothing was changed."
             )
         if asked is not None:
-            shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._shape)
+            shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._guard.shape)
             asked = require_tensor(f"{what}: asked", asked, shape).to(self.weight.device, copy=True)
         go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
 
@@ -349,27 +319,13 @@ class Connection:
         kernel = type(self.traces.rule.kernel).__module__.startswith(f"{__package__}.")
         return not kernel or self.traces.path == "shared" or callable(self.config.three_factor.weight_bounds)
 
-    def _differs(self, weight: Tensor) -> bool:
-        """Whether a known weight has been given other numbers than those it had."""
-        same = weight.dtype is self._dtype and weight.shape == self._shape
-        return not same or weight.is_meta or is_flattened(weight)
-
-    def _tell_of_low_precision(self) -> None:
-        dtype = self.weight.dtype
-        if low_precision(self.weight) and dtype is not self._dtype:
-            notice(
-                f"{self.name} is {dtype} now, which rounds small changes away (0.5 + 0.0001 is 0.5); keep plastic "
-                "weights in float32.",
-                stacklevel=5,
-            )
-
     def _follow(self) -> None:
         """Go on with the edges that the layer has by now, where it is one whose edges come and go."""
         change = None if self._follower is None else self._follower.news()
         if change is not None:
             rewire(self._traces, change)
             self._carried, self.mask = change.placed(self._carried), change.placed(self.mask, 1.0)
-            self.fixed, self._shape = change.placed(self.fixed), self.weight.shape
+            self.fixed, self._guard.shape = change.placed(self.fixed), self.weight.shape
 
     def _carry(self) -> None:
         """Work out what was asked of the running traces, before they are forgotten."""

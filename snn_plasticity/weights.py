@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from .checks import known_as, require_callable
+from .notices import notice
+
+REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
 _RECOMPUTED = {
     "_orig": "it is pruned or spectrally normalised; call torch.nn.utils.prune.remove (or remove_spectral_norm) "
     "first, and give attach(masks={name: weight != 0}) so that what is pruned stays so",
@@ -71,6 +76,70 @@ def _stored_elsewhere(module: nn.Module, attribute: str, weight: Tensor) -> str 
             "wrapper of the weight); give the layer its parameter back first"
         )
     return None
+
+
+class WeightGuard:
+    """Looks at the weight of a layer before it changes; one that was looked at before is not looked at again.
+
+    Args:
+        name: how the weight is called.
+        module, attribute: where it lives.
+    """
+
+    def __init__(self, name: str, module: nn.Module, attribute: str) -> None:
+        self.name, self.module, self.attribute = name, module, attribute
+        weight = getattr(module, attribute)
+        self.shape, self._dtype = weight.shape, weight.dtype
+        self._replaced = 0  # consecutive looks that met another parameter than the one before
+        self._verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
+
+    def look(self, around: Callable[[], Iterable[nn.Module]]) -> None:
+        """Refuse a weight in which a change would be lost; `around` tells the modules that the layer is in.
+
+        Raises:
+            RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
+        """
+        weight, known = self.module._parameters.get(self.attribute), self._verified
+        if weight is None:
+            weight = getattr(self.module, self.attribute, None)
+        if weight is not None and known is not None and weight is known() and not self._differs(weight):
+            self._replaced = 0
+            return
+        reason = refusal_of(self.module, self.attribute)
+        weight = getattr(self.module, self.attribute, None)
+        if reason is None and weight is not None and weight.shape != self.shape:
+            reason = f"its shape is {tuple(weight.shape)} now and was {tuple(self.shape)}; attach anew"
+        require_callable("around", None if isinstance(around, nn.Module) else around, "that tells the modules around")
+        outer = around()
+        if not isinstance(outer, Iterable):
+            raise TypeError(f"around returned {known_as(outer)}; expected the modules that the layer is in.")
+        if reason is None and weight is not None:
+            reason = shard_of(weight, outer, thorough=known is not None)
+        if reason is not None or weight is None:
+            raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
+        self._tell(weight)
+        self._dtype, self._verified = weight.dtype, weakref.ref(weight)
+        self._replaced += known is not None
+        if self._replaced == REPLACED:
+            notice(
+                f"{self.name}: between each of the last {REPLACED} steps its parameter was replaced by another. If it "
+                "is not made of the weight as it has become (an offloaded copy, say), what is learned is lost: let "
+                "layers that learn keep their parameter.",
+                stacklevel=5,
+            )
+
+    def _differs(self, weight: Tensor) -> bool:
+        """Whether a known weight has been given other numbers than those it had."""
+        same = weight.dtype is self._dtype and weight.shape == self.shape
+        return not same or weight.is_meta or is_flattened(weight)
+
+    def _tell(self, weight: Tensor) -> None:
+        if low_precision(weight) and weight.dtype is not self._dtype:
+            notice(
+                f"{self.name} is {weight.dtype} now, which rounds small changes away (0.5 + 0.0001 is 0.5); keep "
+                "plastic weights in float32.",
+                stacklevel=6,
+            )
 
 
 def low_precision(weight: Tensor) -> bool:

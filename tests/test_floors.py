@@ -14,8 +14,8 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"checks", "neuromodulators", "notices", "untracked", "usual_size", "weights", "activity"},
-    {"conventions", "decay", "saved", "signals"},
+    {"checks", "neuromodulators", "notices", "untracked", "usual_size", "activity"},
+    {"conventions", "decay", "saved", "signals", "weights"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor", "layers"},

@@ -26,6 +26,7 @@ from .edges import Edges
 from .geometry import Geometry
 from .parameters import require_decays
 from .rule import EligibilityRule
+from .three_factor import modulator_like
 
 
 def check_spikes(
@@ -175,3 +176,22 @@ def read_asked(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
         raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. Nothing was changed.")
     require_batch_size(saved[0])
     return saved[0], torch.device(saved[1]) if saved[1] else None
+
+
+def modulator_for(mod: float | Tensor, like: Tensor, batch: int, n_post: int, *, shared: bool) -> Tensor:
+    """A modulator beside the traces of a batch, (), (B,) or (B, N_post); one number where their sum is all there is.
+
+    Raises:
+        ValueError: any other shape, naming both.
+    """
+    if shared and isinstance(mod, Tensor) and batch and mod.shape == (batch,):
+        mod = mod[0] if batch == 1 or mod.stride(0) == 0 else mod  # an expanded number is one number
+    mod = modulator_like(mod, like, (batch, n_post))
+    if mod.dim() and shared and not batch:
+        return mod.new_zeros(())
+    if mod.dim() and shared:
+        raise ValueError(
+            f"The path is 'shared' and the modulator has one value for each of {batch} samples; expected one "
+            "number for the whole batch. Use path='auto'."
+        )
+    return mod

@@ -36,6 +36,7 @@ from .door import (
     check_window,
     choose_path,
     layout_of,
+    modulator_for,
     plain,
     read_asked,
     recordable,
@@ -48,7 +49,6 @@ from .geometry import Geometry
 from .memory import require_memory
 from .rule import EligibilityRule
 from .synapses import geometry_of
-from .three_factor import modulator_like
 
 
 class EligibilityTraceModule(nn.Module):
@@ -202,7 +202,7 @@ class EligibilityTraceModule(nn.Module):
                 longer than a time constant with Euler decay.
             MemoryError: traces that would take too much of the memory that is free.
         """
-        if dt is None and first is None and self.step_at_once(pre, post):
+        if dt is None and first is None and self._step_at_once(pre, post):
             return
         dt = self._fits(pre, post, dt, anew=first is not None)
         if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
@@ -232,7 +232,7 @@ class EligibilityTraceModule(nn.Module):
         if anew or self._running is None:
             RunningTraces(self.rule, zeros_of(*((pre[0], post[0]) if window else (pre, post))), self.path)
 
-    def step_at_once(self, pre: Tensor, post: Tensor) -> bool:
+    def _step_at_once(self, pre: Tensor, post: Tensor) -> bool:
         """One step of `config.dt` by a compiled loop, where each step meets a modulator; False, and nothing, if not.
 
         It is `observe` without what that looks at: whatever there is to refuse is left to `observe`.
@@ -309,7 +309,7 @@ class EligibilityTraceModule(nn.Module):
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
         running = self._running
-        if reduction is None and running is not None and self.meets(mod):
+        if reduction is None and running is not None and self._meets(mod):
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))
@@ -317,7 +317,7 @@ class EligibilityTraceModule(nn.Module):
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(running.change(mod.detach()), reduction)
 
-    def change_at_once(self, mod: object, lr: float) -> Tensor | None:
+    def _change_at_once(self, mod: object, lr: float) -> Tensor | None:
         """lr · reduce_B(mod · e), finite, by one compiled loop; None, and nothing, where that is not the way."""
         running = self._running
         if running is None or not isinstance(mod, Tensor):
@@ -325,7 +325,7 @@ class EligibilityTraceModule(nn.Module):
         mean = running.batch_size > 1 and self.config.convention.reduction == "mean"
         return running.change_at_once(mod, lr / running.batch_size if mean else lr)
 
-    def meets(self, mod: object) -> bool:
+    def _meets(self, mod: object) -> bool:
         """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""
         return self._running is not None and self._running.meets(mod)
 
@@ -348,17 +348,7 @@ class EligibilityTraceModule(nn.Module):
             batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
-        if self.path == "shared" and isinstance(mod, Tensor) and batch and mod.shape == (batch,):
-            mod = mod[0] if batch == 1 or mod.stride(0) == 0 else mod  # an expanded number is one number
-        mod = modulator_like(mod, like, (batch, self.rule.geometry.n_post))
-        if mod.dim() and self.path == "shared" and not batch:
-            return mod.new_zeros(())
-        if mod.dim() and self.path == "shared":
-            raise ValueError(
-                f"The path is 'shared' and the modulator has one value for each of {batch} samples; expected one "
-                "number for the whole batch. Use path='auto'."
-            )
-        return mod
+        return modulator_for(mod, like, batch, self.rule.geometry.n_post, shared=self.path == "shared")
 
     def apply_update(
         self,

@@ -172,7 +172,7 @@ class ThreeFactorUpdate:
         with without_gradients():
             return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
 
-    def simple_landing(self, weight: Tensor, delta: Tensor) -> Landing | None:
+    def _simple_landing(self, weight: Tensor, delta: Tensor) -> Landing | None:
         """As `landing`, online, of a change that is known to be finite; None where there is more to look at."""
         alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
         if self.config.mode != "online" or not alike or weight.is_inference():
