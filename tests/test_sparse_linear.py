@@ -207,6 +207,7 @@ def test_a_pruned_linear_layer_becomes_its_edges():
         ({"delays": -1}, ValueError, "delays = -1"),
         ({"delays": 1.5}, ValueError, "delays = 1.5"),
         ({"samples": 0}, ValueError, "samples = 0"),
+        ({"device": "meta"}, ValueError, "expected another device"),
         ({"bias": 1}, ValueError, "bias = 1"),
     ],
 )

@@ -96,7 +96,9 @@ class SparseLinear(nn.Module):
         self.out_features = require_count("out_features", out_features)
         self.samples = None if samples is None else require_count("samples", samples)
         require_real("connectivity", connectivity)
-        place = require_device("device", device)
+        place = require_device("device", device) or torch.get_default_device()
+        if place.type == "meta":
+            raise ValueError("device is 'meta', which holds no values, and a wiring has some; expected another device.")
         dtype = torch.get_default_dtype() if dtype is None else require_dtype("dtype", dtype)
         listed = torch.stack(edge_list(connectivity, self.in_features, self.out_features))
         count = listed.shape[1]
@@ -195,7 +197,9 @@ class SparseLinear(nn.Module):
         if self.delays is None and bool(late.any()):
             raise ValueError("delays are given and this layer has none; build it with delays=0 at least.")
         new = weight.expand(shape)
-        self._replace(torch.cat((torch.arange(before), torch.full((count,), -1))), more, late, new)
+        self._replace(
+            torch.cat((torch.arange(before, device="cpu"), torch.full((count,), -1, device="cpu"))), more, late, new
+        )
         return torch.arange(before, before + count)
 
     @torch.no_grad()
@@ -217,7 +221,7 @@ class SparseLinear(nn.Module):
         require_real("edges", edges)
         if edges.is_floating_point() or edges.is_meta or edges.dim() != 1:
             raise TypeError(f"edges is {known_as(edges)}; expected booleans ({count},) or numbers of edges (K,).")
-        gone = torch.zeros(count, dtype=torch.bool)
+        gone = torch.zeros(count, dtype=torch.bool, device="cpu")
         if edges.dtype == torch.bool:
             if edges.shape != gone.shape:
                 raise ValueError(f"edges has shape {tuple(edges.shape)}; expected ({count},), one for each edge.")
@@ -228,7 +232,7 @@ class SparseLinear(nn.Module):
             gone[edges.cpu().long()] = True
         if bool(gone.all()):
             raise ValueError("edges are all that there are; expected some to be left, since a layer has one at least.")
-        none = torch.zeros(2, 0, dtype=torch.long)
+        none = torch.zeros(2, 0, dtype=torch.long, device="cpu")
         self._replace((~gone).nonzero().squeeze(1), none, none[0], self.weight[..., :0])
 
     def _replace(self, origin: Tensor, more: Tensor, late: Tensor, weight: Tensor) -> None:
@@ -291,7 +295,7 @@ class SparseLinear(nn.Module):
             origin: where each edge was before, −1 if nowhere, for those who go on with them; None at first.
         """
         source, target, delay = self.edges_as_listed()
-        keys, width, device = torch.arange(self.in_features), self.in_features, self.connectivity.device
+        keys, width, device = torch.arange(self.in_features, device="cpu"), self.in_features, self.connectivity.device
         ends, self._longest = [], 0
         if self.delays is not None:
             keys, source = torch.unique(delay * width + source, return_inverse=True)
@@ -379,7 +383,7 @@ class SparseLinear(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
         now = self.edges_as_listed()
         if not torch.equal(before, now):
-            self._wire(torch.full((now.shape[1],), -1))
+            self._wire(torch.full((now.shape[1],), -1, device="cpu"))
 
     def _refused(self, wiring: Tensor, delays: Tensor | None) -> str | None:
         """Why a saved wiring cannot take the place of this one; None where it can."""
@@ -408,7 +412,7 @@ def _delays_of(delays: object, count: int) -> Tensor:
     if isinstance(delays, Tensor):
         require_real("delays", delays)
     else:
-        return torch.full((count,), require_count("delays", delays, 0))
+        return torch.full((count,), require_count("delays", delays, 0), device="cpu")
     if delays.is_floating_point() or delays.dtype == torch.bool or delays.is_meta:
         raise TypeError(f"delays is {known_as(delays)}; expected integers, steps from a spike to its arrival.")
     if delays.shape != (count,):
