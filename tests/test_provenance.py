@@ -249,6 +249,25 @@ class TestWatching:
                     assert modes() == []  # between two passes nothing is seen in any case
             assert not learner.watchers[0].wiring.watching
 
+    def test_what_is_computed_before_the_first_layer_is_no_output_of_it(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.beside = nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)
+                self.lif = snntorch.Leaky(0.8, init_hidden=True)
+
+            def forward(self, x):
+                trace = 2 * x + torch.ones(N_IN)
+                current = self.fc(x)
+                return self.beside(trace), self.lif(current)
+
+        net = excitable(Net())
+        learner, record = attach(net, CONFIG), Record(net.fc, net.lif)
+        with torch.no_grad():
+            moved = changes(net, learner, lambda: [net(x) for x in X])
+        close(moved["fc"], record.change())
+        assert set(learner.watchers[0].edges) == {("fc", "lif")}
+
     def test_what_was_not_watched_is_an_error_once_and_then_known(self):
         class Net(nn.Module):
             def __init__(self):

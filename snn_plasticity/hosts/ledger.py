@@ -263,7 +263,7 @@ class Operations(TorchFunctionMode):
         """The operation itself, and what it does to places."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name == "__get__" or not self.ledger.entries:
+        if name == "__get__":
             return func(*args, **kwargs)
         tensors = tensors_in(args)
         if kwargs:
