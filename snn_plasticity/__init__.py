@@ -38,6 +38,7 @@ from .neuromodulation import NeuromodState as NeuromodState
 from .neuromodulation import NeuromodulatoryGate as NeuromodulatoryGate
 from .neuromodulation import RewardBaseline as RewardBaseline
 from .neuromodulation import TDCritic as TDCritic
+from .neuromodulation import TDCriticConfig as TDCriticConfig
 from .neuromodulation import gate_attention as gate_attention
 from .neuromodulation import gate_confidence as gate_confidence
 from .notices import PlasticityWarning as PlasticityWarning
@@ -54,3 +55,53 @@ from .plasticity import Window as Window
 from .plasticity import modulate as modulate
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "AffectiveConfig",
+    "AffectiveEstimator",
+    "AffectiveFullConfig",
+    "AffectiveLoop",
+    "AffectiveModulator",
+    "AffectiveState",
+    "AppraisalConfig",
+    "Coincidence",
+    "Connection",
+    "Convention",
+    "Diagnosis",
+    "EligibilityConfig",
+    "EligibilityRule",
+    "EligibilityTraceModule",
+    "InternalSignals",
+    "LayerDiagnosis",
+    "LayerTrace",
+    "LoopState",
+    "ModulationConfig",
+    "NeuromodConfig",
+    "NeuromodState",
+    "NeuromodulatoryGate",
+    "Pair",
+    "PairSTDP",
+    "PairingError",
+    "PlasticityConfig",
+    "PlasticityFullConfig",
+    "PlasticityLearner",
+    "PlasticityTrace",
+    "PlasticityWarning",
+    "Rate",
+    "RewardBaseline",
+    "SomaticMarkers",
+    "SparseLinear",
+    "SymmetricSTDP",
+    "TDCritic",
+    "TDCriticConfig",
+    "ThreeFactorConfig",
+    "ThreeFactorUpdate",
+    "TripletSTDP",
+    "ValenceArousalSpace",
+    "Window",
+    "attach",
+    "gate_attention",
+    "gate_confidence",
+    "modulate",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,3 +153,19 @@ def test_learning_never_waits_for_the_device(path: Path) -> None:
         and node.func.attr in {"item", "tolist", "cpu"}
     ]
     assert not waits, f"{label(path)} copies from the device inside a step: {waits}"
+
+
+ROOMS = sorted(path for path in FILES if path.name == "__init__.py" and "_" not in path.parent.name[:1])
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=label)
+def test_every_public_room_says_what_it_hands_on(path: Path) -> None:
+    """`__all__` holds every name that the room hands on or makes; each that it holds is there."""
+    tree = parse(path)
+    handed = {a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname == a.name}
+    made = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name[0] != "_"}
+    said = [ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and "__all__" in ast.dump(n)]
+    assert len(said) == 1 and len(set(said[0])) == len(said[0])
+    assert handed | made <= set(said[0])
+    room = importlib.import_module(".".join(("snn_plasticity", *path.relative_to(PACKAGE).parent.parts)))
+    assert all(hasattr(room, name) for name in said[0])

@@ -21,3 +21,27 @@ from .state import AffectiveState as AffectiveState
 from .state import reset_samples as reset_samples
 from .words import EMOTIONS as EMOTIONS
 from .words import WORDS as WORDS
+
+__all__ = [
+    "AffectiveEstimator",
+    "AffectiveModulator",
+    "AffectiveState",
+    "AppraisalModule",
+    "AppraisalResult",
+    "EMOTIONS",
+    "Evidence",
+    "InternalReading",
+    "InternalSignals",
+    "MarkerState",
+    "ModulationVector",
+    "REGIONS",
+    "SomaticMarkers",
+    "ValenceArousalSpace",
+    "WORDS",
+    "color_by_mood",
+    "from_neuromodulators",
+    "perceived_reward",
+    "reset_samples",
+    "to_neuromodulators",
+    "update_mood",
+]

@@ -8,3 +8,14 @@ from .neuromod import NeuromodConfig as NeuromodConfig
 from .plasticity import PlasticityConfig as PlasticityConfig
 from .plasticity import PlasticityFullConfig as PlasticityFullConfig
 from .three_factor import ThreeFactorConfig as ThreeFactorConfig
+
+__all__ = [
+    "EligibilityConfig",
+    "KERNELS",
+    "MODULATORS",
+    "NeuromodConfig",
+    "PlasticityConfig",
+    "PlasticityFullConfig",
+    "TRACES",
+    "ThreeFactorConfig",
+]

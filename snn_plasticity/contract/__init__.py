@@ -4,3 +4,10 @@ from .checklist import CHECKS as CHECKS
 from .checklist import run as run
 from .verdict import Check as Check
 from .verdict import Verdict as Verdict
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Verdict",
+    "run",
+]

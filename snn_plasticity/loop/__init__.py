@@ -3,3 +3,9 @@
 from ..signals import EVENTS as EVENTS
 from .affective import AffectiveLoop as AffectiveLoop
 from .state import LoopState as LoopState
+
+__all__ = [
+    "AffectiveLoop",
+    "EVENTS",
+    "LoopState",
+]

@@ -21,3 +21,27 @@ from .modulators import serotonin as serotonin
 from .state import NeuromodState as NeuromodState
 from .state import for_batch as for_batch
 from .state import reset_samples as reset_samples
+
+__all__ = [
+    "CriticState",
+    "Modulator",
+    "ModulatorMLP",
+    "NeuromodState",
+    "NeuromodulatoryGate",
+    "RewardBaseline",
+    "SIGNALS",
+    "TDCritic",
+    "TDCriticConfig",
+    "accumulate",
+    "acetylcholine",
+    "dopamine",
+    "for_batch",
+    "gate_attention",
+    "gate_confidence",
+    "gated_product",
+    "norepinephrine",
+    "read_signals",
+    "reset_samples",
+    "serotonin",
+    "weighted_sum",
+]

@@ -20,3 +20,26 @@ from .traces import Dutch as Dutch
 from .traces import Replacing as Replacing
 from .triplet import TripletSTDP as TripletSTDP
 from .window import Window as Window
+
+__all__ = [
+    "Accumulating",
+    "Coincidence",
+    "Dutch",
+    "EligibilityRule",
+    "EligibilityState",
+    "EligibilityTraceModule",
+    "HardBounds",
+    "Kernel",
+    "Pair",
+    "PairSTDP",
+    "Rate",
+    "Replacing",
+    "SoftBounds",
+    "SymmetricSTDP",
+    "ThreeFactorUpdate",
+    "TripletSTDP",
+    "Window",
+    "free",
+    "geometry_of",
+    "modulate",
+]

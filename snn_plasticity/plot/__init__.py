@@ -5,3 +5,11 @@ from .modulators import modulators as modulators
 from .raster import raster as raster
 from .traces import traces as traces
 from .weights import weights as weights
+
+__all__ = [
+    "learning_curve",
+    "modulators",
+    "raster",
+    "traces",
+    "weights",
+]
