@@ -105,8 +105,8 @@ class NeuronKind:
                 require_kind(f"A member of {name}", each, kind, how)
 
     def __repr__(self) -> str:
-        told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
-        return f"NeuronKind({', '.join(told)})"
+        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"NeuronKind({', '.join(given)})"
 
     def over_time(self, inside: str) -> NeuronKind:
         """The same neuron, repeated over the leading axis by a module that holds it."""

@@ -251,7 +251,7 @@ class Operations(TorchFunctionMode):
     """Tells a ledger about the operations on what it follows; it changes none of them.
 
     Args:
-        ledger: is told.
+        ledger: what keeps account of them.
     """
 
     def __init__(self, ledger: Ledger) -> None:

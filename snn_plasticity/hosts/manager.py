@@ -90,7 +90,7 @@ class HookManager:
             torch.compiler.reset()  # code compiled before would not see the hooks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HookManager:
-        """A watcher of the copied model, that has seen nothing yet; the copied learner binds it."""
+        """A hook manager of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
         fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_settled": ()}
         fresh |= {"_handles": [], "_begin_hooks": [], "_presence": None}
@@ -264,7 +264,7 @@ def _gone(
     silence: Silence,
     sites: list[weakref.ref[nn.Module]],
 ) -> None:
-    """The watcher is gone: so are its hooks, and what they would have been needed for."""
+    """The hook manager is gone: so are its hooks, and what they would have been needed for."""
     rest()
     _remove(begin_hooks)
     remove_of_dropped(handles, silence, sites)

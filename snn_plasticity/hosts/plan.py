@@ -40,7 +40,7 @@ def assemble(
     strict: bool,
     path: TracePath,
 ) -> tuple[HookManager, list[Connection]]:
-    """A watcher that is ready to be bound, and the connections it feeds."""
+    """A hook manager that is ready to be bound, and the connections it feeds."""
     index = index_model(model)
     chosen = plan(index, config, layers, pairs)
     refuse_twice(unwrap(model), index, chosen.plastic)
@@ -63,8 +63,8 @@ def assemble(
         known = neuron is not None
         connection.note = "" if known else notes.get(synapse, NO_NEURON_YET)
     build.warn_of_low_precision(list(edges.values()))
-    watcher = HookManager(unwrap(model), index, wired(), build, edges, named=chosen.named, pre=activity)
-    return watcher, list(edges.values())
+    manager = HookManager(unwrap(model), index, wired(), build, edges, named=chosen.named, pre=activity)
+    return manager, list(edges.values())
 
 
 def _edges(
@@ -132,15 +132,17 @@ def readouts(index: ModelIndex, named: Collection[str], wiring: Mapping[str, Seq
     """
     notes: dict[str, str] = {}
     for name, partners in wiring.items():
-        deaf = [index.neurons[partner] for partner in partners if index.neurons[partner].why_not_post]
-        if len(deaf) < len(partners):
+        silent = [index.neurons[partner] for partner in partners if index.neurons[partner].why_not_post]
+        if len(silent) < len(partners):
             continue
         reason = (
-            readout(name, deaf[0]) if deaf else f"{name} fed no neuron in the dry run: it is a readout. Leave it out."
+            readout(name, silent[0])
+            if silent
+            else f"{name} fed no neuron in the dry run: it is a readout. Leave it out."
         )
         if name in named:
             raise ValueError(reason)
-        notes[name] = f"feeds {deaf[0].name}: {deaf[0].why_not_post}" if deaf else "feeds no neuron"
+        notes[name] = f"feeds {silent[0].name}: {silent[0].why_not_post}" if silent else "feeds no neuron"
     return notes
 
 
