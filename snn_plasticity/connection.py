@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -306,13 +305,14 @@ class Connection:
 
         return commit
 
-    @cached_property
+    @property
     def _settings(self) -> dict[str, Any]:
         """What a saved state has to agree with; the names of the layers say which they are."""
         settings = described(self.config)
         settings["three_factor"].pop("target_layers")
         settings.pop("neuromod")  # the gate's, which says so itself
-        return settings
+        wiring = {} if self._follower is None else {"wiring": self.traces.rule.geometry.fingerprint}  # type: ignore
+        return settings | wiring
 
     def _runs_foreign_code(self) -> bool:
         """Whether a step runs code of the user's, or a path that may refuse in mid-step."""

@@ -233,3 +233,15 @@ def test_what_is_refused_changes_nothing(call, kind, words):
     with pytest.raises(kind, match=words):
         call(layer)
     assert layer.edges is edges and torch.equal(layer.weight, weight)
+
+
+def test_what_was_saved_with_another_wiring_is_refused_until_the_layer_has_it_too():
+    layer, other = layer_of(), layer_of(EDGES.flip(1))
+    (learner, connection), (stranger, its) = learner_of(layer), learner_of(other)
+    observed(layer, connection, 1, window=False)
+    saved = learner.state_dict()
+    with pytest.raises(ValueError, match="wiring was .* and is"):
+        stranger.load_state_dict(saved)
+    other.load_state_dict(layer.state_dict())
+    stranger.load_state_dict(saved)
+    assert torch.equal(its.eligibility, connection.eligibility)

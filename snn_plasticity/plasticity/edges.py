@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import ClassVar, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -55,6 +56,12 @@ class Edges(SmallProducts):
     def of(cls, connectivity: Tensor, n_pre: int, n_post: int) -> Edges:
         """From an edge list (2, E), sources above targets, or a boolean mask (N_post, N_pre)."""
         return cls(*edge_list(connectivity, n_pre, n_post), n_pre, n_post)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number that two different wirings hardly share."""
+        start = crc32(self.source.numpy().tobytes(), self.n_pre * self.n_post % 2**32)
+        return crc32(self.target.numpy().tobytes(), start)
 
     @cached_property
     def of_pre(self) -> EdgeLists:
