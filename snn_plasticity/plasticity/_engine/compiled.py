@@ -20,7 +20,7 @@ from torch import Tensor
 from ...decay import decay_factor
 from ..bounds import HardBounds, SoftBounds
 from ..kernels import Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
-from ..parameters import constant, plain_number
+from ..parameters import plain_number
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
 
 KINDS = (torch.float32, torch.float64)
@@ -119,7 +119,8 @@ class CompiledSteps:
             return None
         names = () if isinstance(kernel, Rate) else ("tau_plus", "tau_minus", "a_plus", "a_minus")
         numbers = [getattr(kernel, name) for name in names] + [trace.tau_e, getattr(trace, "alpha", 0.0)]
-        return cls(kernel, trace, like) if constant(*numbers) else None
+        fixed = not any(isinstance(number, Tensor) for number in numbers)  # a tensor may be another number tomorrow
+        return cls(kernel, trace, like) if fixed else None
 
     def takes(self, pre: Tensor, post: Tensor) -> bool:
         """Whether spikes can be handed over as they are."""

@@ -17,6 +17,15 @@ _fast = {"nsz", "arcp", "contract", "reassoc"}  # NaN and infinity keep their me
 loop = numba.njit(cache=True, nogil=True, fastmath=_fast, error_model="numpy")
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _all_finite(values):
+    """Whether no entry is NaN or infinite, nor their sum: compiled strictly, since fast arithmetic may overlook NaN."""
+    total = 0.0
+    for value in values.flat:
+        total += value
+    return total - total == 0.0
+
+
 @loop
 def _see(trace, spikes, decay, nearest, before, seen):
     """In place: an exponential trace (N,), and in `seen` what it shows to spikes of the other side in this step."""
@@ -39,7 +48,7 @@ def pair_step(e, x, y, seen, pre, post, numbers, nearest, x_before, y_before):
     batch, n_post, n_pre = e.shape
     x_decay, y_decay, kept, up, down, low, high = numbers
     x_seen, y_seen = seen[:n_pre], seen[n_pre:]
-    if not np.isfinite(pre.sum() + post.sum()):
+    if not (_all_finite(pre) and _all_finite(post)):
         return False
     for b in range(batch):
         _see(x[b], pre[b], x_decay, nearest, x_before, x_seen)
@@ -69,7 +78,7 @@ def total_change(e, mods, factor, change):
             else:
                 for j in range(row.size):
                     row[j] += mod * own[j]
-    return np.isfinite(change.sum())
+    return _all_finite(change)
 
 
 @loop
