@@ -32,7 +32,10 @@ def prediction_error(told: Mapping[str, Tensor], gate: NeuromodulatoryGate, expe
         return torch.zeros_like(like)
     if gate.sources["DA"] != "reward":
         return told["reward"]
-    return gate.reward_baseline.difference(told["reward"], told.get("context"), expected)
+    context, baseline = told.get("context"), gate.reward_baseline
+    if expected.shape != baseline.state_shape(len(like)):  # of another gate: refused in a sentence
+        return baseline.error(told["reward"], 0.0 if context is None else context, expected)
+    return baseline.difference(told["reward"], context, expected)
 
 
 def appraised(
