@@ -309,7 +309,7 @@ class EligibilityTraceModule(nn.Module):
             ValueError: nothing was observed yet, or a modulator of another shape.
         """
         running = self._running
-        if reduction is None and running is not None and self._meets(mod):
+        if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))

@@ -179,7 +179,7 @@ class ThreeFactorUpdate:
             return None
         if self.bounds is free:
             return Landing(weight, delta, "sum")
-        after = bounded(weight, delta, self.bounds) if type(self.bounds) in (HardBounds, SoftBounds) else None
+        after = bounded(weight, delta, self.bounds) if isinstance(self.bounds, HardBounds | SoftBounds) else None
         return None if after is None else Landing(weight, after, "weight")
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:

@@ -105,7 +105,7 @@ class CompiledSteps:
             before = convention.coincidence == "none", convention.coincidence != "both"
             self._flags = (convention.pairing == "nearest", *before)
         self._shapes = like[0].shape, like[1].shape
-        self._held: tuple[Any, ...] = ()
+        self._held: Any = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy looks at memory of its own."""
@@ -124,7 +124,7 @@ class CompiledSteps:
 
     def takes(self, pre: Tensor, post: Tensor) -> bool:
         """Whether spikes can be handed over as they are."""
-        kind = self._held and self._held[0].dtype
+        kind = self._held[0].dtype if self._held else None
         return (
             type(pre) is Tensor and type(post) is Tensor
             and (pre.shape, post.shape) == self._shapes

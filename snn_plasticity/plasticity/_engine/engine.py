@@ -167,7 +167,8 @@ class RunningTraces:
         like = self.like[1]
         return (
             type(mod) is torch.Tensor and mod.dtype is like.dtype and mod.device == like.device
-            and mod.shape in (like.shape[:1], ()) and self.batch_size > 0 and not self.shared
+            and mod.layout is torch.strided and mod.shape in (like.shape[:1], ())
+            and self.batch_size > 0 and not self.shared
         )  # fmt: skip
 
     def change(self, mod: Tensor) -> Tensor:
