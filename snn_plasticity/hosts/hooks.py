@@ -60,10 +60,13 @@ class Hook:
         owner = self.owner()
         if owner is None or not owner.listening or output is None:
             return
-        if owner.watching and torch._C._is_torch_function_enabled():
+        if owner.watching:
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self(module, args, kwargs, output)
-            return
+                self._tell(owner, module, args, kwargs, output)
+        else:
+            self._tell(owner, module, args, kwargs, output)
+
+    def _tell(self, owner: Owner, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         spikes = output if type(output) is Tensor else first_tensor(output)
         if _is_rehearsal(spikes):
             return
