@@ -249,12 +249,12 @@ class Watcher:
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
                 due.append((connection, *self._own_sides(own, firing, spikes, time_major)))
+        starts, due = neuron.kind.starts(firing), [(c, *self._beside(c, pre, post)) for c, pre, post in due]
         if len(due) > 1:
             for connection, pre, post in due:
-                sides, starts = _alike(pre, post), neuron.kind.starts(firing)
-                connection.check_sides(*sides, window=time_major, new_sequence=starts)
+                connection.check_sides(pre, post, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
-            self._observe(connection, neuron, firing, pre, post)
+            self._observe(connection, neuron, pre, post, starts=starts)
 
     def _own_sides(self, own: OwnSynapse, firing: Firing, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
         """Of a weight that a neuron holds itself."""
@@ -275,13 +275,17 @@ class Watcher:
                 "each. Give each part of the layer a neuron of its own, or make it several layers."
             )
 
-    def _observe(self, connection: Connection, neuron: Neuron, firing: Firing, pre: Tensor, post: Tensor) -> None:
+    def _beside(self, connection: Connection, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Both sides in the wider precision of the two, and the traces where they are."""
         if pre.dtype != post.dtype:
-            pre, post = _alike(pre, post)
+            kind = torch.promote_types(pre.dtype, post.dtype)
+            pre, post = pre.to(kind), post.to(kind)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
-        starts = neuron.kind.starts(firing)
+        return pre, post
+
+    def _observe(self, connection: Connection, neuron: Neuron, pre: Tensor, post: Tensor, *, starts: bool) -> None:
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
             self._tell_of_a_lost_state(connection, neuron)
         if neuron.kind.starts is not never:
@@ -335,12 +339,6 @@ def readout(synapse: str, neuron: Neuron) -> str:
         f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.deafness}. Expected a spiking "
         f"neuron: leave {synapse} out of target_layers, layers and pairs."
     )
-
-
-def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides in the wider precision of the two."""
-    kind = torch.promote_types(pre.dtype, post.dtype)
-    return pre.to(kind), post.to(kind)
 
 
 def _move(connection: Connection, device: torch.device) -> None:
