@@ -43,6 +43,13 @@ def write(section: str, text: str, path: Path = RESULTS) -> None:
     path.write_text("\n\n".join([TITLE.strip(), *blocks]) + "\n", encoding="utf-8")
 
 
+def put_between(begin: str, end: str, text: str, page: Path) -> None:
+    """Replace what stands between two marks of a page that has both."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
 def micro(seconds: float) -> str:
     """Seconds as µs with three digits that count."""
     value = seconds * 1e6
