@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import results
 import torch
 from accepted import reason_for
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ import snn_plasticity
 PACKAGE = str(Path(snn_plasticity.__file__).parent)
 OURS = (ValueError, TypeError, RuntimeError, OSError, AttributeError)
 NONE = object()
+BEGIN, END = "<!-- bad input: begin -->", "<!-- bad input: end -->"
 
 
 class Case(NamedTuple):
@@ -351,12 +353,6 @@ def sampled(cases: list[Any], number: int, seed: int) -> list[Any]:
     return [cases[k] for k in sorted(random.Random(seed).sample(range(len(cases)), number))]
 
 
-def run(number: int, seed: int, *, progress: bool = True) -> list[Outcome]:
-    """The outcome of each case."""
-    picked = sampled(all_cases(), number, seed)
-    return [try_case(build, case) for case, build in tqdm(picked, disable=not progress, unit="case")]
-
-
 def table(outcomes: list[Outcome]) -> str:
     """How many cases ended how, room by room."""
     kinds = ("sentence", "accepted", "raw", "changed", "silent")
@@ -379,7 +375,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every outcome to this file")
     parser.add_argument("--page", type=Path, help="write the table between the marks of this page")
     chosen = parser.parse_args()
-    picked = [pair for pair in all_cases() if pair[0].name.startswith(chosen.only)]
+    known = all_cases()
+    picked = [pair for pair in known if pair[0].name.startswith(chosen.only)]
     picked = sampled(picked, chosen.cases, chosen.seed)
     outcomes = [try_case(build, case) for case, build in tqdm(picked, unit="case")]
     print(table(outcomes))
@@ -390,22 +387,15 @@ def main() -> int:
         rows = [{**outcome.case._asdict(), "kind": outcome.kind, "said": outcome.said} for outcome in outcomes]
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if chosen.page:
-        total = len(all_cases())
+        total = len(known)
         drawn = (
             "all cases"
             if len(outcomes) == total
             else f"{len(outcomes):,} cases drawn from {total:,}, seed {chosen.seed}"
         )
-        write_section(chosen.page, f"{table(outcomes)}\n\n{drawn}, torch {torch.__version__.split('+')[0]}.")
+        text = f"{table(outcomes)}\n\n{drawn}, torch {torch.__version__.split('+')[0]}."
+        results.put_between(BEGIN, END, text, chosen.page)
     return int(bool(bad))
-
-
-def write_section(page: Path, text: str) -> None:
-    """Put the table between its marks."""
-    start, end = "<!-- bad input: begin -->\n", "<!-- bad input: end -->"
-    before, _, rest = page.read_text(encoding="utf-8").partition(start)
-    _, _, after = rest.partition(end)
-    page.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

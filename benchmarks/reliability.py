@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from results import put_between
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -72,13 +73,6 @@ def table(results: dict[str, tuple[int, Tally, list]], seed: int, seconds: float
     return "\n".join([*lines, "", how])
 
 
-def write(section: str) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{section}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--histories", type=int, default=2000)
@@ -107,7 +101,7 @@ def main() -> None:
         found = {f: {"histories": n, **vars(tally), "failed": failed} for f, (n, tally, failed) in results.items()}
         given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if not given.no_page:
-        write(section)
+        put_between(BEGIN, END, section, PAGE)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,13 @@ def measured(section: str, path: Path = RESULTS) -> bool:
     return path.exists() and "\n| --- |" in _sections(path.read_text(encoding="utf-8")).get(section, "")
 
 
+def put_between(begin: str, end: str, text: str, page: Path) -> None:
+    """Replace what stands between two marks of a page that has both."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
 def micro(seconds: float) -> str:
     """Seconds as µs with three digits that count."""
     value = seconds * 1e6

@@ -399,3 +399,16 @@ def test_everything_of_a_connection_follows_the_spikes():  # trap 25, told by a 
     cell(X[2], state)
     assert moves == [torch.device("cpu")] * 2
     assert connection.mask.device == torch.device("cpu")
+
+
+def test_traces_follow_the_spikes_before_both_layers_of_a_neuron_are_looked_at(monkeypatch):  # trap 25
+    cell = norse.LIFRecurrentCell(N_IN, 5, FAST)
+    learner = attach(cell, CONFIG)
+    _, state = cell(X[0])
+    order = []
+    for name, connection in learner.connections.items():
+        learner.watchers[0].connections._places[name] = torch.device("meta")
+        monkeypatch.setattr(connection.traces, "to", lambda device: order.append("moved"))
+        monkeypatch.setattr(connection, "check_sides", lambda *a, **k: order.append("looked at"))
+    cell(X[1], state)
+    assert order == ["moved", "moved", "looked at", "looked at"]

@@ -141,12 +141,13 @@ class Connections:
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
                 due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
+        starts = neuron.kind.starts(neuron_call)
+        due = [(connection, *self._beside(connection, pre, post)) for connection, pre, post in due]
         if len(due) > 1:
             for connection, pre, post in due:
-                sides, starts = _alike(pre, post), neuron.kind.starts(neuron_call)
-                connection.check_sides(*sides, window=time_major, new_sequence=starts)
+                connection.check_sides(pre, post, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
-            self._observe(connection, neuron, neuron_call, pre, post)
+            self._observe(connection, neuron, pre, post, starts=starts)
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:
             connection, pre, _ = due[0]
             if connection.name not in self._units and not neuron.kind.inner:
@@ -176,15 +177,17 @@ class Connections:
                 "each. Give each part of the layer a neuron of its own, or make it several layers."
             )
 
-    def _observe(
-        self, connection: Connection, neuron: Neuron, neuron_call: NeuronCall, pre: Tensor, post: Tensor
-    ) -> None:
+    def _beside(self, connection: Connection, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Both sides in the wider precision of the two, and the traces where they are."""
         if pre.dtype != post.dtype:
-            pre, post = _alike(pre, post)
+            kind = torch.promote_types(pre.dtype, post.dtype)
+            pre, post = pre.to(kind), post.to(kind)
         if self._places.get(connection.name) != pre.device:
             self._places[connection.name] = pre.device
             _move(connection, pre.device)
-        starts = neuron.kind.starts(neuron_call)
+        return pre, post
+
+    def _observe(self, connection: Connection, neuron: Neuron, pre: Tensor, post: Tensor, *, starts: bool) -> None:
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
             self._warn_of_a_lost_state(connection, neuron)
         if neuron.kind.starts is not never:
@@ -242,12 +245,6 @@ def readout(synapse: str, neuron: Neuron) -> str:
         f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post}. "
         f"Expected a spiking neuron: leave {synapse} out of target_layers, layers and pairs."
     )
-
-
-def _alike(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides in the wider precision of the two."""
-    kind = torch.promote_types(pre.dtype, post.dtype)
-    return pre.to(kind), post.to(kind)
 
 
 def _move(connection: Connection, device: torch.device) -> None:

@@ -100,17 +100,14 @@ def readings(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection
     """
     assert origin.places is not None
     made = tuple((call.synapse.name, call.synapse.sample_dims, call.made) for call in origin.calls)
-    if not origin.places.cacheable:  # kept with the places, for as long as those are
-        mine = origin.places.patterns
-        if (made, seen, least) not in mine:
-            mine[made, seen, least] = _read(origin, seen, least)
-        return mine[made, seen, least]
-    key = (origin.places.key, made, seen, least)
-    if key not in _patterns:
-        _patterns[key] = _read(origin, seen, least)
+    known, key = origin.places.patterns, (made, seen, least)  # kept with the places, for as long as those are
+    if origin.places.cacheable:
+        known, key = _patterns, (origin.places.key, *key)
+    if key not in known:
+        known[key] = _read(origin, seen, least)
         if len(_patterns) > KEPT:
             _patterns.popitem(last=False)
-    return _patterns[key]
+    return known[key]
 
 
 def _read(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | str]:

@@ -13,7 +13,6 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -36,7 +35,7 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     Raises:
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
     """
-    if type(mod) is float and math.isfinite(mod) and abs(mod) < 1e38:
+    if type(mod) is float and abs(mod) < 1e38:
         return torch.full((), mod, dtype=like.dtype, device=like.device)
     if not isinstance(mod, Tensor):
         mod = as_real("modulator", mod, like.device, like.dtype)

@@ -173,15 +173,13 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
-        asking = Ask(self.visible, mod.unsqueeze(0))
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
-            asking = asking._replace(met=0)
         self.changes, self.met = self.changes + 1, True
         if self.past.e is not None and not (self.visible or self.shared):  # e is as the modulator meets it
             with untracked(self.like[0]):
                 return contracted(self.rule.geometry.per_synapse(mod), self.past.allocated())
-        return self._worked_out([asking])
+        return self._worked_out([Ask(self.visible, mod.unsqueeze(0))])
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
