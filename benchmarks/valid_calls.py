@@ -332,7 +332,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
         "update_window": lambda: {**windows(), "dt": 1.0},
         "modulate_window": lambda: {**windows(), "mod": torch.ones(T, B), "dt": 1.0, "reduction": "mean"},
         "change": lambda: {"mod": torch.ones(B), "reduction": "mean"},
-        "ask": lambda: {"mod": torch.ones(B)},
+        "queue": lambda: {"mod": torch.ones(B)},
         "modulator": lambda: {"mod": torch.ones(B)},
         "apply_update": lambda: {"weights": weight(), "mod_signal": 1.0, "lr": 0.1, "clamp": (-1.0, 1.0)},
         "reset": lambda: {"batch_size": B, "device": "cpu", "mask": None},
@@ -344,12 +344,12 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     for name, arguments in of_module.items():
         yield f"{room}EligibilityTraceModule.{name}", _bound(module, name, arguments)
 
-    def asked() -> sp.EligibilityTraceModule:
+    def queued() -> sp.EligibilityTraceModule:
         made = module()
-        made.ask(1.0)
+        made.queue(1.0)
         return made
 
-    yield f"{room}EligibilityTraceModule.collect", _bound(asked, "collect", lambda: {"reduction": "mean"})
+    yield f"{room}EligibilityTraceModule.flush", _bound(queued, "flush", lambda: {"reduction": "mean"})
 
     def marked() -> Call:
         made = module()
@@ -478,7 +478,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     }  # fmt: skip
     yield "connection.Connection", _free(sp.Connection, parts)
     of_connection = {
-        "ask": lambda: {"mod": torch.ones(B), "lr_scale": 1.0},
+        "weight_change": lambda: {"mod": torch.ones(B), "lr_scale": 1.0},
         "check": lambda: {"mod": torch.ones(B)},
         "check_weight": lambda: {"around": list},
         "landing": lambda: {"delta": torch.zeros(N_POST, N_PRE)},

@@ -1,4 +1,4 @@
-"""One plastic weight: where it lives, its eligibility, and what has been asked of it since it last changed.
+"""One plastic weight: where it lives, its eligibility, and what it is to change by since it last did.
 
 A weight with an axis more than the geometry, (B, *shape), is one network for each sample: Δw_b = lr · gate_b · e_b,
 with neither mean nor sum over the batch.
@@ -43,7 +43,7 @@ class Mark(NamedTuple):
     """A connection as it was, all but its weight."""
 
     traces: Any
-    carried: Tensor | None
+    pending: Tensor | None
     steps: int
 
 
@@ -102,8 +102,8 @@ class Connection:
         self.met = self.met_in_eval = 0  # how much of both the last step had met
         self.moved = False  # whether a step is known to have changed something
         self._foreign = self._runs_foreign_code()
-        self._carried: Tensor | None = None
-        self._finite: Tensor | None = None  # what was asked last, where it is known to be finite
+        self._pending: Tensor | None = None
+        self._finite: Tensor | None = None  # the last change, where it is known to be finite
         self._steps, self._warned = 0, False
         self._guard = WeightGuard(self.name, self.module, self.attribute)
 
@@ -167,12 +167,12 @@ class Connection:
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the eligibility, of all samples or of those in `mask` (B,)."""
         if mask is None:
-            self._carry()
+            self._flush()
         self.traces.reset(mask=mask)
 
-    def forget_asked(self) -> None:
-        """Drop what was asked but not applied yet (`update_frequency` > 1)."""
-        self._carried, self._steps = None, 0
+    def discard_pending(self) -> None:
+        """Drop the change that was not applied yet (`update_frequency` > 1)."""
+        self._pending, self._steps = None, 0
 
     def check_weight(self, around: Callable[[], Iterable[nn.Module]] = list) -> None:
         """Refuse a weight in which a change would be lost; a weight that was looked at before is not looked at again.
@@ -201,8 +201,8 @@ class Connection:
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from None
 
-    def ask(self, mod: float | Tensor, lr_scale: float = 1.0) -> Tensor | None:
-        """What the modulator asks of the weight; None before the weight's turn, or with nothing observed.
+    def weight_change(self, mod: float | Tensor, lr_scale: float = 1.0) -> Tensor | None:
+        """lr · lr_scale · reduce_B(mod · e), masked; None before the weight's turn, or with nothing observed.
 
         With `update_frequency` = k the modulators of k steps are worked out together, at the last of them.
         """
@@ -219,16 +219,16 @@ class Connection:
             mod = self.traces.modulator(mod)
         mod = lr * mod
         if once and self.samples is None:
-            asked = self.traces.change(mod)
+            change = self.traces.change(mod)
         else:
-            self._add_asked(mod)
+            self._queue(mod)
             self._steps += 1
             if self._steps < self.config.three_factor.update_frequency:
                 return None
-            self._carry()
-            asked = self._carried
-        self.forget_asked()
-        return asked if self.mask is None or asked is None else asked * self.mask
+            self._flush()
+            change = self._pending
+        self.discard_pending()
+        return change if self.mask is None or change is None else change * self.mask
 
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
@@ -257,21 +257,21 @@ class Connection:
     def mark(self, *, safe: bool) -> Mark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
         safe = require_flag("safe", safe)
-        return Mark(self.traces.mark(safe=safe or self._foreign), self._carried, self._steps)
+        return Mark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps)
 
     def go_back(self, mark: Mark) -> None:
-        """Traces, and what was asked, as they were at the mark."""
+        """Traces, and the change that was not applied yet, as they were at the mark."""
         require_kind("mark", mark, Mark, "What mark(safe=...) gave.")
         self.traces.go_back(mark.traces)
-        self._carried, self._steps = mark.carried, mark.steps
+        self._pending, self._steps = mark.pending, mark.steps
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, traces, and what was asked but not applied yet."""
-        asked = None if self._carried is None else self._carried.clone()
+        """Settings, traces, and the change that was not applied yet."""
+        pending = None if self._pending is None else self._pending.clone()
         return {
             "settings": self._settings,
             "traces": self.traces.get_extra_state(),
-            "asked": asked,
+            "asked": pending,
             "steps": self._steps,
         }
 
@@ -288,20 +288,20 @@ class Connection:
         what = f"The saved {self.name}"
         require_parts(what, state, ("settings", "traces", "asked", "steps"))
         require_settings(what, state["settings"], self._settings)
-        asked, steps = state["asked"], require_count(f"{what}: steps", state["steps"])
+        pending, steps = state["asked"], require_count(f"{what}: steps", state["steps"])
         if steps >= self.config.three_factor.update_frequency:
             raise ValueError(
                 f"{what} is {steps} steps after its last update; expected fewer than update_frequency = "
                 f"{self.config.three_factor.update_frequency}. Nothing was changed."
             )
-        if asked is not None:
+        if pending is not None:
             shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._guard.shape)
-            asked = require_tensor(f"{what}: asked", asked, shape).to(self.weight.device, copy=True)
+            pending = require_tensor(f"{what}: asked", pending, shape).to(self.weight.device, copy=True)
         go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
 
         def commit() -> None:
             go_on()
-            self._carried, self._steps = asked, steps
+            self._pending, self._steps = pending, steps
 
         return commit
 
@@ -324,22 +324,22 @@ class Connection:
         change = None if self._follower is None else self._follower.news()
         if change is not None:
             rewire(self._traces, change)
-            self._carried, self.mask = change.placed(self._carried), change.placed(self.mask, 1.0)
+            self._pending, self.mask = change.placed(self._pending), change.placed(self.mask, 1.0)
             self.fixed, self._guard.shape = change.placed(self.fixed), self.weight.shape
 
-    def _carry(self) -> None:
-        """Work out what was asked of the running traces, before they are forgotten."""
+    def _flush(self) -> None:
+        """Work out the modulators that are queued in the running traces, before these are forgotten."""
         if self._steps and self.samples is None and self.traces.batch_size is not None:
-            asked = self.traces.collect()
-            self._carried = asked if self._carried is None else self._carried + asked
+            change = self.traces.flush()
+            self._pending = change if self._pending is None else self._pending + change
 
-    def _add_asked(self, mod: Tensor | float) -> None:
-        """Remember what a modulator asks: for all samples, to be worked out later, or for each sample as it is."""
+    def _queue(self, mod: Tensor | float) -> None:
+        """Queue a modulator of all samples, to be worked out later; of single samples it is worked out now."""
         if self.samples is None:
-            self.traces.ask(mod)
+            self.traces.queue(mod)
             return
         now = modulate_each(self.traces, mod)
-        self._carried = now if self._carried is None else self._carried + now
+        self._pending = now if self._pending is None else self._pending + now
 
     def _first(self, new: int, new_sequence: bool) -> Callable[[], None] | None:
         """What is to be done before a batch of this size is recorded, once it is known to fit."""

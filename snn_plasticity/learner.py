@@ -268,7 +268,7 @@ class PlasticityLearner:
                 watcher.reset()
             if scope == "all":
                 for connection in connections:
-                    connection.forget_asked()
+                    connection.discard_pending()
 
     def check(self, connections: Collection[Connection] | None = None) -> None:
         """Refuse to go on where what was attached to is no longer there.
@@ -405,13 +405,13 @@ class PlasticityLearner:
         due: dict[int, list[tuple[Connection, Tensor]]] = {}
         for connection in chosen:
             with untracked(connection.weight):
-                asked = connection.ask(mod, self._lr_scale)
-            if asked is not None:
-                due.setdefault(id(connection.weight), []).append((connection, asked))
+                change = connection.weight_change(mod, self._lr_scale)
+            if change is not None:
+                due.setdefault(id(connection.weight), []).append((connection, change))
         changes, landings = {}, []
         for (first, total), *others in due.values():
-            for _, asked in others:
-                total = total + asked
+            for _, change in others:
+                total = total + change
             delta = first.update.clamp_(total)
             delta = delta if self.reduce is None else self._reduced(first, self.reduce(delta))
             landings.append(first.landing(delta))

@@ -99,7 +99,7 @@ def everything(learner):
     for connection in learner.connections.values():
         running = connection.traces._running
         counters = [] if running is None else [running.changes, running.met, len(running.recorded)]
-        parts += [connection.weight, connection.weight.grad, connection._steps, connection._carried, counters]
+        parts += [connection.weight, connection.weight.grad, connection._steps, connection._pending, counters]
     return copy.deepcopy([leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in tree_leaves(parts)])
 
 

@@ -132,7 +132,7 @@ class Oracle:
         self._look()
 
 
-EVENTS = ("step", "window", "modulated", "change", "ask", "collect", "look", "forget", "load")
+EVENTS = ("step", "window", "modulated", "change", "queue", "flush", "look", "forget", "load")
 
 
 @effort(deadline=None, max_examples=150)
@@ -168,7 +168,7 @@ def _answers(story, pre, post, config, path, seed):
     oracle, module = Oracle(pre, post, config), EligibilityTraceModule(3, 4, config, path=path)
     module.observe(pre[0], post[0])
     oracle.t, g = 1, torch.Generator().manual_seed(seed)
-    for event, n in [*story, ("collect", 0), ("look", 0)]:
+    for event, n in [*story, ("flush", 0), ("look", 0)]:
         t, mods = oracle.t, torch.randn(max(n, 1), *((), (2,), (2, 4))[n % 3], generator=g, dtype=torch.float64)
         window = pre[t : t + n], post[t : t + n]
         if event == "step":
@@ -183,11 +183,11 @@ def _answers(story, pre, post, config, path, seed):
             oracle.t += n
         elif event == "change":
             yield module.change(mods[0]).numpy(), oracle.change(mods[0].numpy())
-        elif event == "ask":
-            module.ask(mods[0])
+        elif event == "queue":
+            module.queue(mods[0])
             oracle.waiting = oracle.waiting + oracle.change(mods[0].numpy())
-        elif event == "collect":
-            yield module.collect().numpy(), np.broadcast_to(oracle.waiting, (4, 3))
+        elif event == "flush":
+            yield module.flush().numpy(), np.broadcast_to(oracle.waiting, (4, 3))
             oracle.waiting = 0.0
         elif event == "look":
             yield module.eligibility.clone().numpy(), oracle.e[t]

@@ -274,8 +274,8 @@ def test_traces_of_nobody():
         assert module.update(pre[0], post[0]).shape == (0, 2, 4)
         assert module.update_window(pre, post).shape == (0, 2, 4)
         assert torch.equal(module.modulate_window(pre, post, torch.ones(5)), torch.zeros(2, 4))
-        module.ask(1.0)
-        for change in (module.change(1.0), module.change(torch.ones(0)), module.collect()):
+        module.queue(1.0)
+        for change in (module.change(1.0), module.change(torch.ones(0)), module.flush()):
             assert torch.equal(change, torch.zeros(2, 4))
     for mod in (1.0, torch.ones(0), torch.ones(0, 2)):
         assert torch.equal(modulate(mod, torch.zeros(0, 2, 4)), torch.zeros(2, 4))

@@ -43,8 +43,8 @@ def event(rng, pre, post, t, n_post):
             (lambda m: m.modulate_window(*window, mods), length),
             (lambda m: m.update(pre[t], post[t]), 1),
             *[(lambda m: m.change(mod), 0)] * 3,
-            (lambda m: m.ask(mod), 0),
-            (lambda m: m.collect(), 0),
+            (lambda m: m.queue(mod), 0),
+            (lambda m: m.flush(), 0),
             (lambda m: m.eligibility, 0),
             (lambda m: m.reset(mask=mask), 0),
         )
@@ -91,4 +91,4 @@ def test_bit_for_bit(seed, kernel, trace, lag, clamp, kind, path, layer_name, sm
             answers = [happens(module) for module in (stayed, going)]
             t += steps
             assert answers[0] is None or torch.equal(*answers)
-        assert torch.equal(stayed.collect(), going.collect()) and torch.equal(stayed.eligibility, going.eligibility)
+        assert torch.equal(stayed.flush(), going.flush()) and torch.equal(stayed.eligibility, going.eligibility)

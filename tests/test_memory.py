@@ -83,10 +83,10 @@ def test_many_modulators_wait_a_few_at_a_time(path, limit, clamp, lag, monkeypat
     longest = 0
     for pre, post, mod in zip(PRE, POST, mods, strict=True):
         module.observe(pre, post)
-        module.ask(mod)
+        module.queue(mod)
         longest = max(longest, len(module._running.asked))
     assert longest <= 5
     e = brute_force.run(PRE.numpy(), POST.numpy(), config)[1]
     right = brute_force.weight_change(mods.numpy(), e, lag=lag)
-    np.testing.assert_allclose(module.collect().numpy(), right, rtol=1e-9, atol=1e-11)
-    assert not module.collect().any()
+    np.testing.assert_allclose(module.flush().numpy(), right, rtol=1e-9, atol=1e-11)
+    assert not module.flush().any()

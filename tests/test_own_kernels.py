@@ -276,7 +276,7 @@ def test_a_kernel_may_change_what_it_is_given_in_place(path, clamp, limits):
     for t, (now_pre, now_post) in enumerate(zip(pre, post, strict=True)):
         module.observe(now_pre, now_post)
         if t in (3, 9):
-            module.ask(1.0)
-            np.testing.assert_allclose(module.collect().numpy(), right[t].mean(0), rtol=1e-12, atol=1e-12)
+            module.queue(1.0)
+            np.testing.assert_allclose(module.flush().numpy(), right[t].mean(0), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(module.eligibility.numpy(), right[-1], rtol=1e-12, atol=1e-12)
     assert torch.equal(pre, 0.5 * PRE) and not Rash.zeros.any()

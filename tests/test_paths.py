@@ -61,9 +61,9 @@ def story(pre, post, n_post, seed):
         window = pre[t : t + length], post[t : t + length]
         events.append(("step" if length == 1 else rng.choice(("window", "steps", "modulated")), window))
         t += length
-        action = rng.choice(("nothing", "change", "ask", "collect", "look", "forget", "nothing"))
+        action = rng.choice(("nothing", "change", "queue", "flush", "look", "forget", "nothing"))
         events.append((action, modulators(pre.shape[1], n_post, rng)))
-    return [*events, ("collect", None), ("look", None)]
+    return [*events, ("flush", None), ("look", None)]
 
 
 def tell(module, events, rng_seed=0):
@@ -81,11 +81,11 @@ def tell(module, events, rng_seed=0):
             answers.append(module.modulate_window(*what, mod))
         elif event == "change":
             answers.append(module.change(what))
-        elif event == "ask":
-            module.ask(what)
+        elif event == "queue":
+            module.queue(what)
             asked = True
-        elif event == "collect" and asked:
-            answers.append(module.collect())
+        elif event == "flush" and asked:
+            answers.append(module.flush())
         elif event == "look":
             answers.append(module.eligibility.clone())
         elif event == "forget":

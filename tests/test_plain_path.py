@@ -58,8 +58,8 @@ def test_nothing_that_takes_many_steps_at_once_is_called(layer_name, lag, monkey
         module = EligibilityTraceModule.for_layer(layer, config, path="plain")
         module.observe_window(pre, post)
         module.modulate_window(pre, post, torch.ones(9))
-        module.ask(1.0)
-        module.collect()
+        module.queue(1.0)
+        module.flush()
         module.reset(mask=torch.tensor([True, False, False]))
         assert module.update_window(pre, post).any()
         assert len(steps) == 27 - lag

@@ -329,14 +329,14 @@ class EligibilityTraceModule(nn.Module):
         """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""
         return self._running is not None and self._running.meets(mod)
 
-    def ask(self, mod: float | Tensor) -> None:
-        """A modulator that meets e now, worked out together with others by `collect`; errors as in `change`."""
-        self._observed().ask(require_finite("modulator", self.modulator(mod)).detach().clone())
+    def queue(self, mod: float | Tensor) -> None:
+        """A modulator that meets e now, worked out together with others by `flush`; errors as in `change`."""
+        self._observed().queue(require_finite("modulator", self.modulator(mod)).detach().clone())
 
-    def collect(self, reduction: Reduction | None = None) -> Tensor:
+    def flush(self, reduction: Reduction | None = None) -> Tensor:
         """Σ of what was asked since the last time, shaped like the weight."""
         require_reduction(reduction)
-        return self._reduced(self._observed().collect(), reduction)
+        return self._reduced(self._observed().flush(), reduction)
 
     def modulator(self, mod: float | Tensor) -> Tensor:
         """A modulator beside the traces, (), (B,) or (B, N_post).

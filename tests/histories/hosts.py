@@ -188,7 +188,7 @@ class HostHistory(LearnerHistory):
         self.learner = self.build()
         for synapses in self.oracle.synapses.values():
             synapses.traces.reset()
-            synapses.forget_asked()
+            synapses.discard_pending()
         self.oracle.gate, self.oracle.lr_scale = reference.Gate(reference.Neuromod(**self.neuromod)), 1.0
         self.forward()
 

@@ -57,7 +57,7 @@ class Synapses:
             return 0.0
         delta, clamp = self.asked, self.update.weight_clamp
         delta = (delta if clamp is None else np.clip(delta, *clamp)) * self.mask
-        self.forget_asked()
+        self.discard_pending()
         allowed = bounded(self.weight, delta, self.update)
         if self.update.mode == "online":
             self.weight = allowed
@@ -65,7 +65,7 @@ class Synapses:
         self.grad = self.grad - (allowed - self.weight)
         return -float(((allowed - self.weight) * self.weight).sum()) if self.update.mode == "auxiliary_loss" else 0.0
 
-    def forget_asked(self) -> None:
+    def discard_pending(self) -> None:
         """Nothing waits for its turn."""
         self.asked, self.turn = np.zeros(self.weight.shape), 0
 
@@ -101,4 +101,4 @@ class Learner:
             self.gate.reset(mask, keep_expected=scope == "episode")
         if scope == "all" and mask is None:
             for synapses in self.synapses.values():
-                synapses.forget_asked()
+                synapses.discard_pending()

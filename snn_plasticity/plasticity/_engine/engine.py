@@ -204,13 +204,13 @@ class RunningTraces:
             total = total.add_(self.change(now))
         return total
 
-    def ask(self, mod: Tensor) -> None:
-        """A modulator that meets e as it stands, to be worked out by `collect`."""
+    def queue(self, mod: Tensor) -> None:
+        """A modulator that meets e as it stands, to be worked out by `flush`."""
         if len(self.asked) >= min(WAITING, max(1, HELD // max(1, mod.numel()))):
             self.fold()
         self.asked.append(Ask(self.visible, mod.unsqueeze(0)))
 
-    def collect(self) -> Tensor:
+    def flush(self) -> Tensor:
         """Σ over everything asked since the last time, shaped like the weight."""
         total, self.partial = self._waiting(), None
         return total
