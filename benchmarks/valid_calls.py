@@ -499,7 +499,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         return Call(made.go_back, {"mark": made.mark(safe=True)}, (made,))
 
     yield "connection.Connection.go_back", marked
-    whole = lambda: {"connections": [connection()], "gate": gate(), "watchers": (), "reduce": lambda d: d}
+    whole = lambda: {"connections": [connection()], "gate": gate(), "hooks": (), "reduce": lambda d: d}
     yield "learner.PlasticityLearner", _free(sp.PlasticityLearner, whole)
 
     def stepped() -> Call:

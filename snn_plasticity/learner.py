@@ -55,7 +55,7 @@ class PlasticityLearner:
     Args:
         connections: the weights that learn.
         gate: turns signals into the third factor; None is a gate with default settings.
-        watchers: the hooks that feed the connections.
+        hooks: the hooks that feed the connections.
         reduce: applied to every Δw before it lands, for instance an all-reduce over ranks.
 
     Built by `attach`. As a context manager it removes its hooks at the end.
@@ -66,7 +66,7 @@ class PlasticityLearner:
         connections: Sequence[Connection],
         gate: NeuromodulatoryGate | None = None,
         *,
-        watchers: Sequence[HostHooks] = (),
+        hooks: Sequence[HostHooks] = (),
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         for connection in require_kind("connections", connections, (list, tuple), "A list of Connection."):  # type: ignore
@@ -78,13 +78,13 @@ class PlasticityLearner:
         gate = NeuromodulatoryGate() if gate is None else gate
         require_kind("gate", gate, NeuromodulatoryGate, "NeuromodulatoryGate(NeuromodConfig(...)), or None.")
         self.third_factor = ThirdFactor(gate)
-        require_kind("watchers", watchers, (list, tuple), "A list of what has remove() and reset().")
-        for watcher in watchers:
-            if not callable(getattr(watcher, "remove", None)) or not callable(getattr(watcher, "reset", None)):
-                raise TypeError(f"watchers holds {known_as(watcher)}; expected what has remove() and reset().")
+        require_kind("hooks", hooks, (list, tuple), "A list of what has remove() and reset().")
+        for one in hooks:
+            if not callable(getattr(one, "remove", None)) or not callable(getattr(one, "reset", None)):
+                raise TypeError(f"hooks holds {known_as(one)}; expected what has remove() and reset().")
         if reduce is not None:
             require_callable("reduce", reduce, "from a Δw to a tensor of its shape, or None")
-        self.watchers, self.reduce = list(watchers), reduce
+        self.hooks, self.reduce = list(hooks), reduce
         self.enabled, self._lr_scale, self.silence = True, 1.0, Silence()
         self._optimizers: OptimizerWatch | None = None
 
@@ -226,7 +226,7 @@ class PlasticityLearner:
         given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
         self.silence.after(
             Step(chosen, given, output.factor, changes, unmoved, self._lr_scale, self.reduce is not None),
-            self.third_factor.gate, attached=bool(self.watchers), enabled=self.enabled, looks=looks,
+            self.third_factor.gate, attached=bool(self.hooks), enabled=self.enabled, looks=looks,
         )  # fmt: skip
         if not details:
             return loss, None
@@ -264,8 +264,8 @@ class PlasticityLearner:
                 raise
         self.third_factor.kept = kept
         if mask is None:
-            for watcher in self.watchers:
-                watcher.reset()
+            for one in self.hooks:
+                one.reset()
             if scope == "all":
                 for connection in connections:
                     connection.discard_pending()
@@ -286,15 +286,15 @@ class PlasticityLearner:
 
     def _check(self, chosen: Collection[Connection]) -> None:
         """As `check`, of connections that are some."""
-        for watcher in self.watchers:
-            lost = watcher.lost(chosen)
+        for one in self.hooks:
+            lost = one.lost(chosen)
             if lost is not None:
                 raise RuntimeError(
                     f"{lost}: this learner would learn nothing more from it. Call learner.remove(), then attach to the "
                     "model as it is now. Nothing was changed."
                 )
         for connection in chosen:
-            connection.check_weight(lambda c=connection: [m for w in self.watchers for m in w.around(c)])
+            connection.check_weight(lambda c=connection: [m for one in self.hooks for m in one.around(c)])
 
     def diagnose(self) -> Diagnosis:
         """How learning goes, at any time: what each layer sees, what a step changes, and what stands in the way.
@@ -310,7 +310,7 @@ class PlasticityLearner:
         """
         return diagnose(
             list(self.connections.values()), self.third_factor, steps=self.silence.steps, spoken=self.silence.spoken,
-            lr_scale=self.lr_scale, attached=bool(self.watchers), enabled=self.enabled,
+            lr_scale=self.lr_scale, attached=bool(self.hooks), enabled=self.enabled,
             check=lambda connection: self.check([connection]),
         )  # fmt: skip
 
@@ -325,9 +325,9 @@ class PlasticityLearner:
 
     def remove(self) -> None:
         """Take all hooks off the model, which is then as it was (its weights as they have become)."""
-        for watcher in self.watchers:
-            watcher.remove()
-        self.watchers.clear()
+        for one in self.hooks:
+            one.remove()
+        self.hooks.clear()
         if self._optimizers is not None:
             self._optimizers.remove()
         self.enabled = False
@@ -378,8 +378,8 @@ class PlasticityLearner:
         copied = memo[id(self)] = object.__new__(type(self))
         for name, value in vars(self).items():
             setattr(copied, name, copy.deepcopy(value, memo))
-        for watcher in copied.watchers:
-            watcher.bind(copied)
+        for one in copied.hooks:
+            one.bind(copied)
         return copied
 
     def __enter__(self) -> PlasticityLearner:

@@ -275,7 +275,7 @@ def test_a_readout_in_a_loop_does_not_pile_up():
     fc, n, out = excitable(linear()), lif(), linear(N_OUT, 2)
     net = nn.ModuleDict({"fc": fc, "n": n, "out": out})
     learner = attach(net, CONFIG)
-    ledger = learner.watchers[0].wiring.ledger
+    ledger = learner.hooks[0].wiring.ledger
     with torch.no_grad():
         for _ in range(500):
             out(n(fc(X[0])))
@@ -438,10 +438,10 @@ class TestSample:
                 return self.n2(self.b(self.n1(self.a(x))) + self.skip(x))
 
         learner = attach(Residual(), CONFIG, sample=trains(BATCH, 1, 4, 4))
-        assert set(learner.watchers[0].edges) == {("b", "n2"), ("a", "n1"), ("skip", "n2")}
+        assert set(learner.hooks[0].edges) == {("b", "n2"), ("a", "n1"), ("skip", "n2")}
         lifted = norse.SequentialState(norse.Lift(nn.Conv2d(1, 2, 3)), norse.LIF(FAST))
         learner = attach(lifted, CONFIG, sample=trains(STEPS, BATCH, 1, 5, 5))
-        assert set(learner.watchers[0].edges) == {("0.lifted_module", "1")}
+        assert set(learner.hooks[0].edges) == {("0.lifted_module", "1")}
 
 
 def test_currents_of_all_steps_kept_in_a_list():

@@ -172,7 +172,7 @@ class TestSteady:
     def test_spikes_are_put_beside_the_input_that_they_answer(self, how, grad):
         net = excitable(Steady())
         learner = attach(net, CONFIG)
-        wiring = learner.watchers[0].wiring
+        wiring = learner.hooks[0].wiring
         with torch.set_grad_enabled(grad):
             net(X)
             net.both = False
@@ -242,12 +242,12 @@ class TestWatching:
         for between in (nn.Identity(), nn.BatchNorm1d(N_OUT), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1)):
             model = excitable(nn.Sequential(nn.Linear(N_IN, N_OUT), between, snntorch.Leaky(0.8, init_hidden=True)))
             learner = attach(model, CONFIG)
-            assert learner.watchers[0].wiring.watching
+            assert learner.hooks[0].wiring.watching
             with torch.no_grad():
                 for x in X:
                     model(x)
                     assert modes() == []  # between two passes nothing is seen in any case
-            assert not learner.watchers[0].wiring.watching
+            assert not learner.hooks[0].wiring.watching
 
     def test_what_is_computed_before_the_first_layer_is_no_output_of_it(self):
         class Net(nn.Module):
@@ -266,7 +266,7 @@ class TestWatching:
         with torch.no_grad():
             moved = changes(net, learner, lambda: [net(x) for x in X])
         close(moved["fc"], record.change())
-        assert set(learner.watchers[0].edges) == {("fc", "lif")}
+        assert set(learner.hooks[0].edges) == {("fc", "lif")}
 
     def test_what_was_not_watched_is_an_error_once_and_then_known(self):
         class Net(nn.Module):

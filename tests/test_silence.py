@@ -231,7 +231,7 @@ class TestDead:
         assert (e != 0.5).any() and (e > 0.45).all()
         assert len(said(lambda: learner.step(1.0))) == 1
         centred = attach(net(6, 4), config)
-        run(centred.watchers[0].model, 1)
+        run(centred.hooks[0].model, 1)
         assert said(lambda: centred.step(torch.tensor([1.0, -1.0]))) == []
 
     def test_some_eligibility_at_its_clamp_is_none_of_it(self):

@@ -390,12 +390,12 @@ def test_traces_follow_a_model_to_another_device():  # trap 25
 def test_everything_of_a_connection_follows_the_spikes():  # trap 25, told by a connection that records it
     cell = norse.LIFRecurrentCell(N_IN, 5, FAST)
     learner = attach(cell, CONFIG)
-    watcher, connection, moves = learner.watchers[0], learner.connections["recurrent_weights"], []
+    manager, connection, moves = learner.hooks[0], learner.connections["recurrent_weights"], []
     connection.traces.to = moves.append
     _, state = cell(X[0])
     _, state = cell(X[1], state)
     assert moves == [torch.device("cpu")]  # once, where the spikes are
-    watcher.connections._places["recurrent_weights"] = torch.device("meta")
+    manager.connections._places["recurrent_weights"] = torch.device("meta")
     cell(X[2], state)
     assert moves == [torch.device("cpu")] * 2
     assert connection.mask.device == torch.device("cpu")
@@ -407,7 +407,7 @@ def test_traces_follow_the_spikes_before_both_layers_of_a_neuron_are_looked_at(m
     _, state = cell(X[0])
     order = []
     for name, connection in learner.connections.items():
-        learner.watchers[0].connections._places[name] = torch.device("meta")
+        learner.hooks[0].connections._places[name] = torch.device("meta")
         monkeypatch.setattr(connection.traces, "to", lambda device: order.append("moved"))
         monkeypatch.setattr(connection, "check_sides", lambda *a, **k: order.append("looked at"))
     cell(X[1], state)

@@ -268,7 +268,7 @@ class TestMemory:  # trap 28
         del current, spikes, mem
         gc.collect()
         assert [graph() for graph in graphs] == [None] * STEPS
-        entries = learner.watchers[0].wiring.ledger.entries.values()
+        entries = learner.hooks[0].wiring.ledger.entries.values()
         assert not any(call.pre.requires_grad for entry in entries for o in entry.origins for call in o.calls)
 
     def test_traces_and_learner_state_have_no_graph(self):

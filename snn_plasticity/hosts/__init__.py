@@ -90,7 +90,7 @@ def attach(
         model, config, layers or {}, pairs or {}, masks or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
     )
     gate = gate or NeuromodulatoryGate(config.neuromod)
-    learner = PlasticityLearner(connections, gate, watchers=[manager], reduce=reduce)
+    learner = PlasticityLearner(connections, gate, hooks=[manager], reduce=reduce)
     manager.bind(learner)
     learner.check()
     return learner
