@@ -168,7 +168,7 @@ def _as_float(value: object) -> float | None:
         return None
 
 
-def _readable(tensor: Tensor) -> bool:
+def is_readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
     if not tensor.is_cpu or _is_compiling():
         return False
@@ -187,7 +187,7 @@ def require_real(name: str, tensor: object) -> None:
 
 def require_finite(name: str, tensor: Tensor) -> Tensor:
     """The tensor; NaN and infinity are refused."""
-    if not tensor.is_floating_point() or not _readable(tensor):
+    if not tensor.is_floating_point() or not is_readable(tensor):
         return tensor
     plain = tensor.detach() if tensor.requires_grad else tensor
     if math.isfinite(plain.item() if plain.numel() == 1 else plain.sum().item()):
@@ -203,7 +203,7 @@ def require_finite(name: str, tensor: Tensor) -> Tensor:
 
 def require_within(name: str, tensor: Tensor, low: float | None = None, high: float | None = None) -> None:
     """Refuse values below `low` or above `high`."""
-    if not _readable(tensor) or tensor.numel() == 0:
+    if not is_readable(tensor) or tensor.numel() == 0:
         return
     require_real(name, tensor)
     plain = tensor.detach() if tensor.requires_grad else tensor
@@ -213,14 +213,9 @@ def require_within(name: str, tensor: Tensor, low: float | None = None, high: fl
         raise ValueError(f"{name} is {most:g} at least once; expected {name} <= {high:g}. Nothing was changed.")
 
 
-def require_at_least(name: str, tensor: Tensor, low: float) -> None:
-    """Refuse values below `low`."""
-    require_within(name, tensor, low=low)
-
-
 def require_values(name: str, tensor: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
     """The tensor; NaN, infinity and values outside of `low` .. `high` are refused, in one pass over it."""
-    if not tensor.numel() or not _readable(tensor):
+    if not tensor.numel() or not is_readable(tensor):
         return tensor
     plain = tensor.detach() if tensor.requires_grad else tensor
     if plain.numel() == 1:

@@ -32,7 +32,7 @@ from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
 from .plasticity.synapses import geometry_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
-from .saved import described, require_count, require_parts, require_settings, require_tensor
+from .saved import described, require_parts, require_saved_count, require_settings, require_tensor
 from .untracked import untracked
 from .weights import WeightGuard
 
@@ -288,7 +288,7 @@ class Connection:
         what = f"The saved {self.name}"
         require_parts(what, state, ("settings", "traces", "asked", "steps"))
         require_settings(what, state["settings"], self._settings)
-        pending, steps = state["asked"], require_count(f"{what}: steps", state["steps"])
+        pending, steps = state["asked"], require_saved_count(f"{what}: steps", state["steps"])
         if steps >= self.config.three_factor.update_frequency:
             raise ValueError(
                 f"{what} is {steps} steps after its last update; expected fewer than update_frequency = "

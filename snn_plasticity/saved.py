@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .checks import _readable
+from .checks import is_readable
 
 FORMAT = 1  # of all states; what is saved differently one day has another number
 DEEP = 6  # levels of an object of the user's own that are looked into
@@ -116,12 +116,12 @@ def require_tensor(
         raise ValueError(f"{what} has shape {found}; expected ({wanted}). {UNCHANGED}")
     if like is not None and saved.dtype != like.dtype:
         raise TypeError(f"{what} has dtype {saved.dtype}; expected {like.dtype}. {UNCHANGED}")
-    if saved.is_floating_point() and saved.numel() and _readable(saved) and not bool(torch.isfinite(saved).all()):
+    if saved.is_floating_point() and saved.numel() and is_readable(saved) and not bool(torch.isfinite(saved).all()):
         raise ValueError(f"{what} holds NaN or infinity; expected finite numbers. {UNCHANGED}")
     return saved
 
 
-def require_tensors(what: str, saved: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def require_saved_tensors(what: str, saved: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under the names of one's own, each of the same shape; else refused."""
     require_parts(what, saved, own)
     for name, tensor in own.items():
@@ -159,14 +159,14 @@ def require_alike(what: str, saved: Any, own: Any) -> None:
         raise ValueError(f"{what} is {saved!r}; expected a {type(own).__name__}. {UNCHANGED}")
 
 
-def require_count(what: str, saved: Any) -> int:
+def require_saved_count(what: str, saved: Any) -> int:
     """The whole number; refused where it is none, or negative."""
     if isinstance(saved, bool) or not isinstance(saved, int) or saved < 0:
         raise ValueError(f"{what} is {saved!r}; expected a whole number, 0 or more. {UNCHANGED}")
     return saved
 
 
-def require_flag(what: str, saved: Any) -> bool:
+def require_saved_flag(what: str, saved: Any) -> bool:
     """The bool; anything else is refused."""
     if not isinstance(saved, bool):
         raise TypeError(f"{what} is {saved!r}; expected True or False. {UNCHANGED}")

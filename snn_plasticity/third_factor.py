@@ -11,7 +11,7 @@ from torch import Tensor
 from .checks import Signal, as_modulator
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
 from .plasticity.eligibility import EligibilityTraceModule
-from .saved import described, require_flag, require_parts, require_settings, require_tensor, require_tensors
+from .saved import described, require_parts, require_saved_flag, require_saved_tensors, require_settings, require_tensor
 from .signals import GATE
 from .untracked import untracked
 
@@ -202,8 +202,8 @@ class ThirdFactor:
         what = "The saved gate"
         require_parts(what, saved, ("settings", "parameters", "state", "loose"))
         require_settings(what, saved["settings"], described(self.gate.config))
-        parameters = require_tensors(f"{what}: parameters", saved["parameters"], self.gate.state_dict())
-        loose = require_flag(f"{what}: loose", saved["loose"])
+        parameters = require_saved_tensors(f"{what}: parameters", saved["parameters"], self.gate.state_dict())
+        loose = require_saved_flag(f"{what}: loose", saved["loose"])
         state = None if saved["state"] is None else state_of(self.gate, saved["state"], device)
 
         def commit() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map, tree_map_only
 
 from ..checks import known_as, require_device, require_dtype, require_finite, require_kind, require_real
 from .appraisal import AppraisalResult
@@ -45,7 +46,7 @@ class AffectiveState(NamedTuple):
         """The same state on another device or in another precision; never below fp32."""
         device = require_device("device", device)
         wide = None if dtype is None else torch.promote_types(require_dtype("dtype", dtype), torch.float32)
-        return _map(self, lambda tensor: tensor.to(device=device, dtype=wide or tensor.dtype))
+        return tree_map_only(Tensor, lambda tensor: tensor.to(device=device, dtype=wide or tensor.dtype), self)
 
     def to_dict(self) -> dict[str, Tensor | int]:
         """Everything under its name, as in "mood" or "appraisal.coping": plain tensors, and the count of steps."""
@@ -80,22 +81,7 @@ class AffectiveState(NamedTuple):
 
     def detach(self) -> AffectiveState:
         """The same state without its history of gradients."""
-        return _map(self, Tensor.detach)
-
-
-def _map(state: AffectiveState, change: Callable[[Tensor], Tensor]) -> AffectiveState:
-    """The state with every tensor changed by one function."""
-    return AffectiveState(
-        change(state.valence),
-        change(state.arousal),
-        change(state.dominance),
-        AppraisalResult(*map(change, state.appraisal)),
-        ModulationVector(*map(change, state.modulation)),
-        change(state.mood),
-        state.step_count,
-        change(state.expected),
-        change(state.usual),
-    )
+        return tree_map_only(Tensor, Tensor.detach, self)
 
 
 def require_state(
@@ -178,17 +164,9 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
     require_state(fresh, held, state.mood.device)
     rows = mask.to(state.mood.device)
 
-    def chosen(new: Tensor, old: Tensor) -> Tensor:
+    def chosen(new: Any, old: Any) -> Any:
+        if not isinstance(old, Tensor):
+            return old
         return torch.where(rows.reshape(-1, *[1] * (old.dim() - 1)), new.to(old.dtype), old)
 
-    return AffectiveState(
-        chosen(fresh.valence, state.valence),
-        chosen(fresh.arousal, state.arousal),
-        chosen(fresh.dominance, state.dominance),
-        AppraisalResult(*map(chosen, fresh.appraisal, state.appraisal)),
-        ModulationVector(*map(chosen, fresh.modulation, state.modulation)),
-        chosen(fresh.mood, state.mood),
-        state.step_count,
-        chosen(fresh.expected, state.expected),
-        chosen(fresh.usual, state.usual),
-    )
+    return tree_map(chosen, fresh, state)

@@ -26,11 +26,11 @@ from .neuromod import NeuromodConfig
 from .validation import (
     Serializable,
     require_config,
-    require_count,
-    require_flag,
-    require_number,
-    require_part,
-    require_word,
+    require_count_field,
+    require_flag_field,
+    require_number_field,
+    require_part_field,
+    require_word_field,
 )
 
 MAX_LOOP_GAIN = 0.95
@@ -92,21 +92,21 @@ class AffectiveConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name in ("valence_scale", "arousal_scale", "dominance_scale"):
-            require_number(self, name, 0.0, MAX_SCALE)
+            require_number_field(self, name, 0.0, MAX_SCALE)
         for name in ("reward_error_source", "prediction_error_source"):
-            require_word(self, name, ("normalized", "raw"))
+            require_word_field(self, name, ("normalized", "raw"))
         for name in ("tau_mood", "tau_baseline", "tau_usual"):
-            require_number(self, name, 1.0, 1e9)
+            require_number_field(self, name, 1.0, 1e9)
         for name in ("mood_congruence_bias", "da_feedback", "ne_feedback", "ach_feedback", "sht_feedback"):
-            require_number(self, name, 0.0, 1.0)
+            require_number_field(self, name, 0.0, 1.0)
         for name in ("output_clamp", "marker_rate"):
-            require_number(self, name, 0.0, 1.0, open_low=True)
-        require_flag(self, "use_somatic_markers")
-        require_number(self, "somatic_marker_weight", 0.0, MAX_SCALE)
-        require_number(self, "marker_tau", 1.0, infinite=True)
-        require_number(self, "marker_width", 0.0, MAX_SCALE, open_low=True)
+            require_number_field(self, name, 0.0, 1.0, open_low=True)
+        require_flag_field(self, "use_somatic_markers")
+        require_number_field(self, "somatic_marker_weight", 0.0, MAX_SCALE)
+        require_number_field(self, "marker_tau", 1.0, infinite=True)
+        require_number_field(self, "marker_width", 0.0, MAX_SCALE, open_low=True)
         for name in ("hidden_dim", "marker_capacity"):
-            require_count(self, name)
+            require_count_field(self, name)
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ class AppraisalConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name in ("relevance_weight", "congruence_weight", "coping_weight", "norm_weight"):
-            require_number(self, name, 0.0, 1e6)
-        require_flag(self, "use_learned_appraisal")
-        require_count(self, "seed", 0)
+            require_number_field(self, name, 0.0, 1e6)
+        require_flag_field(self, "use_learned_appraisal")
+        require_count_field(self, "seed", 0)
 
     @property
     def valence_shares(self) -> tuple[float, float]:
@@ -194,10 +194,10 @@ class ModulationConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name in ("lr_alpha", "attention_beta", "exploration_gamma", "memory_delta", "risk_epsilon"):
-            require_number(self, name, 0.0, MAX_SCALE)
+            require_number_field(self, name, 0.0, MAX_SCALE)
         for name in ("lr", "attention", "exploration", "memory", "risk"):
-            require_number(self, f"{name}_floor", 0.0, 1e6, open_low=True)
-            require_number(self, f"{name}_ceiling", 0.0, 1e6, open_low=True)
+            require_number_field(self, f"{name}_floor", 0.0, 1e6, open_low=True)
+            require_number_field(self, f"{name}_ceiling", 0.0, 1e6, open_low=True)
             floor, ceiling = getattr(self, f"{name}_floor"), getattr(self, f"{name}_ceiling")
             if floor >= ceiling:
                 raise ValueError(
@@ -225,7 +225,7 @@ class AffectiveFullConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
-            require_part(self, name, kind)
+            require_part_field(self, name, kind)
         self.require_settling()
 
     @classmethod
@@ -260,7 +260,11 @@ class AffectiveFullConfig(Serializable):
         Args:
             gate: the gate that stands between affect and the modulators that are felt; None: nothing does.
         """
-        release = dict.fromkeys(("da", "ach", "ne", "sht"), 1.0) if gate is None else _release(_gate(gate))
+        release = (
+            dict.fromkeys(("da", "ach", "ne", "sht"), 1.0)
+            if gate is None
+            else _release(require_config(gate, NeuromodConfig, name="gate"))
+        )
         felt = {name: getattr(self.affect, f"{name}_feedback") * amount for name, amount in release.items()}
         bias = self.affect.mood_congruence_bias
         mood = self.affect.valence_scale * self.appraisal.valence_shares[0] * bias
@@ -289,10 +293,6 @@ class AffectiveFullConfig(Serializable):
     def parts(cls) -> dict[str, type[Serializable]]:
         """Its three settings."""
         return _PARTS
-
-
-def _gate(gate: NeuromodConfig) -> NeuromodConfig:
-    return require_config(gate, NeuromodConfig, name="gate")
 
 
 def _release(gate: NeuromodConfig) -> dict[str, float]:

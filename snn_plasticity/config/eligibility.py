@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from ..checks import shown
 from ..conventions import Convention
-from .validation import Serializable, require_flag, require_number, require_range, require_word
+from .validation import Serializable, require_flag_field, require_number_field, require_range_field, require_word_field
 
 TraceType = Literal["accumulating", "replacing", "dutch"]
 KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet"]
@@ -75,32 +75,32 @@ class EligibilityConfig(Serializable):
     a3_minus: float = 0.0
 
     def __post_init__(self) -> None:
-        require_word(self, "trace_type", TRACES)
-        require_word(self, "kernel", KERNELS, or_object="a kernel object")
+        require_word_field(self, "trace_type", TRACES)
+        require_word_field(self, "kernel", KERNELS, or_object="a kernel object")
         kernel = self.kernel
         if not isinstance(kernel, str) and (isinstance(kernel, type) or not all(map(callable, _methods(kernel)))):
             raise ValueError(
                 f"EligibilityConfig.kernel = {shown(self.kernel)}; expected one of {', '.join(map(repr, KERNELS))} or "
                 "an object with init(pre, post) -> state and step(pre, post, state, dt) -> (Coincidence, state)."
             )
-        require_word(self, "dutch_scope", ("all", "active"))
+        require_word_field(self, "dutch_scope", ("all", "active"))
         if not isinstance(self.convention, Convention):
             raise ValueError(
                 f"EligibilityConfig.convention = {shown(self.convention)}; expected a Convention, "
                 "for instance Convention.preset('spikingjelly')."
             )
-        require_number(self, "dt", 0.0, open_low=True)
+        require_number_field(self, "dt", 0.0, open_low=True)
         for name in ("tau_e", "stdp_tau_plus", "stdp_tau_minus", "stdp_tau_x", "stdp_tau_y"):
             self._require_tau(name)
         for name in ("a_plus", "a_minus", "a3_plus", "a3_minus"):
-            require_number(self, name)
-        require_number(self, "dutch_alpha", 0.0, 1.0)
-        require_range(self, "clamp_range", around_zero=True)
+            require_number_field(self, name)
+        require_number_field(self, "dutch_alpha", 0.0, 1.0)
+        require_range_field(self, "clamp_range", around_zero=True)
         for name in ("carry", "diagonal"):
-            require_flag(self, name)
+            require_flag_field(self, name)
 
     def _require_tau(self, name: str) -> None:
-        require_number(self, name, 0.0, open_low=True, infinite=True)
+        require_number_field(self, name, 0.0, open_low=True, infinite=True)
         tau, convention = getattr(self, name), self.convention
         mode = convention.eligibility_decay if name == "tau_e" else convention.spike_trace_decay
         if tau >= self.dt:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..checks import shown
 from ..neuromodulators import NEUROMODULATORS
-from .validation import Serializable, require_count, require_number, require_word
+from .validation import Serializable, require_count_field, require_number_field, require_word_field
 
 Combination = Literal["weighted_sum", "gated_product", "mlp"]
 BaselineKind = Literal["none", "running", "context"]
@@ -76,27 +76,27 @@ class NeuromodConfig(Serializable):
     usual_tau: float = 200.0
 
     def __post_init__(self) -> None:
-        require_word(self, "da_response", ("tanh", "linear"))
-        require_word(
+        require_word_field(self, "da_response", ("tanh", "linear"))
+        require_word_field(
             self, "combination_fn", ("weighted_sum", "gated_product", "mlp"), or_object="a callable(modulators) -> (B,)"
         )
         if not isinstance(self.combination_fn, str) and not callable(self.combination_fn):
             raise ValueError(
                 f"NeuromodConfig.combination_fn = {shown(self.combination_fn)}; expected a name or a callable."
             )
-        require_word(self, "reward_baseline", ("none", "running", "context"))
-        require_word(self, "baseline_scope", ("sample", "batch"))
+        require_word_field(self, "reward_baseline", ("none", "running", "context"))
+        require_word_field(self, "baseline_scope", ("sample", "batch"))
         for kind in NEUROMODULATORS:
             if not hasattr(self, f"{kind.prefix}_source"):
                 continue  # it acts with the settings of its row
-            require_word(self, f"{kind.prefix}_source", kind.sources)
-            require_number(self, f"{kind.prefix}_weight")
-            require_number(self, f"{kind.prefix}_scale", 0.0)
-            require_number(self, f"{kind.prefix}_tau", 0.0, infinite=True)
-            require_number(self, f"{kind.prefix}_baseline", kind.low, 1.0)
-        require_number(self, "dt", 0.0, open_low=True)
-        require_number(self, "reward_baseline_tau", 1.0, infinite=True)
-        require_number(self, "usual_tau", 0.0, open_low=True)
+            require_word_field(self, f"{kind.prefix}_source", kind.sources)
+            require_number_field(self, f"{kind.prefix}_weight")
+            require_number_field(self, f"{kind.prefix}_scale", 0.0)
+            require_number_field(self, f"{kind.prefix}_tau", 0.0, infinite=True)
+            require_number_field(self, f"{kind.prefix}_baseline", kind.low, 1.0)
+        require_number_field(self, "dt", 0.0, open_low=True)
+        require_number_field(self, "reward_baseline_tau", 1.0, infinite=True)
+        require_number_field(self, "usual_tau", 0.0, open_low=True)
         for name in ("modulator_hidden_dim", "n_contexts"):
-            require_count(self, name)
-        require_count(self, "seed", 0)
+            require_count_field(self, name)
+        require_count_field(self, "seed", 0)

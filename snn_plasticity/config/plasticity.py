@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .eligibility import EligibilityConfig
 from .neuromod import NeuromodConfig
 from .three_factor import ThreeFactorConfig
-from .validation import Serializable, require_part
+from .validation import Serializable, require_part_field
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PlasticityConfig(Serializable):
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
-            require_part(self, name, kind)
+            require_part_field(self, name, kind)
 
     @classmethod
     def minimal(cls) -> PlasticityConfig:

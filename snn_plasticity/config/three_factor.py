@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from .. import checks
 from ..checks import shown
-from .validation import Serializable, require_count, require_number, require_range, require_word
+from .validation import Serializable, require_count_field, require_number_field, require_range_field, require_word_field
 
 Mode = Literal["online", "hybrid", "auxiliary_loss"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -43,12 +43,12 @@ class ThreeFactorConfig(Serializable):
     update_frequency: int = 1
 
     def __post_init__(self) -> None:
-        require_word(self, "mode", MODES)
-        require_number(self, "lr", 0.0)
-        require_range(self, "weight_clamp", around_zero=True)
+        require_word_field(self, "mode", MODES)
+        require_number_field(self, "lr", 0.0)
+        require_range_field(self, "weight_clamp", around_zero=True)
         if not callable(self.weight_bounds):
-            require_range(self, "weight_bounds")
-        require_count(self, "update_frequency")
+            require_range_field(self, "weight_bounds")
+        require_count_field(self, "update_frequency")
         if self.soft_bounds is not None:
             self._require_exponents()
         names = tuple(self.target_layers) if isinstance(self.target_layers, list) else self.target_layers

@@ -15,7 +15,7 @@ Config = TypeVar("Config", bound="Serializable")
 PRESETS = ("minimal", "dev", "production")
 
 
-def require_number(
+def require_number_field(
     owner: object,
     field: str,
     low: float = -math.inf,
@@ -30,17 +30,17 @@ def require_number(
     object.__setattr__(owner, field, number)
 
 
-def require_count(owner: object, field: str, low: int = 1) -> None:
+def require_count_field(owner: object, field: str, low: int = 1) -> None:
     """Refuse a field that is no whole number from `low` upwards."""
     object.__setattr__(owner, field, checks.require_count(_of(owner, field), getattr(owner, field), low))
 
 
-def require_flag(owner: object, field: str) -> None:
+def require_flag_field(owner: object, field: str) -> None:
     """Refuse a field that is neither True nor False."""
     object.__setattr__(owner, field, checks.require_flag(_of(owner, field), getattr(owner, field)))
 
 
-def require_range(owner: object, field: str, *, around_zero: bool = False) -> None:
+def require_range_field(owner: object, field: str, *, around_zero: bool = False) -> None:
     """Refuse a field that is neither None nor a pair (low, high) with low < high; a list becomes a tuple."""
     value = getattr(owner, field)
     if value is not None:
@@ -48,7 +48,7 @@ def require_range(owner: object, field: str, *, around_zero: bool = False) -> No
         object.__setattr__(owner, field, pair)
 
 
-def require_word(owner: object, field: str, allowed: tuple[str, ...], *, or_object: str = "") -> None:
+def require_word_field(owner: object, field: str, allowed: tuple[str, ...], *, or_object: str = "") -> None:
     """Refuse a field that is a word outside `allowed`; other objects pass where `or_object` names them."""
     value = getattr(owner, field)
     if isinstance(value, str) and value in allowed:
@@ -59,7 +59,7 @@ def require_word(owner: object, field: str, allowed: tuple[str, ...], *, or_obje
     raise ValueError(f"{_of(owner, field)} = {checks.shown(value)}; expected one of {words}.")
 
 
-def require_part(owner: object, field: str, kind: type[Serializable]) -> None:
+def require_part_field(owner: object, field: str, kind: type[Serializable]) -> None:
     """Refuse a field that holds no config of `kind`."""
     value = getattr(owner, field)
     if not isinstance(value, kind):

@@ -18,11 +18,11 @@ from ..saved import (
     UNCHANGED,
     described,
     require_alike,
-    require_count,
     require_format,
     require_numbers,
     require_parts,
     require_real_number,
+    require_saved_count,
     require_settings,
     require_tensor,
 )
@@ -206,7 +206,7 @@ def read_position(saved: Any) -> tuple[int, int, int]:
     """Epoch, batch and seed in a saved run."""
     if not isinstance(saved, (list, tuple)) or len(saved) != 3 or type(saved[2]) is not int:
         raise ValueError(f"{RUN}: position is {saved!r}; expected epoch, batch and seed. {UNCHANGED}")
-    return require_count(f"{RUN}: epoch", saved[0]), require_count(f"{RUN}: batch", saved[1]), saved[2]
+    return require_saved_count(f"{RUN}: epoch", saved[0]), require_saved_count(f"{RUN}: batch", saved[1]), saved[2]
 
 
 def require_rng(saved: Any) -> None:

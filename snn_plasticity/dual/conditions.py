@@ -20,7 +20,7 @@ from ..checks import (
     require_number,
     shown,
 )
-from ..config.validation import require_count
+from ..config.validation import require_count_field
 
 
 @dataclass
@@ -235,7 +235,7 @@ class Every(Condition):
     n: int
 
     def __post_init__(self) -> None:
-        require_count(self, "n", 1)
+        require_count_field(self, "n", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it is its turn."""
@@ -254,7 +254,7 @@ class FromStep(Condition):
     step: int
 
     def __post_init__(self) -> None:
-        require_count(self, "step", 0)
+        require_count_field(self, "step", 0)
 
     def __call__(self, history: History) -> bool:
         """Whether the warm-up is over."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import require_kind
-from ..config.validation import require_flag, require_number
+from ..config.validation import require_flag_field, require_number_field
 from .pair import NetPair
 from .trainee import Trainee
 
@@ -43,7 +43,7 @@ class Coupling(Protocol):
 
 def _require_flags(coupling: object) -> None:
     for name in ("base_first", "multiple_updates"):
-        require_flag(coupling, name)
+        require_flag_field(coupling, name)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class Distill:
 
     def __post_init__(self) -> None:
         _require_flags(self)
-        require_number(self, "share", 0.0, 1.0)
-        require_number(self, "temperature", 0.0, open_low=True)
+        require_number_field(self, "share", 0.0, 1.0)
+        require_number_field(self, "temperature", 0.0, open_low=True)
 
     def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn, down, and teach."""
@@ -143,9 +143,9 @@ class Sandwich:
 
     def __post_init__(self) -> None:
         _require_flags(self)
-        require_number(self, "weight", 0.0)
-        require_number(self, "share", 0.0, 1.0)
-        require_number(self, "temperature", 0.0, open_low=True)
+        require_number_field(self, "weight", 0.0)
+        require_number_field(self, "share", 0.0, 1.0)
+        require_number_field(self, "temperature", 0.0, open_low=True)
 
     def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn from both, down."""

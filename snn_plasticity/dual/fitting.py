@@ -14,7 +14,7 @@ import torch
 
 from .. import checks
 from ..checks import known_as, require_choice, require_kind
-from ..config.validation import require_count, require_number
+from ..config.validation import require_count_field, require_number_field
 from .report import DualReport, ValidationPoint
 
 
@@ -95,8 +95,8 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         require_choice("net", self.net, ("base", "motivated"))
         require_choice("by", self.by, ("accuracy", "loss"))
-        require_count(self, "patience")
-        require_number(self, "min_delta", 0.0)
+        require_count_field(self, "patience")
+        require_number_field(self, "min_delta", 0.0)
 
     def __call__(self, curve: list[ValidationPoint]) -> bool:
         """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""

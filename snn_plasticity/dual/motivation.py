@@ -17,7 +17,7 @@ from statistics import fmean, pstdev
 
 from .. import checks
 from ..checks import require_kind
-from ..config.validation import require_count, require_number
+from ..config.validation import require_count_field, require_number_field
 from .conditions import Condition, History, require_history
 
 
@@ -42,7 +42,7 @@ class LossDecrease(Condition):
     k: int = 2
 
     def __post_init__(self) -> None:
-        require_count(self, "k", 1)
+        require_count_field(self, "k", 1)
 
     def __call__(self, history: History) -> bool:
         """Whether it fell."""
@@ -64,8 +64,8 @@ class LossSpike(Condition):
     window: int = 20
 
     def __post_init__(self) -> None:
-        require_count(self, "window", 2)
-        require_number(self, "factor")
+        require_count_field(self, "window", 2)
+        require_number_field(self, "factor")
 
     def __call__(self, history: History) -> bool:
         """Whether it does."""
@@ -87,8 +87,8 @@ class Plateau(Condition):
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        require_count(self, "window", 1)
-        require_number(self, "tolerance", 0.0)
+        require_count_field(self, "window", 1)
+        require_number_field(self, "tolerance", 0.0)
 
     def __call__(self, history: History) -> bool:
         """Whether it has."""
@@ -115,7 +115,7 @@ class Curiosity(Condition):
     signal: str = "novelty"
 
     def __post_init__(self) -> None:
-        require_number(self, "threshold")
+        require_number_field(self, "threshold")
         require_kind("Curiosity.signal", self.signal, str, "The name of a signal, as 'novelty'.")
 
     def __call__(self, history: History) -> bool:
@@ -152,7 +152,7 @@ class Seeking(Condition):
 
     def __post_init__(self) -> None:
         for name in ("on", "off"):
-            require_number(self, name)
+            require_number_field(self, name)
         for name in ("curiosity", "anticipation"):
             require_kind(f"Seeking.{name}", getattr(self, name), str, "The name of a signal.")
         if not self.off <= self.on:
@@ -219,8 +219,8 @@ class RandomActivation(Condition):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_number(self, "p", 0.0, 1.0)
-        require_count(self, "seed", 0)
+        require_number_field(self, "p", 0.0, 1.0)
+        require_count_field(self, "seed", 0)
 
     def __call__(self, history: History) -> bool:
         """Whether this step was drawn."""
@@ -247,7 +247,7 @@ class CountMatched(Condition):
 
     def __post_init__(self) -> None:
         for name in ("count", "of", "seed"):
-            require_count(self, name, 0)
+            require_count_field(self, name, 0)
         if not 0 <= self.count <= self.of:
             raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
 

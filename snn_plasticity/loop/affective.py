@@ -37,7 +37,7 @@ from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..neuromodulators import NAMES
-from ..saved import FORMAT, described, require_format, require_settings, require_tensors
+from ..saved import FORMAT, described, require_format, require_saved_tensors, require_settings
 from ..signals import LOOP, EventSignals
 from .events import appraised, for_the_gate, prediction_error
 from .state import LoopState, copied, emptied, for_size, forgotten, read_saved, require_state
@@ -316,8 +316,8 @@ class AffectiveLoop:
                 f"{what} has {there} learner, this one has {here}; expected the same. Build it likewise first."
             )
         require_settings(what, saved["settings"], self._settings())
-        estimator = require_tensors(f"{what}: estimator", saved["estimator"], self.estimator.state_dict())
-        gate = require_tensors(f"{what}: gate", saved["gate"], self.gate.state_dict())
+        estimator = require_saved_tensors(f"{what}: estimator", saved["estimator"], self.estimator.state_dict())
+        gate = require_saved_tensors(f"{what}: gate", saved["gate"], self.gate.state_dict())
         loose = require_flag(f"{what}: loose", saved["loose"])
         state = None if saved["state"] is None else read_saved(f"{what}: state", saved["state"], self.init)
         learner = None if self.learner is None else self.learner.read_state(saved["learner"])

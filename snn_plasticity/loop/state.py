@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 from ..affect import AffectiveState, ModulationVector
 from ..affect import reset_samples as reset_affect
@@ -15,7 +15,7 @@ from ..checks import known_as, require_device, require_dtype, require_kind, requ
 from ..neuromodulation import NeuromodState, for_batch
 from ..neuromodulation import reset_samples as reset_gate
 from ..neuromodulators import NAMES
-from ..saved import require_count, require_parts, require_tensor
+from ..saved import require_parts, require_saved_count, require_tensor
 
 
 class LoopState(NamedTuple):
@@ -47,9 +47,7 @@ class LoopState(NamedTuple):
         """The same state on another device or in another precision; never below fp32."""
         device = require_device("device", device)
         wide = None if dtype is None else torch.promote_types(require_dtype("dtype", dtype), torch.float32)
-        levels = {name: level.to(device=device, dtype=wide or level.dtype) for name, level in self.modulators.items()}
-        plasticity = self.plasticity.to(device=device, dtype=wide or self.plasticity.dtype)
-        return LoopState(self.affect.to(device, dtype), self.gate.to(device, dtype), levels, plasticity)
+        return tree_map_only(Tensor, lambda tensor: tensor.to(device=device, dtype=wide or tensor.dtype), self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain tensors that share no memory with the state."""
@@ -195,5 +193,5 @@ def read_saved(what: str, saved: Any, init: Callable[..., LoopState]) -> LoopSta
             if isinstance(new, Tensor):
                 require_tensor(f"{what}: {name}", saved[group][name], tuple(new.shape), like=new)
             else:
-                require_count(f"{what}: {name}", saved[group][name])
+                require_saved_count(f"{what}: {name}", saved[group][name])
     return LoopState.from_dict(saved)

@@ -41,8 +41,7 @@ from ..checks import (
 )
 from ..config import NeuromodConfig
 from ..config.neuromod import BaselineKind, LearningScope
-from ..config.validation import require_config, require_number, require_word
-from ..config.validation import require_count as require_count_of
+from ..config.validation import require_config, require_count_field, require_number_field, require_word_field
 from ..decay import decay_factor
 from ..usual_size import LARGEST
 
@@ -79,11 +78,11 @@ class RewardBaseline:
     dt: float = 1.0
 
     def __post_init__(self) -> None:
-        require_word(self, "kind", ("none", "running", "context"))
-        require_word(self, "scope", ("sample", "batch"))
-        require_number(self, "tau", 0.0, open_low=True, infinite=True)
-        require_number(self, "dt", 0.0, open_low=True)
-        require_count_of(self, "n_contexts")
+        require_word_field(self, "kind", ("none", "running", "context"))
+        require_word_field(self, "scope", ("sample", "batch"))
+        require_number_field(self, "tau", 0.0, open_low=True, infinite=True)
+        require_number_field(self, "dt", 0.0, open_low=True)
+        require_count_field(self, "n_contexts")
 
     @classmethod
     def of(cls, config: NeuromodConfig) -> RewardBaseline:

@@ -38,7 +38,7 @@ from ..checks import (
 )
 from ..checks import require_count as require_whole
 from ..config.neuromod import LearningScope
-from ..config.validation import Serializable, require_count, require_number, require_word
+from ..config.validation import Serializable, require_count_field, require_number_field, require_word_field
 from ..saved import FORMAT, described, require_format, require_settings, require_tensor
 
 
@@ -67,12 +67,12 @@ class TDCriticConfig(Serializable):
     scope: LearningScope = "sample"
 
     def __post_init__(self) -> None:
-        require_count(self, "n_features")
-        require_number(self, "gamma", 0.0, 1.0)
-        require_number(self, "lam", 0.0, 1.0)
-        require_number(self, "lr", 0.0, open_low=True)
-        require_word(self, "trace_type", ("dutch", "accumulating", "replacing"))
-        require_word(self, "scope", ("sample", "batch"))
+        require_count_field(self, "n_features")
+        require_number_field(self, "gamma", 0.0, 1.0)
+        require_number_field(self, "lam", 0.0, 1.0)
+        require_number_field(self, "lr", 0.0, open_low=True)
+        require_word_field(self, "trace_type", ("dutch", "accumulating", "replacing"))
+        require_word_field(self, "scope", ("sample", "batch"))
 
 
 class CriticState(NamedTuple):

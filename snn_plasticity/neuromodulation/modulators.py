@@ -27,8 +27,7 @@ from torch import Tensor
 
 from ..checks import require_kind, require_number, require_operands, require_real, require_tensors
 from ..config import NeuromodConfig
-from ..config.validation import require_number as require_number_of
-from ..config.validation import require_word
+from ..config.validation import require_number_field, require_word_field
 from ..decay import decay_factor
 from ..neuromodulators import NAMES, NEUROMODULATORS, NORMALIZED
 
@@ -156,13 +155,13 @@ class Modulator:
     response: Literal["tanh", "linear"] = "tanh"
 
     def __post_init__(self) -> None:
-        require_word(self, "name", NAMES)
+        require_word_field(self, "name", NAMES)
         require_kind("Modulator.source", self.source, str, "The name of a signal, as 'reward'.")
         for field in ("scale", "tau"):
-            require_number_of(self, field, 0.0, infinite=field == "tau")
-        require_number_of(self, "baseline", LOW[self.name], 1.0)
-        require_number_of(self, "dt", 0.0, open_low=True)
-        require_word(self, "response", ("tanh", "linear"))
+            require_number_field(self, field, 0.0, infinite=field == "tau")
+        require_number_field(self, "baseline", LOW[self.name], 1.0)
+        require_number_field(self, "dt", 0.0, open_low=True)
+        require_word_field(self, "response", ("tanh", "linear"))
 
     @cached_property
     def rests(self) -> bool:

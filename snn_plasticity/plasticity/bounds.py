@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..checks import require_finite, require_tensors
 from ..config import ThreeFactorConfig
-from ..config.validation import require_number
+from ..config.validation import require_number_field
 
 Bounds = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,7 +44,7 @@ def _require_change(weight: Tensor, delta: Tensor) -> None:
 def _require_ends(bounds: object) -> None:
     """Refuse ends that are no numbers, or not in order."""
     for name in ("low", "high"):
-        require_number(bounds, name, infinite=True)
+        require_number_field(bounds, name, infinite=True)
     low, high = bounds.low, bounds.high  # type: ignore[attr-defined]
     if not low < high:
         raise ValueError(f"{type(bounds).__name__}: low = {low:g} and high = {high:g}; expected low < high.")
@@ -96,9 +96,9 @@ class SoftBounds:
     def __post_init__(self) -> None:
         _require_ends(self)
         for name in ("low", "high"):
-            require_number(self, name)
+            require_number_field(self, name)
         for name in ("mu_plus", "mu_minus"):
-            require_number(self, name, 0.0)
+            require_number_field(self, name, 0.0)
 
     def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
         """The new weight; errors as `HardBounds`."""

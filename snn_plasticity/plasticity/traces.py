@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..checks import require_tensors
 from ..config import EligibilityConfig
-from ..config.validation import require_number, require_range, require_word
+from ..config.validation import require_number_field, require_range_field, require_word_field
 from ..conventions import Convention
 from ..decay import decay_factor
 from .geometry import Geometry
@@ -56,7 +56,7 @@ class Trace(Protocol):
 def _require_trace(trace: object) -> None:
     """Refuse a time constant, a clamp or a convention that is none."""
     require_parameters(trace, ("tau_e",))
-    require_range(trace, "clamp_range", around_zero=True)
+    require_range_field(trace, "clamp_range", around_zero=True)
 
 
 def _require_joined(kept: Tensor, f: Tensor) -> None:
@@ -130,8 +130,8 @@ class Dutch:
         _require_trace(self)
         require_parameters(self, (), ("alpha",))
         if not isinstance(self.alpha, Tensor):
-            require_number(self, "alpha", 0.0, 1.0)
-        require_word(self, "scope", ("all", "active"))
+            require_number_field(self, "alpha", 0.0, 1.0)
+        require_word_field(self, "scope", ("all", "active"))
 
     @property
     def linear(self) -> bool:

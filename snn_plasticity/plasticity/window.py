@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from .. import checks as plain
 from ..checks import shown
-from ..config.validation import require_number
+from ..config.validation import require_number_field
 from ..conventions import Convention
 from ._engine.terms import Dense, Spikes, Term
 from .kernels import Coincidence, Pair
@@ -60,8 +60,8 @@ class Window:
         if not callable(self.curve):
             raise ValueError(f"Window.curve = {shown(self.curve)}; expected a function from Δt to a weight change.")
         require_parameters(self)
-        require_number(self, "dt", 0.0, open_low=True)
-        require_number(self, "span")
+        require_number_field(self, "dt", 0.0, open_low=True)
+        require_number_field(self, "span")
         if self.span < self.dt or self.span > MOST_STEPS * self.dt:
             raise ValueError(
                 f"Window.span = {self.span!r} with dt = {self.dt!r}; expected span >= dt > 0, and at most "

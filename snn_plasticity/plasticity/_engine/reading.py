@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from ...saved import UNCHANGED, require_count, require_flag, require_parts, require_real_number, require_tensor
+from ...saved import (
+    UNCHANGED,
+    require_parts,
+    require_real_number,
+    require_saved_count,
+    require_saved_flag,
+    require_tensor,
+)
 from ..rule import EligibilityRule
 from .engine import PATHS, RunningTraces
 from .saving import moved, unpack
@@ -46,8 +53,8 @@ def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> N
             require_tensor(f"{what}: {name}", saved[name], expected, like=like[1])
     steps = _recorded(what, saved["recorded"], like)
     _asked(what, saved["asked"], steps, like[1].new_empty(batch, rule.geometry.n_post))
-    require_count(f"{what}: changes", saved["changes"])
-    require_flag(f"{what}: met", saved["met"])
+    require_saved_count(f"{what}: changes", saved["changes"])
+    require_saved_flag(f"{what}: met", saved["met"])
 
 
 def unpacked(
@@ -102,7 +109,7 @@ def _recorded(what: str, saved: Any, like: tuple[Tensor, Tensor]) -> int:
                 raise TypeError(f"{what}: recorded has dtype {side.dtype}; expected {zeros.dtype} or bool. {UNCHANGED}")
         if require_real_number(f"{what}: dt", dt) <= 0:
             raise ValueError(f"{what}: dt is {dt}; expected a step length > 0. {UNCHANGED}")
-        require_flag(f"{what}: grows", grows)
+        require_saved_flag(f"{what}: grows", grows)
         _restarts(what, restarts, len(like[0]))
         steps += count
     return steps
@@ -113,7 +120,7 @@ def _restarts(what: str, saved: Any, batch: int) -> None:
     if not isinstance(saved, (list, tuple)) or not all(isinstance(r, (list, tuple)) and len(r) == 2 for r in saved):
         raise TypeError(f"{what}: restarts are {saved!r}; expected pairs of a step and a mask. {UNCHANGED}")
     for at, mask in saved:
-        require_count(f"{what}: restart", at)
+        require_saved_count(f"{what}: restart", at)
         if require_tensor(f"{what}: restart", mask, (batch,)).dtype != torch.bool:
             raise TypeError(f"{what}: restart has dtype {mask.dtype}; expected bool. {UNCHANGED}")
 
@@ -123,7 +130,7 @@ def _asked(what: str, saved: Any, steps: int, each: Tensor) -> None:
     if not isinstance(saved, (list, tuple)):
         raise TypeError(f"{what}: asked is {type(saved).__name__}; expected a list of modulators. {UNCHANGED}")
     for one in saved:
-        if not isinstance(one, (list, tuple)) or len(one) != 2 or require_count(f"{what}: asked", one[0]) > steps:
+        if not isinstance(one, (list, tuple)) or len(one) != 2 or require_saved_count(f"{what}: asked", one[0]) > steps:
             raise ValueError(f"{what}: asked holds what is no modulator of the {steps} steps that wait. {UNCHANGED}")
         mods = require_tensor(f"{what}: asked", one[1], like=each)
         if not mods.dim() or mods.shape[1:] not in ((), each.shape[:1], each.shape):
