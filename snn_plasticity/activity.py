@@ -51,13 +51,19 @@ class Activity:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.due = 1  # the step that is looked at next
         self._now, self._before = _Counts(), _Counts()
 
     def see(self, pre: Tensor, post: Tensor) -> None:
         """One step (B, ...)."""
         self.seen += 1
-        if self.seen <= DENSE or not self.seen % (OFTEN if self.seen < EARLY else SPARSE):
-            self._look(pre, post, 1)
+        if self.seen >= self.due:
+            self.look(pre, post)
+
+    def look(self, pre: Tensor, post: Tensor) -> None:
+        """The step that was counted last is one of those that are looked at."""
+        self._look(pre, post, 1)
+        self._plan()
 
     def see_window(self, pre: Tensor, post: Tensor) -> None:
         """Many steps (T, B, ...)."""
@@ -70,6 +76,7 @@ class Activity:
             at = -(first + 1) % every
             if at < len(pre):
                 self._look(pre[at::every], post[at::every], len(range(at, len(pre), every)))
+        self._plan()
 
     def rates(self) -> Rates | None:
         """The rates of late; None before anything was seen. This reads the device."""
@@ -79,6 +86,11 @@ class Activity:
             return None
         active = [int(a) + int(b) for a, b in ((now.pre, before.pre), (now.post, before.post))]
         return Rates(active[0] / pre, active[1] / post, now.steps + before.steps)
+
+    def _plan(self) -> None:
+        """When to look again."""
+        every = 1 if self.seen < DENSE else OFTEN if self.seen < EARLY - EARLY % OFTEN else SPARSE
+        self.due = self.seen + every - self.seen % every
 
     def _look(self, pre: Tensor, post: Tensor, steps: int) -> None:
         if self._now.steps >= KEPT:

@@ -94,7 +94,7 @@ class Connection:
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
         )
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
-        self.mask, self.strict, self.enabled = mask, strict, True
+        self.mask, self.strict, self.enabled, self._dt = mask, strict, True, eligibility.dt
         self.fixed = None if mask is None else mask == 0  # weights that never move
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
         self.activity = Activity()  # what it has seen
@@ -128,9 +128,14 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
         if not self.enabled:
             return
-        if not new_sequence and self.traces._step_at_once(pre, post):
-            self.activity.see(pre, post)
-            return
+        running = self._traces._running
+        if running is not None and not new_sequence and self._follower is None:
+            if running.take_step(pre, post, self._dt):
+                activity = self.activity
+                activity.seen += 1
+                if activity.seen >= activity.due:
+                    activity.look(pre, post)
+                return
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")

@@ -202,7 +202,7 @@ class EligibilityTraceModule(nn.Module):
                 longer than a time constant with Euler decay.
             MemoryError: traces that would take too much of the memory that is free.
         """
-        if dt is None and first is None and self._step_at_once(pre, post):
+        if dt is None and first is None and self._take_step(pre, post):
             return
         dt = self._fits(pre, post, dt, anew=first is not None)
         if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
@@ -232,13 +232,13 @@ class EligibilityTraceModule(nn.Module):
         if anew or self._running is None:
             RunningTraces(self.rule, zeros_of(*((pre[0], post[0]) if window else (pre, post))), self.path)
 
-    def _step_at_once(self, pre: Tensor, post: Tensor) -> bool:
-        """One step of `config.dt` by a compiled loop, where each step meets a modulator; False, and nothing, if not.
+    def _take_step(self, pre: Tensor, post: Tensor) -> bool:
+        """One step of `config.dt` by the shortest way there is; False, and nothing, where there is none.
 
         It is `observe` without what that looks at: whatever there is to refuse is left to `observe`.
         """
         running = self._running
-        return running is not None and self._dt == self.config.dt and running.step_at_once(pre, post, self.config.dt)
+        return running is not None and running.take_step(pre, post, self.config.dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
@@ -446,6 +446,7 @@ class EligibilityTraceModule(nn.Module):
         if self._running is None:
             self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path, self._before)
             self._before = None
+        self._running.admitted = self._dt
         return self._running
 
     def _observed(self) -> RunningTraces:

@@ -122,16 +122,6 @@ class CompiledSteps:
         fixed = not any(isinstance(number, Tensor) for number in numbers)  # a tensor may be another number tomorrow
         return cls(kernel, trace, like) if fixed else None
 
-    def takes(self, pre: Tensor, post: Tensor) -> bool:
-        """Whether spikes can be handed over as they are."""
-        kind = self._held[0].dtype if self._held else None
-        return (
-            type(pre) is Tensor and type(post) is Tensor
-            and (pre.shape, post.shape) == self._shapes
-            and pre.dtype is kind and post.dtype is kind
-            and pre.is_cpu and post.is_cpu and pre.is_contiguous() and post.is_contiguous()
-        )  # fmt: skip
-
     def step(self, e: Tensor, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
         """In place: e (B, N_post, N_pre) and the spike traces after a step; False, and nothing, where NaN is given."""
         held = self._held

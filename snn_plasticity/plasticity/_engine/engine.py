@@ -55,6 +55,7 @@ class RunningTraces:
         self.asked: list[Ask] = []  # modulators that wait
         self.partial: Tensor | None = None  # what the modulators before the last fold asked for
         self.changes = 0
+        self.admitted: float | None = None  # the step length that is known to suit these neurons
         self.met = False  # whether a modulator met the latest step
         self._length = 1 if path == "plain" else _window_length(rule, like)
         if path not in ("auto", "shared"):
@@ -85,13 +86,31 @@ class RunningTraces:
         self.recorded.append(pre, post, dt)
         self._fold_if_due(1)
 
-    def step_at_once(self, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """One compiled step of spikes as they came, where each step meets a modulator; False, and nothing, if not."""
-        past, steps = self.past, self.past.steps
-        if steps is None or not self.met or not self.at_once or self.asked or past.blank or not steps.takes(pre, post):
+    def take_step(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """One step as it came, by a compiled loop or written down to wait; False, and nothing, where that is no way.
+
+        It looks at all that there is to refuse but says nothing: whatever does not fit is left to slower ways.
+        """
+        like_pre, like_post = self.like
+        if not (
+            dt == self.admitted and type(pre) is Tensor is type(post) and like_pre.is_cpu
+            and pre.is_cpu and post.is_cpu and pre.shape == like_pre.shape and post.shape == like_post.shape
+        ):  # fmt: skip
             return False
-        assert past.e is not None
-        if not steps.step(past.e, past.kernel, pre, post, dt):
+        if self.recorded.blocks:
+            if not self.recorded.append_bits(pre, post, dt):
+                return False
+            self.met = False
+            if self.changes > 1 or self.path != "auto":  # else only memory counts, which grows with new blocks only
+                self._fold_if_due(1)
+            return True
+        past, steps, kind = self.past, self.past.steps, like_pre.dtype
+        if (
+            steps is None or past.e is None or past.blank or not self.met or self.changes < 2 or self.asked
+            or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
+            or not (pre.is_contiguous() and post.is_contiguous())
+            or not steps.step(past.e, past.kernel, pre, post, dt)
+        ):  # fmt: skip
             return False
         past.bound, self.met = None, False
         return True
