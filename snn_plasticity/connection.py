@@ -129,13 +129,13 @@ class Connection:
         if not self.enabled:
             return
         running = self._traces._running
-        if running is not None and not new_sequence and self._follower is None:
-            if running.take_step(pre, post, self._dt):
-                activity = self.activity
-                activity.seen += 1
-                if activity.seen >= activity.due:
-                    activity.look(pre, post)
-                return
+        short = running is not None and not new_sequence and self._follower is None
+        if short and running.take_step(pre, post, self._dt):
+            activity = self.activity
+            activity.seen += 1
+            if activity.seen >= activity.due:
+                activity.look(pre, post)
+            return
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")

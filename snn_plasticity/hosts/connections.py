@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,72 +12,10 @@ from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .adapter import NeuronCall, never
-from .hooks import as_activity
+from .hooks import DirectReading, Presynaptic, as_activity
 from .index import ModelIndex, Neuron, OwnSynapse
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
-
-LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
-
-
-class Presynaptic:
-    """The reading of a synapse's input: "raw" as it is, "binary" every non-zero as one spike, or any function.
-
-    Args:
-        choice: "raw", "binary", or a function of the input that keeps its shape.
-
-    Raises:
-        ValueError: another word.
-
-    >>> import torch
-    >>> Presynaptic("binary")("fc", torch.tensor([0.0, 3.0, -1.0]))
-    tensor([0., 1., 1.])
-    """
-
-    def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
-        if not callable(choice) and choice not in ("raw", "binary"):
-            raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
-        self.function = _binary if choice == "binary" else choice if callable(choice) else None
-        self.looks = LOOKS
-
-    def __call__(self, name: str, activity: Tensor) -> Tensor:
-        """The presynaptic activity in an input."""
-        if self.function is not None:
-            return self.function(activity)
-        if self.looks > 0 and activity.device.type == "cpu":
-            self.looks -= 1
-            self._look(name, activity)
-        return activity
-
-    def _look(self, name: str, activity: Tensor) -> None:
-        if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
-            self.looks = 0
-            warnings.warn(
-                f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "
-                "activity. If they are spikes of another height or sign, attach with pre='binary'; if they are meant, "
-                "with pre=lambda x: x.",
-                stacklevel=2,
-            )
-
-
-def _binary(activity: Tensor) -> Tensor:
-    return (activity != 0).to(activity.dtype)
-
-
-class Direct(NamedTuple):
-    """What a neuron learned from the last time, where that was one synapse whose output it was given as it came.
-
-    Args:
-        synapse: its name.
-        connection: from it to the neuron.
-        device: where they are.
-        asks: whether its calls tell when a sequence begins.
-    """
-
-    synapse: str
-    connection: Connection
-    device: torch.device
-    asks: bool
 
 
 class Connections:
@@ -113,9 +49,11 @@ class Connections:
     def bind(self, learner: Callable[[], PlasticityLearner | None]) -> None:
         """Observe on behalf of a learner; nothing was seen yet."""
         self._learner = learner
-        self.direct: dict[str, Direct] = {}  # by neuron, where its last call had one reading, of a call as it came
+        self.direct: dict[
+            str, DirectReading
+        ] = {}  # by neuron, where its last call had one reading, of a call as it came
         self._places: dict[str, torch.device] = {}
-        self._begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
+        self.begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
 
     def own_of(self, neuron: str) -> list[str]:
         """The weights that a neuron holds itself, by name."""
@@ -151,8 +89,9 @@ class Connections:
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:
             connection, pre, _ = due[0]
             if connection.name not in self._units and not neuron.kind.inner:
-                asks = neuron.kind.starts is not never
-                self.direct[neuron.name] = Direct(readings[0].calls[0].synapse.name, connection, pre.device, asks)
+                starts = None if neuron.kind.starts is never else neuron.kind.starts
+                synapse = readings[0].calls[0].synapse.name
+                self.direct[neuron.name] = DirectReading(synapse, connection, pre.device, starts)
 
     def _own_sides(
         self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool
@@ -191,7 +130,7 @@ class Connections:
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
             self._warn_of_a_lost_state(connection, neuron)
         if neuron.kind.starts is not never:
-            self._begun[connection.name] = self._steps() if starts else -1
+            self.begun[connection.name] = self._steps() if starts else -1
         (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
 
     def _steps(self) -> int:
@@ -200,7 +139,7 @@ class Connections:
 
     def _warn_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
         """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
-        if self._warned or connection.config.eligibility.carry or self._begun.get(connection.name) != self._steps():
+        if self._warned or connection.config.eligibility.carry or self.begun.get(connection.name) != self._steps():
             return
         self._warned = True
         notice(
@@ -230,13 +169,6 @@ class Connections:
                 raise PairingError(readout(name, neuron))
             if (name, None) in self.edges:
                 self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post}"
-
-    def starts(self, direct: Direct, neuron: Neuron, neuron_call: NeuronCall) -> bool:
-        """Whether this call begins a sequence; where it does not, that is noted."""
-        starts = neuron.kind.starts(neuron_call)
-        if not starts:
-            self._begun[direct.connection.name] = -1
-        return starts
 
 
 def readout(synapse: str, neuron: Neuron) -> str:

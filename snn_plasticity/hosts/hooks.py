@@ -1,16 +1,16 @@
 """The hooks on a user's modules: they only look, and only where looking means something.
 
 They are objects rather than closures: `nn.Module.__deepcopy__` and pickling copy hooks with their module, and a copy of
-one of these is inert, so that a copied model trains nobody. `Presence` knows, at every step, whether modules and hooks
-are still where they were; and a learner that was dropped before its first step leaves a word behind.
+one of these is inert, so that a copied model trains nobody. Where a step goes as the one before it went, the hook of a
+synapse only notes its tensors, and that of a neuron hands them to the connection: every microsecond counts here. The
+hook manager is told of whatever is new.
 """
 
 from __future__ import annotations
 
-import inspect
-import os
+import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -21,13 +21,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils.hooks import RemovableHandle
 
-from ..notices import notice
-from ..silence import Silence
+from ..connection import Connection
 from ..untracked import untraced, untracked
-from .adapter import first_tensor
-from .index import ModelIndex, unwrap
+from .adapter import NeuronCall, first_tensor
+from .index import ModelIndex
+from .provenance import SynapseCall, expired, let_go
 
 PRECISE = (torch.float32, torch.float64)
+LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
 
 
 class Switch(Protocol):
@@ -81,6 +82,10 @@ class Hook:
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
         """Tell the listener about one call."""
+        self.tell(module, args, kwargs, output)
+
+    def tell(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
+        """Tell the listener about one call, unless it is none of its own."""
         listener = self.listener()
         if listener is None or output is None or listener.muted:
             return
@@ -89,7 +94,7 @@ class Hook:
             return
         if listener.wiring.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self(module, args, kwargs, output)
+                self.tell(module, args, kwargs, output)
             return
         spikes = output
         if type(output) is not Tensor:
@@ -120,6 +125,128 @@ class Hook:
         return (Inert, ())
 
 
+class SynapseHook(Hook):
+    """Notes what went into a synapse and what came out, where its outputs are read as they come; else tells it."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
+        """One call of the synapse."""
+        manager: Any = self.listener()
+        if manager is not None and type(output) is Tensor and not (manager.muted or manager.wiring.watching):
+            call, learner, read = manager.wiring.unlisted.get(self.key), manager.learner(), manager.connections.pre
+            synapse = None if call is None else call.synapse
+            if (
+                synapse is not None
+                and learner is not None
+                and learner.enabled
+                and call.learns
+                and module is synapse.module
+                and synapse.layer.training
+                and read.function is None
+                and not (_is_tracing() or output.is_meta or is_functorch_wrapped_tensor(output))
+                and _current_graph_task_id() == -1
+                and expired(call.memory)  # nobody can ask for the call before this one
+            ):
+                given = args[0] if args and synapse.reads_input else synapse.input_of(args, kwargs)
+                if (
+                    type(given) is Tensor
+                    and given.dtype in PRECISE
+                    and given.layout is torch.strided is output.layout
+                    and not (given.is_inference() or output.is_inference())
+                ):
+                    if read.looks > 0 and given.is_cpu:
+                        read(self.key, given)
+                    self._note(call, given.detach() if given.requires_grad else given, output)
+                    manager.wiring.latest[self.key] = call
+                    return
+        self.tell(module, args, kwargs, output)
+
+    @staticmethod
+    def _note(call: SynapseCall, pre: Tensor, output: Tensor) -> None:
+        """What `SynapseCall.set` does, for a strided output: the call becomes the next one of its synapse."""
+        storage = output.untyped_storage()
+        let_go(call.memory)
+        call.memory, call.bytes, call.itemsize = storage._weak_ref(), storage.nbytes(), output.element_size()
+        call.version, call.shape, call.place = output._version, output.shape, (output.stride(), output.storage_offset())
+        call.pre, call.output, call.read, call.source_memory = pre, weakref.ref(output), False, None
+        call.waiting += 1
+
+
+class DirectReading(NamedTuple):
+    """What a neuron learned from the last time, where that was one synapse whose output it was given as it came.
+
+    Args:
+        synapse: its name.
+        connection: from it to the neuron.
+        device: where they are.
+        starts: whether a call begins a sequence; None where calls do not tell.
+    """
+
+    synapse: str
+    connection: Connection
+    device: torch.device
+    starts: Callable[[NeuronCall], bool] | None
+
+
+class NeuronHook(Hook):
+    """Observes a step of the one connection that a neuron learns from, where that is as it was; else tells of it."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
+        """One call of the neuron."""
+        manager: Any = self.listener()
+        direct = None if manager is None or not args else manager.connections.direct.get(self.key)
+        if direct is not None and not (manager.muted or manager.wiring.watching):
+            call, learner, current, spikes = (
+                manager.wiring.latest.get(direct.synapse),
+                manager.learner(),
+                args[0],
+                output,
+            )
+            while type(spikes) is tuple:
+                spikes = spikes[0]
+            if (
+                call is not None
+                and call.pre is not None
+                and call.output() is current  # the very tensor, as it was
+                and call.version == current._version
+                and call.memory == current.untyped_storage()._cdata
+                and type(spikes) is Tensor
+                and call.shape == spikes.shape
+                and len(call.shape) > call.synapse.sample_dims
+                and call.pre.dtype is spikes.dtype
+                and direct.device == spikes.device
+                and spikes.layout is torch.strided
+                and learner is not None
+                and learner.enabled
+                and module.training
+                and module is self.module()
+                and not (_is_tracing() or is_functorch_wrapped_tensor(spikes))
+                and _current_graph_task_id() == -1
+                and not (direct.starts is not None and self._starts(manager, direct, current, spikes, args, kwargs))
+            ):
+                call.read, call.waiting = True, 0
+                spikes = spikes.detach() if spikes.requires_grad else spikes
+                if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
+                    with untracked(spikes):
+                        direct.connection.observe(call.pre, spikes)
+                else:
+                    direct.connection.observe(call.pre, spikes)
+                return
+        self.tell(module, args, kwargs, output)
+
+    def _starts(
+        self, manager: Any, direct: DirectReading, current: Tensor, spikes: Tensor, args: tuple[Any, ...], kwargs: Any
+    ) -> bool:
+        """Whether this call begins a sequence; where it does not, that is noted."""
+        assert direct.starts is not None
+        state = args[1] if len(args) > 1 else kwargs.get("state")
+        starts = direct.starts(NeuronCall(current, state, spikes))
+        if not starts:
+            manager.connections.begun[direct.connection.name] = -1
+        return starts
+
+
 class PassHook(Hook):
     """A hook before or after a whole forward pass: `listener.<method>((args, values of kwargs))`."""
 
@@ -132,6 +259,28 @@ class PassHook(Hook):
         learner = listener.learner()
         if learner is not None and learner.enabled:
             getattr(listener, self.method)((args, kwargs.values()))
+
+
+class BeginHook(PassHook):
+    """Before a whole forward pass: what an interrupted one has noted waits for nobody, and keeps no input alive."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
+        """A pass begins."""
+        manager: Any = self.listener()
+        if manager is None or manager.muted or module is not self.module():
+            return
+        learner, wiring = manager.learner(), manager.wiring
+        if learner is None or not learner.enabled:
+            return
+        if wiring.watching or wiring.superseded or not wiring.latest.keys() <= wiring.unlisted.keys():
+            manager.on_pass_begin((args, kwargs.values()))
+            return
+        for call in wiring.latest.values():
+            call.waiting = 0
+            if expired(call.memory):
+                call.pre = None
+        wiring.latest.clear()
 
 
 class Inert:
@@ -169,6 +318,50 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and tensor.dtype in PRECISE and not tensor.is_inference()
 
 
+class Presynaptic:
+    """The reading of a synapse's input: "raw" as it is, "binary" every non-zero as one spike, or any function.
+
+    Args:
+        choice: "raw", "binary", or a function of the input that keeps its shape.
+
+    Raises:
+        ValueError: another word.
+
+    >>> import torch
+    >>> Presynaptic("binary")("fc", torch.tensor([0.0, 3.0, -1.0]))
+    tensor([0., 1., 1.])
+    """
+
+    def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
+        if not callable(choice) and choice not in ("raw", "binary"):
+            raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
+        self.function = _binary if choice == "binary" else choice if callable(choice) else None
+        self.looks = LOOKS
+
+    def __call__(self, name: str, activity: Tensor) -> Tensor:
+        """The presynaptic activity in an input."""
+        if self.function is not None:
+            return self.function(activity)
+        if self.looks > 0 and activity.device.type == "cpu":
+            self.looks -= 1
+            self._look(name, activity)
+        return activity
+
+    def _look(self, name: str, activity: Tensor) -> None:
+        if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
+            self.looks = 0
+            warnings.warn(
+                f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "
+                "activity. If they are spikes of another height or sign, attach with pre='binary'; if they are meant, "
+                "with pre=lambda x: x.",
+                stacklevel=2,
+            )
+
+
+def _binary(activity: Tensor) -> Tensor:
+    return (activity != 0).to(activity.dtype)
+
+
 def hooks_of(model: nn.Module) -> list[Hook]:
     """Every hook of ours on a model that still has a listener."""
     hooks = [hook for module in model.modules() for hook in module._forward_hooks.values()]
@@ -189,167 +382,19 @@ UNIT_BY_UNIT_LAYERS: frozenset[type[nn.Module]] = frozenset(
 )  # fmt: skip
 
 
-def hooked(listener: Listener, index: ModelIndex) -> list[tuple[nn.Module, Hook, RemovableHandle]]:
-    """Hooks for a listener on all synapses and neurons of a model, and on the layers above where they stand alone."""
+def hooked(
+    listener: Listener, index: ModelIndex, *, quick: bool = False
+) -> list[tuple[nn.Module, Hook, RemovableHandle]]:
+    """Hooks for a listener on all synapses and neurons of a model, and on the layers above where they stand alone.
+
+    With `quick` it is a hook manager, which need not be told of what goes as before.
+    """
     parts = [(synapse.name, synapse.module, "on_synapse") for synapse in index.synapses.values()]
     parts += [(neuron.name, neuron.module, "on_neuron") for neuron in index.neurons.values()]
     own = {module for _, module, _ in parts}
     for name, module in index.modules.items():
         if type(module) in UNIT_BY_UNIT_LAYERS and module not in own:
             parts.append((name, module, "on_layer"))
-    hooks = [(module, Hook(listener, method, name, module)) for name, module, method in parts]
+    kinds: dict[str, type[Hook]] = {"on_synapse": SynapseHook, "on_neuron": NeuronHook} if quick else {}
+    hooks = [(m, kinds.get(method, Hook)(listener, method, name, m)) for name, m, method in parts]
     return [(m, hook, m.register_forward_hook(hook, with_kwargs=True)) for m, hook in hooks]  # type: ignore[arg-type]
-
-
-class Link(NamedTuple):
-    """One step of the way from the model to a module."""
-
-    parent: nn.Module
-    key: str
-    child: nn.Module
-
-
-class Presence:
-    """The modules of one learner, where they were when it was attached.
-
-    Args:
-        model: the model without wrappers.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self._ways: dict[nn.Module, list[Link]] = {}
-        self._hooks: dict[nn.Module, tuple[Hook, int]] = {}
-        self._settled: list[tuple[dict[Any, Any], Any, object]] = []  # dictionaries, and what was found in them
-
-    def hooked(self, module: nn.Module, hook: Hook, handle: RemovableHandle) -> None:
-        """Remember a hook."""
-        self._hooks[module] = (hook, handle.id)
-
-    def settle(self, modules: Iterable[nn.Module]) -> None:
-        """These were all there: what has to be the same for them to be there still."""
-        self._settled = []
-        for module in modules:
-            hook, number = self._hooks[module]
-            self._settled += [(parent._modules, key, child) for parent, key, child in self._ways[module]]
-            self._settled.append((module._forward_hooks, number, hook))
-
-    def as_settled(self) -> bool:
-        """Whether all of them are still there, as one quick look tells."""
-        for held, key, value in self._settled:
-            if held.get(key) is not value:
-                return False
-        return bool(self._settled)
-
-    def around(self, name: str, module: nn.Module) -> list[nn.Module]:
-        """The modules that this one is in, and itself."""
-        return [*(link.parent for link in self._way(name, module) or ()), module]
-
-    def lost(self, name: str, module: nn.Module) -> str | None:
-        """Why nothing of this module is heard any more; None if it is where it was."""
-        way = self._ways.get(module)
-        if way is None or any(parent._modules.get(key) is not child for parent, key, child in way):
-            way = self._way(name, module)
-            if way is None:
-                return f"{name} is no longer in the model ({self._instead(name)})"
-            self._ways[module] = way
-        hook, number = self._hooks.get(module, (None, 0))
-        if not isinstance(hook, Hook):
-            return (
-                f"this learner is a copy whose hooks are not on {name} (copy.deepcopy((model, learner)) puts them on)"
-            )
-        if module._forward_hooks.get(number) is not hook:
-            return f"the hook on {name} was taken off, so that nothing of it is heard"
-        return None
-
-    def _way(self, name: str, module: nn.Module) -> list[Link] | None:
-        """From the model to the module, as it is named, or by whatever way there is now."""
-        way = list(_links(self.model, name))
-        if (way[-1].child if way else self.model) is module:
-            return way
-        now = next((path for path, inner in self.model.named_modules() if inner is module), None)
-        return None if now is None else list(_links(self.model, now))
-
-    def _instead(self, name: str) -> str:
-        way = [link for link in _links(self.model, name) if unwrap(link.parent) is link.parent]
-        if len(way) < len(name.split(".")):
-            return "nothing is in its place"
-        return f"in its place is another {type(unwrap(way[-1].child)).__name__}"
-
-
-def _links(model: nn.Module, path: str) -> Iterator[Link]:
-    """The way along a path, through wrappers that a path does not mention; as far as it goes."""
-    here = model
-    for key in path.split(".") if path else ():
-        child = here._modules.get(key)
-        if child is None:
-            return
-        yield Link(here, key, child)
-        inner = unwrap(child)
-        while child is not inner:
-            key = "module" if "module" in child._modules and "_orig_mod" not in child._modules else "_orig_mod"
-            within = child._modules[key]
-            assert within is not None
-            yield Link(child, key, within)
-            child = within
-        here = inner
-
-
-_CALLS = tuple(os.path.join("torch", "nn", "modules", name) for name in ("module.py", "container.py"))
-
-
-class DroppedNotice:
-    """A forward pre-hook that warns once, at a call in training mode; a copy of it says nothing."""
-
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self.handles = [module.register_forward_pre_hook(self) for module in modules]
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Say it, if this pass was to be learned from."""
-        if torch.compiler.is_compiling() or not module.training:
-            return
-        self.withdraw()
-        notice(
-            "The learner that was attached to this model was thrown away before its first step, and its hooks with it: "
-            "nothing is learned. Keep it, as in learner = attach(model, ...), or call its remove() if it is not "
-            "wanted.",
-            stacklevel=_to_the_caller(),
-        )
-
-    def withdraw(self) -> None:
-        """Leave without a word."""
-        while self.handles:
-            self.handles.pop().remove()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
-        return Inert()
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (Inert, ())
-
-
-def remove_of_dropped(
-    handles: list[RemovableHandle], silence: Silence, modules: Iterable[weakref.ref[nn.Module]]
-) -> None:
-    """Take the hooks of a learner that is gone off its model; where they were still on and it never stepped, say so."""
-    unused = bool(handles) and not silence.steps
-    while handles:
-        handles.pop().remove()
-    if unused:
-        DroppedNotice(module for ref in modules if (module := ref()) is not None)
-
-
-def withdraw(model: nn.Module) -> None:
-    """Another learner is attached: what the last one left to say is past."""
-    for module in model.modules():
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, DroppedNotice):
-                hook.withdraw()
-
-
-def _to_the_caller() -> int:
-    """`stacklevel` of the line that called the model, counted from the hook: past the frames of torch.nn."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and (level < 3 or frame.f_code.co_filename.endswith(_CALLS)):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -15,11 +15,11 @@ from torch.utils.hooks import RemovableHandle
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..silence import Silence
-from .adapter import first_tensor
-from .connections import Connections, Presynaptic
-from .hooks import PRECISE, PassHook, Presence, as_activity, hooked, is_plain, remove_of_dropped, withdraw
+from .connections import Connections
+from .hooks import BeginHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex
-from .provenance import PairingError, expired
+from .presence import Presence, remove_of_dropped, withdraw
+from .provenance import PairingError
 from .wiring import Wiring
 
 NO_NEURON_YET = "no neuron found so far"
@@ -54,7 +54,8 @@ class HookManager:
         self.learner: Callable[[], PlasticityLearner | None] = lambda: None
         self._handles: list[RemovableHandle] = []
         self._presence = Presence(model)
-        self._begin_hooks: list[RemovableHandle] = []  # hooks that are needed only while operations are seen
+        self._watching_hooks: list[RemovableHandle] = []  # hooks that are needed only while operations are watched
+        self._brackets = False  # whether the model as a whole has hooks of its own
         self._settled: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
 
     @property
@@ -71,18 +72,20 @@ class HookManager:
         self.connections.bind(self.learner)
         withdraw(self.model)
         own = set()
-        for module, hook, handle in hooked(self, self.index):
+        for module, hook, handle in hooked(self, self.index, quick=True):
             self._handles.append(handle)
             if hook.method != "on_layer":
                 own.add(module)
                 self._presence.hooked(module, hook, handle)
         model = self.model
-        if model not in own:
-            begin, end = self._bracket(model)
+        self._brackets = model not in own
+        if self._brackets:
+            begin: Any = BeginHook(self, "on_pass_begin", "", model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
-            self._handles.append(model.register_forward_hook(end, with_kwargs=True, always_call=True))
+        if self._brackets and self.connections.named:
+            self._handles.append(self._end_hook())
         refs = [weakref.ref(site) for site in sites]
-        gone = (self._handles, self._begin_hooks, self.wiring.pause, learner.silence, refs)
+        gone = (self._handles, self._watching_hooks, self.wiring.pause, learner.silence, refs)
         weakref.finalize(self, _gone, *gone).atexit = False
         self.wiring.ledger.mark_unrelated(list(model.buffers()))
         self._watch_or_not()
@@ -93,21 +96,25 @@ class HookManager:
         """A hook manager of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
         fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_settled": ()}
-        fresh |= {"_handles": [], "_begin_hooks": [], "_presence": None}
+        fresh |= {"_handles": [], "_watching_hooks": [], "_presence": None}
         for name, value in vars(self).items():
             setattr(copied, name, fresh[name] if name in fresh else copy.deepcopy(value, memo))
-        for handles in (self._handles, self._begin_hooks):  # the copied modules have hooks, which are those of nobody
+        for handles in (
+            self._handles,
+            self._watching_hooks,
+        ):  # the copied modules have hooks, which are those of nobody
             _remove(copy.deepcopy(handles, memo))
         copied.connections.bind(copied.learner)
         copied._presence = Presence(copied.model)
         return copied
 
-    def _bracket(self, model: nn.Module) -> tuple[Any, Any]:
-        return PassHook(self, "on_pass_begin", "", model), PassHook(self, "on_pass_end", "", model)
+    def _end_hook(self) -> RemovableHandle:
+        end: Any = PassHook(self, "on_pass_end", "", self.model)
+        return self.model.register_forward_hook(end, with_kwargs=True, always_call=True)
 
     def remove(self) -> None:
         """Take the hooks off the model."""
-        for handles in (self._handles, self._begin_hooks):
+        for handles in (self._handles, self._watching_hooks):
             _remove(handles)
         self.reset()
 
@@ -169,27 +176,6 @@ class HookManager:
         """A synapse has computed: its call waits for a neuron."""
         synapse, pre, wiring, connections = self.index.synapses[name], None, self.wiring, self.connections
         given = args[0] if args and synapse.reads_input else synapse.input_of(args, kwargs)
-        call = wiring.private.get(name)
-        if (
-            call is not None  # of a synapse whose outputs were read as they came, and which nobody asks for any more
-            and not wiring.watching
-            and expired(call.memory)
-            and name in connections.plastic
-            and synapse.layer.training
-            and type(given) is Tensor
-            and connections.pre.function is None
-            and given.layout is torch.strided
-            and given.dtype in PRECISE
-            and not given.is_inference()
-        ):
-            if connections.pre.looks > 0 and given.is_cpu:
-                connections.pre(name, given)
-            call.set(given.detach() if given.requires_grad else given, output)
-            wiring.latest[name] = call
-            if call.version < 0:
-                wiring.settle_watching(call)
-                self._watch_or_not()
-            return
         if name in connections.plastic and not synapse.layer.training:
             connections.seen_in_eval(name)
         elif name in connections.plastic:
@@ -198,7 +184,7 @@ class HookManager:
             if pre is activity and is_plain(given):
                 given = None  # the same memory
         wiring.synapse_called(synapse, given, pre, output)
-        if wiring.watching and not self._begin_hooks:
+        if wiring.watching and not self._watching_hooks:
             self._watch_or_not()
 
     def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -209,27 +195,6 @@ class HookManager:
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A neuron has fired: everything that fed it learns."""
         neuron, wiring, connections = self.index.neurons[name], self.wiring, self.connections
-        direct = connections.direct.get(name)
-        if direct is not None and args and not wiring.watching and neuron.module.training:
-            call, current = wiring.latest.get(direct.synapse), args[0]
-            spikes = output if type(output) is Tensor else first_tensor(output)
-            if (
-                call is not None
-                and call.pre is not None
-                and call.output() is current  # the very tensor, as it was
-                and call.version == current._version
-                and call.memory == current.untyped_storage()._cdata
-                and call.shape == spikes.shape
-                and len(call.shape) > call.synapse.sample_dims
-                and call.pre.dtype is spikes.dtype
-                and direct.device == spikes.device
-                and spikes.layout is torch.strided
-                and not (direct.asks and connections.starts(direct, neuron, neuron.read(args, kwargs, output)))
-            ):
-                call.read, call.waiting = True, 0
-                spikes = spikes.detach() if spikes.requires_grad else spikes
-                direct.connection.observe(call.pre, spikes, new_sequence=False)
-                return
         neuron_call = neuron.read(args, kwargs, output)
         try:
             readings = wiring.neuron_called(neuron, neuron_call)
@@ -241,20 +206,22 @@ class HookManager:
             elif not neuron.kind.refusal:
                 connections.observe(neuron, neuron_call, readings)
         finally:
-            if wiring.watching or self._begin_hooks:
+            if wiring.watching or self._watching_hooks:
                 self._watch_or_not()
         if wiring.watching:
             wiring.resume(output)
 
     def _watch_or_not(self) -> None:
-        """While operations are seen, those inside of neurons are not: neurons say when they begin."""
-        if self.wiring.watching == bool(self._begin_hooks):
+        """While operations are watched, those inside of neurons and between passes are not: hooks tell of these."""
+        if self.wiring.watching == bool(self._watching_hooks):
             return
-        _remove(self._begin_hooks)
+        _remove(self._watching_hooks)
         if self.wiring.watching:
             for neuron in self.index.neurons.values():
                 hook: Any = PassHook(self, "on_neuron_begin", neuron.name, neuron.module)
-                self._begin_hooks.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
+                self._watching_hooks.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
+            if self._brackets and not self.connections.named:
+                self._watching_hooks.append(self._end_hook())
 
 
 def _gone(

@@ -19,9 +19,9 @@ from ..neuromodulation import NeuromodulatoryGate
 from ..plasticity._engine.engine import PATHS
 from ..weights import low_precision
 from .adapter import NeuronKind
-from .connections import Presynaptic, readout
+from .connections import readout
 from .dry_run import discover
-from .hooks import hooks_of
+from .hooks import Presynaptic, hooks_of
 from .index import ModelIndex, Neuron, index_model, unwrap
 from .manager import NO_NEURON_YET, HookManager
 from .wiring import Wiring

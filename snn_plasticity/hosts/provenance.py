@@ -173,7 +173,7 @@ class Origin(NamedTuple):
 
 
 expired: Callable[[int], bool] = torch.UntypedStorage._expired  # type: ignore[assignment]  # nothing holds a memory
-_let_go: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
+let_go: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
 
 
 class Memory:
@@ -184,9 +184,9 @@ class Memory:
     def __init__(self, tensor: Tensor) -> None:
         self.memory = storage_of(tensor)._weak_ref()
 
-    def __del__(self, _let_go: Callable[[int], None] = _let_go) -> None:
+    def __del__(self, let_go: Callable[[int], None] = let_go) -> None:
         if self.memory:
-            _let_go(self.memory)
+            let_go(self.memory)
 
 
 class Provenance(Memory):
@@ -231,18 +231,19 @@ class SynapseCall(Provenance):
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         self.synapse, self.waiting = synapse, 0
+        self.learns = pre is not None
         self.set(pre, output, None if given is None else Memory(given))
 
     def set(self, pre: Tensor | None, output: Tensor, given: Memory | None = None) -> None:
         """Become the next call of the same synapse: nobody remembers this one."""
         if self.memory:
-            _let_go(self.memory)
+            let_go(self.memory)
         storage = output.untyped_storage() if output.layout is torch.strided else storage_of(output)
         self.memory, self.bytes = storage._weak_ref(), storage.nbytes()
         self.version = -1 if output.is_inference() else output._version
         self.pre, self.output, self.shape, self.itemsize = pre, weakref.ref(output), output.shape, output.element_size()
         self.place = (output.stride(), int(output.storage_offset())) if output.layout is torch.strided else ((), 0)
-        self.read, self._source = False, given
+        self.read, self.source_memory = False, given
         self.waiting += 1  # calls since one was read
 
     @property
@@ -253,8 +254,8 @@ class SynapseCall(Provenance):
     @property
     def source(self) -> int:
         """The memory of its input, which was there before the output."""
-        if self._source is not None:
-            return self._source.memory
+        if self.source_memory is not None:
+            return self.source_memory.memory
         assert self.pre is not None
         return memory_of(self.pre)
 

@@ -33,7 +33,7 @@ from .provenance import (
 )
 from .reading import AS_IT_CAME, Reading, RowSelection, readings
 
-STEADY = 3  # firings of each neuron, all known without watching, from which on nobody watches
+SETTLED_AFTER = 2  # firings of each neuron, all known without watching, from which on nobody watches
 
 
 class Wiring:
@@ -62,8 +62,8 @@ class Wiring:
         self._held = {synapse for inside in self.inner_synapses.values() for synapse in inside}
         self._inner: dict[str, SynapseCall] = {}  # the latest calls of synapses inside of neurons
         self.latest: dict[str, SynapseCall] = {}  # those of the others, since the pass began
-        self._outlived: dict[str, SynapseCall] = {}  # those before, of which somebody still holds the output
-        self.private: dict[str, SynapseCall] = {}  # those that the ledger has not been told of: nobody asked
+        self.superseded: dict[str, SynapseCall] = {}  # those before, of which somebody still holds the output
+        self.unlisted: dict[str, SynapseCall] = {}  # those that the ledger has not been told of: nobody asked
         self._fired: set[str] = set()
         self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
 
@@ -81,22 +81,22 @@ class Wiring:
             source = pre if given is None else given
             if source is not None and self.ledger.of(source) is None:
                 self.ledger.mark_unrelated((source,))  # it was there before there was anything to be made of
-        before, unasked = self.latest.get(name), self.private.pop(name, None)
+        before, unasked = self.latest.get(name), self.unlisted.pop(name, None)
         if unasked is not None and not expired(unasked.memory):
             self.ledger.record_call(unasked)
         self._release(name)
         if before is not None:
-            self._outlived[name] = before
+            self.superseded[name] = before
             self._release(name)
             call.waiting += before.waiting
-        self.latest[name] = self.private[name] = call
+        self.latest[name] = self.unlisted[name] = call
         self.settle_watching(call)
 
     def _release(self, name: str) -> None:
         """Forget the call before the latest, once its output is gone."""
-        call = self._outlived.get(name)
+        call = self.superseded.get(name)
         if call is not None and expired(call.memory):
-            self.ledger.release(self._outlived.pop(name))
+            self.ledger.release(self.superseded.pop(name))
 
     def settle_watching(self, call: SynapseCall) -> None:
         """Operations on what was just computed are seen, where that is needed."""
@@ -108,10 +108,10 @@ class Wiring:
 
     def share(self) -> None:
         """Tell the ledger of the calls it does not know yet."""
-        for call in self.private.values():
+        for call in self.unlisted.values():
             if not expired(call.memory):
                 self.ledger.record_call(call)
-        self.private.clear()
+        self.unlisted.clear()
 
     def layer_called(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
@@ -189,13 +189,13 @@ class Wiring:
 
     def begin_pass(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
-        for name in tuple(self._outlived):
+        for name in tuple(self.superseded):
             self._release(name)
         for name, call in self.latest.items():
             call.waiting = 0
             if not expired(call.memory):
                 continue
-            if name in self.private:
+            if name in self.unlisted:
                 call.pre = None
             else:
                 self.ledger.release(call)
@@ -203,7 +203,6 @@ class Wiring:
         if self.watching:
             self.ledger.values_escaped = False
             self.ledger.mark_unrelated(given)
-        if self.watching:
             self.operations.on()
 
     def resume(self, output: Any) -> None:
@@ -219,8 +218,8 @@ class Wiring:
     def clear(self) -> None:
         """What was called so far waits for nobody."""
         self.latest.clear()
-        self.private.clear()
-        self._outlived.clear()
+        self.unlisted.clear()
+        self.superseded.clear()
         self._inner.clear()
         self.pause()
 
@@ -316,9 +315,17 @@ class Wiring:
             aside = any(call.pre is None and call.synapse.name in self.plastic for call in calls)  # in eval()
             unclear = provenance.watched or provenance.version < 0 or aside or not neuron.module.training
         self._steady = 0 if unclear else self._steady + 1
-        if self._steady >= STEADY * self.neurons and len(self._fired) == self.neurons:
+        if self._steady >= SETTLED_AFTER * self.neurons and len(self._fired) == self.neurons:
             self.watching = False
             self.pause()
+            self._unlist()
+
+    def _unlist(self) -> None:
+        """The latest calls are notes again, of which the ledger is told when somebody asks."""
+        for name, call in self.latest.items():
+            if self.ledger.entries.get(call.memory) is call:
+                del self.ledger.entries[call.memory]
+                self.unlisted[name] = call
 
 
 def _readings(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
