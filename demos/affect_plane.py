@@ -28,7 +28,7 @@ from torch import Tensor
 
 from snn_plasticity.affect import REGIONS, AffectiveEstimator, InternalSignals, ValenceArousalSpace
 from snn_plasticity.config.affect import AffectiveConfig
-from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, dress
+from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, label_axes
 
 WAKE, PER_HOUR = 6.5, 12  # one step is five minutes
 NOISE = 0.04
@@ -156,7 +156,7 @@ def plane(panel: Axes, life: Life) -> None:
         number_scene(panel, number, affect[start:end])
     panel.legend(frameon=False, loc="lower center", fontsize=9, ncols=3, bbox_to_anchor=(0.5, -0.16))
     panel.set(xlim=(-1.15, 1.15), ylim=(-1.08, 1.08), aspect="equal", title="A day in the plane of affect")
-    dress(panel, "valence", "arousal")
+    label_axes(panel, "valence", "arousal")
 
 
 def number_scene(panel: Axes, number: int, path: np.ndarray) -> None:
@@ -186,7 +186,7 @@ def hours(figure: SubFigure, life: Life) -> None:
         upper.plot(when, life.signals[:, k], color=color, linewidth=1.3, label=name)
     upper.legend(frameon=False, fontsize=8, ncols=3, loc="upper right")
     upper.set(ylim=(-1.5, 5.2), title="What goes in, and what is felt")
-    dress(upper, "", "signals")
+    label_axes(upper, "", "signals")
     middle.axhline(0.0, color=FAINT, linewidth=0.8)
     for k, (name, color) in enumerate((("valence", VERMILION), ("arousal", BLUE), ("dominance", PURPLE))):
         middle.plot(when, life.affect[:, k], color=color, linewidth=1.5, label=name)
@@ -194,7 +194,7 @@ def hours(figure: SubFigure, life: Life) -> None:
     middle.plot([], [], color=FAINT, linewidth=4, alpha=0.5, label="mood")
     middle.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")
     middle.set(ylim=(-1.05, 1.3), yticks=(-1, 0, 1))
-    dress(middle, "", "affect")
+    label_axes(middle, "", "affect")
     scenes(lower, when)
     for panel in (upper, middle):
         for _, start, _ in bounds():
@@ -210,7 +210,7 @@ def scenes(panel: Axes, when: np.ndarray) -> None:
         panel.text(x, -number, text, ha=side, va="center", fontsize=9)
     panel.set(yticks=(), ylim=(-len(DAY) - 0.7, -0.3), xlim=(when[0], when[-1]))
     panel.spines["left"].set_visible(False)
-    dress(panel, "hour of the day", "")
+    label_axes(panel, "hour of the day", "")
 
 
 def main(argv: list[str] | None = None) -> int:

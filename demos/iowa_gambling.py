@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from snn_plasticity.affect import SomaticMarkers
 from snn_plasticity.config.affect import AffectiveConfig
-from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, VERMILION, dress
+from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, VERMILION, label_axes
 
 DECKS, TRIALS, BLOCK = "ABCD", 100, 20
 GAIN = (100.0, 100.0, 50.0, 50.0)
@@ -140,7 +140,7 @@ def draw_scores(panel: Axes, scores: dict[str, Tensor]) -> None:
     panel.set(xticks=list(blocks), title="Healthy, and as if the feeling were cut off")
     panel.legend(frameon=False, loc="upper left", fontsize=9)
     panel.set_ylim(top=18)
-    dress(panel, "block of twenty cards", "good − bad choices (C + D − A − B)")
+    label_axes(panel, "block of twenty cards", "good − bad choices (C + D − A − B)")
 
 
 def lines(panel: Axes, values: Tensor, ylabel: str, title: str) -> None:
@@ -152,7 +152,7 @@ def lines(panel: Axes, values: Tensor, ylabel: str, title: str) -> None:
         panel.plot(range(1, TRIALS + 1), values[:, k], color=color, linestyle=style, label=f"{DECKS[k]} ({kind})")
     panel.legend(frameon=False, fontsize=9, ncols=2)
     panel.set_title(title)
-    dress(panel, "card", ylabel)
+    label_axes(panel, "card", ylabel)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snn_plasticity.plot import raster
-from snn_plasticity.plot.canvas import BLUE, FAINT, INK, ORANGE, VERMILION, dress
+from snn_plasticity.plot.canvas import BLUE, FAINT, INK, ORANGE, VERMILION, label_axes
 
 
 def draw(record: Record) -> Figure:
@@ -40,7 +40,7 @@ def a_second(panel: Axes, record: Record) -> None:
         panel.axvline(record.coincidence, color=INK, linestyle=":", linewidth=1)
         panel.set_title("n2 fires just after n1: a reward is due", loc="left", fontsize=11)
     panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, handletextpad=0.1, fontsize=10)
-    dress(panel, "time (ms)", "neuron (blue: excitatory, red: inhibitory)")
+    label_axes(panel, "time (ms)", "neuron (blue: excitatory, red: inhibitory)")
 
 
 def a_life(panel: Axes, record: Record) -> None:
@@ -61,7 +61,7 @@ def a_life(panel: Axes, record: Record) -> None:
     panel.set(ylim=(-0.35, STRONGEST + 1.3), xlim=(0, len(seconds)), yticks=range(5))
     panel.set_title("The synapse whose coincidences are paid, and all others", fontsize=11)
     panel.legend(frameon=False, fontsize=8.5, loc="upper left", ncols=2)
-    dress(panel, "simulated time (s)", "weight (mV)")
+    label_axes(panel, "simulated time (s)", "weight (mV)")
 
 
 def the_end(panel: Axes, record: Record) -> None:
@@ -72,4 +72,4 @@ def the_end(panel: Axes, record: Record) -> None:
     panel.set(yscale="log", xlim=(-0.05, STRONGEST + 0.05))
     panel.set_title("The 80,000 excitatory weights at the end (dashed: n1 → n2)", fontsize=11)
     panel.legend(frameon=False, fontsize=9, loc="upper center")
-    dress(panel, "weight (mV)", "synapses")
+    label_axes(panel, "weight (mV)", "synapses")

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from snn_plasticity.affect import AffectiveEstimator, InternalSignals, perceived_reward, update_mood
 from snn_plasticity.config.affect import AffectiveConfig
-from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, VERMILION, dress
+from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, VERMILION, label_axes
 
 RATE_VALUE, RATE_MOOD, WORTH, NOISE = 0.1, 0.1, 10.0, 2.0
 LUCK, MEETINGS, AGENTS = 1.0, 25, 400
@@ -118,7 +118,7 @@ def draw(gap: Tensor, error: Tensor, mood: Tensor, bar: tqdm | None = None) -> F
     left.axvline(1.0, color=FAINT, linewidth=0.8)
     left.errorbar(FACTORS, gap, yerr=error, color=BLUE, marker="o", capsize=3)
     left.set_title("Met in a good mood: preferred if f > 1")
-    dress(left, "f: how mood multiplies rewards", "value met in luck − value met after a loss")
+    label_axes(left, "f: how mood multiplies rewards", "value met in luck − value met after a loss")
     draw_moods(middle, mood)
     f = torch.exp(torch.linspace(0.0, 1.8, 91, dtype=torch.float64) * math.log(CRITICAL))
     right.plot(WORTH * torch.log(f), swings(f, bar), color=VERMILION, marker=".", markersize=4)
@@ -132,7 +132,7 @@ def draw(gap: Tensor, error: Tensor, mood: Tensor, bar: tqdm | None = None) -> F
         fontsize=9,
     )
     right.set(title="Where the loop starts to oscillate", ylim=(-0.05, 2.1))
-    dress(right, "r ln f", "swing of mood (largest − smallest)")
+    label_axes(right, "r ln f", "swing of mood (largest − smallest)")
     return figure
 
 
@@ -150,7 +150,7 @@ def draw_moods(panel: Axes, mood: Tensor) -> None:
     panel.plot(mood, color=GREEN, linewidth=2, label="the library's colour of mood, bias 1")
     panel.legend(frameon=False, fontsize=9, loc="upper right")
     panel.set(title="Mood after one windfall, while the world stands still", ylim=(-1.1, 1.9), yticks=(-1, 0, 1))
-    dress(panel, "step", "mood m")
+    label_axes(panel, "step", "mood m")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 DENSE, OFTEN, SPARSE = 8, 13, 61
 EARLY = 512  # steps up to which one of `OFTEN` is looked at
-KEPT = 128  # looks of one generation of counts; the one before it is kept
+GENERATION = 128  # looks of one generation of counts; the one before it is kept
 
 
 class Rates(NamedTuple):
@@ -93,6 +93,6 @@ class Activity:
         self.due = self.seen + every - self.seen % every
 
     def _look(self, pre: Tensor, post: Tensor, steps: int) -> None:
-        if self._now.steps >= KEPT:
+        if self._now.steps >= GENERATION:
             self._now, self._before = _Counts(), self._now
         self._now = self._now.plus(pre.detach(), post.detach(), steps)

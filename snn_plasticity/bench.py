@@ -18,8 +18,8 @@ from .config import EligibilityConfig
 from .plasticity import EligibilityTraceModule
 
 SIZES = ((1, 100, 100), (1, 1000, 1000), (32, 784, 256), (32, 1000, 1000))  # batch, pre, post
-DENSITY, ROUNDS = 0.05, 5
-CONFIG = EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.01, a_minus=0.0105, clamp_range=None)
+SPIKE_RATE, ROUNDS = 0.05, 5
+BENCH_CONFIG = EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.01, a_minus=0.0105, clamp_range=None)
 
 
 class Row(NamedTuple):
@@ -49,17 +49,17 @@ def _row(size: tuple[int, int, int], device: str) -> Row:
     steps, few = (256, 128) if batch == 1 else (128, 8)
     generator = torch.Generator().manual_seed(0)
     pre, post = (
-        (torch.rand(steps, batch, n, generator=generator) < DENSITY).float().to(device) for n in (n_pre, n_post)
+        (torch.rand(steps, batch, n, generator=generator) < SPIKE_RATE).float().to(device) for n in (n_pre, n_post)
     )
     mod = torch.randn(steps, batch, generator=generator).to(device)
     plain, fold, change = (
-        EligibilityTraceModule(n_pre, n_post, CONFIG, path=path) for path in ("plain", "fold", "auto")
+        EligibilityTraceModule(n_pre, n_post, BENCH_CONFIG, path=path) for path in ("plain", "fold", "auto")
     )
     _agree(plain, fold, change, pre[:few], post[:few], mod[:few])
     contests = {
         "plain": (few, lambda: _step_by_step(plain, pre[:few], post[:few])),
-        "fold": (steps, lambda: _afresh(fold).update_window(pre, post)),
-        "change": (steps, lambda: _afresh(change).modulate_window(pre, post, mod)),
+        "fold": (steps, lambda: _reset(fold).update_window(pre, post)),
+        "change": (steps, lambda: _reset(change).modulate_window(pre, post, mod)),
     }
     times = _interleaved({name: run for name, (_, run) in contests.items()}, device)
     each = {name: 1e6 * median(times[name]) / taken for name, (taken, _) in contests.items()}
@@ -67,7 +67,7 @@ def _row(size: tuple[int, int, int], device: str) -> Row:
     return Row(size, each["plain"], each["fold"], each["change"], work / (each["change"] * 1e-6) / _roof(device))
 
 
-def _afresh(module: EligibilityTraceModule) -> EligibilityTraceModule:
+def _reset(module: EligibilityTraceModule) -> EligibilityTraceModule:
     module.reset()
     return module
 

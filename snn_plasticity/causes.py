@@ -14,7 +14,7 @@ from .neuromodulation import NeuromodulatoryGate
 from .neuromodulators import NEUROMODULATORS
 
 SOURCE_FIELDS = {source: f"{kind.prefix}_source" for kind in NEUROMODULATORS for source in kind.sources}
-NEAR = 0.1  # share of a clamp within which an eligibility counts as near it
+NEAR_CLAMP = 0.1  # share of a clamp within which an eligibility counts as near it
 _EVAL = (
     "where nothing is observed and nothing is learned. Call model.train() before what is to be learned from "
     "(torch.no_grad() may stay)."
@@ -30,7 +30,7 @@ class Cause(NamedTuple):
 
 def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabled: bool) -> Cause | None:
     """A step with no activity since the one before; None where the eligibility of earlier activity is met again."""
-    names, waiting = listed(connections), any(c.traces.batch_size is not None for c in connections)
+    names, waiting = join_names(connections), any(c.traces.batch_size is not None for c in connections)
     if not attached and not enabled:
         return Cause("removed", "The learner was removed from its model and observes nothing any more; attach again.")
     passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
@@ -54,7 +54,7 @@ def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabl
 def in_eval(connections: Sequence[Connection]) -> Cause | None:
     """Layers that are in eval() now."""
     asleep = [connection for connection in connections if not connection.module.training]
-    return Cause("eval", f"{listed(asleep)}: in eval(), {_EVAL}") if asleep else None
+    return Cause("eval", f"{join_names(asleep)}: in eval(), {_EVAL}") if asleep else None
 
 
 def no_rate(connections: Sequence[Connection], lr_scale: float) -> Cause | None:
@@ -63,23 +63,23 @@ def no_rate(connections: Sequence[Connection], lr_scale: float) -> Cause | None:
         return Cause("lr_scale", "learner.lr_scale is 0, so that no step changes anything; set it above 0.")
     if not connections or any(c.config.three_factor.lr for c in connections):  # a layer of several may be held still
         return None
-    return Cause("lr", f"{listed(connections)}: the learning rate is 0; set ThreeFactorConfig(lr=...) above 0.")
+    return Cause("lr", f"{join_names(connections)}: the learning rate is 0; set ThreeFactorConfig(lr=...) above 0.")
 
 
-def unheard(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause | None:
+def unused_signals(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause | None:
     """Signals that drive no modulator."""
     lost = sorted(set(given) - {m.source for m in gate.modulators} - {"context"})
     if not lost:
         return None
     settings = ", ".join(f"{SOURCE_FIELDS[name]}={name!r}" for name in lost if name in SOURCE_FIELDS)
     return Cause(
-        "unheard",
-        f"{', '.join(lost)}: no modulator listens to this. {_sources(gate)}. Give the signal that is listened to, or "
-        f"set NeuromodConfig({settings}).",
+        "unused",
+        f"{', '.join(lost)}: no modulator listens to this. {_describe_sources(gate)}. Give the signal that is listened "
+        f"to, or set NeuromodConfig({settings}).",
     )
 
 
-def deaf_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | None:
+def closed_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | None:
     """A gate that is zero because nobody has ever given what could open it."""
     config = gate.config
     weights = {
@@ -93,10 +93,10 @@ def deaf_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | Non
         return None
     how = f"Give step({openers[0]}=...)" if openers else "Give one of the modulators a weight other than 0"
     told = f"it was told of {', '.join(sorted(spoken))} only" if spoken else "it was told nothing"
-    return Cause("deaf", f"The gate is zero: {told}, and that cannot open it. {_sources(gate)}. {how}.")
+    return Cause("closed", f"The gate is zero: {told}, and that cannot open it. {_describe_sources(gate)}. {how}.")
 
 
-def zeros_only(steps: int, spoken: Collection[str]) -> Cause:
+def zero_third_factor(steps: int, spoken: Collection[str]) -> Cause:
     """A third factor that was never anything but zero."""
     what = f"{', '.join(sorted(spoken))} gave" if spoken else "the modulator gave"
     return Cause(
@@ -106,13 +106,13 @@ def zeros_only(steps: int, spoken: Collection[str]) -> Cause:
     )
 
 
-def dead(connections: Iterable[tuple[Connection, Rates | None]]) -> Cause | None:
+def zero_eligibility(connections: Iterable[tuple[Connection, Rates | None]]) -> Cause | None:
     """Eligibilities that are zero everywhere."""
-    told = [_silent_side(connection, rates) for connection, rates in connections]
+    told = [_why_zero(connection, rates) for connection, rates in connections]
     return Cause("dead", " ".join(told)) if told else None
 
 
-def _silent_side(connection: Connection, rates: Rates | None) -> str:
+def _why_zero(connection: Connection, rates: Rates | None) -> str:
     name, begin = connection.name, "its eligibility is zero everywhere"
     if rates is None:
         return f"{name}: {begin}."
@@ -130,7 +130,7 @@ def _silent_side(connection: Connection, rates: Rates | None) -> str:
     )
 
 
-def stuck(connections: Sequence[Connection]) -> Cause | None:
+def unmoved_weights(connections: Sequence[Connection]) -> Cause | None:
     """Changes that leave the weight as it is."""
     told = []
     for connection in connections:
@@ -144,23 +144,23 @@ def stuck(connections: Sequence[Connection]) -> Cause | None:
     return Cause("stuck", " ".join(told)) if told else None
 
 
-def saturated(connections: Sequence[Connection]) -> Cause | None:
+def clamped_eligibility(connections: Sequence[Connection]) -> Cause | None:
     """Eligibilities that are at their clamp everywhere, so that all weights change alike."""
     if not connections:
         return None
     low, high = connections[0].config.eligibility.clamp_range or (0.0, 0.0)
     return Cause(
         "saturated",
-        f"{listed(connections)}: every eligibility is at its clamp ({low:g}, {high:g}) or near it, so that all weights "
-        "change alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
+        f"{join_names(connections)}: every eligibility is at its clamp ({low:g}, {high:g}) or near it, so that all "
+        "weights change alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
     )
 
 
 def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, lr_scale: float) -> bool:
     """Whether a change is that of an eligibility at its clamp everywhere: Δw = lr · reduce_B(mod) · end.
 
-    Modulators of one sign show eligibilities within a `NEAR` share of the clamp; those of both cancel and are read
-    exactly.
+    Modulators of one sign show eligibilities within a `NEAR_CLAMP` share of the clamp; those of both cancel and are
+    read exactly.
     """
     config, ends = connection.config.three_factor, connection.config.eligibility.clamp_range
     mod = torch.as_tensor(factor, dtype=delta.dtype)
@@ -168,7 +168,7 @@ def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, 
         return False
     samples = (connection.traces.batch_size or 1) if connection.update.reduction == "sum" else 1
     size, mean = mod.abs().mean() * samples, mod.mean() * samples
-    near = NEAR if bool(mean.abs() > (1.0 - NEAR) * size) else 1e-5
+    near = NEAR_CLAMP if bool(mean.abs() > (1.0 - NEAR_CLAMP) * size) else 1e-5
     full = torch.zeros_like(delta, dtype=torch.bool) if connection.mask is None else connection.mask == 0
     for end in ends:
         change = connection.update.clamp(config.lr * lr_scale * mean * end)
@@ -177,11 +177,11 @@ def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, 
     return bool(full.all())
 
 
-def listed(connections: Iterable[Connection]) -> str:
+def join_names(connections: Iterable[Connection]) -> str:
     """Names, and no more of them than one wants to read."""
     names = [connection.name for connection in connections]
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
 
 
-def _sources(gate: NeuromodulatoryGate) -> str:
+def _describe_sources(gate: NeuromodulatoryGate) -> str:
     return "Here " + ", ".join(f"{m.source} drives {m.name}" for m in gate.modulators)

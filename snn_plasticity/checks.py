@@ -19,7 +19,7 @@ from torch import Tensor
 
 Signal = float | Tensor
 Kind = TypeVar("Kind")
-MOST = 2**31 - 1  # of anything that is counted: more is a slip
+MAX_COUNT = 2**31 - 1  # of anything that is counted: more is a slip
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 _is_compiling = torch.compiler.is_compiling
 
@@ -83,8 +83,8 @@ def require_number(
 
 def require_count(name: str, value: object, low: int = 1) -> int:
     """A whole number from `low` upwards as an int; booleans and fractions are refused."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MOST:
-        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more (at most {MOST}).")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MAX_COUNT:
+        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more (at most {MAX_COUNT}).")
     return int(value)
 
 

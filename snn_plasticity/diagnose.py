@@ -19,7 +19,8 @@ from .activity import Rates
 from .connection import Connection
 from .third_factor import ThirdFactor
 
-HALF, TINY, LARGE = 0.5, 1e-7, 1.0  # shares, and changes against weights, that are worth a sentence
+LARGE_SHARE = 0.5  # of what is worth a sentence
+TINY_CHANGE, LARGE_CHANGE = 1e-7, 1.0  # of a step, against weights
 
 _CLAMPED = (
     "{:.1%} of its eligibility is at its clamp or near it. Widen clamp_range, shorten tau_e, or lower the amplitudes "
@@ -159,7 +160,7 @@ def diagnose(
         idle = causes.nothing_observed(connections, attached=attached, enabled=enabled)
         found.append(None if asleep and idle and idle.key == "eval" else idle)
     found.append(causes.no_rate(connections, lr_scale))
-    found.append(causes.deaf_gate(third_factor.gate, spoken) if spoken else None)
+    found.append(causes.closed_gate(third_factor.gate, spoken) if spoken else None)
     if not steps:
         found.append(
             causes.Cause("step", "No step was made yet: call learner.step(reward=...) when the outcome is known.")
@@ -219,7 +220,9 @@ def _eligibility(connection: Connection, factor: float | Tensor | None, lr_scale
         e = traces.change(1.0, "sum") if traces.path == "shared" else traces.eligibility
         assert e is not None
         clamp = config.eligibility.clamp_range
-        at, near = (None if clamp is None else _mean(_beyond(e, clamp, share)) for share in (1.0, 1.0 - causes.NEAR))
+        at, near = (
+            None if clamp is None else _mean(_beyond(e, clamp, share)) for share in (1.0, 1.0 - causes.NEAR_CLAMP)
+        )
         told = {"eligibility_mean": _mean(e.abs()), "eligibility_zero": _mean(e == 0), "eligibility_at_clamp": at}
         told["eligibility_near_clamp"] = near
     finally:
@@ -252,9 +255,9 @@ def _findings(connection: Connection, layer: LayerDiagnosis, why: str | None) ->
         return [causes.Cause("lost", why)]
     found: list[causes.Cause | None] = []
     if layer.eligibility_zero == 1.0:
-        found.append(causes.dead([(connection, connection.activity.rates())]))
+        found.append(causes.zero_eligibility([(connection, connection.activity.rates())]))
     full = layer.eligibility_near_clamp == 1.0
-    found.append(causes.saturated([connection]) if full else _half(layer, "eligibility_near_clamp", _CLAMPED))
+    found.append(causes.clamped_eligibility([connection]) if full else _half(layer, "eligibility_near_clamp", _CLAMPED))
     found += [_half(layer, "change_cut", _CUT), _half(layer, "weight_at_bounds", _BOUNDED), _size(layer)]
     return found
 
@@ -262,7 +265,7 @@ def _findings(connection: Connection, layer: LayerDiagnosis, why: str | None) ->
 def _half(layer: LayerDiagnosis, share: str, sentence: str) -> causes.Cause | None:
     """A share that is too large."""
     value = getattr(layer, share)
-    if value is None or value < HALF:
+    if value is None or value < LARGE_SHARE:
         return None
     return causes.Cause(share, f"{layer.name}: {sentence.format(value)}")
 
@@ -272,9 +275,9 @@ def _size(layer: LayerDiagnosis) -> causes.Cause | None:
     if not layer.change_mean or not layer.weight_mean:
         return None
     share = layer.change_mean / layer.weight_mean
-    if TINY <= share <= LARGE:
+    if TINY_CHANGE <= share <= LARGE_CHANGE:
         return None
-    much, way = ("only {:.1g}", "Raise") if share < TINY else ("{:.3g} times", "Lower")
+    much, way = ("only {:.1g}", "Raise") if share < TINY_CHANGE else ("{:.3g} times", "Lower")
     return causes.Cause(
         "size", f"{layer.name}: a step changes weights by {much.format(share)} of their size. {way} lr."
     )

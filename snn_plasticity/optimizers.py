@@ -21,8 +21,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from .notices import notice
 
-SMALL, LARGE = 1e-3, 1e-1  # gradients of the trial
-STEPS = 10  # of them: some begin as plain SGD, and divide later
+SMALL_GRADIENT, LARGE_GRADIENT = 1e-3, 1e-1  # gradients of the trial
+TRIAL_STEPS = 10  # of them: some begin as plain SGD, and divide later
 _UNTRIED = ("params", "foreach", "fused", "capturable", "differentiable", "weight_decay", "initial_lr")
 _REMEDY = (
     "Let the two learn side by side: mode='online', with loss.backward(), optimizer.step(), and learner.step(...) "
@@ -37,7 +37,7 @@ class Character(NamedTuple):
     coasts: bool
 
 
-PLAIN = Character(adaptive=False, coasts=False)
+PLAIN_SGD = Character(adaptive=False, coasts=False)
 
 
 def hybrid_weights(learner: Any) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class OptimizerWatch:
 
     def _tell(self, optimizer: Optimizer, group: Mapping[str, Any], names: list[str], weight: Tensor) -> None:
         kind = character_of(optimizer, group, weight)
-        if kind == PLAIN or kind in self._told:
+        if kind == PLAIN_SGD or kind in self._told:
             return
         self._told.add(kind)
         layers, parts = ", ".join(names), []
@@ -112,12 +112,14 @@ def character_of(optimizer: Optimizer, group: Mapping[str, Any], weight: Tensor)
     Character(adaptive=True, coasts=True)
     """
     try:
-        small, large = (_moves(optimizer, group, weight, [size] * STEPS + [0.0]) for size in (SMALL, LARGE))
+        small, large = (
+            _moves(optimizer, group, weight, [size] * TRIAL_STEPS + [0.0]) for size in (SMALL_GRADIENT, LARGE_GRADIENT)
+        )
     except Exception:  # one that is built otherwise, or wants a closure: go by what it remembers
         state = optimizer.state.get(weight, {})
         adaptive = isinstance(optimizer, torch.optim.LBFGS) or any("sq" in str(key) for key in state)
         return Character(adaptive, coasts=any("momentum" in str(key) or str(key) == "exp_avg" for key in state))
-    differs = abs(sum(large) - sum(small) * LARGE / SMALL)
+    differs = abs(sum(large) - sum(small) * LARGE_GRADIENT / SMALL_GRADIENT)
     return Character(differs > 0.05 * sum(large), coasts=large[-1] > 0.0)
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .checks import (
-    MOST,
+    MAX_COUNT,
     Signal,
     as_signal,
     length_of,
@@ -249,7 +249,7 @@ def read_signals(
     found_size, found_device, found_dtype = GATE.layout(signals)
     place = require_device("device", device) or found_device
     precision = found_dtype if dtype is None else require_dtype("dtype", dtype)
-    if batch_size is not None and (type(batch_size) is not int or batch_size > MOST or batch_size < 0):
+    if batch_size is not None and (type(batch_size) is not int or batch_size > MAX_COUNT or batch_size < 0):
         batch_size = require_batch_size(batch_size)
     size = next((n for n in (batch_size, found_size) if n is not None), 1)
     zero = torch.zeros(size, device=place, dtype=precision)

@@ -84,14 +84,14 @@ class Silence:
         """Look at the third factor until it speaks for the first time."""
         self._opened = is_zero(step.factor) is not True
         late = not self._opened and self.steps == RARE
-        return causes.zeros_only(self.steps, self.spoken) if late else None
+        return causes.zero_third_factor(self.steps, self.spoken) if late else None
 
     def _look(self, step: Step, gate: NeuromodulatoryGate) -> list[Cause | None]:
         said = [causes.no_rate(step.connections, step.lr_scale)]
         if step.signals is not None:
-            said.append(causes.unheard(gate, step.signals))
-            if self.steps >= PATIENCE and "unheard" not in self.told:
-                said.append(causes.deaf_gate(gate, self.spoken))
+            said.append(causes.unused_signals(gate, step.signals))
+            if self.steps >= PATIENCE and "unused" not in self.told:
+                said.append(causes.closed_gate(gate, self.spoken))
         if is_zero(step.factor) is not False:
             return said
         dead, stuck, full = [], [], []
@@ -111,9 +111,9 @@ class Silence:
                 if not step.reduced and causes.at_the_clamp(connection, delta, step.factor, step.lr_scale):
                     full.append(connection)
         rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
-        said.append(causes.dead(rated))
-        said.append(causes.stuck(self._untold("stuck", stuck)))
-        said.append(causes.saturated(self._untold("saturated", full)))
+        said.append(causes.zero_eligibility(rated))
+        said.append(causes.unmoved_weights(self._untold("stuck", stuck)))
+        said.append(causes.clamped_eligibility(self._untold("saturated", full)))
         return said
 
     def _is_dead(self, connection: Connection) -> bool:

@@ -10,14 +10,14 @@ from snn_plasticity.contract.association import learn
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("delay", (0, 30, 60))
 def test_with_traces_loss_falls_and_accuracy_rises(seed, delay):
-    course = learn(seed=seed, delay=delay, trials=60)
-    assert course.accuracy[0] < 0.75 and sum(course.accuracy[-10:]) / 10 > 0.9
-    assert course.loss[0] == pytest.approx(0.25)
-    assert course.loss[-1] < 0.25 * course.loss[0]
+    curve = learn(seed=seed, delay=delay, trials=60)
+    assert curve.accuracy[0] < 0.75 and sum(curve.accuracy[-10:]) / 10 > 0.9
+    assert curve.loss[0] == pytest.approx(0.25)
+    assert curve.loss[-1] < 0.25 * curve.loss[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_without_traces_nothing_is_learnt(seed):
-    course = learn(tau_e=1.0, seed=seed, trials=60)
-    assert 0.4 < sum(course.accuracy[-20:]) / 20 < 0.6
-    assert course.loss[-1] == pytest.approx(0.25)
+    curve = learn(tau_e=1.0, seed=seed, trials=60)
+    assert 0.4 < sum(curve.accuracy[-20:]) / 20 < 0.6
+    assert curve.loss[-1] == pytest.approx(0.25)

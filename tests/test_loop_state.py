@@ -25,7 +25,7 @@ def a_loop(shared=False, gate=GATE, affect=AFFECT, learner=True):
 
 
 def everything(loop):
-    parts = [torch.tensor(float(loop._loose)), *leaves(loop.state), *loop.estimator.state_dict().values()]
+    parts = [torch.tensor(float(loop._any_batch_size)), *leaves(loop.state), *loop.estimator.state_dict().values()]
     return copy.deepcopy([part.detach() for part in parts]) + (everything_of(loop.learner) if loop.learner else [])
 
 

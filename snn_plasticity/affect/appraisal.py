@@ -27,7 +27,7 @@ from ..checks import known_as, require_count, require_flag, require_real, shown
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
 from ..untracked import uncast
-from .signals import InternalReading, InternalSignals, layout, read
+from .signals import InternalReading, InternalSignals, layout, read_internal
 
 RELEVANCE_AT_REST = 0.5
 COPING_AT_REST = 1.0 / (1.0 + math.exp(-1.0))
@@ -67,17 +67,17 @@ class Evidence(NamedTuple):
 def evidence(readings: InternalReading) -> Evidence:
     """The analytic x of each score."""
     chance, learnable = readings.aleatoric_uncertainty, readings.epistemic_uncertainty
-    uncertainty, inquisitive = chance + learnable, readings.novelty_score
+    uncertainty, curiosity = chance + learnable, readings.novelty_score
     relevance = readings.prediction_error_magnitude + readings.novelty_score
     if readings.aleatoric_known:
-        inquisitive, relevance = inquisitive + learnable, relevance + uncertainty
+        curiosity, relevance = curiosity + learnable, relevance + uncertainty
     return Evidence(
         relevance=relevance,
         congruence=readings.reward_prediction_error,
         challenge=chance if readings.aleatoric_known else uncertainty,
         deviation=readings.homeostatic_deviation + chance,
         challenge_without_learning=uncertainty,
-        epistemic_share=inquisitive / relevance.clamp(min=1e-6),
+        epistemic_share=curiosity / relevance.clamp(min=1e-6),
     )
 
 
@@ -106,7 +106,7 @@ def score(found: Evidence) -> AppraisalResult:
     )
 
 
-def weighed(appraisal: nn.Module, readings: InternalReading) -> Evidence:
+def checked_evidence(appraisal: nn.Module, readings: InternalReading) -> Evidence:
     """What an appraisal makes of signals; one of the user's is held to its contract, and does not see the modulators.
 
     Raises:
@@ -164,7 +164,7 @@ class AppraisalModule(nn.Module):
         """
         size, device, dtype = layout(signals)
         device = device or (None if self.inward is None else self.inward.device)
-        readings = read(signals, size or 1, device, dtype)
+        readings = read_internal(signals, size or 1, device, dtype)
         with uncast(readings.novelty_score):
             return score(self.weigh(readings))
 

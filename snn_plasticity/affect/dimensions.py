@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .appraisal import COPING_AT_REST, RELEVANCE_AT_REST, AppraisalResult
-from .mood import averaged
+from .mood import moving_average
 
 
 def valence(appraisal: AppraisalResult, shares: tuple[float, float]) -> Tensor:
@@ -61,4 +61,4 @@ def habituate(expected: Tensor, appraisal: AppraisalResult, tau: float | Tensor)
     tensor([[0.0500, 0.0000]])
     """
     found = (appraisal.relevance - RELEVANCE_AT_REST, appraisal.coping_without_learning - COPING_AT_REST)
-    return averaged(expected, torch.stack(found, dim=-1), tau)
+    return moving_average(expected, torch.stack(found, dim=-1), tau)

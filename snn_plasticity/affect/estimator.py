@@ -19,14 +19,14 @@ from ..config.validation import require_config
 from ..untracked import uncast
 from ..usual_size import bounded_square, remember, usual_size
 from . import dimensions
-from .appraisal import AppraisalModule, AppraisalResult, Evidence, score, weighed
+from .appraisal import AppraisalModule, AppraisalResult, Evidence, checked_evidence, score
 from .mapping import from_neuromodulators
 from .modulation import AffectiveModulator, ModulationVector
-from .mood import averaged, colored
-from .signals import InternalReading, InternalSignals, layout, read
-from .state import AffectiveState, require_state
+from .mood import moving_average, shift_by_mood
+from .signals import InternalReading, InternalSignals, layout, read_internal
+from .state import AffectiveState, require_affect_state
 
-ERRORS = {
+ERROR_SOURCES = {
     "reward_prediction_error": "reward_error_source",
     "prediction_error_magnitude": "prediction_error_source",
 }
@@ -99,7 +99,7 @@ class AffectiveEstimator(nn.Module):
         appraisal = AppraisalResult(half, zero, able, half, able, zero)
         modulation = self.modulator._factors_of(zero, zero, zero)
         mood, expected = zero.new_zeros(batch_size, 3), zero.new_zeros(batch_size, 2)
-        usual = zero.new_zeros(batch_size, len(ERRORS), 2)
+        usual = zero.new_zeros(batch_size, len(ERROR_SOURCES), 2)
         return AffectiveState(zero, zero, zero, appraisal, modulation, mood, 0, expected, usual)
 
     def estimate(
@@ -116,15 +116,15 @@ class AffectiveEstimator(nn.Module):
             ValueError: a wrong shape, batch size or device, NaN, a value out of its range; the sentence names the
                 signal and its range.
         """
-        readings, state = self._admit(signals, state)
+        readings, state = self._check_inputs(signals, state)
         mood, expected, usual, levels = state.mood, state.expected, state.usual, readings.modulators
         if not self.through_time:
             mood, expected, usual = mood.detach(), expected.detach(), usual.detach()
             levels = {name: level.detach() for name, level in levels.items()}
         with uncast(mood):
             readings, usual = self._in_usual_units(readings, usual)
-            found = weighed(self.appraisal, readings)
-            congruence = colored(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
+            found = checked_evidence(self.appraisal, readings)
+            congruence = shift_by_mood(found.congruence, mood[:, 0], self.config.affect.mood_congruence_bias)
             found = found._replace(congruence=congruence)
             appraisal = score(found)
             v, a, d = self._affect(found, appraisal, expected, levels)
@@ -135,7 +135,7 @@ class AffectiveEstimator(nn.Module):
                 dominance=d,
                 appraisal=appraisal,
                 modulation=self.modulator._factors_of(v, a, d),
-                mood=averaged(mood, affect, self.config.affect.tau_mood),
+                mood=moving_average(mood, affect, self.config.affect.tau_mood),
                 step_count=state.step_count + 1,
                 expected=dimensions.habituate(expected, appraisal, self.config.affect.tau_baseline),
                 usual=usual,
@@ -149,7 +149,7 @@ class AffectiveEstimator(nn.Module):
 
     def get_modulation(self, state: AffectiveState) -> ModulationVector:
         """The factors of a state, from its valence, arousal and dominance, each (B,) and above zero."""
-        require_state(state, None, None)
+        require_affect_state(state, None, None)
         return self.modulator._factors_of(state.valence, state.arousal, state.dominance)
 
     def extra_repr(self) -> str:
@@ -159,11 +159,14 @@ class AffectiveEstimator(nn.Module):
 
     def _in_usual_units(self, readings: InternalReading, usual: Tensor) -> tuple[InternalReading, Tensor]:
         """Prediction errors divided by their usual size, where the config says so; and the sizes that heard them."""
-        names = [name for name, source in ERRORS.items() if getattr(self.config.affect, source) == "normalized"]
+        names = [name for name, source in ERROR_SOURCES.items() if getattr(self.config.affect, source) == "normalized"]
         if not names:
             return readings, usual
-        tau, errors = self.config.affect.tau_usual, torch.stack([getattr(readings, name) for name in ERRORS], dim=1)
-        in_units = dict(zip(ERRORS, (errors / usual_size(usual, tau)).unbind(1), strict=True))
+        tau, errors = (
+            self.config.affect.tau_usual,
+            torch.stack([getattr(readings, name) for name in ERROR_SOURCES], dim=1),
+        )
+        in_units = dict(zip(ERROR_SOURCES, (errors / usual_size(usual, tau)).unbind(1), strict=True))
         usual = remember(usual, (bounded_square(errors),), errors != 0, tau)
         return readings._replace(**{name: in_units[name] for name in names}), usual
 
@@ -171,12 +174,12 @@ class AffectiveEstimator(nn.Module):
         self, found: Evidence, appraisal: AppraisalResult, expected: Tensor, levels: dict[str, Tensor]
     ) -> tuple[Tensor, ...]:
         """Valence, arousal and dominance, each (B,), within the clamp."""
-        weights, config, strongly = self.config.appraisal, self.config.affect, appraisal
+        weights, config, scaled = self.config.appraisal, self.config.affect, appraisal
         if config.valence_scale != 1.0:
             congruence, deviation = config.valence_scale * found.congruence, config.valence_scale * found.deviation
-            strongly = score(found._replace(congruence=congruence, deviation=deviation))
+            scaled = score(found._replace(congruence=congruence, deviation=deviation))
         raw = (
-            dimensions.valence(strongly, weights.valence_shares),
+            dimensions.valence(scaled, weights.valence_shares),
             dimensions.arousal(appraisal, expected[:, 0], config.arousal_scale * weights.arousal_share),
             dimensions.dominance(appraisal, expected[:, 1], config.dominance_scale * weights.dominance_share),
         )
@@ -184,7 +187,7 @@ class AffectiveEstimator(nn.Module):
         bound = config.output_clamp
         return tuple((own + other).clamp(-bound, bound) for own, other in zip(raw, felt, strict=True))
 
-    def _admit(
+    def _check_inputs(
         self, signals: InternalSignals | InternalReading, state: AffectiveState | None
     ) -> tuple[InternalReading, AffectiveState]:
         """Checked signals and state, on one device and in one precision."""
@@ -196,9 +199,9 @@ class AffectiveEstimator(nn.Module):
         if state is None:
             state = self.reset(size or 1, device, dtype)
         else:
-            require_state(state, size, device, whole=False)
+            require_affect_state(state, size, device, whole=False)
             dtype = torch.promote_types(dtype, state.mood.dtype)
             state = state if state.mood.dtype == dtype else state.to(dtype=dtype)
         if isinstance(signals, InternalReading):
             return signals, state
-        return read(signals, len(state.mood), state.mood.device, state.mood.dtype), state
+        return read_internal(signals, len(state.mood), state.mood.device, state.mood.dtype), state

@@ -19,7 +19,7 @@ from ..checks import known_as, require_tensors
 from ..config.affect import AffectiveConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES
-from .state import AffectiveState, require_state
+from .state import AffectiveState, require_affect_state
 
 
 def to_neuromodulators(state: AffectiveState) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def to_neuromodulators(state: AffectiveState) -> dict[str, Tensor]:
     >>> to_neuromodulators(AffectiveEstimator().estimate(InternalSignals(novelty_score=1.0)))["ACh"]
     tensor([0.4621])
     """
-    require_state(state, None, None)
+    require_affect_state(state, None, None)
     activation = state.arousal.clamp(min=0.0)
     return {
         "DA": state.valence,

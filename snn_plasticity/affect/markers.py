@@ -98,10 +98,10 @@ class SomaticMarkers:
             TypeError: no tensor, no number.
             ValueError: a wrong shape, NaN.
         """
-        situation = self._admit(situation, state, batched=())
+        situation = self._check_inputs(situation, state, batched=())
         value = as_signal(outcome, len(situation), name="outcome", device=state.values.device, dtype=state.values.dtype)
         old = MarkerState(*(tensor.detach() for tensor in state))
-        alike = self._alike(situation.unsqueeze(1), old).squeeze(1)
+        alike = self._similarity(situation.unsqueeze(1), old).squeeze(1)
         closest, best = alike.max(dim=-1)
         known = closest >= 0.5
         slot = torch.where(known, best, old.ages.argmax(dim=-1))
@@ -130,8 +130,8 @@ class SomaticMarkers:
             TypeError: no tensor.
             ValueError: a wrong shape, NaN.
         """
-        features = self._admit(situations, state, batched=None)
-        alike = self._alike(features.reshape(len(features), -1, features.shape[-1]), state)
+        features = self._check_inputs(situations, state, batched=None)
+        alike = self._similarity(features.reshape(len(features), -1, features.shape[-1]), state)
         felt = (alike * state.values.unsqueeze(1)).sum(-1) / alike.sum(-1).clamp(min=1.0)
         return felt.reshape(features.shape[:-1])
 
@@ -170,13 +170,13 @@ class SomaticMarkers:
         weight = self.config.somatic_marker_weight
         return scores - weight * felt if minimised else scores + weight * felt
 
-    def _alike(self, x: Tensor, state: MarkerState) -> Tensor:
+    def _similarity(self, x: Tensor, state: MarkerState) -> Tensor:
         """κ of situations (B, M, F) and all that is remembered, (B, M, K)."""
         apart = (x.unsqueeze(2) - state.situations.unsqueeze(1)).square().sum(-1)
         alike = torch.exp(-apart / (2.0 * self.config.marker_width**2))
         return alike.masked_fill(torch.isinf(state.ages).unsqueeze(1), 0.0)
 
-    def _admit(self, features: Tensor, state: MarkerState, batched: tuple[int, ...] | None) -> Tensor:
+    def _check_inputs(self, features: Tensor, state: MarkerState, batched: tuple[int, ...] | None) -> Tensor:
         """Checked features in the precision of the state."""
         require_real("situation", features)
         if not isinstance(state, MarkerState):

@@ -142,9 +142,9 @@ class AffectiveModulator:
         return _multiply("risk_sensitivity", risk_sensitivity, self._of(state).risk_scale)
 
     def _of(self, state: AffectiveState) -> ModulationVector:
-        from .state import require_state  # the state holds a ModulationVector
+        from .state import require_affect_state  # the state holds a ModulationVector
 
-        require_state(state, None, None)
+        require_affect_state(state, None, None)
         return self._factors_of(state.valence, state.arousal, state.dominance)
 
 

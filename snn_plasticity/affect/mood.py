@@ -37,11 +37,11 @@ def update_mood(mood: Tensor, affect: Tensor, tau: float | Tensor = 100.0) -> Te
         raise TypeError(f"mood is {mood.dtype} and affect {affect.dtype}; expected floating point of one precision.")
     if isinstance(tau, Tensor):
         require_operands({"mood": mood, "tau": tau})
-        return averaged(mood, affect, tau)
-    return averaged(mood, affect, require_number("tau", tau, 1.0, infinite=True))
+        return moving_average(mood, affect, tau)
+    return moving_average(mood, affect, require_number("tau", tau, 1.0, infinite=True))
 
 
-def averaged(mood: Tensor, affect: Tensor, tau: float | Tensor) -> Tensor:
+def moving_average(mood: Tensor, affect: Tensor, tau: float | Tensor) -> Tensor:
     """As `update_mood`, of what was checked already."""
     return torch.lerp(mood, affect, 1.0 - decay_factor(tau, mode="euler"))
 
@@ -62,10 +62,10 @@ def color_by_mood(rpe: Tensor, mood_valence: Tensor, bias: float | Tensor) -> Te
     """
     require_tensors({"rpe": rpe, "mood_valence": mood_valence}, like="rpe")
     require_operands({"rpe": rpe, "bias": bias})
-    return colored(rpe, mood_valence, bias)
+    return shift_by_mood(rpe, mood_valence, bias)
 
 
-def colored(rpe: Tensor, mood_valence: Tensor, bias: float | Tensor) -> Tensor:
+def shift_by_mood(rpe: Tensor, mood_valence: Tensor, bias: float | Tensor) -> Tensor:
     """As `color_by_mood`, of what was checked already."""
     return rpe + bias * mood_valence * (1.0 - torch.tanh(rpe).square())
 

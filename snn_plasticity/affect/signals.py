@@ -96,7 +96,7 @@ def layout(signals: InternalSignals) -> tuple[int | None, torch.device | None, t
     return AFFECT.layout(_given(signals))
 
 
-def read(
+def read_internal(
     signals: InternalSignals, batch_size: int, device: torch.device | str | None, dtype: torch.dtype
 ) -> InternalReading:
     """Every signal as a checked (B,) tensor; modulators that are missing are zero.

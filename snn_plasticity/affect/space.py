@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_finite, require_kind, require_number, require_real, shown
-from .state import AffectiveState, require_state
+from .state import AffectiveState, require_affect_state
 from .words import WORDS
 
 REGIONS: dict[str, tuple[float, float, float]] = {
@@ -39,7 +39,7 @@ def point_of(affect: AffectiveState | Tensor) -> Tensor:
         ValueError: the last dimension is not 3, or NaN.
     """
     if isinstance(affect, AffectiveState):
-        require_state(affect, None, None)
+        require_affect_state(affect, None, None)
     point = affect.point if isinstance(affect, AffectiveState) else affect
     require_real("affect", point)
     if point.dim() < 1 or point.shape[-1] != 3:

@@ -76,7 +76,7 @@ class AffectiveState(NamedTuple):
             state = cls(appraisal=appraisal, modulation=ModulationVector(**nested.pop("modulation")), **nested)
         except TypeError as error:
             raise ValueError(f"values is no saved state ({error}); expected what state.to_dict() gave.") from error
-        require_state(state, None, None)
+        require_affect_state(state, None, None)
         return state
 
     def detach(self) -> AffectiveState:
@@ -84,7 +84,7 @@ class AffectiveState(NamedTuple):
         return tree_map_only(Tensor, Tensor.detach, self)
 
 
-def require_state(
+def require_affect_state(
     state: AffectiveState, batch_size: int | None, device: torch.device | None, *, whole: bool = True
 ) -> None:
     """Refuse what is no state, or a state for another batch size or device; `whole` looks at every field."""
@@ -151,7 +151,7 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
         TypeError: `mask` is not boolean.
         ValueError: `mask` is not (B,), or the states differ in batch size.
     """
-    require_state(state, None, None)
+    require_affect_state(state, None, None)
     held = len(state.mood)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -161,7 +161,7 @@ def reset_samples(state: AffectiveState, fresh: AffectiveState, mask: Tensor) ->
         raise ValueError("mask is on the meta device and holds no values; expected a boolean tensor that does.")
     if mask.shape != (held,):
         raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({held},), the state's batch.")
-    require_state(fresh, held, state.mood.device)
+    require_affect_state(fresh, held, state.mood.device)
     rows = mask.to(state.mood.device)
 
     def chosen(new: Any, old: Any) -> Any:

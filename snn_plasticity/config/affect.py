@@ -224,7 +224,7 @@ class AffectiveFullConfig(Serializable):
     modulation: ModulationConfig = field(default_factory=ModulationConfig)
 
     def __post_init__(self) -> None:
-        for name, kind in _PARTS.items():
+        for name, kind in _AFFECT_PARTS.items():
             require_part_field(self, name, kind)
         self.require_settling()
 
@@ -263,7 +263,7 @@ class AffectiveFullConfig(Serializable):
         release = (
             dict.fromkeys(("da", "ach", "ne", "sht"), 1.0)
             if gate is None
-            else _release(require_config(gate, NeuromodConfig, name="gate"))
+            else _released_amounts(require_config(gate, NeuromodConfig, name="gate"))
         )
         felt = {name: getattr(self.affect, f"{name}_feedback") * amount for name, amount in release.items()}
         bias = self.affect.mood_congruence_bias
@@ -292,10 +292,10 @@ class AffectiveFullConfig(Serializable):
     @classmethod
     def parts(cls) -> dict[str, type[Serializable]]:
         """Its three settings."""
-        return _PARTS
+        return _AFFECT_PARTS
 
 
-def _release(gate: NeuromodConfig) -> dict[str, float]:
+def _released_amounts(gate: NeuromodConfig) -> dict[str, float]:
     """Steady amount of each modulator that a gate makes of one unit of its signal."""
     release = {}
     for name in ("da", "ach", "ne", "sht"):
@@ -307,7 +307,7 @@ def _release(gate: NeuromodConfig) -> dict[str, float]:
     return release
 
 
-_PARTS: dict[str, type[Serializable]] = {
+_AFFECT_PARTS: dict[str, type[Serializable]] = {
     "affect": AffectiveConfig,
     "appraisal": AppraisalConfig,
     "modulation": ModulationConfig,

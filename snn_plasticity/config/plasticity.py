@@ -27,7 +27,7 @@ class PlasticityConfig(Serializable):
     three_factor: ThreeFactorConfig = field(default_factory=ThreeFactorConfig)
 
     def __post_init__(self) -> None:
-        for name, kind in _PARTS.items():
+        for name, kind in _PLASTICITY_PARTS.items():
             require_part_field(self, name, kind)
 
     @classmethod
@@ -71,10 +71,10 @@ class PlasticityConfig(Serializable):
     @classmethod
     def parts(cls) -> dict[str, type[Serializable]]:
         """Its three settings."""
-        return _PARTS
+        return _PLASTICITY_PARTS
 
 
-_PARTS: dict[str, type[Serializable]] = {
+_PLASTICITY_PARTS: dict[str, type[Serializable]] = {
     "eligibility": EligibilityConfig,
     "neuromod": NeuromodConfig,
     "three_factor": ThreeFactorConfig,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .. import checks
 
 Config = TypeVar("Config", bound="Serializable")
-PRESETS = ("minimal", "dev", "production")
+PRESET_NAMES = ("minimal", "dev", "production")
 
 
 def require_number_field(
@@ -98,7 +98,7 @@ def _remedy(value: object, kind: type[Serializable], name: str) -> str:
         return f"Call it: {kind.__name__}()."
     if isinstance(value, Mapping):
         return f"Build it: {kind.__name__}.from_dict(...)."
-    if isinstance(value, str) and value in PRESETS and hasattr(kind, value):
+    if isinstance(value, str) and value in PRESET_NAMES and hasattr(kind, value):
         return f"Call the preset: {kind.__name__}.{value}()."
     if isinstance(value, (str, Path)):
         return f"From a file or JSON text: {kind.__name__}.from_json(...)."

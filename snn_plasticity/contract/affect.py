@@ -14,10 +14,10 @@ from ..neuromodulation import NeuromodulatoryGate
 from .verdict import Check, Verdict
 
 HUGE = 1e6
-STEPS = 100
+AFFECT_STEPS = 100
 
 
-def _moved(device: str, steps: int = 50) -> AffectiveState:
+def _after_events(device: str, steps: int = 50) -> AffectiveState:
     """Affect after a run of random events, eight lives at once."""
     estimator, generator = AffectiveEstimator(), torch.Generator().manual_seed(0)
     state = estimator.reset(8, device)
@@ -33,7 +33,7 @@ def _range(device: str) -> Verdict:
     signals = InternalSignals(rpe, epistemic, surprise, novelty, deviation, aleatoric)
     estimator, state = AffectiveEstimator(), None
     largest, least = 0.0, float("inf")
-    for _ in range(STEPS):
+    for _ in range(AFFECT_STEPS):
         state = estimator.estimate(signals, state)
         felt, factors = torch.cat([state.point, state.mood], dim=1), torch.stack(list(state.modulation))
         largest, least = max(largest, float(felt.abs().max())), min(least, float(factors.min()))
@@ -44,7 +44,7 @@ def _range(device: str) -> Verdict:
 def _neutral(device: str) -> Verdict:
     loop = AffectiveLoop()
     state, largest = loop.init(4, device), 0.0
-    for _ in range(STEPS):
+    for _ in range(AFFECT_STEPS):
         state = loop.advance({"reward": 0.0, "novelty": 0.0}, state)
         levels = torch.cat([state.affect.point, torch.stack([*state.modulators.values(), state.plasticity], 1)], 1)
         largest = max(largest, float(levels.abs().max()))
@@ -66,7 +66,7 @@ def _directions(device: str) -> Verdict:
 
 
 def _determinism(device: str) -> Verdict:
-    runs = [torch.cat([state.point, state.mood], 1) for state in (_moved(device) for _ in range(5))]
+    runs = [torch.cat([state.point, state.mood], 1) for state in (_after_events(device) for _ in range(5))]
     equal = sum(torch.equal(run, runs[0]) for run in runs)
     return Verdict(equal == 5, f"{equal} of 5 runs bit-identical")
 
@@ -94,7 +94,7 @@ def _settles(device: str) -> Verdict:
     return Verdict(peak > 0.5 and left < 1e-4 and refused, measured)
 
 
-CHECKS: tuple[Check, ...] = (
+AFFECT_CHECKS: tuple[Check, ...] = (
     Check("affect stays in range and factors above zero", _range),
     Check("without signals, affect and its loop stay at zero", _neutral),
     Check("affect moves its factors the right way", _directions),

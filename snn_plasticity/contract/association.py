@@ -18,7 +18,7 @@ from ..plasticity import EligibilityTraceModule
 CUES, ACTIONS, PER_CUE = 4, 2, 5
 
 
-class Course(NamedTuple):
+class LearningCurve(NamedTuple):
     """Per trial: share of rewarded choices, and mean squared distance of the policy from the right one."""
 
     accuracy: list[float]
@@ -33,7 +33,7 @@ def learn(
     batch: int = 64,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> Course:
+) -> LearningCurve:
     """Run the toy with one time constant of eligibility; `tau_e = 1` (one step) remembers nothing.
 
     >>> course = learn(trials=2)
@@ -45,7 +45,7 @@ def learn(
     gate = NeuromodulatoryGate(NeuromodConfig(reward_baseline="running", baseline_scope="batch"))
     weights, state = torch.zeros(ACTIONS, CUES * PER_CUE, device=device), None
     silence = torch.zeros(batch, CUES * PER_CUE, device=device), torch.zeros(batch, ACTIONS, device=device)
-    course = Course([], [])
+    curve = LearningCurve([], [])
     for _ in range(trials):
         cue = torch.randint(CUES, (batch,), generator=generator)
         noise = torch.randn(batch, ACTIONS, generator=generator).to(device)
@@ -58,14 +58,14 @@ def learn(
             traces.observe(pre, post)
         reward = 2.0 * (action == right).to(pattern) - 1.0
         _, plasticity, state = gate.step({"reward": reward}, state)
-        _record(course, weights, action == right)
+        _record(curve, weights, action == right)
         weights = traces.apply_update(weights, plasticity, lr=0.1)
-    return course
+    return curve
 
 
-def _record(course: Course, weights: Tensor, rewarded: Tensor) -> None:
+def _record(curve: LearningCurve, weights: Tensor, rewarded: Tensor) -> None:
     patterns = torch.eye(CUES, device=weights.device).repeat_interleave(PER_CUE, dim=1)
     target = torch.eye(ACTIONS, device=weights.device)[torch.arange(CUES, device=weights.device) % ACTIONS]
     policy = torch.softmax(patterns @ weights.T, dim=1)
-    course.accuracy.append(float(rewarded.float().mean()))
-    course.loss.append(float((policy - target).square().mean()))
+    curve.accuracy.append(float(rewarded.float().mean()))
+    curve.loss.append(float((policy - target).square().mean()))

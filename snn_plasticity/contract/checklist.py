@@ -152,7 +152,7 @@ CHECKS: tuple[Check, ...] = (
     Check("reward after a silence teaches, if traces last", _delayed_reward),
     Check("plugged into snnTorch, it learns as a plain loop does", _plugged(plugged.snntorch_run)),
     Check("plugged into Norse, it learns as a plain loop does", _plugged(plugged.norse_run)),
-    *affect.CHECKS,
+    *affect.AFFECT_CHECKS,
 )
 
 

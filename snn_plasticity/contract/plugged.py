@@ -14,8 +14,8 @@ from ..config import EligibilityConfig, PlasticityConfig, ThreeFactorConfig
 from ..hosts import attach
 from ..plasticity import EligibilityTraceModule
 
-STEPS, BATCH, N_PRE, N_POST = 30, 3, 6, 4
-CONFIG = PlasticityConfig(EligibilityConfig(kernel="stdp_pair"), three_factor=ThreeFactorConfig(lr=0.1))
+HOST_STEPS, HOST_BATCH, HOST_PRE, HOST_POST = 30, 3, 6, 4
+HOST_CONFIG = PlasticityConfig(EligibilityConfig(kernel="stdp_pair"), three_factor=ThreeFactorConfig(lr=0.1))
 
 
 def _host(name: str) -> Any:
@@ -51,15 +51,15 @@ def norse_run(layer: nn.Linear, spikes: Tensor) -> tuple[nn.Module, Callable[[],
 def largest_difference(host: Callable[..., Any], device: str) -> float:
     """Between the change that `attach` makes and that of a plain loop over the same spikes, over the latter's size."""
     generator = torch.Generator().manual_seed(0)
-    spikes = (torch.rand(STEPS, BATCH, N_PRE, generator=generator) < 0.4).float().to(device)
-    layer = nn.Linear(N_PRE, N_POST).to(device)
-    layer.weight.copy_(torch.rand(N_POST, N_PRE, generator=generator))
+    spikes = (torch.rand(HOST_STEPS, HOST_BATCH, HOST_PRE, generator=generator) < 0.4).float().to(device)
+    layer = nn.Linear(HOST_PRE, HOST_POST).to(device)
+    layer.weight.copy_(torch.rand(HOST_POST, HOST_PRE, generator=generator))
     before, reward = layer.weight.clone(), torch.tensor([1.0, -0.5, 0.2], device=device)
     model, run = host(layer, spikes)
-    with attach(model, CONFIG) as learner:
+    with attach(model, HOST_CONFIG) as learner:
         fired = run()
         learner.step(reward)
-    traces = EligibilityTraceModule(N_PRE, N_POST, CONFIG.eligibility, path="plain")
+    traces = EligibilityTraceModule(HOST_PRE, HOST_POST, HOST_CONFIG.eligibility, path="plain")
     for pre, post in zip(spikes, fired, strict=True):
         traces.observe(pre, post)
     expected = traces.apply_update(before, reward, lr=0.1) - before

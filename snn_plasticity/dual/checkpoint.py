@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .trainer import DualModelTrainer
 
 
-def write(path: str | Path, content: dict[str, Any]) -> None:
+def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
     """Replace the file at `path` in one move; whatever interrupts it, the old one or the new one is there, whole."""
     require_kind("path", path, (str, Path), "The path of a file.")
     if not Path(path).name:
@@ -51,8 +51,8 @@ def write(path: str | Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """What `write` wrote. No code in the file is run."""
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote. No code in the file is run."""
     path = require_path("path", path)
     with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -71,9 +71,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-RUN = "The saved run"
-PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals")
-OURS = "snn_plasticity.dual."
+SAVED_RUN = "The saved run"
+RUN_PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals")
+DUAL_MODULE = "snn_plasticity.dual."
 RENAMED = {"After": "FromStep", "several": "multiple_updates"}  # in files saved before they were
 
 
@@ -112,16 +112,18 @@ def load_run(trainer: DualModelTrainer, state: Any) -> None:
 
 def read_run(trainer: DualModelTrainer, state: Any) -> list[Callable[[], object]]:
     """Look at a saved run whole; what is returned, called one after the other, goes on from it."""
-    require_format(RUN, state, PARTS)
+    require_format(SAVED_RUN, state, RUN_PARTS)
     if state["weights"] != (None if trainer.weights is None else trainer.weights.to_dict()):
-        raise ValueError(f"{RUN} shares other weights; build the same nets and the same map, then load.")
-    require_settings(RUN, stable_kinds(state["settings"]), _settings(trainer))
+        raise ValueError(f"{SAVED_RUN} shares other weights; build the same nets and the same map, then load.")
+    require_settings(SAVED_RUN, stable_kinds(state["settings"]), _settings(trainer))
     commits = _read_nets(trainer.nets, state)
     report, position = read_report(state["report"]), read_position(state["position"])
     require_rng(state["rng"])
     signals: Any = trainer.signals
     if (state["signals"] is None) is hasattr(signals, "state_dict"):
-        raise ValueError(f"{RUN} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise.")
+        raise ValueError(
+            f"{SAVED_RUN} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise."
+        )
 
     def commit() -> None:
         trainer.report, (trainer.epoch, trainer.batch, trainer.seed) = report, position
@@ -135,10 +137,10 @@ def read_run(trainer: DualModelTrainer, state: Any) -> list[Callable[[], object]
 def _read_nets(nets: Sequence[TrainableNet], state: Any) -> list[Callable[[], object]]:
     for name in ("models", "nets"):
         if not isinstance(state[name], (list, tuple)) or len(state[name]) != len(nets):
-            raise ValueError(f"{RUN}: {name} are not of {len(nets)} nets; build as many first. {UNCHANGED}")
+            raise ValueError(f"{SAVED_RUN}: {name} are not of {len(nets)} nets; build as many first. {UNCHANGED}")
     commits: list[Callable[[], object]] = []
     for k, (net, model, rest) in enumerate(zip(nets, state["models"], state["nets"], strict=True)):
-        require_model(f"{RUN}: {('base', 'motivated net')[k]}", net.model, model)
+        require_saved_model(f"{SAVED_RUN}: {('base', 'motivated net')[k]}", net.model, model)
         commits += [partial(net.model.load_state_dict, model), partial(net.load_state_dict, rest)]
         if hasattr(net, "read_state"):
             commits[-1] = net.read_state(rest)  # type: ignore[attr-defined]
@@ -160,13 +162,13 @@ def stable_kinds(settings: Any) -> Any:
         return {RENAMED.get(name, name): stable_kinds(value) for name, value in settings.items()}
     if isinstance(settings, (list, tuple)):
         return [stable_kinds(value) for value in settings]
-    if isinstance(settings, str) and settings.startswith(OURS):
+    if isinstance(settings, str) and settings.startswith(DUAL_MODULE):
         name = settings.rpartition(".")[2]
-        return OURS + RENAMED.get(name, name)
+        return DUAL_MODULE + RENAMED.get(name, name)
     return settings
 
 
-def require_model(what: str, model: nn.Module, saved: Any) -> None:
+def require_saved_model(what: str, model: nn.Module, saved: Any) -> None:
     """Refuse weights and buffers that are not those of this net, or parameters that hold NaN."""
     own, parameters = model.state_dict(), {name for name, _ in model.named_parameters()}
     require_parts(what, saved, own)
@@ -185,7 +187,7 @@ def read_report(saved: Any) -> DualReport:
     Raises:
         ValueError: it is none.
     """
-    require_parts(f"{RUN}: report", saved, DualReport().to_dict())
+    require_parts(f"{SAVED_RUN}: report", saved, DualReport().to_dict())
     try:
         report = DualReport.from_dict(saved)
         steps, history = len(report.history.losses), report.history
@@ -196,31 +198,41 @@ def read_report(saved: Any) -> DualReport:
         for values in history.signals.values():
             fits = fits and len(values) in (steps, steps + 1) and all(isinstance(n, (int, float)) for n in values)
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"{RUN}: report cannot be read ({error}); expected what a run saved. {UNCHANGED}") from None
+        raise ValueError(
+            f"{SAVED_RUN}: report cannot be read ({error}); expected what a run saved. {UNCHANGED}"
+        ) from None
     if not fits:
-        raise ValueError(f"{RUN}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}")
+        raise ValueError(
+            f"{SAVED_RUN}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}"
+        )
     return report
 
 
 def read_position(saved: Any) -> tuple[int, int, int]:
     """Epoch, batch and seed in a saved run."""
     if not isinstance(saved, (list, tuple)) or len(saved) != 3 or type(saved[2]) is not int:
-        raise ValueError(f"{RUN}: position is {saved!r}; expected epoch, batch and seed. {UNCHANGED}")
-    return require_saved_count(f"{RUN}: epoch", saved[0]), require_saved_count(f"{RUN}: batch", saved[1]), saved[2]
+        raise ValueError(f"{SAVED_RUN}: position is {saved!r}; expected epoch, batch and seed. {UNCHANGED}")
+    return (
+        require_saved_count(f"{SAVED_RUN}: epoch", saved[0]),
+        require_saved_count(f"{SAVED_RUN}: batch", saved[1]),
+        saved[2],
+    )
 
 
 def require_rng(saved: Any) -> None:
     """Refuse what are no random numbers of torch."""
-    require_parts(f"{RUN}: rng", saved, ("cpu", "cuda"))
+    require_parts(f"{SAVED_RUN}: rng", saved, ("cpu", "cuda"))
     now = torch.get_rng_state()
-    require_tensor(f"{RUN}: rng", saved["cpu"], tuple(now.shape), like=now)
+    require_tensor(f"{SAVED_RUN}: rng", saved["cpu"], tuple(now.shape), like=now)
     if not isinstance(saved["cuda"], (list, tuple)):
-        raise TypeError(f"{RUN}: rng of CUDA is {saved['cuda']!r}; expected a list of tensors. {UNCHANGED}")
+        raise TypeError(f"{SAVED_RUN}: rng of CUDA is {saved['cuda']!r}; expected a list of tensors. {UNCHANGED}")
     for one in saved["cuda"]:
-        require_tensor(f"{RUN}: rng", one, like=now)
+        require_tensor(f"{SAVED_RUN}: rng", one, like=now)
     if torch.cuda.is_available() and len(saved["cuda"]) > torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise ValueError(f"{RUN}: rng is of {len(saved['cuda'])} CUDA devices; expected at most {count}. {UNCHANGED}")
+        raise ValueError(
+            f"{SAVED_RUN}: rng is of {len(saved['cuda'])} CUDA devices; expected at most {count}. {UNCHANGED}"
+        )
 
 
 def require_optimizer(what: str, optimizer: torch.optim.Optimizer, saved: Any) -> None:

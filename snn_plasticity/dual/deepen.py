@@ -133,9 +133,9 @@ def _new_name(name: str, moved: dict[str, str]) -> str:
     return next((new + name[len(old) :] for old, new in moved.items() if name.startswith(old)), name)
 
 
-STEPS = 8  # all 2^8 spike trains of this length are tried, and some long ones
-LONG = 200
-MARGINS = 60
+TRAIN_LENGTH = 8  # all 2^8 spike trains of this length are tried, and some long ones
+LONG_TRAIN = 200
+N_MARGINS = 60
 
 
 def relay_gains(neuron: nn.Module, units: int) -> Tensor:
@@ -153,9 +153,9 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     """
     neuron = clone(neuron).cpu()  # a small search: many tiny steps, each read at once
     least = _firing_current(neuron, units)
-    gains = least * (1.0 + torch.logspace(-4, 0, MARGINS)[:, None])  # (MARGINS, units)
-    short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * STEPS).T
-    uniform = torch.rand(LONG, 8, generator=torch.Generator().manual_seed(0))
+    gains = least * (1.0 + torch.logspace(-4, 0, N_MARGINS)[:, None])  # (MARGINS, units)
+    short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * TRAIN_LENGTH).T
+    uniform = torch.rand(LONG_TRAIN, 8, generator=torch.Generator().manual_seed(0))
     long = (uniform < torch.linspace(0.1, 1.0, 8)).float()
     fits = torch.isfinite(gains)
     for trains in (short, long):

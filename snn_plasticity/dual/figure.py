@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, dress
+from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, label_axes
 from .report import LABELS, Comparison, DualReport, cost_after
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run_figure(run: DualReport) -> Figure:
             right.plot([point.step for point in run.curve], accuracy, color=STYLES[name][0], label=name)
     if run.curve:
         right.legend(frameon=False)
-    dress(right, "step", "accuracy")
+    label_axes(right, "step", "accuracy")
     return figure
 
 
@@ -50,7 +50,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     curves(panels[0, 1], comparison, "step")
     panels[0, 1].set_xlim(0, max(run.history.step for run in comparison.dual))
     panels[0, 1].set_title("at equal steps", loc="left", fontsize=10)
-    ledger(panels[1, 0], comparison)
+    compute_bars(panels[1, 0], comparison)
     curves(panels[1, 1], comparison, "macs")
     end = float(np.mean([run.curve[-1].macs for run in comparison.dual])) / 1e9
     panels[1, 1].set_xlim(0, 1.1 * end)
@@ -77,7 +77,7 @@ def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
             transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
     ax.tick_params(axis="x", pad=9)
     ax.legend(frameon=False)
-    dress(ax, f"step ({motivated.mean():.0%} motivated, marked below)", "loss of the batch")
+    label_axes(ax, f"step ({motivated.mean():.0%} motivated, marked below)", "loss of the batch")
 
 
 def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
@@ -99,10 +99,10 @@ def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
             error = y.std(0, ddof=1) / np.sqrt(len(runs))
             ax.fill_between(x, y.mean(0) - error, y.mean(0) + error, color=color, alpha=0.15, linewidth=0)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.88, 0.0))
-    dress(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", "held-out accuracy")
+    label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", "held-out accuracy")
 
 
-def ledger(ax: Axes, comparison: Comparison) -> None:
+def compute_bars(ax: Axes, comparison: Comparison) -> None:
     """Compute as a share of the large net's, in both currencies."""
     names = ["base alone", "dual", "large alone"]
     runs: dict[str, Sequence[DualReport]] = dict(
@@ -117,7 +117,7 @@ def ledger(ax: Axes, comparison: Comparison) -> None:
     ax.set_xticks(range(3), names)
     ax.set_title("what it cost, at equal steps (numbers: 10⁹)", loc="left", fontsize=10)
     ax.legend(frameon=False)
-    dress(ax, "", "share of the large net's")
+    label_axes(ax, "", "share of the large net's")
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:

@@ -35,7 +35,7 @@ class DataOrder:
         Raises:
             ValueError: there is none.
         """
-        own = _seeded(self.seed, number)
+        own = _epoch_rng(self.seed, number)
         self._seed_sampler(number)
         outside, batches, count = torch.get_rng_state(), None, 0
         while True:
@@ -63,17 +63,17 @@ class DataOrder:
         for holder in (self.loader, sampler):
             generator = getattr(holder, "generator", None)
             if isinstance(generator, torch.Generator):
-                generator.manual_seed(_mixed(self.seed, number))
+                generator.manual_seed(_epoch_seed(self.seed, number))
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(number)  # type: ignore[union-attr]
 
 
-def _mixed(seed: int, number: int) -> int:
+def _epoch_seed(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % 2**63
 
 
-def _seeded(seed: int, number: int) -> torch.Tensor:
-    return torch.Generator().manual_seed(_mixed(seed, number)).get_state()
+def _epoch_rng(seed: int, number: int) -> torch.Tensor:
+    return torch.Generator().manual_seed(_epoch_seed(seed, number)).get_state()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..checks import known_as, require_callable, require_count, require_flag
-from .checkpoint import Snapshot, load_run, read, run_state, write
+from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
 from .conditions import ConditionFn, History, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
@@ -251,11 +251,11 @@ class DualModelTrainer:
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint for `load` in one move: a crash leaves the old file or the new one, whole."""
-        write(path, self.state_dict())
+        write_checkpoint(path, self.state_dict())
 
     def load(self, path: str | Path) -> None:
         """Go on from a file that `save` wrote, into nets built as they were then; errors as `load_state_dict`."""
-        self.load_state_dict(read(path))
+        self.load_state_dict(read_checkpoint(path))
 
     def _train_nets(self, batch: Any, motivated: bool) -> float:
         if not motivated:

@@ -19,10 +19,10 @@ from ..hosts.index import ModelIndex, index_model, leaves
 from .nets import clone, explain_errors, tensors_of
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-BY_UNIT = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
+PER_CHANNEL = (nn.modules.batchnorm._NormBase, nn.PReLU)  # what they hold is by channel: each unit alone
 OUTPUT_SIZES = ("out_features", "out_channels")
 INPUT_SIZES = ("in_features", "in_channels")
-MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
 class Axis(NamedTuple):
@@ -70,7 +70,7 @@ def unit_groups_of(model: nn.Module, sample: Any = None) -> UnitGroups:
 def mixes_units(norm: nn.Module, units: int) -> bool:
     """Whether what it makes of one unit depends on the others; a LayerNorm over a length of its own does not."""
     shape = getattr(norm, "normalized_shape", (units,))
-    return isinstance(norm, MIXING) and math.prod(shape) % units == 0
+    return isinstance(norm, MIXING_NORMS) and math.prod(shape) % units == 0
 
 
 class _DryRun:
@@ -82,7 +82,7 @@ class _DryRun:
         self.own = {own.neuron.proper: own.neuron.name for own in self.index.own.values()}
         self.inner = {child for n in self.index.neurons.values() for child in n.proper.modules()} - set(self.own)
         self.layers = [m for m in self.names if m in self.own or (isinstance(m, LAYERS) and m not in self.inner)]
-        self.readers = [m for m in self.names if isinstance(m, (*BY_UNIT, *MIXING)) or m in self._neurons()]
+        self.readers = [m for m in self.names if isinstance(m, (*PER_CHANNEL, *MIXING_NORMS)) or m in self._neurons()]
 
     def _neurons(self) -> set[nn.Module]:
         return {neuron.proper for neuron in self.index.neurons.values()} - set(self.own)
@@ -94,13 +94,13 @@ class _DryRun:
             module.register_forward_hook(self._replace_output)
         with torch.enable_grad():
             if sample is None:
-                self._guess()
+                self._try_zeros()
             elif isinstance(sample, tuple):
                 self.model(*sample)
             else:
                 self.model(sample)
 
-    def _guess(self) -> None:
+    def _try_zeros(self) -> None:
         first = self.layers[0] if self.layers else None
         like = next(self.model.parameters(), torch.zeros(()))
         size = None if first is None or isinstance(first, nn.modules.conv._ConvNd) else _read_size(first)
@@ -209,6 +209,6 @@ def _tensor_axes(
     if name in inputs:
         units = inputs[name].units
         return tuple(Axis(units if size == widths[units] and k < 2 else None) for k, size in enumerate(tensor.shape))
-    if isinstance(module, BY_UNIT) and tensor.numel() > 1:
+    if isinstance(module, PER_CHANNEL) and tensor.numel() > 1:
         raise ValueError(f"{name}: nothing that it reads comes from a layer; it cannot be widened.")
     return fixed

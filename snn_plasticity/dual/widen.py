@@ -12,7 +12,7 @@ from ..checks import known_as, require_choice, require_count, require_kind, requ
 from ..hosts.adapter import input_sizes, output_sizes, widen_constants
 from ..hosts.index import index_model
 from .nets import clone, owner_of, preserve_rng, tensors_of
-from .unit_groups import BY_UNIT, INPUT_SIZES, LAYERS, OUTPUT_SIZES, Axis, UnitGroups, mixes_units, unit_groups_of
+from .unit_groups import INPUT_SIZES, LAYERS, OUTPUT_SIZES, PER_CHANNEL, Axis, UnitGroups, mixes_units, unit_groups_of
 from .weights_map import Slot, WeightsMap
 
 Init = Literal["fresh", "preserving"]
@@ -186,7 +186,7 @@ def _initialise(model: nn.Module, weights: WeightsMap, init: Init, seed: int) ->
         own = {held.layer: held.neuron.kind.weights for held in index_model(model).own.values()}
         for module in model.modules():
             renew = getattr(module, "reset_parameters", None)
-            if callable(renew) and isinstance(module, (*LAYERS, *BY_UNIT)):
+            if callable(renew) and isinstance(module, (*LAYERS, *PER_CHANNEL)):
                 renew()
             for weight in own.get(module, ()):
                 tensor = getattr(module, weight.attribute)

@@ -39,16 +39,16 @@ from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..neuromodulators import NAMES
 from ..saved import FORMAT, described, require_format, require_saved_tensors, require_settings
 from ..signals import LOOP, EventSignals
-from .events import appraised, for_the_gate, prediction_error
-from .state import LoopState, copied, emptied, for_size, forgotten, read_saved, require_state
+from .events import prediction_error, to_gate_signals, to_internal_signals
+from .state import LoopState, clone_tensors, empty_state, read_loop_state, require_loop_state, reset_state, resize_state
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Outcome = TypeVar("Outcome")
-Scope = Literal["episode", "eligibility", "neuromodulators", "affect", "all"]
-IN_USUAL_UNITS = NeuromodConfig(da_source="normalized_reward")
-SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
+LoopScope = Literal["episode", "eligibility", "neuromodulators", "affect", "all"]
+NORMALIZED_REWARD = NeuromodConfig(da_source="normalized_reward")
+LOOP_SCOPES = ("episode", "eligibility", "neuromodulators", "affect", "all")
 
 
 class AffectiveLoop:
@@ -103,11 +103,11 @@ class AffectiveLoop:
         if learner is not None and gate is not None and gate is not learner.gate:
             raise TypeError("The learner has another gate than the one that was given; expected one of the two.")
         self.estimator = AffectiveEstimator(config, appraisal=appraisal, through_time=through_time)
-        self.gate = gate or (NeuromodulatoryGate(IN_USUAL_UNITS) if learner is None else learner.gate)
+        self.gate = gate or (NeuromodulatoryGate(NORMALIZED_REWARD) if learner is None else learner.gate)
         self.estimator.config.require_settling(self.gate.config)
         self.learner, self.shared = learner, require_flag("shared", shared)
         self.state: LoopState | None = None
-        self._loose = True  # whether a batch of any size may come next, as after a reset of all samples
+        self._any_batch_size = True  # whether a batch of any size may come next, as after a reset of all samples
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -146,8 +146,8 @@ class AffectiveLoop:
         """
         size, device, dtype = LOOP.layout(events)
         if state is None:
-            state = self._nobody(device, dtype) if size == 0 else self.init(size or 1, device, dtype)
-        require_state(state, size, device, shared=self.shared)
+            state = self._empty_batch(device, dtype) if size == 0 else self.init(size or 1, device, dtype)
+        require_loop_state(state, size, device, shared=self.shared)
         place = state.plasticity.device
         if not len(state.plasticity):
             LOOP.read(events, 0, place, state.plasticity.dtype)
@@ -161,8 +161,8 @@ class AffectiveLoop:
         felt = state.modulators
         if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
             felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
-        affect = self.estimator.estimate(appraised(told, error, felt, shared=self.shared), state.affect)
-        signals, released = for_the_gate(told, affect, self.gate)
+        affect = self.estimator.estimate(to_internal_signals(told, error, felt, shared=self.shared), state.affect)
+        signals, released = to_gate_signals(told, affect, self.gate)
         modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 
@@ -202,7 +202,7 @@ class AffectiveLoop:
         def learn(learner: PlasticityLearner, state: LoopState) -> PlasticityTrace | None:
             return learner.step(state.third_factor.detach(), layers=layers, return_details=return_details)
 
-        state, trace = self._lived(events, layers, learn)
+        state, trace = self._advance_and_learn(events, layers, learn)
         if trace is None:
             return None
         return trace._replace(modulators={name: level.detach() for name, level in state.modulators.items()})
@@ -220,11 +220,13 @@ class AffectiveLoop:
         """
         if self.learner is None:
             raise TypeError("This loop has no learner, and so no loss; build it with AffectiveLoop(attach(model)).")
-        _, loss = self._lived(events, layers, lambda learner, s: learner.loss(s.third_factor.detach(), layers=layers))
+        _, loss = self._advance_and_learn(
+            events, layers, lambda learner, s: learner.loss(s.third_factor.detach(), layers=layers)
+        )
         assert loss is not None
         return loss
 
-    def _lived(
+    def _advance_and_learn(
         self,
         events: Mapping[str, Any],
         layers: Collection[str] | None,
@@ -234,13 +236,13 @@ class AffectiveLoop:
         if layers is not None and not isinstance(layers, (list, tuple, set, frozenset, dict)):
             raise ValueError(f"layers = {shown(layers)}; expected a list of names of layers, or None.")
         with torch.inference_mode(False):
-            state = self.advance(events, self._held(events))
+            state = self.advance(events, self._state_for(events))
             learned = None if self.learner is None else learn(self.learner, state)
         if len(state.plasticity):
-            self.state, self._loose = state, False
+            self.state, self._any_batch_size = state, False
         return state, learned
 
-    def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:
+    def reset(self, mask: Tensor | None = None, scope: LoopScope = "episode") -> None:
         """Forget.
 
         Args:
@@ -252,18 +254,18 @@ class AffectiveLoop:
         Raises:
             TypeError, ValueError: an unknown scope, or a mask that does not fit; nothing is changed then.
         """
-        require_choice("scope", scope, SCOPES)
+        require_choice("scope", scope, LOOP_SCOPES)
         if mask is not None:
             self._require_mask(mask)
         state = self.state
         if state is not None and (mask is None or len(mask)):
-            state = state if mask is None or not self._loose else self._for_batch(state, len(mask))
+            state = state if mask is None or not self._any_batch_size else self._resized(state, len(mask))
             fresh = self.init(len(state.plasticity), state.plasticity.device, state.plasticity.dtype)
-            state = forgotten(state, fresh, mask, scope)
+            state = reset_state(state, fresh, mask, scope)
         if self.learner is not None and scope != "affect":
             self.learner.reset(mask, scope)
         self.state = None if scope == "all" and mask is None else state
-        self._loose = self._loose or (mask is None and scope != "affect")
+        self._any_batch_size = self._any_batch_size or (mask is None and scope != "affect")
 
     def learning_rate(self, base: float | Tensor) -> Tensor:
         """A learning rate for something else that learns: base · (1 + α · arousal). The learner's has it already."""
@@ -291,9 +293,9 @@ class AffectiveLoop:
             "format": FORMAT,
             "settings": self._settings(),
             "state": None if self.state is None else self.state.to_dict(),
-            "loose": self._loose,
-            "estimator": copied(self.estimator.state_dict()),
-            "gate": copied(self.gate.state_dict()),
+            "loose": self._any_batch_size,
+            "estimator": clone_tensors(self.estimator.state_dict()),
+            "gate": clone_tensors(self.gate.state_dict()),
             "learner": None if self.learner is None else self.learner.state_dict(),
         }
 
@@ -319,7 +321,7 @@ class AffectiveLoop:
         estimator = require_saved_tensors(f"{what}: estimator", saved["estimator"], self.estimator.state_dict())
         gate = require_saved_tensors(f"{what}: gate", saved["gate"], self.gate.state_dict())
         loose = require_flag(f"{what}: loose", saved["loose"])
-        state = None if saved["state"] is None else read_saved(f"{what}: state", saved["state"], self.init)
+        state = None if saved["state"] is None else read_loop_state(f"{what}: state", saved["state"], self.init)
         learner = None if self.learner is None else self.learner.read_state(saved["learner"])
 
         def commit() -> None:
@@ -327,7 +329,7 @@ class AffectiveLoop:
                 learner()
             self.estimator.load_state_dict(estimator)
             self.gate.load_state_dict(gate)
-            self.state, self._loose = state, loose
+            self.state, self._any_batch_size = state, loose
 
         return commit
 
@@ -345,32 +347,32 @@ class AffectiveLoop:
         lines = [affect, f"gate: {self.gate.extra_repr()}", f"learner: {self.learner!r}"]
         return "\n  ".join(["AffectiveLoop(", *(line.replace("\n", "\n  ") for line in lines)]) + "\n)"
 
-    def _held(self, events: Mapping[str, Signal]) -> LoopState | None:
+    def _state_for(self, events: Mapping[str, Signal]) -> LoopState | None:
         """The held state, or a new one for the batch that the events or the learner have."""
         size, device, dtype = LOOP.layout(events)
         if size is None and self.learner is not None:
             size = self.learner.batch_size
         state = self.state
         if size == 0:
-            return self._nobody(device, dtype)
+            return self._empty_batch(device, dtype)
         if state is None:
             return None if size is None else self.init(size, device, dtype)
-        if size is None or size == len(state.plasticity) or not (self.shared or self._loose):
+        if size is None or size == len(state.plasticity) or not (self.shared or self._any_batch_size):
             return state
-        return self._for_batch(state, size)
+        return self._resized(state, size)
 
-    def _for_batch(self, state: LoopState, size: int) -> LoopState:
+    def _resized(self, state: LoopState, size: int) -> LoopState:
         """What was felt and learnt, for a batch of another size."""
-        return for_size(state, self.init(size, state.plasticity.device, state.plasticity.dtype))
+        return resize_state(state, self.init(size, state.plasticity.device, state.plasticity.dtype))
 
-    def _nobody(self, device: torch.device | None, dtype: torch.dtype) -> LoopState:
+    def _empty_batch(self, device: torch.device | None, dtype: torch.dtype) -> LoopState:
         """The state of an empty batch."""
-        return emptied(*(self.init(size, device, dtype) for size in (1, 2)))
+        return empty_state(*(self.init(size, device, dtype) for size in (1, 2)))
 
     def _require_mask(self, mask: Tensor) -> None:
         """Refuse a mask that does not fit what is known of the batch."""
         known = None if self.learner is None else self.learner.batch_size
-        if known is None and self.state is not None and not self._loose:
+        if known is None and self.state is not None and not self._any_batch_size:
             known = len(self.state.plasticity)
         require_mask(mask, known)
 

@@ -38,7 +38,7 @@ def prediction_error(told: Mapping[str, Tensor], gate: NeuromodulatoryGate, expe
     return baseline.difference(told["reward"], context, expected)
 
 
-def appraised(
+def to_internal_signals(
     told: Mapping[str, Tensor], error: Tensor, felt: Mapping[str, Tensor], *, shared: bool
 ) -> InternalReading:
     """What affect makes of the events: of every sample, or the mean over the batch that is one animal."""
@@ -56,7 +56,7 @@ def appraised(
     return reading_of(own, zero, aleatoric_known="aleatoric_uncertainty" in told)
 
 
-def for_the_gate(told: Reading, affect: AffectiveState, gate: NeuromodulatoryGate) -> tuple[Reading, Reading]:
+def to_gate_signals(told: Reading, affect: AffectiveState, gate: NeuromodulatoryGate) -> tuple[Reading, Reading]:
     """What drives the gate: what the events say, and what affect releases, each (B,)."""
     signals = Reading({name: value for name, value in told.items() if name in GATE.ranges}, told.like)
     released = {name: amount.expand(len(told.like)) for name, amount in to_neuromodulators(affect).items()}

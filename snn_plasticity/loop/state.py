@@ -52,9 +52,9 @@ class LoopState(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain tensors that share no memory with the state."""
         return {
-            "affect": copied(self.affect.to_dict()),
-            "gate": copied(self.gate._asdict()),
-            "modulators": copied(self.modulators),
+            "affect": clone_tensors(self.affect.to_dict()),
+            "gate": clone_tensors(self.gate._asdict()),
+            "modulators": clone_tensors(self.modulators),
             "plasticity": self.plasticity.detach().clone(),
         }
 
@@ -70,22 +70,25 @@ class LoopState(NamedTuple):
             raise ValueError(
                 f"saved['gate'] holds {', '.join(map(str, saved['gate']))}; expected a NeuromodState's fields."
             )
-        affect, gate = AffectiveState.from_dict(copied(saved["affect"])), NeuromodState(**copied(saved["gate"]))
-        state = cls(affect, gate, copied(saved["modulators"]), saved["plasticity"].detach().clone())
-        _require_parts(state)
+        affect, gate = (
+            AffectiveState.from_dict(clone_tensors(saved["affect"])),
+            NeuromodState(**clone_tensors(saved["gate"])),
+        )
+        state = cls(affect, gate, clone_tensors(saved["modulators"]), saved["plasticity"].detach().clone())
+        _require_fields(state)
         return state
 
 
-def copied(tensors: Mapping[str, Any]) -> dict[str, Any]:
+def clone_tensors(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The same under the same names, sharing no memory."""
     return {n: value.detach().clone() if isinstance(value, Tensor) else value for n, value in tensors.items()}
 
 
-def require_state(state: LoopState, size: int | None, device: torch.device | None, *, shared: bool) -> None:
+def require_loop_state(state: LoopState, size: int | None, device: torch.device | None, *, shared: bool) -> None:
     """Refuse what is no state of this loop, or a state for another batch size or device."""
     if not isinstance(state, LoopState):
         raise TypeError(f"state is a {type(state).__name__}; expected the LoopState of loop.init(B).")
-    _require_parts(state)
+    _require_fields(state)
     held, place = len(state.plasticity), state.plasticity.device
     if size is not None and size != held:
         raise ValueError(
@@ -105,7 +108,7 @@ def require_state(state: LoopState, size: int | None, device: torch.device | Non
         )
 
 
-def _require_parts(state: LoopState) -> None:
+def _require_fields(state: LoopState) -> None:
     """Refuse a state whose parts are of another kind, shape or device."""
     require_kind("state.affect", state.affect, AffectiveState, "As from loop.init(B).")
     require_kind("state.gate", state.gate, NeuromodState, "As from loop.init(B).")
@@ -126,7 +129,7 @@ def _require_parts(state: LoopState) -> None:
             )
 
 
-def forgotten(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: str) -> LoopState:
+def reset_state(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: str) -> LoopState:
     """The state after a reset of some samples, or of all; an affect that all share belongs to no sample.
 
     Raises:
@@ -149,7 +152,7 @@ def forgotten(state: LoopState, fresh: LoopState, mask: Tensor | None, scope: st
     return state
 
 
-def for_size(state: LoopState, fresh: LoopState) -> LoopState:
+def resize_state(state: LoopState, fresh: LoopState) -> LoopState:
     """What was felt and learnt, for a batch of another size: every sample goes on from the mean over those before.
 
     Args:
@@ -167,7 +170,7 @@ def for_size(state: LoopState, fresh: LoopState) -> LoopState:
     return fresh._replace(affect=affect, gate=for_batch(state.gate, fresh.gate), modulators=felt)
 
 
-def emptied(one: LoopState, two: LoopState) -> LoopState:
+def empty_state(one: LoopState, two: LoopState) -> LoopState:
     """A fresh state for no sample, from those for one and for two: what grows is nothing, what is shared is there."""
 
     def nothing(a: Any, b: Any) -> Any:
@@ -176,7 +179,7 @@ def emptied(one: LoopState, two: LoopState) -> LoopState:
     return tree_map(nothing, one, two)
 
 
-def read_saved(what: str, saved: Any, init: Callable[..., LoopState]) -> LoopState:
+def read_loop_state(what: str, saved: Any, init: Callable[..., LoopState]) -> LoopState:
     """The state that `to_dict` described, held against a fresh one of its batch size.
 
     Raises:

@@ -34,14 +34,14 @@ def axes(ax: Axes | None, size: tuple[float, float] = (6.0, 3.0)) -> Axes:
     return ax
 
 
-def numbers(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
+def as_array(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
     """Values as an array of one of the expected shapes, written like "(T, N)".
 
     Raises:
         TypeError: no numbers.
         ValueError: another number of axes, nothing in it, NaN or infinity.
 
-    >>> numbers("spikes", torch.ones(3, 2), ["(T, N)"]).shape
+    >>> as_array("spikes", torch.ones(3, 2), ["(T, N)"]).shape
     (3, 2)
     """
     if isinstance(values, torch.Tensor):
@@ -67,7 +67,7 @@ def numbers(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
     return array.astype(float)
 
 
-def times(n_steps: int, dt: float, start: float) -> np.ndarray:
+def time_axis(n_steps: int, dt: float, start: float) -> np.ndarray:
     """When each step was.
 
     Raises:
@@ -101,7 +101,7 @@ def names(labels: Sequence[str] | None, expected: int, name: str = "labels") -> 
     return list(labels)
 
 
-def dress(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+def label_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:
     """Labelled axes without a box."""
     for name, text in (("xlabel", xlabel), ("ylabel", ylabel)):
         require_kind(name, text, str, "A text.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import require_kind, require_number
-from .canvas import CYCLE, FAINT, axes, dress, numbers
+from .canvas import CYCLE, FAINT, as_array, axes, label_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +45,11 @@ def learning_curve(
     """
     if not isinstance(curves, Mapping) or not curves:
         raise TypeError(f"curves is {curves!r}; expected a mapping of names to (K,) or (runs, K), and at least one.")
-    series = {name: np.atleast_2d(numbers(f"curves[{name!r}]", c, ["(K,)", "(runs, K)"])) for name, c in curves.items()}
+    series = {
+        name: np.atleast_2d(as_array(f"curves[{name!r}]", c, ["(K,)", "(runs, K)"])) for name, c in curves.items()
+    }
     points = {name: runs.shape[1] for name, runs in series.items()}
-    where = np.arange(next(iter(points.values()))) if x is None else numbers("x", x, ["(K,)"])
+    where = np.arange(next(iter(points.values()))) if x is None else as_array("x", x, ["(K,)"])
     if set(points.values()) != {len(where)}:
         raise ValueError(f"curves have the numbers of points {points}; expected {len(where)} each, as many as x.")
     chance = None if chance is None else require_number("chance", chance)
@@ -59,7 +61,7 @@ def learning_curve(
     if chance is not None:
         ax.axhline(chance, color=FAINT, linewidth=0.8, label="chance", zorder=0)
     ax.legend(frameon=False)
-    return dress(ax, xlabel, ylabel)
+    return label_axes(ax, xlabel, ylabel)
 
 
 def _curve(ax: Axes, where: np.ndarray, runs: np.ndarray, name: str, k: int) -> None:

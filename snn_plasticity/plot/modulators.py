@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import require_kind
 from ..neuromodulators import NEUROMODULATORS
-from .canvas import CYCLE, FAINT, axes, dress, numbers, times
+from .canvas import CYCLE, FAINT, as_array, axes, label_axes, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,11 +45,11 @@ def modulators(
     """
     if not isinstance(levels, Mapping):
         raise TypeError(f"levels is a {type(levels).__name__}; expected a mapping of names to (T,), as {{'DA': da}}.")
-    series = {name: numbers(f"levels[{name!r}]", level, ["(T,)"]) for name, level in levels.items()}
+    series = {name: as_array(f"levels[{name!r}]", level, ["(T,)"]) for name, level in levels.items()}
     lengths = {name: len(level) for name, level in series.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"levels have the lengths {lengths}; expected at least one, and all over the same steps.")
-    when = times(next(iter(lengths.values())), dt, start)
+    when = time_axis(next(iter(lengths.values())), dt, start)
     require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
@@ -58,4 +58,4 @@ def modulators(
         ax.plot(when, level, color=color, label=NAME.get(name, name), linewidth=1.6, drawstyle="steps-mid")
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     ax.legend(frameon=False)
-    return dress(ax, f"time ({unit})", ylabel)
+    return label_axes(ax, f"time ({unit})", ylabel)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import require_kind
-from .canvas import INK, axes, dress, names, numbers, times
+from .canvas import INK, as_array, axes, label_axes, names, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +46,8 @@ def raster(
     """
     from matplotlib.colors import is_color_like
 
-    fired = numbers("spikes", spikes, ["(T, N)"]) != 0
-    when = times(len(fired), dt, start)
+    fired = as_array("spikes", spikes, ["(T, N)"]) != 0
+    when = time_axis(len(fired), dt, start)
     if colors is None:
         raise TypeError("colors is None; expected a colour as '#222222', or a list of one for each neuron.")
     if isinstance(colors, str) and not is_color_like(colors):
@@ -60,4 +60,4 @@ def raster(
     ax.vlines(when[step], neuron - 0.4, neuron + 0.4, colors=palette[neuron].tolist(), linewidth=1.1)
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     ax.set_ylim(-0.7, fired.shape[1] - 0.3)
-    return dress(ax, f"time ({unit})", ylabel)
+    return label_axes(ax, f"time ({unit})", ylabel)

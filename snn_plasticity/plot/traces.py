@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..checks import require_kind
-from .canvas import CYCLE, axes, dress, names, numbers, times
+from .canvas import CYCLE, as_array, axes, label_axes, names, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +43,9 @@ def traces(
     >>> ax.lines[0].get_xdata().tolist()
     [0.0, 2.0, 4.0]
     """
-    lines = numbers("values", values, ["(T,)", "(T, K)"])
+    lines = as_array("values", values, ["(T,)", "(T, K)"])
     lines = lines.reshape(len(lines), -1)
-    when = times(len(lines), dt, start)
+    when = time_axis(len(lines), dt, start)
     label, color = names(labels, lines.shape[1]), names(colors, lines.shape[1], "colors")
     require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
@@ -54,4 +54,4 @@ def traces(
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     if labels is not None:
         ax.legend(frameon=False)
-    return dress(ax, f"time ({unit})", ylabel)
+    return label_axes(ax, f"time ({unit})", ylabel)

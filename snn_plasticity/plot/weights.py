@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import require_flag, require_kind, require_number
-from .canvas import axes, dress, numbers
+from .canvas import as_array, axes, label_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def weights(
     >>> ax.images[0].get_clim()
     (-2.0, 2.0)
     """
-    matrix = numbers("values", values, ["(N_post, N_pre)"])
+    matrix = as_array("values", values, ["(N_post, N_pre)"])
     limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
     colorbar = require_flag("colorbar", colorbar)
     require_kind("label", label, str, "A text.")
@@ -51,4 +51,4 @@ def weights(
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-strongest, vmax=strongest, aspect="auto", interpolation="nearest")
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label=label)
-    return dress(ax, xlabel, ylabel)
+    return label_axes(ax, xlabel, ylabel)
