@@ -63,3 +63,37 @@ def test_both_nets_stay_on_their_device(name, monkeypatch) -> None:
         numbers = [tensor.detach().cpu() for tensor in found]
     assert not elsewhere, f"tensors {elsewhere} are not on the device"
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(expected, numbers, strict=True))
+
+
+def test_a_training_step_waits_once(monkeypatch) -> None:
+    """For loss and gradient together: a batch that diverges is undone before anything moves."""
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    steps = 6
+    for condition, coupling in ((Every(2), Replace()), (Every(2), Distill()), (Every(2), Sandwich(1.0, 0.5))):
+        with pretending() as pretence:
+            base = seeded(snntorch_net).to("cuda")
+            large, weights = widen(base, 2, place="spread")
+            nets = [Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1), run=RUN) for net in (base, large)]
+            trainer = DualModelTrainer(*nets, weights, condition, coupling=coupling)
+            data = [(x.to("cuda"), y.to("cuda")) for x, y in batches(steps)]
+            trainer.step(data[0])
+            pretence.waits.clear()
+            results = [trainer.step(batch) for batch in data]
+            waits = pretence.waits.copy()
+            read = [result.cost.synops for result in results]
+        updates = sum(1 + (result.motivated and isinstance(coupling, Distill)) for result in results)
+        assert waits == {"dual/trainee.py:_look: tolist": updates}
+        assert all(type(number) is int and number > 0 for number in read)
+
+
+def test_an_evaluation_waits_at_its_end(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    with pretending() as pretence:
+        net = seeded(snntorch_net).to("cuda")
+        trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1), run=RUN)
+        data = [(x.to("cuda"), y.to("cuda")) for x, y in batches(5)]
+        pretence.waits.clear()
+        score = trainee.evaluate(data)
+        assert pretence.waits.total() == 2
+    twin = seeded(snntorch_net)
+    assert score == Trainee(twin, torch.optim.SGD(twin.parameters(), lr=0.1), run=RUN).evaluate(batches(5))

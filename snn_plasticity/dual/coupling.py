@@ -159,9 +159,9 @@ class Sandwich:
             if mine.grad is not None and other.grad is not None:
                 other.grad[index] += mine.grad
         base.optimizer.zero_grad(set_to_none=True)
-        motivated.optimizer_step()
+        value = motivated.optimizer_step(loss)
         pair.down()
-        return loss
+        return value
 
 
 def _motivated_loss(pair: NetPair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ Neurons, norms and copying weights are not counted: they grow with the units, no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +23,54 @@ from .unit_groups import LAYERS
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
 
 
-class Cost(NamedTuple):
+class Cost:
     """What was spent on computing.
 
     Args:
         macs: multiply-accumulates, of forward and backward passes.
-        synops: synaptic operations, Σ non-zero inputs · fan-out, of forward passes.
+        synops: synaptic operations, Σ non-zero inputs · fan-out, of forward passes. A count that is still on its way
+            from the device, as a tensor (), is waited for when `synops` is read.
+
+    >>> macs, synops = Cost(18, 3).plus(Cost(0, 1))
+    >>> macs, synops
+    (18, 4)
     """
 
-    macs: int = 0
-    synops: int = 0
+    def __init__(self, macs: int = 0, synops: int | Tensor = 0) -> None:
+        self.macs = require_count("macs", macs, 0)
+        if isinstance(synops, Tensor):
+            if synops.dim():
+                raise ValueError(f"synops has shape {tuple(synops.shape)}; expected one number.")
+            self._synops = round(synops.item()) if synops.is_cpu else synops.detach()
+        else:
+            self._synops = require_count("synops", synops, 0)
+
+    @property
+    def synops(self) -> int:
+        """Synaptic operations."""
+        if isinstance(self._synops, Tensor):
+            self._synops = round(float(self._synops))
+        return self._synops
 
     def plus(self, other: Cost) -> Cost:
         """The sum of two costs."""
         require_kind("other", other, Cost, "As from meter.read().")
-        for name in ("macs", "synops"):
-            require_count(f"other.{name}", getattr(other, name), 0)
-        return Cost(self.macs + other.macs, self.synops + other.synops)
+        mine, theirs = self._synops, other._synops
+        if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.device != theirs.device:
+            mine = self.synops
+        return Cost(self.macs + other.macs, mine + theirs)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.macs, self.synops))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cost) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Cost(macs={self.macs}, synops={self.synops})"
 
 
 class Meter:
@@ -57,7 +89,7 @@ class Meter:
     def __init__(self, model: nn.Module) -> None:
         require_kind("model", model, nn.Module, "The net whose layers are counted.")
         self._macs = 0
-        self._synops: Tensor | float = 0.0
+        self._synops: Tensor | int = 0
         self._fan_outs: dict[tuple, Tensor] = {}
         self._layers = [m for m in model.modules() if isinstance(m, LAYERS)]
         self._recurrent = list(index_model(model).own.values())
@@ -77,9 +109,9 @@ class Meter:
         self._handles.clear()
 
     def read(self) -> Cost:
-        """What was spent since the last call of `read`."""
-        cost = Cost(self._macs, round(float(self._synops)))
-        self._macs, self._synops = 0, 0.0
+        """What was spent since the last call of `read`; nobody waits for the device before a number is looked at."""
+        cost = Cost(self._macs, self._synops)
+        self._macs, self._synops = 0, 0
         return cost
 
     def _count_layer(self, layer: Any, args: Any, output: Tensor) -> None:

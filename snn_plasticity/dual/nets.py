@@ -161,7 +161,7 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
     """Mean loss, and share of right answers where targets are classes."""
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, Mapping, Tensor)):
         raise TypeError(f"batches is {known_as(batches)}; expected a loader or a list of (x, target).")
-    loss = right = count = 0.0
+    loss, right, count = torch.zeros((), dtype=torch.float64), 0, 0
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -172,15 +172,16 @@ def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[An
                 ):
                     answer, target = output(unpack_batch(batch))
                     size = len(answer)
-                    loss, count = loss + size * float(objective(answer, target)), count + size
+                    mean = torch.as_tensor(objective(answer, target), dtype=torch.float64)
+                    loss, count = loss + size * mean, count + size
                     classes = isinstance(target, Tensor) and not target.is_floating_point()
-                    right += float((answer.argmax(-1) == target).sum()) if classes else math.nan
+                    right = right + ((answer.argmax(-1) == target).sum() if classes else math.nan)
     finally:
         for module, mode in modes.items():
             module.training = mode
     if not count:
         raise ValueError("The validation data hold no batch; expected at least one.")
-    return Score(loss / count, right / count)
+    return Score(float(loss) / count, float(right) / count)
 
 
 def unpack_batch(batch: Any) -> tuple[Any, Any]:

@@ -117,31 +117,38 @@ class Trainee:
     def minimize(self, loss: Tensor) -> float:
         """One step of the optimizer along the gradient of a loss; the value of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        value = self.backward(loss)
-        self.optimizer_step()
-        return value
+        return self.optimizer_step(self.backward(loss))
 
-    def backward(self, loss: Tensor) -> float:
-        """Add the gradient of a loss to the gradients that are there; the value of the loss."""
+    def backward(self, loss: Tensor) -> Tensor:
+        """Add the gradient of a loss to the gradients that are there; the loss without its graph, where it lies."""
         require_kind("loss", loss, Tensor, "A scalar with its graph, as trainee.loss(batch).")
         if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta or not loss.requires_grad:
             raise ValueError(f"loss is {shown(loss)}; expected one number with a graph, as trainee.loss(batch).")
-        value = require_finite_loss(float(loss.detach()))
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        return value
+        return loss.detach()
 
-    def optimizer_step(self) -> None:
+    def optimizer_step(self, loss: Tensor) -> float:
         """Step along the gradients that are there, clipped where `clip_norm` says so, and clear them.
 
+        Loss and gradients are looked at together: this is where a training step waits for its device, once.
+
+        Args:
+            loss: that the gradients are of, as `backward` returns it.
+
+        Returns:
+            Its value.
+
         Raises:
-            Diverged: a gradient is not finite; no parameter has moved.
+            Diverged: the loss or a gradient is not finite; no parameter has moved.
         """
+        held = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        try:
+            value = self._look(loss, held)
+        except Diverged:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        held = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self.scaler is None and held and not bool(torch.isfinite(torch.stack([p.grad.norm() for p in held])).all()):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise Diverged("its gradient holds NaN or infinity")
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(held, self.clip_norm)
         if self.scaler is None:
@@ -152,6 +159,19 @@ class Trainee:
         self.optimizer.zero_grad(set_to_none=True)
         if self.per_step and self.scheduler is not None:
             self.scheduler.step()
+        return value
+
+    def _look(self, loss: Tensor, held: list[Tensor]) -> float:
+        """The value of a loss, where it and the gradients of these parameters are finite; scaled ones may overflow."""
+        require_kind("loss", loss, Tensor, "As trainee.backward(loss) returns it.")
+        if self.scaler is not None or not held:
+            return require_finite_loss(float(loss))
+        finite = torch.isfinite(torch.stack([p.grad.norm() for p in held])).all()  # type: ignore[union-attr]
+        value, whole = torch.stack([loss, finite.to(loss)]).tolist()
+        require_finite_loss(value)
+        if not whole:
+            raise Diverged("its gradient holds NaN or infinity")
+        return value
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
         """Mean loss and accuracy on batches (x, target), in evaluation mode; random numbers stay as they are."""
