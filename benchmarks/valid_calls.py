@@ -25,8 +25,7 @@ from snn_plasticity import affect, config, dual, hosts, layers, loop, neuromodul
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
 from snn_plasticity.notices import notice
-from snn_plasticity.plasticity.dense import Dense
-from snn_plasticity.plasticity.eprop import EProp, alif_step
+from snn_plasticity.plasticity import Dense, Edges, EProp, Geometry, alif_step, inner_step
 
 ROOMS = (sp, config, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot)
 BESIDE = (
@@ -34,15 +33,16 @@ BESIDE = (
     affect_config.AffectiveFullConfig,
     affect_config.AppraisalConfig,
     affect_config.ModulationConfig,
-    EProp,
-    alif_step,
     decay_factor,
     notice,
 )  # documented, and imported from their own files
 CHECKED_BEFORE = {
+    "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed")),
-}  # each the second half of another, which looks at everything
+    *(f"plasticity.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
+    *(f"plasticity.Edges.{name}" for name in ("delivered", "ends", "onto")),
+}  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
 CONFIGS = (
     sp.EligibilityConfig,
@@ -403,6 +403,20 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     )
     adaptive = lambda: {"psi": post(), "x": pre(), "epsilon": e(), "beta": 0.5, "rho": 0.9}
     yield f"{room}alif_step", _free(alif_step, adaptive)
+    inner = lambda: {
+        "weight": weight(),
+        "gradient": weight(),
+        "mod": torch.ones(B),
+        "e": e(),
+        "update": update(),
+        "lr": 0.1,
+    }
+    yield f"{room}inner_step", _free(inner_step, inner)
+    yield f"{room}Dense", _free(Dense, lambda: {"n_pre": N_PRE, "n_post": N_POST})
+    ends = lambda: {"source": torch.tensor([0, 2]), "target": torch.tensor([1, 3]), "n_pre": N_PRE, "n_post": N_POST}
+    yield f"{room}Edges", _free(Edges, ends)
+    wired = lambda: {"connectivity": torch.tensor([[0, 2], [1, 3]]), "n_pre": N_PRE, "n_post": N_POST}
+    yield f"{room}Edges.of", _free(Edges.of, wired)
     yield "decay.decay_factor", _free(decay_factor, lambda: {"tau": 20.0, "dt": 1.0, "mode": "exponential"})
     yield "conventions.Convention", _free(sp.Convention, lambda: {f.name: f.default for f in fields(sp.Convention)})
     yield "conventions.Convention.from_dict", _free(sp.Convention.from_dict, lambda: {"values": {"lag": 1}})
@@ -650,7 +664,7 @@ def _affect() -> Iterator[tuple[str, Callable[[], Call]]]:
     told = lambda: sp.InternalSignals(B1(), 0.5, B1().abs(), 0.5, 0.25, 0.1, levels())
     appraised = lambda: affect.AppraisalModule().appraise(told())
     yield f"{room}InternalSignals", _free(sp.InternalSignals, lambda: told()._asdict())
-    reading = lambda: affect.signals.read(told(), B, "cpu", torch.float32)
+    reading = lambda: affect.signals.read_internal(told(), B, "cpu", torch.float32)
     yield "affect.InternalReading", _free(affect.InternalReading, lambda: reading()._asdict())
     yield "affect.Evidence", _free(affect.Evidence, lambda: affect.AppraisalModule().weigh(reading())._asdict())
     yield f"{room}AppraisalResult", _free(affect.AppraisalResult, lambda: appraised()._asdict())
@@ -674,7 +688,7 @@ def _affect() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}AppraisalModule", _free(affect.AppraisalModule, hidden)
     for name in ("appraise", "forward"):
         yield f"{room}AppraisalModule.{name}", _bound(affect.AppraisalModule, name, lambda: {"signals": told()})
-    read = lambda: {"readings": affect.signals.read(told(), B, "cpu", torch.float32)}
+    read = lambda: {"readings": affect.signals.read_internal(told(), B, "cpu", torch.float32)}
     yield f"{room}AppraisalModule.weigh", _bound(affect.AppraisalModule, "weigh", read)
     yield (
         f"{room}AffectiveModulator",

@@ -211,7 +211,7 @@ def require_finite_loss(loss: float) -> float:
         Diverged: NaN or infinity.
     """
     if not math.isfinite(loss):
-        raise Diverged(f"its loss is {loss}")
+        raise Diverged(f"its loss is {loss}; expected a finite number")
     return loss
 
 

@@ -121,9 +121,7 @@ class Trainee:
 
     def backward(self, loss: Tensor) -> Tensor:
         """Add the gradient of a loss to the gradients that are there; the loss without its graph, where it lies."""
-        require_kind("loss", loss, Tensor, "A scalar with its graph, as trainee.loss(batch).")
-        if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta or not loss.requires_grad:
-            raise ValueError(f"loss is {shown(loss)}; expected one number with a graph, as trainee.loss(batch).")
+        _require_loss(loss, "one number with a graph, as trainee.loss(batch)", graph=True)
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return loss.detach()
 
@@ -163,14 +161,14 @@ class Trainee:
 
     def _look(self, loss: Tensor, held: list[Tensor]) -> float:
         """The value of a loss, where it and the gradients of these parameters are finite; scaled ones may overflow."""
-        require_kind("loss", loss, Tensor, "As trainee.backward(loss) returns it.")
+        _require_loss(loss, "one number, as trainee.backward(loss) returns it", graph=False)
         if self.scaler is not None or not held:
             return require_finite_loss(float(loss))
         finite = torch.isfinite(torch.stack([p.grad.norm() for p in held])).all()  # type: ignore[union-attr]
-        value, whole = torch.stack([loss, finite.to(loss)]).tolist()
+        value, whole = torch.stack([loss.reshape(()), finite.to(loss)]).tolist()
         require_finite_loss(value)
         if not whole:
-            raise Diverged("its gradient holds NaN or infinity")
+            raise Diverged("its gradient holds NaN or infinity; expected finite numbers")
         return value
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
@@ -304,6 +302,14 @@ class PlasticTrainee:
         assert self.learner is not None
         require_parts("The saved net", state, ("learner",))
         return self.learner.read_state(state["learner"])
+
+
+def _require_loss(loss: object, expected: str, *, graph: bool) -> None:
+    loss = require_kind("loss", loss, Tensor, f"Give {expected}.")
+    if loss.numel() != 1 or not loss.is_floating_point() or loss.is_meta:
+        raise ValueError(f"loss is {shown(loss)}; expected {expected}.")
+    if graph and not loss.requires_grad:
+        raise ValueError(f"loss is {shown(loss)} without a graph; expected {expected}.")
 
 
 def _require_net(model: object, loss: object, run: object) -> None:

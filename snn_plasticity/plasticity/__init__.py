@@ -3,7 +3,13 @@
 from .bounds import HardBounds as HardBounds
 from .bounds import SoftBounds as SoftBounds
 from .bounds import free as free
+from .dense import Dense as Dense
+from .edges import Edges as Edges
 from .eligibility import EligibilityTraceModule as EligibilityTraceModule
+from .eprop import EProp as EProp
+from .eprop import alif_step as alif_step
+from .geometry import Geometry as Geometry
+from .inner_loop import inner_step as inner_step
 from .kernels import Coincidence as Coincidence
 from .kernels import Kernel as Kernel
 from .kernels import Pair as Pair
@@ -24,10 +30,14 @@ from .window import Window as Window
 __all__ = [
     "Accumulating",
     "Coincidence",
+    "Dense",
     "Dutch",
+    "EProp",
+    "Edges",
     "EligibilityRule",
     "EligibilityState",
     "EligibilityTraceModule",
+    "Geometry",
     "HardBounds",
     "Kernel",
     "Pair",
@@ -39,7 +49,9 @@ __all__ = [
     "ThreeFactorUpdate",
     "TripletSTDP",
     "Window",
+    "alif_step",
     "free",
     "geometry_of",
+    "inner_step",
     "modulate",
 ]

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..config.validation import require_count_field
 from ._engine.bits import numbers_of
 from ._engine.product import Product
 from ._engine.trains import Bags, Trains
@@ -29,6 +30,10 @@ class Dense(SmallProducts):
 
     n_pre: int
     n_post: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_pre", "n_post"):
+            require_count_field(self, name, 0)
 
     @property
     def shape(self) -> tuple[int, int]:

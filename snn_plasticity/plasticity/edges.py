@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import require_count, require_real, shown
 from ._engine.bits import numbers_of
 from ._engine.product import Product
 from .dense import Dense
@@ -229,6 +230,7 @@ def edge_list(connectivity: Tensor, n_pre: int, n_post: int) -> tuple[Tensor, Te
     Raises:
         ValueError: neither of the two, no edges, or indices outside the populations.
     """
+    require_real("connectivity", connectivity)
     if connectivity.is_meta:
         raise ValueError("connectivity is on the meta device and holds no values; expected a tensor that does.")
     if connectivity.dtype == torch.bool:
@@ -247,6 +249,12 @@ def edge_list(connectivity: Tensor, n_pre: int, n_post: int) -> tuple[Tensor, Te
 
 def _within(source: Tensor, n_pre: int, target: Tensor, n_post: int) -> tuple[Tensor, Tensor]:
     """Both lists on the CPU, as long integers that are neurons."""
+    for name, count in (("n_pre", n_pre), ("n_post", n_post)):
+        require_count(name, count)
+    for name, side in (("source", source), ("target", target)):
+        require_real(name, side)
+        if side.is_floating_point() or side.dtype == torch.bool or side.is_meta:
+            raise TypeError(f"{name} is {shown(side)}; expected whole numbers, the neurons of the edges.")
     source, target = (side.to("cpu", torch.long) for side in (source, target))
     if source.dim() != 1 or source.shape != target.shape or not len(source):
         raise ValueError(

@@ -63,7 +63,7 @@ class EligibilityTraceModule(nn.Module):
         geometry: layout of the synapses, instead of a full matrix or a diagonal.
         connectivity: the synapses there are, as a boolean mask (N_post, N_pre) or a list (2, E) of pre and post
             neurons; e is then (B, E).
-        path: "auto", "plain", "fold", "shared" or "rows"; see `paths.running`. All are exact.
+        path: "auto", "plain", "fold", "shared" or "rows", as in `attach`. All are exact.
 
     Raises:
         ValueError: diagonal synapses between populations of different size, or a path that would not be exact.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checks import require_finite, require_kind, require_operands, require_real, shown
 from .three_factor import ThreeFactorUpdate
 
 
@@ -31,16 +32,28 @@ def inner_step(
         lr: learning rate of the gradient part.
 
     Raises:
-        ValueError: shapes that do not fit.
+        TypeError: no tensors, or no `ThreeFactorUpdate`.
+        ValueError: shapes that do not fit, NaN.
 
     >>> import torch
     >>> inner_step(torch.zeros(1, 1), None, 1.0, torch.ones(2, 1, 1), ThreeFactorUpdate())
     tensor([[0.0010]])
     """
-    if e.shape[1:] != weight.shape:
+    require_kind("update", update, ThreeFactorUpdate, "As ThreeFactorUpdate(ThreeFactorConfig(lr=0.1)).")
+    require_operands({"lr": lr})
+    if isinstance(lr, Tensor) and (lr.dim() or lr.is_meta):
+        raise ValueError(f"lr is {shown(lr)}; expected one number.")
+    for name, tensor in (("weight", weight), ("e", e), ("gradient", weight if gradient is None else gradient)):
+        require_real(name, tensor)
+        require_finite(name, tensor)
+        if tensor.device != weight.device or not tensor.is_floating_point():
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}; expected floating point on {weight.device}."
+            )
+    if e.shape[1:] != weight.shape or not e.dim():
         raise ValueError(f"e has shape {tuple(e.shape)}; expected (B, {', '.join(map(str, weight.shape))}).")
     if gradient is not None:
         if gradient.shape != weight.shape:
             raise ValueError(f"gradient has shape {tuple(gradient.shape)}; expected {tuple(weight.shape)}.")
-        weight = weight - lr * gradient
+        weight = require_finite("weight - lr * gradient", weight - lr * gradient)
     return update.bounds(weight, update.delta(mod, e).to(weight.dtype))
