@@ -129,8 +129,12 @@ class Connection:
         if not self.enabled:
             return
         running = self._traces._running
-        short = running is not None and not new_sequence and self._follower is None
-        if short and running.take_step(pre, post, self._dt):
+        if (
+            running is not None
+            and not new_sequence
+            and self._follower is None
+            and running.take_step(pre, post, self._dt)
+        ):
             activity = self.activity
             activity.seen += 1
             if activity.seen >= activity.due:

@@ -12,7 +12,7 @@ from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .adapter import NeuronCall, never
-from .hooks import DirectReading, Presynaptic, as_activity
+from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
@@ -67,6 +67,9 @@ class Connections:
 
     def observe(self, neuron: Neuron, neuron_call: NeuronCall, readings: Sequence[Reading]) -> None:
         """Every pair of sides is worked out and looked at before the first is observed: no half of a step is."""
+        direct = self.direct.get(neuron.name)
+        if direct is not None and len(readings) == 1 and self._observe_directly(direct, neuron_call, readings[0]):
+            return
         spikes, time_major = as_activity(neuron_call.spikes), neuron.kind.time_major
         due = []
         for reading in readings:
@@ -92,6 +95,25 @@ class Connections:
                 starts = None if neuron.kind.starts is never else neuron.kind.starts
                 synapse = readings[0].calls[0].synapse.name
                 self.direct[neuron.name] = DirectReading(synapse, connection, pre.device, starts)
+
+    def _observe_directly(self, direct: DirectReading, neuron_call: NeuronCall, reading: Reading) -> bool:
+        """One step of what the neuron learned from before; False, and nothing, where it is another or begins anew."""
+        call, spikes = reading.calls[0], neuron_call.spikes
+        if (
+            reading.rows is not AS_IT_CAME
+            or call.synapse.name != direct.synapse
+            or call.pre is None
+            or len(call.shape) <= call.synapse.sample_dims
+            or call.pre.dtype is not spikes.dtype
+            or direct.device != spikes.device
+            or not is_plain(spikes)
+            or (direct.starts is not None and direct.starts(neuron_call))
+        ):
+            return False
+        if direct.starts is not None:
+            self.begun[direct.connection.name] = -1
+        direct.connection.observe(call.pre, spikes.detach())
+        return True
 
     def _own_sides(
         self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool

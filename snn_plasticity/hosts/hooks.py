@@ -94,8 +94,11 @@ class Hook:
             return
         if listener.wiring.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self.tell(module, args, kwargs, output)
-            return
+                self._tell(listener, module, args, kwargs, output)
+        else:
+            self._tell(listener, module, args, kwargs, output)
+
+    def _tell(self, listener: Listener, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         spikes = output
         if type(output) is not Tensor:
             spikes = first_tensor(output)
@@ -134,20 +137,14 @@ class SynapseHook(Hook):
         manager: Any = self.listener()
         if manager is not None and type(output) is Tensor and not (manager.muted or manager.wiring.watching):
             call, learner, read = manager.wiring.unlisted.get(self.key), manager.learner(), manager.connections.pre
-            synapse = None if call is None else call.synapse
             if (
-                synapse is not None
-                and learner is not None
-                and learner.enabled
-                and call.learns
-                and module is synapse.module
-                and synapse.layer.training
-                and read.function is None
+                call is not None and call.learns and module is call.synapse.module and call.synapse.layer.training
+                and learner is not None and learner.enabled and read.function is None
                 and not (_is_tracing() or output.is_meta or is_functorch_wrapped_tensor(output))
                 and _current_graph_task_id() == -1
                 and expired(call.memory)  # nobody can ask for the call before this one
-            ):
-                given = args[0] if args and synapse.reads_input else synapse.input_of(args, kwargs)
+            ):  # fmt: skip
+                given = args[0] if args and call.synapse.reads_input else call.synapse.input_of(args, kwargs)
                 if (
                     type(given) is Tensor
                     and given.dtype in PRECISE
@@ -167,7 +164,8 @@ class SynapseHook(Hook):
         storage = output.untyped_storage()
         let_go(call.memory)
         call.memory, call.bytes, call.itemsize = storage._weak_ref(), storage.nbytes(), output.element_size()
-        call.version, call.shape, call.place = output._version, output.shape, (output.stride(), output.storage_offset())
+        call.version, call.shape = output._version, output.shape
+        call.place = (output.stride(), int(output.storage_offset()))
         call.pre, call.output, call.read, call.source_memory = pre, weakref.ref(output), False, None
         call.waiting += 1
 
@@ -196,35 +194,22 @@ class NeuronHook(Hook):
         """One call of the neuron."""
         manager: Any = self.listener()
         direct = None if manager is None or not args else manager.connections.direct.get(self.key)
-        if direct is not None and not (manager.muted or manager.wiring.watching):
-            call, learner, current, spikes = (
-                manager.wiring.latest.get(direct.synapse),
-                manager.learner(),
-                args[0],
-                output,
-            )
+        if manager is not None and direct is not None and not (manager.muted or manager.wiring.watching):
+            call, learner = manager.wiring.latest.get(direct.synapse), manager.learner()
+            current, spikes = args[0], output
             while type(spikes) is tuple:
                 spikes = spikes[0]
             if (
-                call is not None
-                and call.pre is not None
-                and call.output() is current  # the very tensor, as it was
-                and call.version == current._version
+                call is not None and call.pre is not None
+                and call.output() is current and call.version == current._version  # the very tensor, as it was
                 and call.memory == current.untyped_storage()._cdata
-                and type(spikes) is Tensor
-                and call.shape == spikes.shape
-                and len(call.shape) > call.synapse.sample_dims
-                and call.pre.dtype is spikes.dtype
-                and direct.device == spikes.device
-                and spikes.layout is torch.strided
-                and learner is not None
-                and learner.enabled
-                and module.training
-                and module is self.module()
-                and not (_is_tracing() or is_functorch_wrapped_tensor(spikes))
-                and _current_graph_task_id() == -1
+                and type(spikes) is Tensor and spikes.layout is torch.strided
+                and call.shape == spikes.shape and len(call.shape) > call.synapse.sample_dims
+                and call.pre.dtype is spikes.dtype and direct.device == spikes.device
+                and learner is not None and learner.enabled and module.training and module is self.module()
+                and not (_is_tracing() or is_functorch_wrapped_tensor(spikes)) and _current_graph_task_id() == -1
                 and not (direct.starts is not None and self._starts(manager, direct, current, spikes, args, kwargs))
-            ):
+            ):  # fmt: skip
                 call.read, call.waiting = True, 0
                 spikes = spikes.detach() if spikes.requires_grad else spikes
                 if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():

@@ -43,12 +43,12 @@ class Neuron:
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> NeuronCall:
         """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""
-        current, state = self.input_of(args, kwargs), kwargs.get("state")
+        current, state = args[0] if args else self.input_of(args, kwargs), kwargs.get("state")
         if len(args) > 1:
             state = args[1]
         if isinstance(current, tuple):
             current, state = current
-        return NeuronCall(current, state, first_tensor(output))
+        return NeuronCall(current, state, output if isinstance(output, Tensor) else first_tensor(output))
 
     def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the call was given first."""

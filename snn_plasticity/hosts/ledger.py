@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _len_torch_function_stack
+from torch._C import _get_function_stack_at, _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
@@ -29,7 +29,6 @@ from .provenance import (
     expired,
     joined,
     memory_of,
-    stride_and_offset,
     summed,
     unit_by_unit,
     version_of,
@@ -47,36 +46,29 @@ class Ledger:
         )
         self._due, self._unrelated_due = 32, 256
 
-    def follows(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether a synapse has had a part in one of these."""
-        entries = self.entries
+    def follows(self, tensors: Sequence[Tensor]) -> bool | None:
+        """Whether a synapse has had a part in one of these; None where that is not known, and could matter."""
+        entries, unrelated, known = self.entries, self.unrelated, True
         for tensor in tensors:
-            if type(tensor) is not nn.Parameter:
-                try:
-                    if memory_of(tensor) in entries:
-                        return True
-                except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
-                    continue
-        return False
-
-    def are_unrelated(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether no synapse can have had a part in these, which are not followed, as far as it could matter."""
-        for tensor in tensors:
-            if type(tensor) is not Tensor and isinstance(tensor, nn.Parameter):
+            kind = type(tensor)
+            if kind is nn.Parameter:
                 continue
             try:
-                known = memory_of(tensor) in self.unrelated
-            except (RuntimeError, NotImplementedError):
-                return False
-            if not (known or tensor.numel() < 2 or not tensor.is_floating_point()):
-                return False
-        return True
+                memory = tensor.untyped_storage()._cdata if tensor.layout is torch.strided else memory_of(tensor)
+            except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
+                known = False
+                continue
+            if memory in entries:
+                return True
+            if memory not in unrelated and tensor.numel() > 1 and tensor.is_floating_point():
+                known = known and kind is not Tensor and isinstance(tensor, nn.Parameter)
+        return False if known else None
 
     def mark_unrelated(self, values: Any) -> None:
         """Tensors that no synapse has had a part in."""
         for tensor in tensors_in(values):
             try:
-                memory = memory_of(tensor)
+                memory = tensor.untyped_storage()._cdata if tensor.layout is torch.strided else memory_of(tensor)
             except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
                 continue
             if memory not in self.entries and memory not in self.unrelated:
@@ -84,6 +76,14 @@ class Ledger:
         if len(self.unrelated) >= self._unrelated_due:
             self.unrelated = {memory: kept for memory, kept in self.unrelated.items() if not expired(memory)}
             self._unrelated_due = 2 * len(self.unrelated) + 256
+
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether it is known if a synapse has had a part in a tensor."""
+        try:
+            memory = memory_of(tensor)
+        except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
+            return True
+        return memory in self.unrelated or memory in self.entries
 
     def of(self, tensor: Tensor) -> Provenance | None:
         """What the memory of a tensor holds; None where no synapse is known to have had a part in it."""
@@ -97,14 +97,39 @@ class Ledger:
             return Part(tensor, None, None)
         return Part(tensor, memory, self.entries.get(memory))
 
-    def record_alike(self, tensor: Tensor, result: Any) -> bool:
-        """What was made of a tensor unit by unit holds the same, if it is another memory that is laid out alike."""
-        if type(result) is not Tensor or result.shape != tensor.shape or result.layout is not torch.strided:
+    def record_alike(self, tensors: Sequence[Tensor], versions: Sequence[int], result: Any) -> bool:
+        """What was made unit by unit of one tensor that is followed holds the same, if it is laid out alike.
+
+        Args:
+            tensors: what it was made of; the others are followed by nobody.
+            versions: of these before.
+            result: what was made, in a memory of its own.
+        """
+        if type(result) is not Tensor or result.layout is not torch.strided:
             return False
-        memory, origins = memory_of(tensor), self.of(tensor).origins  # type: ignore[union-attr]
-        alike = stride_and_offset(tensor) == stride_and_offset(result) and elements_of(tensor) == elements_of(result)
-        if not alike or memory_of(result) == memory or any(origin.places is None for origin in origins):
+        known, source = None, result
+        for tensor, version in zip(tensors, versions, strict=True):
+            if version < 0 or tensor._version != version or tensor.layout is not torch.strided:
+                return False
+            provenance = self.entries.get(tensor.untyped_storage()._cdata)
+            if provenance is not None:
+                if known is not None:
+                    return False
+                known, source = provenance, tensor
+        old, new = source.untyped_storage(), result.untyped_storage()
+        if (
+            known is None
+            or old._cdata == new._cdata
+            or source.shape != result.shape
+            or source.stride() != result.stride()
+            or source.storage_offset() != result.storage_offset()
+            or old.nbytes() // source.element_size() != new.nbytes() // result.element_size()
+        ):
             return False
+        origins = known.origins
+        for origin in origins:
+            if origin.places is None:
+                return False
         self.record(result, origins, watched=True)
         return True
 
@@ -222,17 +247,12 @@ def _only(places: Places, seen: Layout, size: int) -> Places:
     return Places((places.key, "only", seen), size, make, cacheable=places.cacheable)
 
 
-def tensors_in(values: Any) -> list[Tensor]:
-    """The tensors in arguments, in order, also those in lists."""
-    found: list[Tensor] = []
-    _collect(values, found)
-    return found
-
-
 _NUMBERS = frozenset((int, float, bool, str, type(None), torch.dtype, torch.device))  # that hold no tensor
 
 
-def _collect(values: Any, found: list[Tensor]) -> None:
+def tensors_in(values: Any, found: list[Tensor] | None = None) -> list[Tensor]:
+    """The tensors in arguments, in order, also those in lists; added to those that were found."""
+    found = [] if found is None else found
     for value in values:
         kind = type(value)
         if kind is Tensor or kind is nn.Parameter:
@@ -242,9 +262,10 @@ def _collect(values: Any, found: list[Tensor]) -> None:
         elif isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, (tuple, list, ValuesView)):
-            _collect(value, found)
+            tensors_in(value, found)
         elif isinstance(value, Mapping):
-            _collect(value.values(), found)
+            tensors_in(value.values(), found)
+    return found
 
 
 class Operations(TorchFunctionMode):
@@ -267,16 +288,16 @@ class Operations(TorchFunctionMode):
             return func(*args, **kwargs)
         tensors = tensors_in(args)
         if kwargs:
-            tensors += tensors_in(kwargs.values())
-        if not self.ledger.follows(tensors):
+            tensors_in(kwargs.values(), tensors)
+        follows = self.ledger.follows(tensors)
+        if not follows:
             result = func(*args, **kwargs)
-            if self.ledger.are_unrelated(tensors) and not (self.ledger.values_escaped and name in FROM_OUTSIDE):
+            if follows is False and not (self.ledger.values_escaped and name in FROM_OUTSIDE):
                 self.ledger.mark_unrelated((result,))
             return result
-        versions = [version_of(tensor) for tensor in tensors]
+        versions = [-1 if tensor.is_inference() else tensor._version for tensor in tensors]
         result = func(*args, **kwargs)
-        alone = len(tensors) == 1 and name in UNIT_BY_UNIT and versions[0] >= 0
-        if alone and version_of(tensors[0]) == versions[0] and self.ledger.record_alike(tensors[0], result):
+        if name in UNIT_BY_UNIT and self.ledger.record_alike(tensors, versions, result):
             return result
         parts = [self.ledger.part(tensor) for tensor in tensors]
         written = [part for part, before in zip(parts, versions, strict=True) if _written(part, before, name)]
@@ -290,8 +311,11 @@ class Operations(TorchFunctionMode):
 
     def on(self) -> None:
         """See what is done from now on. It goes below whatever else is there, so that this may leave as it came."""
-        if not _len_torch_function_stack():
+        depth = _len_torch_function_stack()
+        if not depth:
             _push_mode(self)
+            return
+        if depth == 1 and _get_function_stack_at(0) is self:
             return
         others = _stack()
         if others[0] is not self:
@@ -299,10 +323,12 @@ class Operations(TorchFunctionMode):
 
     def off(self) -> None:
         """See nothing."""
-        others = _stack() if _len_torch_function_stack() else ()
-        if len(others) == 1 and others[0] is self:
+        depth = _len_torch_function_stack()
+        if depth == 1 and _get_function_stack_at(0) is self:
             _pop_mode()
-        elif self in others:
+            return
+        others = _stack() if depth else ()
+        if self in others:
             _restack([mode for mode in others if mode is not self])
 
 

@@ -179,9 +179,10 @@ class HookManager:
         if name in connections.plastic and not synapse.layer.training:
             connections.seen_in_eval(name)
         elif name in connections.plastic:
-            activity = as_activity(given)
+            plain = is_plain(given)
+            activity = given.detach() if plain else as_activity(given)
             pre = connections.pre(name, activity)
-            if pre is activity and is_plain(given):
+            if plain and pre is activity:
                 given = None  # the same memory
         wiring.synapse_called(synapse, given, pre, output)
         if wiring.watching and not self._watching_hooks:

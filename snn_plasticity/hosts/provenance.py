@@ -182,7 +182,8 @@ class Memory:
     memory: Any = 0
 
     def __init__(self, tensor: Tensor) -> None:
-        self.memory = storage_of(tensor)._weak_ref()
+        storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
+        self.memory = storage._weak_ref()
 
     def __del__(self, let_go: Callable[[int], None] = let_go) -> None:
         if self.memory:
@@ -201,8 +202,9 @@ class Provenance(Memory):
     watched = False
 
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
-        super().__init__(tensor)
-        self.version, self.itemsize = version_of(tensor), tensor.element_size()
+        storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
+        self.memory = storage._weak_ref()
+        self.version, self.itemsize = -1 if tensor.is_inference() else tensor._version, tensor.element_size()
         self.watched, self._origins = watched, tuple(origins)
 
     @property

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .provenance import SLOT, Layout, Origin, SynapseCall
+from .adapter import NeuronCall
+from .index import Neuron
+from .provenance import SLOT, Layout, Origin, PairingError, SynapseCall
 
 KEPT = 1024  # patterns that are remembered
 
@@ -85,6 +87,22 @@ def _gathered(pres: Sequence[Tensor], sample_dims: int, order: Tensor) -> Tensor
     if bool((order < 0).any()) if order.device.type == "cpu" else True:
         chosen = chosen * (order >= 0).view(-1, *[1] * sample_dims)
     return chosen
+
+
+def readings_of(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
+    """The rows of an origin that a neuron shows, of the synapses that want to learn."""
+    current, spikes, first = neuron_call.current, neuron_call.spikes, origin.calls[0]
+    assert origin.places is not None
+    if origin.places.is_own and current.layout is not torch.strided:  # sparse: as it came
+        yield Reading(origin.calls, RowSelection((0,), first.leading, None))
+        return
+    if spikes.numel() != current.numel():
+        raise PairingError(no_correspondence(min(wanted), neuron, first.shape, spikes))
+    for name, rows in readings(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
+        if name in wanted and isinstance(rows, str):
+            raise PairingError(mixed_sentence(name, neuron, rows, first.shape, spikes))
+        if name in wanted and isinstance(rows, RowSelection):
+            yield Reading(tuple(origin.calls[k] for k in rows.numbers), rows)
 
 
 _patterns: OrderedDict[Hashable, dict[str, RowSelection | str]] = OrderedDict()
@@ -212,3 +230,40 @@ def _simplified(rows: RowSelection, count: int) -> RowSelection:
     if len(rows.order) == count and bool((rows.order == torch.arange(count)).all()):
         return rows._replace(order=None)
     return rows
+
+
+def mixed_sentence(synapse: str, neuron: Neuron, operation: str, made: Sequence[int], spikes: Tensor) -> str:
+    """Says that units are not what they were."""
+    return (
+        f"Between {synapse} and {neuron.name} there is {operation}: the output of {synapse} has shape {tuple(made)}, "
+        f"the spikes of {neuron.name} have {tuple(spikes.shape)}, and expected is one unit of {synapse} for each "
+        "neuron, in the same order (normalisation, dropout, scaling, views, samples and steps in any order are fine). "
+        f"Move it behind {neuron.name}, or leave {synapse} out with target_layers=."
+    )
+
+
+def no_correspondence(synapse: str, neuron: Neuron, made: Sequence[int], spikes: Tensor) -> str:
+    """Says that there is not one spike for each output."""
+    return (
+        f"The output of {synapse} has shape {tuple(made)}, and the spikes of {neuron.name} have {tuple(spikes.shape)}: "
+        f"expected one spike per output. Let the neuron follow its layer, or leave {synapse} out with target_layers=."
+    )
+
+
+def unwatchable(synapse: str, neuron: Neuron, operation: str = "") -> str:
+    """Says that something was done which no operation of torch tells of."""
+    which = f" ({operation})" if operation else ""
+    return (
+        f"Between {synapse} and {neuron.name} there is something that cannot be watched{which}: NumPy, a "
+        "torch.func transform, compiled, scripted or foreign code. If it works unit by unit, say "
+        f"so with attach(..., pairs={{{synapse!r}: {neuron.name!r}}}); else leave {synapse} out with target_layers=."
+    )
+
+
+def changed_pattern(synapse: str, neuron: Neuron) -> str:
+    """Says that a known pattern is another now."""
+    return (
+        f"{neuron.name} was given something else than before, and what was done to the output of {synapse} on the way "
+        "was not watched any more, since so far all outputs were read as they came. Nothing was learned from this "
+        "step; from now on operations are watched: run it again."
+    )

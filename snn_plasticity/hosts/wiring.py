@@ -7,7 +7,7 @@ which sample and which step every row came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -19,8 +19,6 @@ from .index import Neuron, Synapse
 from .ledger import Ledger, Operations
 from .operations import Operation
 from .provenance import (
-    Layout,
-    Origin,
     PairingError,
     Part,
     Provenance,
@@ -31,7 +29,16 @@ from .provenance import (
     unit_by_unit,
     version_of,
 )
-from .reading import AS_IT_CAME, Reading, RowSelection, readings
+from .reading import (
+    AS_IT_CAME,
+    Reading,
+    RowSelection,
+    changed_pattern,
+    mixed_sentence,
+    no_correspondence,
+    readings_of,
+    unwatchable,
+)
 
 SETTLED_AFTER = 2  # firings of each neuron, all known without watching, from which on nobody watches
 
@@ -77,9 +84,9 @@ class Wiring:
         if name in self._held:
             self._inner[name] = call
             return
-        if self.watching and not self.unread:
+        if self.watching:
             source = pre if given is None else given
-            if source is not None and self.ledger.of(source) is None:
+            if source is not None and not self.ledger.knows(source) and not self.unread:
                 self.ledger.mark_unrelated((source,))  # it was there before there was anything to be made of
         before, unasked = self.latest.get(name), self.unlisted.pop(name, None)
         if unasked is not None and not expired(unasked.memory):
@@ -239,7 +246,7 @@ class Wiring:
                 continue
             leading = _leading_inside(call, tuple(neuron_call.spikes.shape), neuron.kind.time_major)
             if leading is None:
-                raise PairingError(_no_correspondence(name, neuron, call.shape, neuron_call.spikes))
+                raise PairingError(no_correspondence(name, neuron, call.shape, neuron_call.spikes))
             yield Reading((call,), RowSelection((0,), leading, None))
 
     def _outside(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
@@ -259,9 +266,11 @@ class Wiring:
                 call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.pre is not None
             }
             if wanted and origin.places is None:
-                raise PairingError(_mixed(min(wanted), neuron, origin.mixed, origin.calls[0].shape, neuron_call.spikes))
+                raise PairingError(
+                    mixed_sentence(min(wanted), neuron, origin.mixed, origin.calls[0].shape, neuron_call.spikes)
+                )
             if wanted:
-                yield from _readings(neuron, neuron_call, origin, wanted)
+                yield from readings_of(neuron, neuron_call, origin, wanted)
 
     def _unknown(self, neuron: Neuron, neuron_call: NeuronCall, waiting: set[str]) -> Iterator[Reading]:
         """What a neuron was given comes of nothing that was seen."""
@@ -277,9 +286,9 @@ class Wiring:
         if not waiting or said:
             return
         if not self.watching:
-            raise PairingError(_changed(min(waiting), neuron))
+            raise PairingError(changed_pattern(min(waiting), neuron))
         made = neuron_call.current.grad_fn
-        raise PairingError(_unseen(min(waiting), neuron, "" if made is None else type(made).__name__))
+        raise PairingError(unwatchable(min(waiting), neuron, "" if made is None else type(made).__name__))
 
     def _by_word(self, name: str, neuron: Neuron, neuron_call: NeuronCall) -> Reading | None:
         """What the user says that a neuron reads: the one call since it last fired, where that can be meant."""
@@ -293,7 +302,7 @@ class Wiring:
                 "one, since what lies between them cannot be watched and does not tell which call and step was meant."
             )
         if call.shape != neuron_call.spikes.shape:
-            raise PairingError(_no_correspondence(name, neuron, call.shape, neuron_call.spikes))
+            raise PairingError(no_correspondence(name, neuron, call.shape, neuron_call.spikes))
         self._trusted.add((name, neuron.name))
         return Reading((call,), RowSelection((0,), call.leading, None))
 
@@ -301,7 +310,7 @@ class Wiring:
         """Something was written into what a neuron was given, and nobody saw what."""
         names = {name for origin in provenance.origins for name in origin.names if self._learns_from(name, neuron.name)}
         if names:
-            how = _unseen if self.watching else _changed
+            how = unwatchable if self.watching else changed_pattern
             raise PairingError(how(min(names), neuron))
 
     def _settle(self, neuron: Neuron, neuron_call: NeuronCall) -> None:
@@ -311,9 +320,12 @@ class Wiring:
         if provenance is None:
             unclear = bool(self.unread & self.plastic)
         else:
-            calls = (call for origin in provenance.origins for call in origin.calls)
-            aside = any(call.pre is None and call.synapse.name in self.plastic for call in calls)  # in eval()
-            unclear = provenance.watched or provenance.version < 0 or aside or not neuron.module.training
+            unclear = provenance.watched or provenance.version < 0 or not neuron.module.training
+            unclear = unclear or any(
+                call.pre is None and call.synapse.name in self.plastic  # in eval()
+                for origin in provenance.origins
+                for call in origin.calls
+            )
         self._steady = 0 if unclear else self._steady + 1
         if self._steady >= SETTLED_AFTER * self.neurons and len(self._fired) == self.neurons:
             self.watching = False
@@ -328,22 +340,6 @@ class Wiring:
                 self.unlisted[name] = call
 
 
-def _readings(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted: set[str]) -> Iterator[Reading]:
-    """The rows of an origin that a neuron shows, of the synapses that want to learn."""
-    current, spikes, first = neuron_call.current, neuron_call.spikes, origin.calls[0]
-    assert origin.places is not None
-    if origin.places.is_own and current.layout is not torch.strided:  # sparse: as it came
-        yield Reading(origin.calls, RowSelection((0,), first.leading, None))
-        return
-    if spikes.numel() != current.numel():
-        raise PairingError(_no_correspondence(min(wanted), neuron, first.shape, spikes))
-    for name, rows in readings(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
-        if name in wanted and isinstance(rows, str):
-            raise PairingError(_mixed(name, neuron, rows, first.shape, spikes))
-        if name in wanted and isinstance(rows, RowSelection):
-            yield Reading(tuple(origin.calls[k] for k in rows.numbers), rows)
-
-
 def _leading_inside(call: SynapseCall, spikes: tuple[int, ...], time_major: bool) -> tuple[int, ...] | None:
     """The leading shape of a synapse inside of a neuron; a sequence may have gone through it as one batch."""
     sample_dims = call.synapse.sample_dims
@@ -352,36 +348,3 @@ def _leading_inside(call: SynapseCall, spikes: tuple[int, ...], time_major: bool
     if time_major and call.shape[0] == prod(spikes[:2]) and call.shape[1:] == spikes[2:]:
         return spikes[:2]
     return None
-
-
-def _mixed(synapse: str, neuron: Neuron, operation: str, made: Sequence[int], spikes: Tensor) -> str:
-    return (
-        f"Between {synapse} and {neuron.name} there is {operation}: the output of {synapse} has shape {tuple(made)}, "
-        f"the spikes of {neuron.name} have {tuple(spikes.shape)}, and expected is one unit of {synapse} for each "
-        "neuron, in the same order (normalisation, dropout, scaling, views, samples and steps in any order are fine). "
-        f"Move it behind {neuron.name}, or leave {synapse} out with target_layers=."
-    )
-
-
-def _no_correspondence(synapse: str, neuron: Neuron, made: Sequence[int], spikes: Tensor) -> str:
-    return (
-        f"The output of {synapse} has shape {tuple(made)}, and the spikes of {neuron.name} have {tuple(spikes.shape)}: "
-        f"expected one spike per output. Let the neuron follow its layer, or leave {synapse} out with target_layers=."
-    )
-
-
-def _unseen(synapse: str, neuron: Neuron, operation: str = "") -> str:
-    which = f" ({operation})" if operation else ""
-    return (
-        f"Between {synapse} and {neuron.name} there is something that cannot be watched{which}: NumPy, a "
-        "torch.func transform, compiled, scripted or foreign code. If it works unit by unit, say "
-        f"so with attach(..., pairs={{{synapse!r}: {neuron.name!r}}}); else leave {synapse} out with target_layers=."
-    )
-
-
-def _changed(synapse: str, neuron: Neuron) -> str:
-    return (
-        f"{neuron.name} was given something else than before, and what was done to the output of {synapse} on the way "
-        "was not watched any more, since so far all outputs were read as they came. Nothing was learned from this "
-        "step; from now on operations are watched: run it again."
-    )
