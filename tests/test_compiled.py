@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from conftest import CONVENTIONS, settings, trains
 from torch import nn
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import Accumulating, HardBounds, PairSTDP, SoftBounds
+from snn_plasticity.plasticity import Accumulating, Coincidence, HardBounds, Pair, PairSTDP, SoftBounds
 from snn_plasticity.plasticity._engine import compiled
 
 if not compiled.available():
@@ -19,6 +20,8 @@ if not compiled.available():
 
 KINDS = (torch.float32, torch.float64)
 KERNELS = ("rate", "stdp_pair", "stdp_symmetric")
+ORIGINAL = {name: getattr(compiled.CompiledSteps, name) for name in ("step", "join", "total")}
+TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-12}}
 
 
 def both(config: EligibilityConfig) -> tuple[EligibilityTraceModule, EligibilityTraceModule]:
@@ -38,24 +41,115 @@ def some(kind=torch.float64, steps=40, batch=3, seed=0):
     return pre, post, torch.randn(steps, batch, dtype=kind, generator=torch.Generator().manual_seed(seed))
 
 
-def count(monkeypatch) -> list[object]:
-    """The steps that compiled loops take from now on."""
-    taken, original = [], compiled.CompiledSteps.step
-    monkeypatch.setattr(compiled.CompiledSteps, "step", lambda *a: (taken.append(a), original(*a))[1])
-    return taken
+@pytest.fixture
+def taken(monkeypatch) -> list[str]:
+    """The steps that compiled loops take from now on, and the changes that came of them."""
+    found: list[str] = []
+    for name in ORIGINAL:
+
+        def seen(*given, name=name, original=ORIGINAL[name]):
+            done = original(*given)
+            if done is not None and done is not False:
+                found.append(name)
+            return done
+
+        monkeypatch.setattr(compiled.CompiledSteps, name, seen)
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("trace", ("accumulating", "dutch"))
-def test_a_reward_at_every_step(trace, kernel, kind, monkeypatch):
-    tolerance = {"rtol": 1e-10, "atol": 1e-12} if kind is torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
+def test_a_reward_at_every_step(trace, kernel, kind, taken):
     for clamp in (None, (-0.5, 0.6)):
-        for convention in CONVENTIONS:
-            taken = count(monkeypatch)
+        for convention in CONVENTIONS[:: 1 if kind is torch.float64 else 5]:
+            taken.clear()
             config = settings(kernel, trace, convention, clamp_range=clamp)
-            play(*both(config), *some(kind), **tolerance)
-            assert taken
+            play(*both(config), *some(kind), **TOLERANCE[kind])
+            assert min(taken.count("step"), taken.count("total")) > 30 or convention.lag
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trace", ("accumulating", "dutch", "replacing", "active"))
+def test_kernels_that_say_their_products_themselves(trace, kind, taken):
+    """One to four products, or none; three and four of a trace that is no sum are left to torch."""
+    scope = {"dutch_scope": "active"} if trace == "active" else {}
+    linear, trace = trace in ("accumulating", "dutch"), "dutch" if trace == "active" else trace
+    for products in (1, 2, 3, 4):
+        for clamp in (None, (-0.5, 0.6)):
+            taken.clear()
+            config = settings(Several(products), trace, clamp_range=clamp, **scope)
+            play(*both(config), *some(kind), **TOLERANCE[kind])
+            assert (taken.count("join") > 20) is (linear or products < 3)
+    for kernel in ("stdp_triplet", "stdp_pair", "rate"):
+        taken.clear()
+        play(*both(settings(kernel, trace, **scope)), *some(kind), **TOLERANCE[kind])
+        assert taken
+
+
+class Several(NamedTuple):
+    """A kernel of one's own: products of its spikes and of traces, some that potentiate and some that depress."""
+
+    products: int
+
+    def init(self, pre, post):
+        return torch.zeros_like(pre), torch.zeros_like(post)
+
+    def step(self, pre, post, state, dt=1.0):
+        x, y = 0.8 * state[0] + pre, 0.7 * state[1] + post
+        pairs = (Pair(post, x), Pair(y, pre), Pair(0.3 * y, x), Pair(0.2 * post, pre))[: self.products]
+        pairs = () if not pre.any() else pairs
+        return Coincidence(pairs[::2], pairs[1::2]), (x, y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernel", (*KERNELS, "stdp_triplet"))
+def test_one_modulator_for_the_batch(kernel, kind, taken):
+    """The batch's sum alone, spikes few or many."""
+    for rate in (0.05, 0.6):
+        pre, post = (trains(40, 6, n, seed=n, rate=rate, dtype=kind) for n in (7, 5))
+        config = settings(kernel, clamp_range=None)
+        fast, plain = EligibilityTraceModule(7, 5, config, path="shared"), both(config)[1]
+        taken.clear()
+        for t in range(40):
+            for traces in (fast, plain):
+                traces.observe(pre[t], post[t])
+            mod = torch.tensor(0.5 - t % 3, dtype=kind)
+            torch.testing.assert_close(fast.change(mod), plain.change(mod), **TOLERANCE[kind])
+        assert len(taken) > 30
+
+
+@pytest.mark.parametrize("look", ("eligibility", "copy", "save", "go back", "reset", "window", "twice"))
+def test_what_is_due_is_there_for_whoever_looks(look):
+    """e waits for the modulator of its step; between a step and its modulator, all that reads or moves e sees it."""
+    pre, post, mods = some()
+    fast, plain = both(settings("stdp_pair", clamp_range=(-0.5, 0.6)))
+    play(fast, plain, pre[:10], post[:10], mods[:10])
+    for traces in (fast, plain):
+        traces.observe(pre[10], post[10])
+    assert fast._running.past.steps.due
+    if look == "eligibility":
+        torch.testing.assert_close(fast.eligibility, plain.eligibility)
+    elif look == "copy":
+        fast = copy.deepcopy(fast)
+    elif look == "save":
+        saved, fast = fast.get_extra_state(), both(fast.config)[0]
+        fast.set_extra_state(saved)
+    elif look == "go back":
+        mark = fast.mark(safe=False)
+        fast.change(mods[10])
+        fast.go_back(mark)
+    elif look == "reset":
+        for traces in (fast, plain):
+            traces.reset(mask=torch.tensor([True, False, True]))
+    elif look == "window":
+        for traces in (fast, plain):
+            traces.observe_window(pre[11:15], post[11:15])
+    else:
+        for traces in (fast, plain):
+            traces.observe(pre[11], post[11])
+    torch.testing.assert_close(fast.change(mods[10]), plain.change(mods[10]))
+    play(fast, plain, pre[15:], post[15:], mods[15:])
 
 
 def test_what_is_graded_and_signed_and_what_lies_otherwise():
@@ -97,19 +191,13 @@ def test_a_copy_goes_on_by_itself():
     assert torch.equal(other.eligibility, fast.eligibility)
 
 
-@pytest.mark.parametrize("config", (settings("stdp_triplet"), settings("stdp_pair", "replacing")))
-def test_what_no_loop_is_for(config, monkeypatch):
-    taken = count(monkeypatch)
-    play(*both(config), *some())
-    assert not taken
-
-
 def test_parameters_that_learn_are_left_to_torch():
     like = torch.zeros(1, 7), torch.zeros(1, 5)
     learned = PairSTDP(tau_plus=nn.Parameter(torch.tensor(11.0)))
-    assert compiled.CompiledSteps.of(learned, Accumulating(), like) is None
-    assert compiled.CompiledSteps.of(PairSTDP(), Accumulating(torch.tensor(20.0, requires_grad=True)), like) is None
-    assert compiled.CompiledSteps.of(PairSTDP(), Accumulating(), like) is not None
+    assert compiled.CompiledSteps.of(PairSTDP(), Accumulating(), like, False).pairs
+    assert not compiled.CompiledSteps.of(learned, Accumulating(), like, False).pairs
+    of_tensors = Accumulating(torch.tensor(20.0, requires_grad=True))
+    assert compiled.CompiledSteps.of(PairSTDP(), of_tensors, like, False) is None
 
 
 BOUNDS = HardBounds(-1.0, 1.0), SoftBounds(-1.0, 1.0), SoftBounds(0.0, 1.0, 0.5, 2.0), SoftBounds(-0.5, 1.0, 0.0, 0.0)
@@ -136,13 +224,22 @@ def test_a_change_that_overflows_is_known_to():
         fast.observe(*ones)
         fast.change(torch.ones(1, dtype=torch.float64))
     running = fast._running
+    fast.observe(*ones)
     assert running.change_at_once(torch.full((1,), 1e100, dtype=torch.float64), 1.0) is None
+    fast.change(torch.ones(1, dtype=torch.float64))
+    fast.observe(*ones)
     assert running.change_at_once(torch.ones(1, dtype=torch.float64), 1.0) is not None
 
 
-def test_without_numba_nothing_is_missing(monkeypatch):
+def test_spikes_with_a_gradient_are_observed(taken):
+    pre, post, mods = some()
+    play(*both(settings("stdp_pair")), pre.requires_grad_(), post, mods)
+    assert taken
+
+
+def test_without_numba_nothing_is_missing(monkeypatch, taken):
     monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(compiled, "available", lambda: False)
     monkeypatch.setattr(compiled, "loops", lambda: None)
-    taken = count(monkeypatch)
     play(*both(settings("stdp_pair")), *some())
     assert not taken

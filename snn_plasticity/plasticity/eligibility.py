@@ -310,6 +310,9 @@ class EligibilityTraceModule(nn.Module):
         """
         running = self._running
         if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
+            found = self._change_at_once(mod, 1.0)
+            if found is not None:
+                return found
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))

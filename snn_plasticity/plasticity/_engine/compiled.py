@@ -1,11 +1,12 @@
 """Whether compiled loops can be used, and what they are called with: the one door from torch to `compiled_loops`.
 
-They come with numba (`pip install snn-plasticity[fast]`) and are taken by themselves on the CPU, in single and double
+They come with numba (`pip install "snn_plasticity[fast]"`) and are taken by themselves on the CPU, in single and double
 precision; without it, or with path="torch", everything works as it does elsewhere, in torch.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Callable
@@ -18,15 +19,19 @@ import torch
 from torch import Tensor
 
 from ...decay import decay_factor
+from ...notices import notice
 from ..bounds import HardBounds, SoftBounds
-from ..kernels import Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
+from ..kernels import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..parameters import plain_number
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
 
 KINDS = (torch.float32, torch.float64)
+MOST = 4  # products of a step
+PARAMETERS = ("tau_plus", "tau_minus", "a_plus", "a_minus")
 NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 
+@cache
 def available() -> bool:
     """Whether numba is there; it is imported when the first loop is called."""
     return importlib.util.find_spec("numba") is not None
@@ -34,12 +39,40 @@ def available() -> bool:
 
 @cache
 def loops() -> ModuleType | None:
-    """The loops; None without numba."""
+    """The loops; None where numba is missing, or cannot be imported, which is said once."""
     if not available():
         return None
-    from . import compiled_loops
-
+    try:
+        from . import compiled_loops
+    except Exception as error:  # another NumPy than it was built for, a broken wheel
+        notice(f"numba is installed, but cannot be used ({error}); everything is worked out in torch, more slowly.")
+        return None
     return compiled_loops
+
+
+def version() -> str:
+    """Of numba, which is not imported for it."""
+    return importlib.metadata.version("numba")
+
+
+def placed(tensor: Tensor) -> str | None:
+    """Why a tensor cannot be handed to a loop, as the end of a sentence; None where it can."""
+    if not available():
+        return "numba is not installed"
+    if not tensor.is_cpu:
+        return f"on {tensor.device.type}"
+    return None if tensor.dtype in KINDS else f"in {tensor.dtype}"
+
+
+def why_not(trace: Trace, shared: bool) -> str | None:
+    """Why no loop joins the steps of such a trace, as the end of a sentence; None where one does."""
+    if type(trace) not in (Accumulating, Replacing, Dutch):
+        return f"no loop knows a {type(trace).__name__} trace"
+    if isinstance(trace.tau_e, Tensor) or isinstance(getattr(trace, "alpha", 0.0), Tensor):
+        return "the parameters of the trace are tensors"
+    if shared and trace.clamp_range is not None:
+        return "the path 'shared' cannot clamp sample by sample: clamp_range=None"
+    return None
 
 
 def suits(tensor: Tensor) -> bool:
@@ -67,10 +100,7 @@ RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
 
 def row_loop_of(trace: Trace, e: Tensor) -> RowLoop | None:
     """The loop over rows for a trace; None where there is none."""
-    plain = type(trace) in (Accumulating, Replacing, Dutch) and not isinstance(trace.tau_e, Tensor)
-    if not plain or (isinstance(trace, Dutch) and isinstance(trace.alpha, Tensor)) or not suits(e):
-        return None
-    return _loop_rows
+    return _loop_rows if why_not(trace, False) is None and suits(e) else None
 
 
 def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained: float) -> None:
@@ -89,73 +119,145 @@ def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained
 
 
 class CompiledSteps:
-    """A kernel and a linear trace of a full matrix, a step at a time: f = up · post ⊗ x + down · y ⊗ pre.
+    """Steps of a full matrix: any kernel with a few products, any trace of this library.
+
+    The vectors of the neurons are worked out when a step comes; e is `due` then, until it is read or a modulator comes:
+    with that one, e changes and the change of the weights is summed in one pass over e.
 
     Args:
-        kernel: `PairSTDP` or `SymmetricSTDP` with numbers for parameters, or `Rate`.
-        trace: linear, with numbers for parameters.
+        kernel: any; numbers in `PairSTDP` and `SymmetricSTDP`, and `Rate`, have a loop of their own.
+        trace: with numbers for parameters.
         like: one step's pre and post.
+        shared: whether e is summed over the batch.
     """
 
-    def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> None:
-        self.kernel, self.trace, self.number = kernel, trace, NUMBERS[like[0].dtype]
-        self._flags, self._dt, self._numbers = (False, False, False), -1.0, ()
-        if not isinstance(kernel, Rate):
+    def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> None:
+        self.kernel, self.trace, self.like, self.shared = kernel, trace, like, shared
+        self.due, self.number, self._dt = False, NUMBERS[like[0].dtype], -1.0
+        self.pairs = type(kernel) is Rate or (
+            type(kernel) in (PairSTDP, SymmetricSTDP)
+            and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
+        )
+        self._flags = (False, False, False)
+        if self.pairs and type(kernel) is not Rate:
             convention = kernel.convention  # type: ignore[attr-defined]
             before = convention.coincidence == "none", convention.coincidence != "both"
             self._flags = (convention.pairing == "nearest", *before)
-        self._shapes = like[0].shape, like[1].shape
-        self._held: Any = ()
+        self._let_go()
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy looks at memory of its own."""
-        return {**vars(self), "_held": ()}
+        """A copy looks at memory of its own; what is due, e brings up to date before it is copied."""
+        return {name: value for name, value in vars(self).items() if name not in _MEMORY}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.due = False
+        self._let_go()
 
     @classmethod
-    def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor]) -> CompiledSteps | None:
+    def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> CompiledSteps | None:
         """What steps such a kernel and trace for spikes like these; None where nothing does."""
-        known = type(kernel) in (PairSTDP, SymmetricSTDP, Rate) and type(trace) in (Accumulating, Dutch)
-        if not known or not trace.linear or like[0].dim() != 2 or not suits(like[0]):
-            return None
-        names = () if isinstance(kernel, Rate) else ("tau_plus", "tau_minus", "a_plus", "a_minus")
-        numbers = [getattr(kernel, name) for name in names] + [trace.tau_e, getattr(trace, "alpha", 0.0)]
-        fixed = not any(isinstance(number, Tensor) for number in numbers)  # a tensor may be another number tomorrow
-        return cls(kernel, trace, like) if fixed else None
+        found = why_not(trace, shared) is None and like[0].dim() == 2 and min(like[0].numel(), like[1].numel()) > 0
+        return cls(kernel, trace, like, shared) if found and placed(like[0]) is None else None
 
     def step(self, e: Tensor, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """In place: e (B, N_post, N_pre) and the spike traces after a step; False, and nothing, where NaN is given."""
-        held = self._held
-        if not held or held[0] is not e or held[1] is not state:
-            held = self._held = e, state, *self._arrays(e, state)
+        """One step of spikes as they came; e is due then. False, and nothing, where NaN is given or no loop is there.
+
+        Args:
+            e: (B, N_post, N_pre), or (N_post, N_pre) when shared, as it is: nothing is due.
+            state: spike traces, changed in place.
+            pre, post: (B, N_pre) and (B, N_post).
+            dt: step length.
+        """
+        if (e is not self._e or state is not self._state) and not self._hold(e, state, 2):
+            return False
         if dt != self._dt:
             self._take(dt)
-        return held[2](*held[3:], pre.numpy(), post.numpy(), self._numbers, *self._flags)
+        given = pre.numpy().reshape(-1), post.numpy().reshape(-1)
+        self.due = self._pair_terms(*self._traces, *given, self._numbers, *self._flags, *self._flat)
+        return self.due
 
-    def total(self, e: Tensor, mod: Tensor, factor: float) -> Tensor | None:
-        """factor · Σ_b mod_b e_b of the e that was stepped last; None where it is not, or the total not finite."""
-        held = self._held
-        if not held or held[0] is not e:
-            return None
-        found, total = loops(), torch.empty(e.shape[1:], dtype=e.dtype)
+    def join(self, e: Tensor, coincidence: Coincidence, dt: float) -> bool:
+        """The same of what a kernel says; False, and nothing, where it is too much for a loop, or not finite."""
+        pairs, shapes = (*coincidence.ltp, *coincidence.ltd), (self.like[1].shape, self.like[0].shape)
+        most = MOST if self.trace.linear else 2
+        if not 0 < len(pairs) <= most or any((p.post.shape, p.pre.shape) != shapes for p in pairs):
+            return False
+        if (e is not self._e or len(pairs) != len(self._left)) and not self._hold(e, None, len(pairs)):
+            return False
+        if dt != self._dt:
+            self._take(dt)
+        scale, found = plain_number(scale_of(self.trace)), loops()
         assert found is not None
-        finite = found.total_change(held[3], mod.reshape(-1).numpy(), self.number(factor), total.numpy())
+        for k, (post, pre) in enumerate(pairs):
+            self._left[k].copy_(post).mul_(scale if k < len(coincidence.ltp) else -scale)
+            self._right[k].copy_(pre)
+        self.due = found.all_finite(*self._flat)
+        return self.due
+
+    def flush(self) -> None:
+        """What is due, into e."""
+        if self.shared:
+            self._flush_shared()
+        elif self.due:
+            self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._room)
+        self.due = False
+
+    def total(self, mod: Tensor, factor: float) -> Tensor | None:
+        """Σ_b factor · mod_b · e_b with what is due, into e as well; None where nothing is due, or it is not finite."""
+        if not self.due or self.shared:
+            return None
+        mods = mod.detach().numpy().reshape(-1) * self.number(factor)
+        total = torch.empty(self._e.shape[1:], dtype=self._e.dtype)
+        finite = self._pass(self._e.numpy(), *self._terms, self._joins, mods, total.numpy())
+        self.due = False
         return total if finite else None
 
-    def _arrays(self, e: Tensor, state: SpikeTraces | None) -> tuple[Any, ...]:
-        """The loop, and the memory that it works in."""
+    def _flush_shared(self) -> None:
+        """Terms that are mostly zeros spike by spike, the others in one product."""
+        sparse = [4 * np.count_nonzero(left) < left.size for left in self._terms[0]]
+        kept, dense = self._joins[0], [k for k, few in enumerate(sparse) if not few]
+        if any(sparse):
+            found = loops()
+            assert found is not None
+            found.add_sparse(self._e.numpy(), *self._terms, kept, np.array(sparse))
+            kept = 1.0
+        if dense:
+            left, right = (side if len(dense) == len(side) else side[dense] for side in (self._left, self._right))
+            self._e.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1), beta=float(kept))
+
+    def _hold(self, e: Tensor, state: SpikeTraces | None, terms: int) -> bool:
+        """Look at the memory of e and of the spike traces; False where no loop can."""
         found = loops()
-        assert found is not None
-        x, y = (np.zeros(shape, self.number) for shape in self._shapes) if state is None else (t.numpy() for t in state)
-        return found.pair_step, e.numpy(), x, y, np.empty(e.shape[1] + e.shape[2], self.number)
+        if found is None or not e.is_contiguous() or not all(side.is_contiguous() for side in state or ()):
+            return False
+        self._e, self._state, self._pair_terms = e, state, found.pair_terms
+        self._pass = found.add_terms if self.trace.linear else found.join_terms
+        self._left, self._right = (torch.zeros(terms, *side.shape, dtype=side.dtype) for side in reversed(self.like))
+        self._terms = self._left.numpy(), self._right.numpy()
+        self._flat = tuple(side.reshape(terms, -1) for side in self._terms)
+        traces = (torch.zeros_like(side) for side in self.like) if state is None else state
+        self._traces = tuple(side.numpy().reshape(-1) for side in traces)
+        self._room, self._zero = np.empty((1, e.shape[-1]), self.number), np.zeros(1, self.number)
+        return True
+
+    def _let_go(self) -> None:
+        """Look at no memory."""
+        self._e = self._state = self._left = self._right = self._pair_terms = self._pass = None  # type: ignore
+        self._terms = self._flat = self._traces = self._room = self._zero = ()  # type: ignore
 
     def _take(self, dt: float) -> None:
         """The factors of a step length."""
         kernel, trace, scale = self.kernel, self.trace, plain_number(scale_of(self.trace))
         x, y, up, down = 0.0, 0.0, scale, 0.0
-        if isinstance(kernel, (PairSTDP, SymmetricSTDP)):
+        if self.pairs and isinstance(kernel, (PairSTDP, SymmetricSTDP)):
             decay, sign = kernel.convention.spike_trace_decay, -scale if isinstance(kernel, PairSTDP) else scale
             x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
             up, down = scale * plain_number(kernel.a_plus), sign * plain_number(kernel.a_minus)
         low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
-        numbers = (x, y, plain_number(trace.retained(dt)), up, down, low, high)
-        self._dt, self._numbers = dt, tuple(self.number(value) for value in numbers)
+        spared = -1.0 if isinstance(trace, Replacing) else 1.0 - plain_number(getattr(trace, "alpha", 0.0))
+        self._dt, self._numbers = dt, tuple(map(self.number, (x, y, up, down)))
+        self._joins = tuple(map(self.number, (plain_number(trace.retained(dt)), low, high, spared)))
+
+
+_MEMORY = ("_e", "_state", "_left", "_right", "_pair_terms", "_pass", "_terms", "_flat", "_traces", "_room", "_zero")

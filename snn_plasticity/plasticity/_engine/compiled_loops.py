@@ -28,57 +28,111 @@ def _all_finite(values):
 
 @loop
 def _see(trace, spikes, decay, nearest, before, seen):
-    """In place: an exponential trace (N,), and in `seen` what it shows to spikes of the other side in this step."""
+    """In place: an exponential trace, and in `seen` what it shows to spikes of the other side; all flat."""
     for k in range(trace.size):
         kept = trace[k] * decay
-        now = kept + spikes[k]
-        if nearest and spikes[k] != 0:
-            now = spikes[k]
+        now = spikes[k] if nearest and spikes[k] != 0 else kept + spikes[k]
         seen[k] = kept if before else now
         trace[k] = now
 
 
 @loop
-def pair_step(e, x, y, seen, pre, post, numbers, nearest, x_before, y_before):
-    """One step of pair STDP and a linear trace, in place: f = up · post ⊗ x + down · y ⊗ pre.
+def pair_terms(x, y, pre, post, numbers, nearest, x_before, y_before, left, right):
+    """A step of pair STDP in two terms, f = up · post ⊗ x + down · y ⊗ pre, and its spike traces, in place.
 
-    e (B, N_post, N_pre); x, pre (B, N_pre) and y, post (B, N_post); seen (N_pre + N_post,) is room; numbers: what is
-    kept of x, y and e, up, down, and the clamp. Returns False, with nothing changed, where a spike is NaN or infinite.
+    x, pre (B·N_pre,) and y, post (B·N_post,); numbers: what is kept of x and y, up and down; left (2, B·N_post) and
+    right (2, B·N_pre) take the terms. Returns False, with nothing changed, where a spike is NaN or infinite.
     """
-    batch, n_post, n_pre = e.shape
-    x_decay, y_decay, kept, up, down, low, high = numbers
-    x_seen, y_seen = seen[:n_pre], seen[n_pre:]
+    x_decay, y_decay, up, down = numbers
     if not (_all_finite(pre) and _all_finite(post)):
         return False
-    for b in range(batch):
-        _see(x[b], pre[b], x_decay, nearest, x_before, x_seen)
-        _see(y[b], post[b], y_decay, nearest, y_before, y_seen)
-        p = pre[b]
-        for i in range(n_post):
-            row, u, d = e[b, i], up * post[b, i], down * y_seen[i]
-            if u != 0:
-                for j in range(n_pre):
-                    row[j] = min(max(kept * row[j] + (u * x_seen[j] + d * p[j]), low), high)
-            else:
-                for j in range(n_pre):
-                    row[j] = min(max(kept * row[j] + d * p[j], low), high)
+    _see(x, pre, x_decay, nearest, x_before, right[0])
+    _see(y, post, y_decay, nearest, y_before, left[1])
+    for k in range(post.size):
+        left[0, k] = up * post[k]
+        left[1, k] *= down
+    for k in range(pre.size):
+        right[1, k] = pre[k]
     return True
 
 
 @loop
-def total_change(e, mods, factor, change):
-    """change (N_post, N_pre) = factor · Σ_b mods_b e_b, with mods (B,) or (1,) for all; whether all of it is finite."""
-    for b in range(e.shape[0]):
-        mod = factor * mods[b if mods.size > 1 else 0]
-        for i in range(e.shape[1]):
-            row, own = change[i], e[b, i]
-            if b == 0:
+def all_finite(left, right):
+    """Whether all terms of a step are finite."""
+    return _all_finite(left) and _all_finite(right)
+
+
+@loop
+def add_terms(e, left, right, numbers, mods, change):
+    """One step of a linear trace, and the change of weights that comes of it, in one pass over e, in place.
+
+    e (B, N_post, N_pre); left (K, B, N_post) and right (K, B, N_pre): f = Σ_k left_k ⊗ right_k; numbers: what is kept
+    of e, the clamp, and one more; mods (B,) or (1,) for all; change (N_post, N_pre) = Σ_b mods_b e_b. Where no change
+    is wanted, it is room (1, N_pre). Returns whether all of it is finite.
+    """
+    kept, low, high, _ = numbers
+    terms, batch, n_post = left.shape
+    own = kept if terms < 3 else kept / kept
+    change[:] = 0
+    for b in range(batch):  # rows are views written into the loop: a call for each would count references
+        mod, rows, first, last, x, p = (
+            mods[b if mods.size > 1 else 0], e[b], left[0, b], left[terms - 1, b], right[0, b], right[terms - 1, b]
+        )  # fmt: skip
+        for i in range(n_post):
+            row, out, u, d = rows[i], change[min(i, change.shape[0] - 1)], first[i], last[i]
+            if terms == 1:
+                d = kept - kept
+            if terms > 2:  # those in between come first
                 for j in range(row.size):
-                    row[j] = mod * own[j]
-            else:
-                for j in range(row.size):
-                    row[j] += mod * own[j]
+                    row[j] *= kept
+                for k in range(1, terms - 1):
+                    if left[k, b, i] != 0:
+                        for j in range(row.size):
+                            row[j] += left[k, b, i] * right[k, b, j]
+            for j in range(row.size):
+                row[j] = min(max(own * row[j] + (u * x[j] + d * p[j]), low), high)
+                out[j] += mod * row[j]
     return _all_finite(change)
+
+
+@loop
+def join_terms(e, left, right, numbers, mods, change):
+    """As `add_terms` with one or two terms, of a replacing trace, or of a Dutch one that gives up a share where f ≠ 0.
+
+    The last of the numbers is what is left by that share, or negative for a replacing trace.
+    """
+    kept, low, high, spared = numbers
+    terms, batch, n_post = left.shape
+    change[:] = 0
+    for b in range(batch):
+        mod, rows, x, p = mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
+        for i in range(n_post):
+            row, out, u, d = rows[i], change[min(i, change.shape[0] - 1)], left[0, b, i], left[terms - 1, b, i]
+            if terms == 1:
+                d = kept - kept
+            for j in range(row.size):
+                f, old = u * x[j] + d * p[j], kept * row[j]
+                larger, sum_ = f if abs(f) >= abs(old) else old, f + (spared * old if f != 0 else old)
+                row[j] = min(max(larger if spared < 0 else sum_, low), high)
+                out[j] += mod * row[j]
+    return _all_finite(change)
+
+
+@loop
+def add_sparse(e, left, right, kept, sparse):
+    """In place: e (N_post, N_pre) ← kept · e + the terms k with sparse[k], each entry that is not zero with its row."""
+    terms, batch, n_post = left.shape
+    for i in range(n_post):
+        row = e[i]
+        for j in range(row.size):
+            row[j] *= kept
+        for k in range(terms):
+            if sparse[k]:
+                for b in range(batch):
+                    u, other = left[k, b, i], right[k, b]
+                    if u != 0:
+                        for j in range(row.size):
+                            row[j] += u * other[j]
 
 
 @loop

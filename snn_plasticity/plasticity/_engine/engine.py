@@ -106,7 +106,8 @@ class RunningTraces:
             return True
         past, steps, kind = self.past, self.past.steps, like_pre.dtype
         if (
-            steps is None or past.e is None or past.blank or not self.met or self.changes < 2 or self.asked
+            steps is None or not steps.pairs or not self.met or self.changes < 2 or self.asked
+            or past.e is None or past.blank or pre.requires_grad or post.requires_grad
             or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
             or not (pre.is_contiguous() and post.is_contiguous())
             or not steps.step(past.e, past.kernel, pre, post, dt)
@@ -117,10 +118,10 @@ class RunningTraces:
 
     def change_at_once(self, mod: Tensor, factor: float) -> Tensor | None:
         """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None, and nothing, where that is not the way."""
-        past = self.past
-        if past.steps is None or past.e is None or past.blank or self.asked or self.visible or not self.meets(mod):
+        steps = self.past.steps
+        if steps is None or not steps.due or self.asked or self.visible or not self.meets(mod):
             return None
-        total = past.steps.total(past.e, mod, factor)
+        total = steps.total(mod, factor)
         if total is not None:
             self.changes, self.met = self.changes + 1, True
         return total
@@ -186,8 +187,8 @@ class RunningTraces:
         like = self.like[1]
         return (
             type(mod) is torch.Tensor and mod.dtype is like.dtype and mod.device == like.device
-            and mod.layout is torch.strided and mod.shape in (like.shape[:1], ())
-            and self.batch_size > 0 and not self.shared
+            and mod.layout is torch.strided and mod.shape in (() if self.shared else like.shape[:1], ())
+            and self.batch_size > 0
         )  # fmt: skip
 
     def change(self, mod: Tensor) -> Tensor:
@@ -195,8 +196,10 @@ class RunningTraces:
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
         self.changes, self.met = self.changes + 1, True
-        if self.past.e is not None and not (self.visible or self.shared):  # e is as the modulator meets it
+        if self.past.e is not None and not self.visible:  # e is as the modulator meets it
             with untracked(self.like[0]):
+                if self.shared:
+                    return mod * self.past.allocated()
                 return contracted(self.rule.geometry.per_synapse(mod), self.past.allocated())
         return self._worked_out([Ask(self.visible, mod.unsqueeze(0))])
 
@@ -239,7 +242,7 @@ class RunningTraces:
         if self.asked:
             self.partial = self._waiting()
         with untracked(self.like[0]):
-            if self.shared:
+            if self.shared and self.past.steps is None:
                 advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
             else:
                 step_once(self.past, pre, post, dt)

@@ -38,12 +38,27 @@ class Past:
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
         self.rule, self.like, self.shared = rule, like, shared
         dense = fast and isinstance(rule.geometry, Dense)
-        self.steps = CompiledSteps.of(rule.kernel, rule.trace, like) if dense else None
+        self.steps = CompiledSteps.of(rule.kernel, rule.trace, like, shared) if dense else None
         self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
-        self.e: Tensor | None = None  # (B, *shape), or (*shape) when shared; None is zero
+        self._e: Tensor | None = None
         self.blank = False  # whether e is zero and its memory not yet written
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
+
+    @property
+    def e(self) -> Tensor | None:
+        """(B, *shape), or (*shape) when shared; None is zero."""
+        if self.steps is not None and self.steps.due:
+            self.steps.flush()
+        return self._e
+
+    @e.setter
+    def e(self, e: Tensor | None) -> None:
+        self._e = e
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing is due in a copy."""
+        return {**vars(self), "_e": self.e}
 
     @property
     def batch_size(self) -> int:

@@ -145,9 +145,12 @@ def step_once(past: Past, pre: Tensor, post: Tensor, dt: float) -> None:
     if past.edge_steps is not None:
         past.edge_steps.step(e, past.kernel, pre, post, dt)
         return
-    if past.steps is not None and past.steps.step(e, past.kernel, pre.contiguous(), post.contiguous(), dt):
+    pairs = past.steps is not None and past.steps.pairs
+    if pairs and past.steps.step(e, past.kernel, pre.contiguous(), post.contiguous(), dt):
         return
     coincidence, past.kernel = careful_step(rule.kernel, pre, post, past.kernel, dt)
+    if past.steps is not None and past.steps.join(e, coincidence, dt):
+        return
     traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
 
 
