@@ -203,13 +203,16 @@ class CompiledSteps:
             self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._room)
         self.due = False
 
-    def total(self, mod: Tensor, factor: float) -> Tensor | None:
-        """Σ_b factor · mod_b · e_b with what is due, into e as well; None where nothing is due, or it is not finite."""
-        if not self.due or self.shared:
+    def total(self, e: Tensor | None, mod: Tensor, factor: float) -> Tensor | None:
+        """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where e is another or it is not finite."""
+        if e is None or e is not self._e or self.shared:
             return None
         mods = mod.detach().numpy().reshape(-1) * self.number(factor)
-        total = torch.empty(self._e.shape[1:], dtype=self._e.dtype)
-        finite = self._pass(self._e.numpy(), *self._terms, self._joins, mods, total.numpy())
+        total = torch.empty(e.shape[1:], dtype=e.dtype)
+        if not self.due:  # the same sum to the last bit, of an e that stays
+            self._left.zero_()
+        joins = self._joins if self.due else self._still
+        finite = self._pass(e.numpy(), *self._terms, joins, mods, total.numpy())
         self.due = False
         return total if finite else None
 
@@ -238,13 +241,14 @@ class CompiledSteps:
         self._flat = tuple(side.reshape(terms, -1) for side in self._terms)
         traces = (torch.zeros_like(side) for side in self.like) if state is None else state
         self._traces = tuple(side.numpy().reshape(-1) for side in traces)
+        self._still = tuple(map(self.number, (1.0, -math.inf, math.inf, 1.0 if self.trace.linear else -1.0)))
         self._room, self._zero = np.empty((1, e.shape[-1]), self.number), np.zeros(1, self.number)
         return True
 
     def _let_go(self) -> None:
         """Look at no memory."""
         self._e = self._state = self._left = self._right = self._pair_terms = self._pass = None  # type: ignore
-        self._terms = self._flat = self._traces = self._room = self._zero = ()  # type: ignore
+        self._terms = self._flat = self._traces = self._still = self._room = self._zero = ()  # type: ignore
 
     def _take(self, dt: float) -> None:
         """The factors of a step length."""
@@ -260,4 +264,17 @@ class CompiledSteps:
         self._joins = tuple(map(self.number, (plain_number(trace.retained(dt)), low, high, spared)))
 
 
-_MEMORY = ("_e", "_state", "_left", "_right", "_pair_terms", "_pass", "_terms", "_flat", "_traces", "_room", "_zero")
+_MEMORY = (
+    "_e",
+    "_state",
+    "_left",
+    "_right",
+    "_pair_terms",
+    "_pass",
+    "_terms",
+    "_flat",
+    "_traces",
+    "_still",
+    "_room",
+    "_zero",
+)

@@ -118,10 +118,10 @@ class RunningTraces:
 
     def change_at_once(self, mod: Tensor, factor: float) -> Tensor | None:
         """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None, and nothing, where that is not the way."""
-        steps = self.past.steps
-        if steps is None or not steps.due or self.asked or self.visible or not self.meets(mod):
+        past, steps = self.past, self.past.steps
+        if steps is None or past.blank or self.asked or self.visible or not self.meets(mod):
             return None
-        total = steps.total(mod, factor)
+        total = steps.total(past._e, mod, factor)
         if total is not None:
             self.changes, self.met = self.changes + 1, True
         return total
