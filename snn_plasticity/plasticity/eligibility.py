@@ -310,7 +310,7 @@ class EligibilityTraceModule(nn.Module):
         """
         running = self._running
         if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
-            found = self._change_at_once(mod, 1.0)
+            found = None if running.past.steps is None else self._change_at_once(mod, 1.0)
             if found is not None:
                 return found
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)

@@ -107,7 +107,7 @@ class RunningTraces:
         past, steps, kind = self.past, self.past.steps, like_pre.dtype
         if (
             steps is None or not steps.pairs or not self.met or self.changes < 2 or self.asked
-            or past.e is None or past.blank or pre.requires_grad or post.requires_grad
+            or past._e is None or past.blank or pre.requires_grad or post.requires_grad
             or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
             or not (pre.is_contiguous() and post.is_contiguous())
             or not steps.step(past.e, past.kernel, pre, post, dt)
@@ -196,7 +196,7 @@ class RunningTraces:
         if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
             self.fold()
         self.changes, self.met = self.changes + 1, True
-        if self.past.e is not None and not self.visible:  # e is as the modulator meets it
+        if self.past._e is not None and not self.visible:  # e is as the modulator meets it
             with untracked(self.like[0]):
                 if self.shared:
                     return mod * self.past.allocated()

@@ -84,14 +84,14 @@ class Past:
         Raises:
             MemoryError: it would take too much of what is free.
         """
-        if self.e is None:
+        if self._e is None:
             self.require_room()
             shape = self.rule.geometry.shape
             if self.shared:
                 self.e = self.like[1].new_zeros(shape)
             else:
                 self.e, self.blank = self.like[1].new_empty(self.batch_size, *shape), True
-        return self.e
+        return self.e  # type: ignore[return-value]
 
     def require_room(self) -> None:
         """Refuse an e that would take too much of the memory that is free."""
@@ -101,7 +101,7 @@ class Past:
 
     def row_maxima(self) -> Tensor:
         """The largest |e| of each row, (B, N_post)."""
-        if self.e is None or self.blank or self.shared:
+        if self._e is None or self.blank or self.shared:
             return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
         return self.rule.geometry.row_maxima(self.e)
 
