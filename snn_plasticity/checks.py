@@ -19,6 +19,7 @@ from torch import Tensor
 
 Signal = float | Tensor
 Kind = TypeVar("Kind")
+PRECISE = (torch.float32, torch.float64)  # what is worked with as it comes
 MAX_COUNT = 2**31 - 1  # of anything that is counted: more is a slip
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 _is_compiling = torch.compiler.is_compiling

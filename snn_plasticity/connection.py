@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from .activity import Activity
 from .checks import (
+    PRECISE,
     known_as,
     require_flag,
     require_kind,
@@ -36,10 +36,8 @@ from .saved import described, require_parts, require_saved_count, require_settin
 from .untracked import untracked
 from .weights import WeightGuard
 
-PRECISE = (torch.float32, torch.float64)  # what a learning rate may be multiplied by
 
-
-class Mark(NamedTuple):
+class ConnectionMark(NamedTuple):
     """A connection as it was, all but its weight."""
 
     traces: Any
@@ -263,14 +261,14 @@ class Connection:
         except (ValueError, TypeError) as error:
             raise type(error)(f"{self.name}: {error}") from error
 
-    def mark(self, *, safe: bool) -> Mark:
+    def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
         safe = require_flag("safe", safe)
-        return Mark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps)
+        return ConnectionMark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps)
 
-    def go_back(self, mark: Mark) -> None:
+    def go_back(self, mark: ConnectionMark) -> None:
         """Traces, and the change that was not applied yet, as they were at the mark."""
-        require_kind("mark", mark, Mark, "What mark(safe=...) gave.")
+        require_kind("mark", mark, ConnectionMark, "What mark(safe=...) gave.")
         self.traces.go_back(mark.traces)
         self._pending, self._steps = mark.pending, mark.steps
 

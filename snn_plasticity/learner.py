@@ -27,7 +27,7 @@ from .checks import (
     require_number,
     shown,
 )
-from .connection import Connection, Mark
+from .connection import Connection, ConnectionMark
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .host_hooks import HostHooks
@@ -430,7 +430,7 @@ class PlasticityLearner:
         )
 
 
-def _go_back(connections: Sequence[Connection], marks: Sequence[Mark]) -> None:
+def _go_back(connections: Sequence[Connection], marks: Sequence[ConnectionMark]) -> None:
     """Everything as it was at the marks."""
     for connection, mark in zip(connections, marks, strict=True):
         connection.go_back(mark)

@@ -11,8 +11,8 @@
     novelty_score                                                                       [0, 1]
     levels of modulators                                                                their own ranges
 
-Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). What was read is a `Reading`: whoever
-gets one does not look at its values again.
+Each is a number, or a tensor, an array or a list of shape (), (B,) or (B, 1). What was read is a `SignalReading`:
+whoever gets one does not look at its values again.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from .neuromodulators import NEUROMODULATORS
 Range = tuple[float | None, float | None]
 ANY: Range = (None, None)
 NOT_NEGATIVE: Range = (0.0, None)
-SHARE: Range = (0.0, 1.0)
+FRACTION: Range = (0.0, 1.0)
 
 
-class Reading(dict[str, Tensor]):
+class SignalReading(dict[str, Tensor]):
     """Signals by name as they were read: each (B,) and checked, on one device and in one precision.
 
     Args:
@@ -58,9 +58,9 @@ class Reading(dict[str, Tensor]):
         super().__init__(values)
         self.like = like
 
-    def to(self, dtype: torch.dtype) -> Reading:
+    def to(self, dtype: torch.dtype) -> SignalReading:
         """The same in another precision."""
-        return Reading({name: value.to(dtype) for name, value in self.items()}, self.like.to(dtype))
+        return SignalReading({name: value.to(dtype) for name, value in self.items()}, self.like.to(dtype))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Vocabulary:
 
     def read(
         self, values: Mapping[str, Signal], batch_size: int, device: torch.device | None, dtype: torch.dtype
-    ) -> Reading:
+    ) -> SignalReading:
         """Everything that is given as checked (B,) tensors; what is missing stays missing.
 
         Args:
@@ -140,7 +140,7 @@ class Vocabulary:
             if low is not None:
                 require_within(name, reading[name], low, high)
         like = next(iter(reading.values()), None)
-        return Reading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
+        return SignalReading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
 
     def _unknown(self, name: object) -> str:
         close = get_close_matches(str(name), self.ranges, n=1)
@@ -193,7 +193,7 @@ LOOP = Vocabulary(
     "event",
     {
         **_OF_THE_WORLD,
-        "novelty": SHARE,
+        "novelty": FRACTION,
         "aleatoric_uncertainty": NOT_NEGATIVE,
         "homeostatic_deviation": NOT_NEGATIVE,
     },
@@ -207,7 +207,7 @@ AFFECT = Vocabulary(
         "reward_prediction_error": ANY,
         "epistemic_uncertainty": NOT_NEGATIVE,
         "prediction_error_magnitude": NOT_NEGATIVE,
-        "novelty_score": SHARE,
+        "novelty_score": FRACTION,
         "homeostatic_deviation": NOT_NEGATIVE,
         "aleatoric_uncertainty": NOT_NEGATIVE,
         **LEVELS,

@@ -77,7 +77,7 @@ def _elsewhere(patch: pytest.MonkeyPatch) -> None:
 def _small(patch: pytest.MonkeyPatch) -> None:
     """Make the sizes from which fast ways are taken so small that short stories meet them all."""
     for module, name, value in (
-        (running, "FOLD", 7), (running, "LONGEST", 7), (running, "CERTAIN", 7), (past, "PIECE", 70),
+        (running, "FOLD", 7), (running, "LONGEST", 7), (running, "CERTAIN", 7), (past, "TABLE_SIZE", 70),
         (dense, "NARROW", 0), (sparse, "SIZE", 0),
     ):  # fmt: skip
         patch.setattr(module, name, value)

@@ -143,6 +143,27 @@ def test_no_junk_drawers_and_annotations_everywhere(path: Path) -> None:
         assert ast.get_docstring(tree), "a file says on top what it holds"
 
 
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Classes and constants of a file."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            yield from (name.id for name in ast.walk(target) if isinstance(name, ast.Name) and name.id != "__all__")
+
+
+def test_no_name_stands_for_two_things() -> None:
+    """A class or a constant is defined in one file; what another file calls so is that very thing."""
+    homes: dict[str, set[str]] = {}
+    for path in FILES:
+        for name in defined(parse(path)):
+            homes.setdefault(name, set()).add(label(path))
+    twice = {name: sorted(files) for name, files in homes.items() if len(files) > 1}
+    assert not twice
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "plasticity").rglob("*.py")), ids=label)
 def test_learning_never_waits_for_the_device(path: Path) -> None:
     waits = [

@@ -77,7 +77,7 @@ def test_bit_for_bit(seed, kernel, trace, lag, clamp, kind, path, layer_name, sm
         if small:
             for limit in ("FOLD", "LONGEST", "CERTAIN"):
                 patch.setattr(running, limit, 7)
-            patch.setattr(past, "PIECE", 70)
+            patch.setattr(past, "TABLE_SIZE", 70)
         rng, t, stayed, going = random.Random(seed), 0, make(), make()
         for module in (stayed, going):
             module.observe(pre[0], post[0])

@@ -12,8 +12,7 @@ from conftest import settings, trains
 from snn_plasticity import Coincidence, Convention, EligibilityConfig, EligibilityRule, EligibilityTraceModule, Pair
 from snn_plasticity.plasticity._engine import engine as running
 from snn_plasticity.plasticity._engine import state as past
-from snn_plasticity.plasticity._engine.terms import Dense as Whole
-from snn_plasticity.plasticity._engine.terms import Spikes, Term
+from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
 from snn_plasticity.plasticity.dense import Dense
 from snn_plasticity.plasticity.kernel_state import batch_axes, unit_axes
 
@@ -75,7 +74,7 @@ class DelayedWindow(Delayed):
         state = self.init(pre[0], post[0]) if state is None else state
         line = torch.cat((state["line"].flip(0), pre))
         after = {"line": line[len(pre) :].flip(0), "steps": state["steps"] + len(pre)}
-        return [Term(1.0, Spikes(post), Whole(line[: len(pre)]))], after
+        return [Term(1.0, Spikes(post), Values(line[: len(pre)]))], after
 
 
 class Threshold:
@@ -110,7 +109,7 @@ def limits(request, monkeypatch):
     if request.param == "small":
         for name in ("FOLD", "LONGEST", "CERTAIN"):
             monkeypatch.setattr(running, name, 7)
-        monkeypatch.setattr(past, "PIECE", 30)
+        monkeypatch.setattr(past, "TABLE_SIZE", 30)
 
 
 @pytest.mark.parametrize("lag", (0, 1))

@@ -14,7 +14,7 @@ from snn_plasticity.plasticity._engine import bits
 from snn_plasticity.plasticity._engine import engine as running
 from snn_plasticity.plasticity._engine import state as past
 from snn_plasticity.plasticity._engine import trains as sparse
-from snn_plasticity.plasticity._engine.terms import Dense, Spikes, Term
+from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
 
@@ -28,7 +28,7 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(running, "FOLD", 7)
     monkeypatch.setattr(running, "LONGEST", 7)
     monkeypatch.setattr(running, "CERTAIN", 7)
-    monkeypatch.setattr(past, "PIECE", 70)
+    monkeypatch.setattr(past, "TABLE_SIZE", 70)
     monkeypatch.setattr(dense, "NARROW", 0)
     monkeypatch.setattr(dense, "WIDTHS", (16, 16))
     monkeypatch.setattr(dense, "TILE", 16 * 8)
@@ -363,7 +363,7 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
 @pytest.mark.parametrize("piece", (7, 1 << 17))
 def test_only_zeros_and_ones_are_spikes(dtype, piece, monkeypatch):
-    monkeypatch.setattr(bits, "PIECE", piece)
+    monkeypatch.setattr(bits, "SCAN_SIZE", piece)
     spikes = trains(20, 3, 30, seed=1).to(dtype)
     assert torch.equal(bits.bits_of(spikes), spikes.bool())
     assert torch.equal(bits.bits_of(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
@@ -497,7 +497,7 @@ def test_a_kernel_that_reckons_with_its_trains_gets_numbers(path):
             return Coincidence((Pair(post, 1.0 - pre),)), None
 
         def window(self, pre, post, state, dt=1.0):
-            return [Term(1.0, Spikes(post), Dense(1.0 - pre))], None
+            return [Term(1.0, Spikes(post), Values(1.0 - pre))], None
 
     pre, post = trains(20, 2, 4), trains(20, 2, 3)
     config = EligibilityConfig(kernel=Inverted(), tau_e=15.0, clamp_range=None)

@@ -61,7 +61,7 @@ def test_every_path_equals_a_rule_for_each_pair(name, pairing, clamp, small, mon
     if small:
         for limit in ("FOLD", "LONGEST", "CERTAIN"):
             monkeypatch.setattr(running, limit, 7)
-        monkeypatch.setattr(past, "PIECE", 30)
+        monkeypatch.setattr(past, "TABLE_SIZE", 30)
     kind, sides = KERNELS[name]
     convention = Convention(pairing=pairing)
     right = expected(name, sides, convention, clamp)

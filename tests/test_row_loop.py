@@ -14,8 +14,7 @@ from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity._engine import compiled
 from snn_plasticity.plasticity._engine import row_loop as rows_of
 from snn_plasticity.plasticity._engine.row_loop import row_loop
-from snn_plasticity.plasticity._engine.terms import Dense as Values
-from snn_plasticity.plasticity._engine.terms import Spikes, Term
+from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
 from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 from snn_plasticity.plasticity.dense import Dense
 from snn_plasticity.plasticity.kernels import PairSTDP

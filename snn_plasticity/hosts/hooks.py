@@ -21,13 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils.hooks import RemovableHandle
 
+from ..checks import PRECISE
 from ..connection import Connection
 from ..untracked import untraced, untracked
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex
 from .provenance import SynapseCall, expired, let_go
 
-PRECISE = (torch.float32, torch.float64)
 LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
 
 

@@ -64,7 +64,7 @@ def _refused(reason: str) -> Callable[[nn.Module], NeuronKind]:
 
 
 # (module of norse.torch, class, what it is): the first class that fits; readouts stand before what they derive from.
-_KINDS: tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...] = (
+_NORSE_KINDS: tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...] = (
     ("leaky_integrator", "LI", _refused(_VOLTAGE)),
     ("leaky_integrator", "LICell", _refused(_VOLTAGE)),
     ("leaky_integrator", "LILinearCell", _refused(_VOLTAGE)),
@@ -99,7 +99,7 @@ class Norse(HostAdapter):
 
     def kind_of(self, module: nn.Module) -> NeuronKind | None:
         """What a module is as a neuron of Norse; None if it is none."""
-        return next((describe(module) for file, name, describe in _KINDS if _is(module, file, name)), None)
+        return next((describe(module) for file, name, describe in _NORSE_KINDS if _is(module, file, name)), None)
 
     def repeated(self, module: nn.Module) -> str | None:
         """The child that a `Lift` repeats over time."""

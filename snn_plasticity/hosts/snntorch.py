@@ -42,7 +42,7 @@ def _refused(reason: str) -> Callable[[nn.Module], NeuronKind]:
 
 
 # The first class that fits describes a module: subclasses stand before what they derive from.
-_KINDS: tuple[tuple[str, Callable[[nn.Module], NeuronKind]], ...] = (
+_SNNTORCH_KINDS: tuple[tuple[str, Callable[[nn.Module], NeuronKind]], ...] = (
     ("SLSTM", _refused(_LSTM)),
     ("SConv2dLSTM", _refused(_LSTM)),
     ("AssociativeLeaky", _refused("its output is a query of associative memory, not spikes of neurons")),
@@ -68,7 +68,7 @@ class SnnTorch(HostAdapter):
         library = sys.modules.get("snntorch")
         if library is None:
             return None
-        for name, describe in _KINDS:
+        for name, describe in _SNNTORCH_KINDS:
             known = getattr(library, name, None)
             if known is not None and isinstance(module, known):
                 return describe(module)

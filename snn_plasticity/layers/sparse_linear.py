@@ -16,6 +16,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.functional import embedding_bag
 
 from ..checks import (
+    PRECISE,
     known_as,
     require_count,
     require_device,
@@ -28,9 +29,8 @@ from ..checks import (
 )
 from ..plasticity.edges import Edges, Rewiring, edge_list
 
-PRECISE = (torch.float32, torch.float64)  # what NumPy adds as fast as torch
-LONGEST = 1 << 16  # steps of a delay; all inputs of that time are kept
-FEW = 4  # rows below which edges are added one by one, without a table of rows
+MAX_DELAY = 1 << 16  # steps of a delay; all inputs of that time are kept
+FEW_ROWS = 4  # rows below which edges are added one by one, without a table of rows
 EVENT, EVENT_OF_MANY = (
     4,
     64,
@@ -337,7 +337,7 @@ class SparseLinear(nn.Module):
         if self._few(spikes):
             return self.edges.delivered(spikes, self.weight)
         source, target = self.edges.ends(spikes.device)
-        if self.samples is None and rows >= FEW:
+        if self.samples is None and rows >= FEW_ROWS:
             order, starts = self.edges.onto(spikes.device)
             table = spikes.t().contiguous()
             return embedding_bag(source[order], table, starts, mode="sum", per_sample_weights=self.weight[order]).t()
@@ -358,7 +358,7 @@ class SparseLinear(nn.Module):
             return False
         if is_functorch_wrapped_tensor(spikes):
             return False
-        cost = EVENT if len(spikes) < FEW or self.samples is not None else EVENT_OF_MANY
+        cost = EVENT if len(spikes) < FEW_ROWS or self.samples is not None else EVENT_OF_MANY
         return cost * int(torch.count_nonzero(spikes)) < spikes.numel()
 
     def _apply(self, fn: Any, recurse: bool = True) -> SparseLinear:
@@ -417,6 +417,8 @@ def _delays_of(delays: object, count: int) -> Tensor:
         raise TypeError(f"delays is {known_as(delays)}; expected integers, steps from a spike to its arrival.")
     if delays.shape != (count,):
         raise ValueError(f"delays has shape {tuple(delays.shape)}; expected ({count},), one for each edge.")
-    if int(delays.min()) < 0 or int(delays.max()) > LONGEST:
-        raise ValueError(f"delays run from {int(delays.min())} to {int(delays.max())}; expected 0 to {LONGEST} steps.")
+    if int(delays.min()) < 0 or int(delays.max()) > MAX_DELAY:
+        raise ValueError(
+            f"delays run from {int(delays.min())} to {int(delays.max())}; expected 0 to {MAX_DELAY} steps."
+        )
     return delays.detach().long().cpu()

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..affect import AffectiveState, to_neuromodulators
 from ..affect.signals import InternalReading, reading_of
 from ..neuromodulation import NeuromodulatoryGate
-from ..signals import GATE, Reading
+from ..signals import GATE, SignalReading
 
 
 def prediction_error(told: Mapping[str, Tensor], gate: NeuromodulatoryGate, expected: Tensor, like: Tensor) -> Tensor:
@@ -56,11 +56,13 @@ def to_internal_signals(
     return reading_of(own, zero, aleatoric_known="aleatoric_uncertainty" in told)
 
 
-def to_gate_signals(told: Reading, affect: AffectiveState, gate: NeuromodulatoryGate) -> tuple[Reading, Reading]:
+def to_gate_signals(
+    told: SignalReading, affect: AffectiveState, gate: NeuromodulatoryGate
+) -> tuple[SignalReading, SignalReading]:
     """What drives the gate: what the events say, and what affect releases, each (B,)."""
-    signals = Reading({name: value for name, value in told.items() if name in GATE.ranges}, told.like)
+    signals = SignalReading({name: value for name, value in told.items() if name in GATE.ranges}, told.like)
     released = {name: amount.expand(len(told.like)) for name, amount in to_neuromodulators(affect).items()}
     source = gate.sources["DA"]
     if source in told or (source == "reward" and gate.config.reward_baseline != "none"):
         del released["DA"]
-    return signals, Reading(released, told.like)
+    return signals, SignalReading(released, told.like)

@@ -21,7 +21,7 @@ from ..config import NeuromodConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES
 from ..saved import require_parts, require_tensor
-from ..signals import GATE, RELEASED, Reading
+from ..signals import GATE, RELEASED, SignalReading
 from ..untracked import AS_IT_IS, casting_anywhere, uncast
 from ..usual_size import bounded_square, remember, usual_size
 from .baselines import RewardBaseline
@@ -135,7 +135,7 @@ class NeuromodulatoryGate(nn.Module):
             return self._step(told, state, extra)
 
     def _step(
-        self, told: Reading, state: NeuromodState, released: Mapping[str, Tensor]
+        self, told: SignalReading, state: NeuromodState, released: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
         """As `step`, of what was checked. What rests, undriven and without a memory, is zero."""
         before = state.levels
@@ -254,9 +254,9 @@ class NeuromodulatoryGate(nn.Module):
         after = remember(usual[..., place, :], (squares,), heard, self._memory)
         return torch.cat([usual[..., :place, :], after.unsqueeze(-2), usual[..., place + 1 :, :]], dim=-2)
 
-    def _released(self, released: Mapping[str, Signal], like: Tensor) -> Reading:
+    def _released(self, released: Mapping[str, Signal], like: Tensor) -> SignalReading:
         """What is released from within, checked, each (B,)."""
-        if type(released) is Reading:
+        if type(released) is SignalReading:
             return released
         unknown = sorted(set(released) - set(NAMES))
         if unknown:
@@ -276,9 +276,9 @@ class NeuromodulatoryGate(nn.Module):
         shapes = self._shapes(batch_size).items()
         return NeuromodState(**{name: torch.zeros(shape, device=device, dtype=wide) for name, shape in shapes})
 
-    def _admit(self, signals: Mapping[str, Signal], state: NeuromodState | None) -> tuple[Reading, NeuromodState]:
+    def _admit(self, signals: Mapping[str, Signal], state: NeuromodState | None) -> tuple[SignalReading, NeuromodState]:
         """Checked signals and state, on one device and in one precision."""
-        if type(signals) is Reading:
+        if type(signals) is SignalReading:
             size, device, dtype = len(signals.like), signals.like.device, signals.like.dtype
         else:
             size, device, dtype = GATE.layout(signals)
@@ -292,7 +292,7 @@ class NeuromodulatoryGate(nn.Module):
         if levels.dtype != dtype:
             dtype = torch.promote_types(dtype, levels.dtype)
             state = state.to(dtype=dtype)
-        if type(signals) is not Reading:
+        if type(signals) is not SignalReading:
             return GATE.read(signals, len(levels), levels.device, state.levels.dtype), state
         return signals if signals.like.dtype == dtype else signals.to(dtype), state
 

@@ -21,8 +21,7 @@ from torch import Tensor
 from ..checks import require_finite, require_number, require_real, require_within
 from ..conventions import Convention
 from ..decay import decay_factor
-
-Number = float | Tensor
+from .parameters import Number
 
 
 def require_rate(name: str, rate: Number | None) -> Number:

@@ -20,7 +20,7 @@ from ..checks import (
 from ..untracked import untracked
 from ._engine.bits import bits_of
 from ._engine.engine import PATHS
-from ._engine.marks import Mark
+from ._engine.marks import TraceMark
 from .dense import Dense, Diagonal
 from .edges import Edges
 from .geometry import Geometry
@@ -157,7 +157,7 @@ def require_reduction(reduction: str | None) -> None:
 
 def require_mark(mark: object) -> None:
     """Refuse what is no mark of traces."""
-    if not isinstance(mark, tuple) or len(mark) != 3 or not isinstance(mark[0], (Mark, NoneType)):
+    if not isinstance(mark, tuple) or len(mark) != 3 or not isinstance(mark[0], (TraceMark, NoneType)):
         raise TypeError(f"mark is {known_as(mark)}; expected what mark(safe=...) gave.")
 
 

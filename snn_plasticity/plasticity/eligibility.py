@@ -26,7 +26,7 @@ from ..config.validation import require_config
 from ..conventions import Reduction
 from ..saved import FORMAT, described, require_format, require_settings
 from ._engine.engine import RunningTraces
-from ._engine.marks import Mark, gone_back, marked
+from ._engine.marks import TraceMark, gone_back, marked
 from ._engine.reading import unpacked
 from ._engine.saving import moved, pack, unpack
 from ._engine.spikes import Recording
@@ -384,7 +384,7 @@ class EligibilityTraceModule(nn.Module):
         change = lr * self.change(mod_signal)
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
-    def mark(self, *, safe: bool) -> tuple[Mark | None, Any, Any]:
+    def mark(self, *, safe: bool) -> tuple[TraceMark | None, Any, Any]:
         """The traces as they are, to come back to with `go_back` when a step is refused.
 
         Args:
@@ -393,7 +393,7 @@ class EligibilityTraceModule(nn.Module):
         safe = require_flag("safe", safe)
         return None if self._running is None else marked(self._running, safe=safe), self._asked, self._before
 
-    def go_back(self, mark: tuple[Mark | None, Any, Any]) -> None:
+    def go_back(self, mark: tuple[TraceMark | None, Any, Any]) -> None:
         """The traces as they were at the mark."""
         require_mark(mark)
         running, self._asked, self._before = mark

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
-from ._engine.terms import After, Dense, Filtered, Term
+from ._engine.terms import After, Filtered, Term, Values
 from .kernels import Coincidence, Number, Pair, advance_trace
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
@@ -65,7 +65,7 @@ class EProp:
         if state is not None:
             require_tensors({"state": state, "pre": pre[0]}, like="pre", finite=False)
         x = Filtered(pre, decay_factor(plain_number(self.tau_m), dt, self.convention.spike_trace_decay), state)
-        return [Term(1.0, Dense(post), x)], lambda last: last(x)
+        return [Term(1.0, Values(post), x)], lambda last: last(x)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse time constants that do not fit these neurons, and steps longer than an Euler decay can take."""

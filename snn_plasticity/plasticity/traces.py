@@ -28,8 +28,7 @@ from ..decay import decay_factor
 from .geometry import Geometry
 from .kernels import Coincidence
 from .operands import require_parameters
-
-Number = float | Tensor
+from .parameters import Number
 
 
 class Trace(Protocol):

@@ -19,7 +19,7 @@ from .. import checks as plain
 from ..checks import shown
 from ..config.validation import require_number_field
 from ..conventions import Convention
-from ._engine.terms import Dense, Spikes, Term
+from ._engine.terms import Spikes, Term, Values
 from .kernels import Coincidence, Pair
 from .operands import require_parameters, require_spikes, require_state, require_window
 
@@ -143,9 +143,9 @@ class Window:
         terms = []
         for table, is_after, sign in self._lobes_like(pre):
             if is_after:
-                terms.append(Term(sign, Spikes(post), Dense(_slide(pre_seen, table))))
+                terms.append(Term(sign, Spikes(post), Values(_slide(pre_seen, table))))
             else:
-                terms.append(Term(sign, Dense(_slide(post_seen, table)), Spikes(pre)))
+                terms.append(Term(sign, Values(_slide(post_seen, table)), Spikes(pre)))
         histories = (seen[-self._steps :].flip(0).transpose(0, 1) for seen in (pre_seen, post_seen))
         return terms, SpikeHistory(*histories)
 

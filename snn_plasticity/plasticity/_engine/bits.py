@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PIECE = 1 << 17  # entries that are looked at together
+SCAN_SIZE = 1 << 17  # entries that are looked at together
 
 
 def bits_of(trains: Tensor) -> Tensor | None:
@@ -18,9 +18,9 @@ def bits_of(trains: Tensor) -> Tensor | None:
     if not _readable(trains):
         return trains if trains.dtype == torch.bool else None
     bits = torch.empty(trains.shape, dtype=torch.bool)
-    if trains.numel() <= PIECE:
+    if trains.numel() <= SCAN_SIZE:
         return bits if _written(bits.numpy(), trains.numpy()) else None
-    pieces = zip(bits.view(-1).split(PIECE), trains.reshape(-1).split(PIECE), strict=True)
+    pieces = zip(bits.view(-1).split(SCAN_SIZE), trains.reshape(-1).split(SCAN_SIZE), strict=True)
     return bits if all(_written(room.numpy(), piece.numpy()) for room, piece in pieces) else None
 
 

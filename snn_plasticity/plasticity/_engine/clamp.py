@@ -25,11 +25,11 @@ from . import filters
 from .contract import contract_, products
 from .product import Product
 from .state import Past
-from .terms import Dense, Filtered, Side, Spikes
+from .terms import Filtered, Side, Spikes, Values
 from .window_terms import WindowTerms
 
 COARSE = 16  # steps within which a spike counts for the most that it could
-FEW = 4  # of so many rows one must have a chance, or no tighter bound is looked for
+ONE_IN = 4  # of so many rows one must have a chance, or no tighter bound is looked for
 
 
 def failing_rows(past: Past, said: WindowTerms, dt: float, *, refresh: bool = True) -> Tensor | None:
@@ -129,7 +129,7 @@ def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
 
 def _counted(said: WindowTerms, side: Side) -> tuple[Tensor, Tensor] | None:
     """Bounds of a side's sum over the window and of its peak, (B, N), from the sum of its spikes and the tallest."""
-    if isinstance(side, Dense) or side.trains.dim() != 3 or _signed(said, side):
+    if isinstance(side, Values) or side.trains.dim() != 3 or _signed(said, side):
         return None
     trains = said.trains(side.trains)
     count, tallest = trains.count, 1.0 if trains.binary else trains.there.amax(0)
@@ -153,12 +153,12 @@ def _any(rows: Tensor) -> bool:
 
 def _any_hope(before: Tensor, limit: float) -> bool:
     """Whether a tighter bound could save more than a few rows: those at the clamp it cannot."""
-    return bool(torch.count_nonzero(before < limit) * FEW > before.numel())
+    return bool(torch.count_nonzero(before < limit) * ONE_IN > before.numel())
 
 
 def _signed(said: WindowTerms, side: Side) -> bool:
     """Whether a side, or a train of which it is the trace, might be negative anywhere."""
-    if isinstance(side, Dense):
+    if isinstance(side, Values):
         return _any(side.tensor < 0)
     if not said.trains(side.trains).binary and _any(side.trains < 0):
         return True

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..geometry import Geometry, scaled_
 from .product import Product
-from .terms import Dense, Filtered, Spikes, Term
+from .terms import Filtered, Spikes, Term, Values
 from .trains import Trains
 from .window_terms import WindowTerms
 
@@ -67,7 +67,7 @@ def products(geometry: Geometry, terms: WindowTerms, gains: Tensor) -> Iterator[
             yield _plain(geometry, terms, term, gains)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
-        assert not isinstance(own, Dense)
+        assert not isinstance(own, Values)
         table = _gained(geometry, terms.values(other), term.scale * gains)
         if isinstance(own, Filtered):  # the filter moves to the other side; its lead meets what is yet to come
             table, met = own.adjoint(table)
@@ -90,7 +90,7 @@ def contract_(geometry: Geometry, out: Tensor, found: Iterable[Product], beta: f
 
 def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
     """The side whose raw spikes shall be multiplied; the table is built on the other one."""
-    post, pre = not isinstance(term.post, Dense), not isinstance(term.pre, Dense)
+    post, pre = not isinstance(term.post, Values), not isinstance(term.pre, Values)
     if gains.dim() == 3:  # one gain per post neuron: it must be in a table on the post side
         return "pre" if pre else None
     if post and pre:

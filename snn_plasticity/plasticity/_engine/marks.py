@@ -9,7 +9,7 @@ from torch import Tensor
 from .engine import RunningTraces
 
 
-class Mark(NamedTuple):
+class TraceMark(NamedTuple):
     """Running traces as they were.
 
     What they remember is replaced rather than changed, so that holding it is enough, with two exceptions: e, and the
@@ -23,7 +23,7 @@ class Mark(NamedTuple):
     copies: list[tuple[Tensor, Tensor]] | None  # of memory, and what it held; None: what is folded stays folded
 
 
-def marked(running: RunningTraces, *, safe: bool) -> Mark:
+def marked(running: RunningTraces, *, safe: bool) -> TraceMark:
     """A mark to go back to. Unless `safe`, nothing is copied, and what is folded after it stays folded."""
     past, recorded = running.past, running.recorded
     copies: list[tuple[Tensor, Tensor]] | None = None
@@ -32,10 +32,10 @@ def marked(running: RunningTraces, *, safe: bool) -> Mark:
         held += [] if past.e is None or past.blank else [past.e]
         copies = [(memory, memory.clone()) for memory in held]
     own = {**vars(running), "asked": list(running.asked)}
-    return Mark(running, own, dict(vars(past)), {**vars(recorded), "blocks": list(recorded.blocks)}, copies)
+    return TraceMark(running, own, dict(vars(past)), {**vars(recorded), "blocks": list(recorded.blocks)}, copies)
 
 
-def gone_back(mark: Mark) -> RunningTraces:
+def gone_back(mark: TraceMark) -> RunningTraces:
     """The running traces as they were at the mark, bit for bit; folded, where no copy was kept: the same e."""
     running = mark.running
     folded = len(running.recorded) != mark.recorded["_steps"]

@@ -17,7 +17,7 @@ from .compiled import CompiledSteps
 from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
-PIECE = 1 << 20  # entries of a table that is worked out at once
+TABLE_SIZE = 1 << 20  # entries of a table that is worked out at once
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",
@@ -115,7 +115,9 @@ class Past:
         """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
         batch, sizes = self.batch_size, [like.numel() // max(1, self.batch_size) for like in self.like]
         table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]
-        room = PIECE if self.like[0].is_cpu else 256 * PIECE  # elsewhere a few large products are better than many
+        room = (
+            TABLE_SIZE if self.like[0].is_cpu else 256 * TABLE_SIZE
+        )  # elsewhere a few large products are better than many
         count = max(1, room // max(1, steps * max(table, max(sizes) // 4)))
         if count >= batch or not self._divisible():
             return [(slice(0, batch), self)]

@@ -3,8 +3,8 @@
     Σ_t G_t f_t = Σ_terms scale · Σ_t G_t post_t ⊗ pre_t
 
 Each side of a term is `Spikes` (the trains themselves: mostly zeros), `Filtered` spikes (an exponential trace of them)
-or `Dense` (anything else). Where a side is filtered, the filter can be moved to the other side (`Filtered.adjoint`), so
-that raw spikes remain: a matrix of zeros and ones, and one table per window instead of one per term.
+or `Values` (anything else). Where a side is filtered, the filter can be moved to the other side (`Filtered.adjoint`):
+raw spikes remain, a matrix of zeros and ones, and one table per window instead of one per term.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Spikes(NamedTuple):
     trains: Tensor
 
 
-class Dense(NamedTuple):
+class Values(NamedTuple):
     """Anything (T, B, ...)."""
 
     tensor: Tensor
@@ -58,7 +58,7 @@ class Filtered(NamedTuple):
         return moved, self.decay * met
 
 
-Side = Spikes | Filtered | Dense
+Side = Spikes | Filtered | Values
 State = TypeVar("State")
 After = Callable[[Callable[[Filtered], Tensor]], State]  # a state, given what tells a trace after the window
 

@@ -23,7 +23,7 @@ from .row_loop import row_loop
 from .state import Past
 from .window_terms import WindowTerms
 
-MOST = 3 / 4  # of all rows: where more fail, the whole of e goes through
+MOST_ROWS = 3 / 4  # of all rows: where more fail, the whole of e goes through
 Restarts = Sequence[tuple[int, Tensor]]
 
 
@@ -106,7 +106,7 @@ def _fold(past: Past, pre: Tensor, post: Tensor, dt: float, restarts: Restarts) 
     if failing is not None and rows is None:
         _step_through(past, pre, post, dt, restarts)
         return
-    whole = failing is not None and bool(torch.count_nonzero(failing) > MOST * failing.numel())
+    whole = failing is not None and bool(torch.count_nonzero(failing) > MOST_ROWS * failing.numel())
     walked = []
     if rows is not None and failing is not None:
         walked = row_loop(rule.trace, rows, past.allocated(), said, None if whole else failing, dt)

@@ -15,7 +15,7 @@ from ..kernel_state import along, batch_axes, careful_step, forgotten
 from ..kernels import Coincidence, Kernel, Pair
 from . import filters
 from .bits import countable
-from .terms import Dense, Filtered, Side, Spikes, Term
+from .terms import Filtered, Side, Spikes, Term, Values
 from .trains import Trains
 
 
@@ -102,7 +102,7 @@ class WindowTerms:
 
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""
-        if isinstance(side, Dense):
+        if isinstance(side, Values):
             return side.tensor
         numbers = self.numbers(side.trains)
         if isinstance(side, Spikes):
@@ -148,7 +148,7 @@ def _without(coincidence: Coincidence, mask: Tensor) -> Coincidence:
     return Coincidence(*map(tuple, sides))
 
 
-def _stacked(products: list[Pair | None], side: str, dtype: torch.dtype) -> Dense:
+def _stacked(products: list[Pair | None], side: str, dtype: torch.dtype) -> Values:
     """A side of the products that a kernel names n-th in each step, zero where it names fewer."""
     silent = next(torch.zeros_like(getattr(product, side)) for product in products if product is not None)
-    return Dense(torch.stack([silent if now is None else getattr(now, side) for now in products]).to(dtype))
+    return Values(torch.stack([silent if now is None else getattr(now, side) for now in products]).to(dtype))
