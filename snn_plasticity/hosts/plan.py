@@ -1,29 +1,27 @@
-"""The steps of attaching: look, choose, pair, connect. Nothing touches the model before all of them have succeeded."""
+"""The steps of attaching: look, choose, pair, connect. Nothing touches the model before all of them have succeeded.
+
+Who feeds whom may be found out by a dry run with a sample input: the same looks as in any forward, but nothing is
+observed, and afterwards the model is as it was.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_callable, require_choice, require_flag, require_kind, require_number, require_real
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
-from ..config.validation import Serializable, require_config
 from ..connection import Connection
-from ..neuromodulation import NeuromodulatoryGate
-from ..plasticity._engine.engine import PATHS
-from ..weights import low_precision
 from .adapter import NeuronKind
-from .connections import readout
-from .dry_run import discover
-from .hooks import Presynaptic, hooks_of
+from .connections import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, require_known
+from .hooks import PassHook, Presynaptic, as_activity, hooked, hooks_of
 from .index import ModelIndex, Neuron, index_model, unwrap
-from .manager import NO_NEURON_YET, HookManager
+from .manager import HookManager
+from .provenance import PairingError
 from .wiring import Wiring
 
 
@@ -108,7 +106,7 @@ def plan(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, Plast
     """
     targets = config.three_factor.target_layers
     chosen = () if isinstance(targets, str) else targets
-    _require_known("target_layers, layers and pairs", {*chosen, *layers, *pairs}, index.known)
+    require_known("target_layers, layers and pairs", {*chosen, *layers, *pairs}, index.known)
     aside = {name for name, partners in pairs.items() if not partners}  # paired with nothing: set aside by the user
     named = {*chosen, *layers, *pairs} - aside
     _refuse(index, named if chosen else {*named, *index.refused} - aside)
@@ -165,38 +163,6 @@ def refuse_twice(model: nn.Module, index: ModelIndex, plastic: Collection[str]) 
             )
 
 
-def masks_of(index: ModelIndex, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{synapse: ones for the weights that learn}, also of the synapses that share a masked weight.
-
-    Raises:
-        ValueError: an unknown name, or a mask of another shape than its weight.
-    """
-    _require_known("masks", masks, index.names)
-    parts = {name: index.synapses.get(name) or index.own[name] for name in index.names}
-    weights = {name: getattr(part.layer, part.attribute, None) for name, part in parts.items()}
-    found: dict[str, Tensor] = {}
-    for name, mask in masks.items():
-        weight = weights[name]
-        if weight is None or mask.shape != weight.shape:
-            shape = None if weight is None else tuple(weight.shape)
-            raise ValueError(f"masks[{name!r}] has shape {tuple(mask.shape)}; expected {shape}, as the weight has.")
-        mask = mask.detach().to(weight.device, torch.float32)
-        for other in (other for other, shared in weights.items() if shared is weight):
-            found[other] = found.get(other, 1.0) * mask
-    for name, mask in found.items():
-        own = parts[name].mask
-        found[name] = mask if own is None else mask * own
-    return found
-
-
-def _require_known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{what}: there is no {', '.join(map(repr, unknown))} here; expected one of {', '.join(known)}."
-        )
-
-
 def _refuse(index: ModelIndex, names: Collection[str]) -> None:
     for name in sorted(names):
         reason = index.refused.get(name) or index.excluded.get(name)
@@ -230,148 +196,167 @@ def _given(index: ModelIndex, pairs: Pairs) -> dict[str, tuple[str, ...]]:
 def _neuron(index: ModelIndex, name: str) -> Neuron:
     """A neuron by name; a module of the user's own counts as one where it is named as such."""
     if name not in index.neurons:
-        _require_known("pairs", [name], (*index.neurons, *(set(index.modules) - set(index.synapses))))
+        require_known("pairs", [name], (*index.neurons, *(set(index.modules) - set(index.synapses))))
         index.neurons[name] = Neuron(name, index.modules[name], NeuronKind())
     return index.neurons[name]
 
 
-class ConnectionBuilder:
-    """Makes the connections of one learner.
+def discover(model: nn.Module, index: ModelIndex, wiring: Wiring, sample: Any) -> dict[str, tuple[str, ...]]:
+    """{synapse: neurons} for every synaptic layer outside of neurons; an empty tuple feeds none.
 
     Args:
-        index: the parts of the model.
-        config, layers: the settings, and those of single layers.
-        masks: ones for the weights that learn, where not all of a synapse do.
-        dt: None for that of the settings, "auto" for that of the neuron, or a number.
-        strict: whether a change of batch size is an error.
-        path: how the traces are worked out.
-    """
-
-    def __init__(
-        self,
-        index: ModelIndex,
-        config: PlasticityConfig,
-        layers: Mapping[str, PlasticityConfig],
-        masks: Mapping[str, Tensor],
-        *,
-        dt: float | str | None,
-        strict: bool,
-        path: TracePath,
-    ) -> None:
-        if isinstance(dt, str) and dt != "auto":
-            raise ValueError(f"dt = {dt!r}; expected None, 'auto' or a step length.")
-        self.index, self.config, self.layers, self.masks = index, config, layers, masks
-        self.dt, self.strict = dt, strict
-        self.path: TracePath = path
-        self._named: set[str] = set()
-
-    def __call__(self, synapse: str, neuron: str | None) -> Connection:
-        """The connection from a synapse to a neuron, where that is known. The first of a synapse bears its name."""
-        part = self.index.synapses.get(synapse) or self.index.own[synapse]
-        name = f"{synapse}->{neuron}" if synapse in self._named else synapse
-        self._named.add(synapse)
-        config = self._with_dt(self.layers.get(synapse, self.config), synapse, neuron)
-        geometry, mask = part.geometry(), self.masks.get(synapse, part.mask)
-        return Connection(
-            name, part.layer, part.attribute, config, geometry=geometry, mask=mask, strict=self.strict, path=self.path
-        )
-
-    def warn_of_low_precision(self, connections: Sequence[Connection]) -> None:
-        """Once, for all weights that round small changes away."""
-        low = [connection.name for connection in connections if low_precision(connection.weight)]
-        if low:
-            warnings.warn(
-                f"{', '.join(low)}: weights in half precision round small changes away (0.5 + 0.0001 is 0.5); "
-                "traces are kept in float32, and plastic weights should be too.",
-                stacklevel=4,
-            )
-
-    def _with_dt(self, config: PlasticityConfig, synapse: str, neuron: str | None) -> PlasticityConfig:
-        if self.dt is None:
-            return config
-        dt = self._dt_of(synapse, neuron) if isinstance(self.dt, str) else float(self.dt)
-        return config if dt is None else replace(config, eligibility=replace(config.eligibility, dt=dt))
-
-    def _dt_of(self, synapse: str, neuron: str | None) -> float | None:
-        own = self.index.own.get(synapse)
-        if own is not None:
-            return own.neuron.kind.dt
-        if neuron is not None:
-            return self.index.neurons[neuron].kind.dt
-        known = {n.kind.dt for n in self.index.neurons.values() if not n.why_not_post}
-        if len(known) > 1:
-            raise ValueError(
-                f"dt='auto', but the neurons have different step lengths ({', '.join(map(str, known))}) and it is "
-                f"not yet known which of them {synapse} feeds. Give attach sample= or pairs=, or a number as dt."
-            )
-        return next(iter(known), None)
-
-
-def require_model(model: object) -> None:
-    """Refuse what is no module.
+        model: the model, without wrappers.
+        index: its parts.
+        wiring: follows what is computed.
+        sample: an input; a tuple is several arguments, a dict keyword arguments.
 
     Raises:
-        TypeError: says what it is, and how layers become a model.
+        PairingError: it is not known what a neuron reads, as in any forward pass.
     """
-    listed = isinstance(model, (list, tuple))
-    how = "Wrap the layers: nn.Sequential(*layers)." if listed else "Give attach the model that holds the layers."
-    require_kind("model", model, nn.Module, how)
+    run = _DryRun(index, wiring)
+    listeners = [listener for hook in hooks_of(model) if (listener := hook.listener()) is not None]
+    for listener in listeners:
+        listener.muted = True
+    handles = [handle for _, _, handle in hooked(run, index)]
+    for neuron in index.neurons.values():
+        rest: Any = PassHook(run, "on_neuron_begin", neuron.name, neuron.module)
+        handles.append(neuron.module.register_forward_pre_hook(rest, with_kwargs=True))
+    wiring.ledger.mark_unrelated(list(model.buffers()))
+    wiring.begin_pass((sample,))
+    try:
+        with restored(model), torch.inference_mode(False), torch.no_grad():
+            _try(model, sample)
+    finally:
+        wiring.clear()
+        for handle in handles:
+            handle.remove()
+        for listener in listeners:
+            listener.muted = False
+    return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
 
 
-def require_settings(config: object, layers: object, pairs: object) -> PlasticityConfig:
-    """The settings; what is no config, no {layer: config} and no {synapse: neurons} is refused.
-
-    Raises:
-        TypeError: another kind, or names that are no strings.
-    """
-    how = "As in {'fc1': PlasticityConfig.dev()}."
-    for name, own in require_kind("layers", {} if layers is None else layers, Mapping, how).items():
-        require_kind("A name in layers", name, str, how)
-        require_kind(f"layers[{name!r}]", own, Serializable, "A PlasticityConfig.")
-        require_config(own, PlasticityConfig, name=f"layers[{name!r}]")
-    how = "As in {'fc1': 'lif1'}, or {'fc1': ('lif1', 'lif2')}."
-    for name, partners in require_kind("pairs", {} if pairs is None else pairs, Mapping, how).items():
-        require_kind("A name in pairs", name, str, how)
-        require_kind(f"pairs[{name!r}]", partners, (str, Sequence), how)
-        for partner in partners:  # type: ignore[attr-defined]
-            require_kind(f"A neuron in pairs[{name!r}]", partner, str, how)
-    return require_config(config, PlasticityConfig)
+def _said_here(error: Exception) -> bool:
+    """Whether an error is a sentence of this package, and not of the model."""
+    return isinstance(error, PairingError) or "; expected" in str(error)
 
 
-def require_masks(masks: object) -> None:
-    """Refuse what is no {synapse: zeros and ones}; shapes are for those who know the weights.
-
-    Raises:
-        TypeError: another kind, or names that are no strings.
-        ValueError: other numbers than zeros and ones, or no numbers at all.
-    """
-    how = "As in {'fc1': fc1.weight != 0}."
-    for name, mask in require_kind("masks", {} if masks is None else masks, Mapping, how).items():
-        require_kind("A name in masks", name, str, how)
-        label = f"masks[{name!r}]"
-        require_real(label, require_kind(label, mask, Tensor, "Booleans, or zeros and ones, shaped like the weight."))
-        if mask.is_meta:  # type: ignore[attr-defined]
-            raise ValueError(f"{label} is on the meta device and holds no values; expected a tensor that does.")
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise ValueError(f"{label} holds other numbers than zeros and ones; expected booleans: mask != 0.")
+def _try(model: nn.Module, sample: Any) -> None:
+    """Run the model once, and say so where the sample is no input of it."""
+    try:
+        _call(model, sample)
+    except Exception as error:
+        if _said_here(error):
+            raise
+        raise ValueError(
+            f"sample= does not run through the model ({type(error).__name__}: {str(error).splitlines()[0]}); expected "
+            "an input of its forward, a tuple of several, or a dict by keyword. Nothing was attached."
+        ) from error
 
 
-def require_choices(gate: Any, pre: Any, dt: Any, strict: Any, path: Any, reduce: Any) -> None:
-    """Refuse choices that are none.
+class _DryRun:
+    """Hears what `HookManager` hears, and keeps who fed whom."""
 
-    Raises:
-        TypeError: a gate of another kind, or no function to reduce with.
-        ValueError: an unknown word, no step length, or neither True nor False.
-    """
-    if gate is not None:
-        require_kind("gate", gate, NeuromodulatoryGate, "Build one: NeuromodulatoryGate(config.neuromod).")
-    if not callable(pre):
-        require_choice("pre", pre, ("raw", "binary"), "a function of a synapse's input")
-    if isinstance(dt, str) or dt is None:
-        require_choice("dt", dt or "auto", ("auto",), "a step length, or None for that of the settings")
+    enabled = True  # it is its own learner
+
+    def __init__(self, index: ModelIndex, wiring: Wiring) -> None:
+        self.index, self.wiring = index, wiring
+        self.edges: dict[Any, Any] = {}
+        self.muted = False
+        self.feeds: dict[str, list[str]] = {s.name: [] for s in index.synapses.values() if s.inside_of is None}
+
+    @property
+    def learner(self) -> Callable[[], _DryRun]:
+        return lambda: self
+
+    def on_neuron_begin(self, given: Any) -> None:
+        self.wiring.pause()
+
+    def on_synapse(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        synapse = self.index.synapses[name]
+        learns = name in self.wiring.plastic and synapse.layer.training
+        given = synapse.input_of(args, kwargs)
+        self.wiring.synapse_called(synapse, given, as_activity(given) if learns else None, output)
+
+    def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+            self.wiring.layer_called(args[0], output)
+
+    def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        neuron: Neuron = self.index.neurons[name]
+        neuron_call = neuron.read(args, kwargs, output)
+        for synapse in self.wiring.feeders(neuron_call):
+            self.feeds[synapse].append(name)
+        spikes = as_activity(neuron_call.spikes)
+        for reading in self.wiring.neuron_called(neuron, neuron_call):
+            reading.sides(spikes, neuron.kind.time_major)
+            reached = reading.calls[0].synapse
+            if reached.inside_of is None and name not in self.feeds[reached.name]:
+                self.feeds[reached.name].append(name)  # by the user's word
+        self.wiring.resume(output)
+
+
+def _call(model: nn.Module, sample: Any) -> None:
+    if isinstance(sample, Mapping):
+        model(**sample)
+    elif isinstance(sample, (tuple, list)):
+        model(*sample)
     else:
-        require_number("dt", dt, 0.0, open_low=True)
-    require_flag("strict", strict)
-    require_choice("path", path, PATHS)
-    if reduce is not None:
-        require_callable("reduce", reduce, "from a Δw to a tensor of its shape, or None")
+        model(sample)
+
+
+_REGISTRIES = ("_parameters", "_modules", "_buffers")
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Within it a model may run; afterwards its buffers, states, attributes and the random numbers are as before."""
+    modules = list(model.modules())
+    attributes = [{name: _shallow(value) for name, value in vars(module).items()} for module in modules]
+    buffers = [dict(module._buffers) for module in modules]
+    values = [(b, b.detach().clone()) for held in buffers for b in held.values() if b is not None]
+    states = torch.random.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(states[0])
+        if states[1]:
+            torch.cuda.set_rng_state_all(states[1])
+        with torch.no_grad():
+            for buffer, value in values:
+                _write_back(buffer, value)
+        for module, held, kept in zip(modules, buffers, attributes, strict=True):
+            module._buffers.clear()
+            module._buffers.update(held)
+            _put_back(module, kept)
+
+
+def _shallow(value: Any) -> Any:
+    return value.copy() if type(value) in (list, dict, set) else value
+
+
+def _write_back(buffer: Tensor, value: Tensor) -> None:
+    with torch.inference_mode(buffer.is_inference()):
+        if not torch.equal(buffer, value):
+            buffer.detach().copy_(value)
+
+
+def _put_back(module: nn.Module, kept: dict[str, Any]) -> None:
+    now = vars(module)
+    for name in set(now) - set(kept):
+        del now[name]
+    for name, value in kept.items():
+        if name in _REGISTRIES or name.endswith("_hooks") or "_hooks_" in name:
+            continue
+        if type(value) in (list, dict, set) and type(now.get(name)) is type(value):
+            _refill(now[name], value)
+        else:
+            now[name] = value
+
+
+def _refill(container: Any, value: Any) -> None:
+    """Containers keep their identity: somebody else may hold them too."""
+    container.clear()
+    if isinstance(container, list):
+        container.extend(value)
+    else:
+        container.update(value)
