@@ -21,7 +21,7 @@ class HostHooks(Protocol):
         """Take the hooks off the model."""
         ...
 
-    def lost(self, connections: Collection[Connection]) -> str | None:
+    def why_lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these connections hears nothing any more, if so."""
         ...
 

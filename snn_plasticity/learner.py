@@ -287,7 +287,7 @@ class PlasticityLearner:
     def _check(self, chosen: Collection[Connection]) -> None:
         """As `check`, of connections that are some."""
         for one in self.hooks:
-            lost = one.lost(chosen)
+            lost = one.why_lost(chosen)
             if lost is not None:
                 raise RuntimeError(
                     f"{lost}: this learner would learn nothing more from it. Call learner.remove(), then attach to the "

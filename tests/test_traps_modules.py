@@ -30,7 +30,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from snn_plasticity import PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.hosts import attach
-from snn_plasticity.hosts.hooks import Inert
+from snn_plasticity.hosts.hooks import InertHook
 
 X = trains(STEPS, BATCH, N_IN)
 
@@ -182,7 +182,7 @@ class TestCopies:  # traps 16 and 17
         assert learner.connections["0"].eligibility is None
         hooks = [h for m in copied.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
         assert hooks
-        assert all(isinstance(h, Inert) for h in hooks)
+        assert all(isinstance(h, InertHook) for h in hooks)
         learner = attach(copied, CONFIG)  # and may have a learner of its own
         run(copied)
         assert learner.connections["0"].eligibility is not None
@@ -202,7 +202,7 @@ class TestCopies:  # traps 16 and 17
         learner = attach(nn.Sequential(layer, lif()), CONFIG)
         again = pickle.loads(pickle.dumps(layer))
         assert again(X[0]).shape == (BATCH, N_OUT)
-        assert isinstance(next(iter(again._forward_hooks.values())), Inert)
+        assert isinstance(next(iter(again._forward_hooks.values())), InertHook)
         assert learner.enabled
 
     def test_state_dict_keys_stay(self):
@@ -342,7 +342,7 @@ class TestRecomputed:  # trap 20
         with pytest.raises(TypeError, match=rf"0 cannot be plastic: .*{self.CASES[name]}"):
             attach(model, CONFIG)
         assert not any(
-            isinstance(h, Inert) or "Hook" in type(h).__name__
+            isinstance(h, InertHook) or "Hook" in type(h).__name__
             for m in model.modules()
             for h in m._forward_hooks.values()
         )

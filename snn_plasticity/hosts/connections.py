@@ -132,9 +132,9 @@ class Connections:
             str, DirectReading
         ] = {}  # by neuron, where its last call had one reading, of a call as it came
         self._places: dict[str, torch.device] = {}
-        self.begun: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
+        self.started_at: dict[str, int] = {}  # steps of the learner when a call last began a sequence, else -1
 
-    def own_of(self, neuron: str) -> list[str]:
+    def own_weights_of(self, neuron: str) -> list[str]:
         """The weights that a neuron holds itself, by name."""
         return [synapse.name for synapse in self.own.get(neuron, ())]
 
@@ -162,7 +162,7 @@ class Connections:
             if connection is not None:
                 due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
         starts = neuron.kind.starts(neuron_call)
-        due = [(connection, *self._beside(connection, pre, post)) for connection, pre, post in due]
+        due = [(connection, *self._alike(connection, pre, post)) for connection, pre, post in due]
         if len(due) > 1:
             for connection, pre, post in due:
                 connection.check_sides(pre, post, window=time_major, new_sequence=starts)
@@ -190,7 +190,7 @@ class Connections:
         ):
             return False
         if direct.starts is not None:
-            self.begun[direct.connection.name] = -1
+            self.started_at[direct.connection.name] = -1
         direct.connection.observe(call.pre, spikes.detach())
         return True
 
@@ -217,7 +217,7 @@ class Connections:
                 "each. Give each part of the layer a neuron of its own, or make it several layers."
             )
 
-    def _beside(self, connection: Connection, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    def _alike(self, connection: Connection, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides in the wider precision of the two, and the traces where they are."""
         if pre.dtype != post.dtype:
             kind = torch.promote_types(pre.dtype, post.dtype)
@@ -231,7 +231,7 @@ class Connections:
         if starts and not neuron.kind.time_major and connection.traces.batch_size is not None:
             self._warn_of_a_lost_state(connection, neuron)
         if neuron.kind.starts is not never:
-            self.begun[connection.name] = self._steps() if starts else -1
+            self.started_at[connection.name] = self._steps() if starts else -1
         (connection.observe_sequence if neuron.kind.time_major else connection.observe)(pre, post, new_sequence=starts)
 
     def _steps(self) -> int:
@@ -240,7 +240,7 @@ class Connections:
 
     def _warn_of_a_lost_state(self, connection: Connection, neuron: Neuron) -> None:
         """Two sequences of one step each, and nothing was learned in between: a wrapper drops the state."""
-        if self._warned or connection.config.eligibility.carry or self.begun.get(connection.name) != self._steps():
+        if self._warned or connection.config.eligibility.carry or self.started_at.get(connection.name) != self._steps():
             return
         self._warned = True
         notice(

@@ -26,9 +26,9 @@ from ..connection import Connection
 from ..untracked import untraced, untracked
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex
-from .provenance import SynapseCall, expired, let_go
+from .provenance import SynapseCall, expired, free_weak_reference
 
-LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
+MAX_LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
 
 
 class Switch(Protocol):
@@ -82,9 +82,9 @@ class Hook:
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
         """Tell the listener about one call."""
-        self.tell(module, args, kwargs, output)
+        self.notify(module, args, kwargs, output)
 
-    def tell(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
+    def notify(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         """Tell the listener about one call, unless it is none of its own."""
         listener = self.listener()
         if listener is None or output is None or listener.muted:
@@ -94,11 +94,11 @@ class Hook:
             return
         if listener.wiring.watching and torch._C._is_torch_function_enabled():
             with torch._C.DisableTorchFunction():  # what is done here is none of the model's operations
-                self._tell(listener, module, args, kwargs, output)
+                self._notify(listener, module, args, kwargs, output)
         else:
-            self._tell(listener, module, args, kwargs, output)
+            self._notify(listener, module, args, kwargs, output)
 
-    def _tell(self, listener: Listener, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
+    def _notify(self, listener: Listener, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         spikes = output
         if type(output) is not Tensor:
             spikes = first_tensor(output)
@@ -121,11 +121,11 @@ class Hook:
         else:
             getattr(listener, self.method)(self.key, args, kwargs, output)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
-        return Inert()
+    def __deepcopy__(self, memo: dict[int, Any]) -> InertHook:
+        return InertHook()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (Inert, ())
+        return (InertHook, ())
 
 
 class SynapseHook(Hook):
@@ -156,13 +156,13 @@ class SynapseHook(Hook):
                     self._note(call, given.detach() if given.requires_grad else given, output)
                     manager.wiring.latest[self.key] = call
                     return
-        self.tell(module, args, kwargs, output)
+        self.notify(module, args, kwargs, output)
 
     @staticmethod
     def _note(call: SynapseCall, pre: Tensor, output: Tensor) -> None:
         """What `SynapseCall.set` does, for a strided output: the call becomes the next one of its synapse."""
         storage = output.untyped_storage()
-        let_go(call.memory)
+        free_weak_reference(call.memory)
         call.memory, call.bytes, call.itemsize = storage._weak_ref(), storage.nbytes(), output.element_size()
         call.version, call.shape = output._version, output.shape
         call.place = (output.stride(), int(output.storage_offset()))
@@ -218,7 +218,7 @@ class NeuronHook(Hook):
                 else:
                     direct.connection.observe(call.pre, spikes)
                 return
-        self.tell(module, args, kwargs, output)
+        self.notify(module, args, kwargs, output)
 
     def _starts(
         self, manager: Any, direct: DirectReading, current: Tensor, spikes: Tensor, args: tuple[Any, ...], kwargs: Any
@@ -228,7 +228,7 @@ class NeuronHook(Hook):
         state = args[1] if len(args) > 1 else kwargs.get("state")
         starts = direct.starts(NeuronCall(current, state, spikes))
         if not starts:
-            manager.connections.begun[direct.connection.name] = -1
+            manager.connections.started_at[direct.connection.name] = -1
         return starts
 
 
@@ -268,7 +268,7 @@ class BeginHook(PassHook):
         wiring.latest.clear()
 
 
-class Inert:
+class InertHook:
     """What is left of a hook on a copied or unpickled module."""
 
     def __call__(self, *call: object) -> None:
@@ -321,7 +321,7 @@ class Presynaptic:
         if not callable(choice) and choice not in ("raw", "binary"):
             raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
         self.function = _binary if choice == "binary" else choice if callable(choice) else None
-        self.looks = LOOKS
+        self.looks = MAX_LOOKS
 
     def __call__(self, name: str, activity: Tensor) -> Tensor:
         """The presynaptic activity in an input."""

@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
 from ..untracked import untraced
-from .operations import ERASES, ESCAPES, FROM_OUTSIDE, UNIT_BY_UNIT, WRITES, Operation
+from .operations import ERASES, FROM_OUTSIDE, UNIT_BY_UNIT, VALUES_READ, WRITES, Operation
 from .provenance import (
     Layout,
     Memory,
+    Operand,
     Origin,
-    Part,
     Places,
     Provenance,
     SynapseCall,
@@ -89,13 +89,13 @@ class Ledger:
         """What the memory of a tensor holds; None where no synapse is known to have had a part in it."""
         return self.entries.get(memory_of(tensor)) if self.entries else None
 
-    def part(self, tensor: Tensor) -> Part:
+    def operand(self, tensor: Tensor) -> Operand:
         """A tensor with what is known of it."""
         try:
             memory = memory_of(tensor)
         except (RuntimeError, NotImplementedError):  # no memory of its own, as functorch's tensors
-            return Part(tensor, None, None)
-        return Part(tensor, memory, self.entries.get(memory))
+            return Operand(tensor, None, None)
+        return Operand(tensor, memory, self.entries.get(memory))
 
     def record_alike(self, tensors: Sequence[Tensor], versions: Sequence[int], result: Any) -> bool:
         """What was made unit by unit of one tensor that is followed holds the same, if it is laid out alike.
@@ -163,13 +163,13 @@ class Ledger:
 
     def apply(self, operation: Operation, result: Any) -> None:
         """An operation has been done."""
-        if operation.name in ESCAPES:
+        if operation.name in VALUES_READ:
             self.values_escaped = True
         for part in operation.written:
             self._write(operation, part)
         done = {part.memory for part in operation.parts}
         for out in tensors_in((result,)):
-            part = self.part(out)
+            part = self.operand(out)
             if part.memory is None:
                 continue
             if part.memory in done:  # a view, or what was written into
@@ -178,40 +178,42 @@ class Ledger:
                 continue
             self.record(out, operation.origins(out), watched=True)
 
-    def _write(self, operation: Operation, target: Part) -> None:
+    def _write(self, operation: Operation, target: Operand) -> None:
         """Into a tensor, or a part of one, that may hold something already."""
         if target.tensor is operation.kwargs.get("out"):
-            self.record(target.tensor, _over(target, target.tensor, operation.origins(target.tensor)), watched=True)
+            self.record(
+                target.tensor, _overwritten(target, target.tensor, operation.origins(target.tensor)), watched=True
+            )
         elif operation.name in UNIT_BY_UNIT:
-            self.record(target.tensor, _beside(operation, target), watched=True)
+            self.record(target.tensor, _combined(operation, target), watched=True)
         elif operation.name in WRITES or operation.name in ERASES:
             self.record(target.tensor, self._written_over(operation, target), watched=True)
         else:
             self.record(target.tensor, operation.mixed_by(), watched=True)
 
-    def _written_over(self, operation: Operation, target: Part) -> list[Origin]:
+    def _written_over(self, operation: Operation, target: Operand) -> list[Origin]:
         source = operation.args[-1] if operation.name in WRITES else None
-        origins = self.part(source).origins if isinstance(source, Tensor) else ()
+        origins = self.operand(source).origins if isinstance(source, Tensor) else ()
         if operation.name == "setitem":
-            return _over(target, source, origins, operation.args[1])
+            return _overwritten(target, source, origins, operation.args[1])
         if operation.name == "index_put":
             return operation.mixed_by()
-        return _over(target, source, origins)
+        return _overwritten(target, source, origins)
 
 
-def _beside(operation: Operation, target: Part) -> list[Origin]:
+def _combined(operation: Operation, target: Operand) -> list[Origin]:
     """What is there is scaled, shifted, cut off; or something is added to it, where the tensor shows it."""
     beside = [part for part in operation.parts if part is not target and part.provenance is not None]
     if not beside:
         return list(target.origins)
-    seen, size = Layout.of(target.tensor), elements_of(target.tensor)
-    new = unit_by_unit(beside, target.tensor, operation.name)
-    return summed(
-        [*target.origins, *(o if o.places is None else o._replace(places=_only(o.places, seen, size)) for o in new)]
-    )
+    seen, size, found = Layout.of(target.tensor), elements_of(target.tensor), list(target.origins)
+    for origin in unit_by_unit(beside, target.tensor, operation.name):
+        shown = None if origin.places is None else _where_seen(origin.places, seen, size)
+        found.append(origin._replace(places=shown))
+    return summed(found)
 
 
-def _over(target: Part, source: Any, origins: Sequence[Origin], index: Any = ...) -> list[Origin]:
+def _overwritten(target: Operand, source: Any, origins: Sequence[Origin], index: Any = ...) -> list[Origin]:
     """What a memory holds after a part of it was overwritten: the old places there are gone.
 
     Args:
@@ -234,7 +236,7 @@ def _over(target: Part, source: Any, origins: Sequence[Origin], index: Any = ...
     return summed([*found, *mixed])
 
 
-def _only(places: Places, seen: Layout, size: int) -> Places:
+def _where_seen(places: Places, seen: Layout, size: int) -> Places:
     """Places where a view shows them, and none elsewhere."""
     if seen == Layout((size,), (1,), 0):
         return places
@@ -299,7 +301,7 @@ class Operations(TorchFunctionMode):
         result = func(*args, **kwargs)
         if name in UNIT_BY_UNIT and self.ledger.record_alike(tensors, versions, result):
             return result
-        parts = [self.ledger.part(tensor) for tensor in tensors]
+        parts = [self.ledger.operand(tensor) for tensor in tensors]
         written = [part for part, before in zip(parts, versions, strict=True) if _written(part, before, name)]
         operation = Operation(name, func, args, kwargs, parts, written)
         if torch.is_grad_enabled():
@@ -339,7 +341,7 @@ def _restack(modes: Sequence[TorchFunctionMode]) -> None:
         _push_mode(mode)
 
 
-def _written(part: Part, before: int, name: str) -> bool:
+def _written(part: Operand, before: int, name: str) -> bool:
     if before < 0:  # no count is kept: the name tells
         return name.endswith("_") and (not name.startswith("__")) or name in ("__setitem__", "__iadd__", "__imul__")
     return version_of(part.tensor) != before

@@ -23,14 +23,14 @@ from ..learner import PlasticityLearner
 from ..notices import notice
 from ..silence import Silence
 from .connections import Connections
-from .hooks import BeginHook, Hook, Inert, PassHook, Presynaptic, as_activity, hooked, is_plain
+from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .provenance import PairingError
 from .wiring import Wiring
 
 
 class HookManager:
-    """Hears every call of the synapses and neurons of a model, and tells the connections what it means.
+    """Is told of every call of the synapses and neurons of a model, and tells the connections what it means.
 
     Args:
         model, index: the model without wrappers, and its parts.
@@ -60,7 +60,7 @@ class HookManager:
         self._presence = Presence(model)
         self._watching_hooks: list[RemovableHandle] = []  # hooks that are needed only while operations are watched
         self._brackets = False  # whether the model as a whole has hooks of its own
-        self._settled: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
+        self._known_edges: tuple[tuple[str, str | None], ...] = ()  # the edges of which all was there at the last step
 
     @property
     def edges(self) -> dict[tuple[str, str | None], Connection]:
@@ -74,7 +74,7 @@ class HookManager:
             return  # a model that is being copied, and holds its learner itself: the first step says so
         self.learner = weakref.ref(learner)
         self.connections.bind(self.learner)
-        withdraw(self.model)
+        withdraw_notices(self.model)
         own = set()
         for module, hook, handle in hooked(self, self.index, quick=True):
             self._handles.append(handle)
@@ -90,16 +90,16 @@ class HookManager:
             self._handles.append(self._end_hook())
         refs = [weakref.ref(site) for site in sites]
         gone = (self._handles, self._watching_hooks, self.wiring.pause, learner.silence, refs)
-        weakref.finalize(self, _gone, *gone).atexit = False
+        weakref.finalize(self, _take_off, *gone).atexit = False
         self.wiring.ledger.mark_unrelated(list(model.buffers()))
-        self._watch_or_not()
+        self._update_watching_hooks()
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()  # code compiled before would not see the hooks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HookManager:
         """A hook manager of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
-        fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_settled": ()}
+        fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_known_edges": ()}
         fresh |= {"_handles": [], "_watching_hooks": [], "_presence": None}
         for name, value in vars(self).items():
             setattr(copied, name, fresh[name] if name in fresh else copy.deepcopy(value, memo))
@@ -126,18 +126,18 @@ class HookManager:
         """Drop half-done calls."""
         self.wiring.clear()
 
-    def lost(self, connections: Collection[Connection]) -> str | None:
+    def why_lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these hears nothing any more; None while their layers and neurons are where they were."""
         edges, all_of_them = tuple(self.edges), len(connections) == len(self.edges)
-        if all_of_them and edges == self._settled and self._presence.as_settled():
+        if all_of_them and edges == self._known_edges and self._presence.unchanged():
             return None
         sites = [site for key, c in self.edges.items() if c in connections for site in self._sites(*key)]
         for name, module in sites:
-            if why := self._presence.lost(name, module):
+            if why := self._presence.why_lost(name, module):
                 return why
         if all_of_them:
-            self._settled = edges
-            self._presence.settle(module for _, module in sites)
+            self._known_edges = edges
+            self._presence.remember(module for _, module in sites)
         return None
 
     def around(self, connection: Connection) -> list[nn.Module]:
@@ -190,7 +190,7 @@ class HookManager:
                 given = None  # the same memory
         wiring.synapse_called(synapse, given, pre, output)
         if wiring.watching and not self._watching_hooks:
-            self._watch_or_not()
+            self._update_watching_hooks()
 
     def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A layer that works unit by unit has computed."""
@@ -206,17 +206,17 @@ class HookManager:
             if neuron.why_not_post:
                 connections.note_readouts(wiring.feeders(neuron_call), neuron)
             if not neuron.module.training:
-                for synapse in (*(r.calls[0].synapse.name for r in readings), *connections.own_of(name)):
+                for synapse in (*(r.calls[0].synapse.name for r in readings), *connections.own_weights_of(name)):
                     connections.seen_in_eval(synapse)
             elif not neuron.kind.refusal:
                 connections.observe(neuron, neuron_call, readings)
         finally:
             if wiring.watching or self._watching_hooks:
-                self._watch_or_not()
+                self._update_watching_hooks()
         if wiring.watching:
             wiring.resume(output)
 
-    def _watch_or_not(self) -> None:
+    def _update_watching_hooks(self) -> None:
         """While operations are watched, those inside of neurons and between passes are not: hooks tell of these."""
         if self.wiring.watching == bool(self._watching_hooks):
             return
@@ -229,7 +229,7 @@ class HookManager:
                 self._watching_hooks.append(self._end_hook())
 
 
-def _gone(
+def _take_off(
     handles: list[RemovableHandle],
     begin_hooks: list[RemovableHandle],
     rest: Callable[[], None],
@@ -264,41 +264,41 @@ class Presence:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self._ways: dict[nn.Module, list[Link]] = {}
+        self._paths: dict[nn.Module, list[Link]] = {}
         self._hooks: dict[nn.Module, tuple[Hook, int]] = {}
-        self._settled: list[tuple[dict[Any, Any], Any, object]] = []  # dictionaries, and what was found in them
+        self._found: list[tuple[dict[Any, Any], Any, object]] = []  # dictionaries, and what was found in them
 
     def hooked(self, module: nn.Module, hook: Hook, handle: RemovableHandle) -> None:
         """Remember a hook."""
         self._hooks[module] = (hook, handle.id)
 
-    def settle(self, modules: Iterable[nn.Module]) -> None:
+    def remember(self, modules: Iterable[nn.Module]) -> None:
         """These were all there: what has to be the same for them to be there still."""
-        self._settled = []
+        self._found = []
         for module in modules:
             hook, number = self._hooks[module]
-            self._settled += [(parent._modules, key, child) for parent, key, child in self._ways[module]]
-            self._settled.append((module._forward_hooks, number, hook))
+            self._found += [(parent._modules, key, child) for parent, key, child in self._paths[module]]
+            self._found.append((module._forward_hooks, number, hook))
 
-    def as_settled(self) -> bool:
+    def unchanged(self) -> bool:
         """Whether all of them are still there, as one quick look tells."""
-        for held, key, value in self._settled:
+        for held, key, value in self._found:
             if held.get(key) is not value:
                 return False
-        return bool(self._settled)
+        return bool(self._found)
 
     def around(self, name: str, module: nn.Module) -> list[nn.Module]:
         """The modules that this one is in, and itself."""
-        return [*(link.parent for link in self._way(name, module) or ()), module]
+        return [*(link.parent for link in self._path_to(name, module) or ()), module]
 
-    def lost(self, name: str, module: nn.Module) -> str | None:
+    def why_lost(self, name: str, module: nn.Module) -> str | None:
         """Why nothing of this module is heard any more; None if it is where it was."""
-        way = self._ways.get(module)
+        way = self._paths.get(module)
         if way is None or any(parent._modules.get(key) is not child for parent, key, child in way):
-            way = self._way(name, module)
+            way = self._path_to(name, module)
             if way is None:
-                return f"{name} is no longer in the model ({self._instead(name)})"
-            self._ways[module] = way
+                return f"{name} is no longer in the model ({self._replacement_of(name)})"
+            self._paths[module] = way
         hook, number = self._hooks.get(module, (None, 0))
         if not isinstance(hook, Hook):
             return (
@@ -308,7 +308,7 @@ class Presence:
             return f"the hook on {name} was taken off, so that nothing of it is heard"
         return None
 
-    def _way(self, name: str, module: nn.Module) -> list[Link] | None:
+    def _path_to(self, name: str, module: nn.Module) -> list[Link] | None:
         """From the model to the module, as it is named, or by whatever way there is now."""
         way = list(_links(self.model, name))
         if (way[-1].child if way else self.model) is module:
@@ -316,7 +316,7 @@ class Presence:
         now = next((path for path, inner in self.model.named_modules() if inner is module), None)
         return None if now is None else list(_links(self.model, now))
 
-    def _instead(self, name: str) -> str:
+    def _replacement_of(self, name: str) -> str:
         way = [link for link in _links(self.model, name) if unwrap(link.parent) is link.parent]
         if len(way) < len(name.split(".")):
             return "nothing is in its place"
@@ -367,11 +367,11 @@ class DroppedNotice:
         while self.handles:
             self.handles.pop().remove()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
-        return Inert()
+    def __deepcopy__(self, memo: dict[int, Any]) -> InertHook:
+        return InertHook()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (Inert, ())
+        return (InertHook, ())
 
 
 def remove_of_dropped(
@@ -385,7 +385,7 @@ def remove_of_dropped(
         DroppedNotice(module for ref in modules if (module := ref()) is not None)
 
 
-def withdraw(model: nn.Module) -> None:
+def withdraw_notices(model: nn.Module) -> None:
     """Another learner is attached: what the last one left to say is past."""
     for module in model.modules():
         for hook in list(module._forward_pre_hooks.values()):

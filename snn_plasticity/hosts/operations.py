@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from .provenance import Layout, Origin, Part, Places, compact, elements_of, joined, summed, unit_by_unit
+from .provenance import Layout, Operand, Origin, Places, compact, elements_of, joined, summed, unit_by_unit
 
 
 def _names(text: str) -> frozenset[str]:
@@ -43,10 +43,10 @@ MOVES_ONE = _names(
 # Every element of the result is one of the tensors in the arguments.
 MOVES_MANY = _names("cat concat concatenate stack hstack vstack dstack column_stack row_stack where")
 # What is read out here may come back by ways that nobody can watch: through these.
-ESCAPES = _names("numpy tolist array dlpack to_dlpack data_ptr untyped_storage storage share_memory")
+VALUES_READ = _names("numpy tolist array dlpack to_dlpack data_ptr untyped_storage storage share_memory")
 FROM_OUTSIDE = _names("tensor as_tensor asarray from_numpy frombuffer from_dlpack")
 # Only shape, kind and device of the first argument matter.
-FRESH = _names(
+LIKE_FIRST = _names(
     """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty new_full
     new_tensor new_empty_strided"""
 )
@@ -70,8 +70,8 @@ class Operation:
         func: Callable[..., Any],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        parts: Sequence[Part],
-        written: Sequence[Part],
+        parts: Sequence[Operand],
+        written: Sequence[Operand],
     ) -> None:
         self.func, self.args, self.kwargs = func, args, kwargs
         self.parts, self.written = parts, written
@@ -79,7 +79,7 @@ class Operation:
 
     def origins(self, out: Tensor) -> list[Origin]:
         """Of a tensor that it has made."""
-        if self.name in FRESH:
+        if self.name in LIKE_FIRST:
             return []
         if self.name in UNIT_BY_UNIT or (
             self.name == "where" and sum(part.provenance is not None for part in self.parts) < 2
@@ -101,7 +101,7 @@ class Operation:
         mode = self.kwargs.get("mode", self.args[2] if len(self.args) > 2 else "constant")
         return mode == "constant"
 
-    def _moved(self, out: Tensor, data: Sequence[Part]) -> list[Origin]:
+    def _moved(self, out: Tensor, data: Sequence[Operand]) -> list[Origin]:
         """The same movement of the places: term by term, with none where a part has no such term."""
         found: list[Origin] = []
         whole = [origin for part in data for origin in part.origins if origin.places is None]
@@ -113,7 +113,7 @@ class Operation:
             found.append(compact(Origin(calls, moved)) if moved else Origin(calls, None, self.name))
         return summed([*found, *(origin.mixed_by(self.name) for origin in whole)])
 
-    def _replayed(self, out: Tensor, data: Sequence[Part], places: Sequence[Places | None]) -> Places | None:
+    def _replayed(self, out: Tensor, data: Sequence[Operand], places: Sequence[Places | None]) -> Places | None:
         """The call again, with the places instead of the data; None where it does not work on them."""
         if any(part.tensor.layout is not torch.strided for part in data):
             return None

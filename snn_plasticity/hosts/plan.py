@@ -49,19 +49,19 @@ def assemble(
         if synapse.inside_of is not None:
             inner_synapses.setdefault(synapse.inside_of, []).append(synapse.name)
 
-    def wired() -> Wiring:
+    def new_wiring() -> Wiring:
         return Wiring(inner_synapses, chosen.given, chosen.plastic, len(index.neurons))
 
     feeds = dict(chosen.given)
     if sample is not None:
-        feeds = {**discover(unwrap(model), index, wired(), sample), **feeds}
+        feeds = {**discover(unwrap(model), index, new_wiring(), sample), **feeds}
     notes = readouts(index, chosen.named, feeds)
     edges = _edges(index, chosen, feeds, build)
     for (synapse, neuron), connection in edges.items():
         known = neuron is not None
         connection.note = "" if known else notes.get(synapse, NO_NEURON_YET)
     build.warn_of_low_precision(list(edges.values()))
-    manager = HookManager(unwrap(model), index, wired(), build, edges, named=chosen.named, pre=activity)
+    manager = HookManager(unwrap(model), index, new_wiring(), build, edges, named=chosen.named, pre=activity)
     return manager, list(edges.values())
 
 
@@ -171,8 +171,8 @@ def _refuse(index: ModelIndex, names: Collection[str]) -> None:
 
 
 def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
-    hearing = [neuron for neuron in index.neurons.values() if not neuron.kind.refusal]
-    if not plastic or not hearing:
+    spiking = [neuron for neuron in index.neurons.values() if not neuron.kind.refusal]
+    if not plastic or not spiking:
         refused = "".join(f" {n.name}: {n.kind.refusal}." for n in index.neurons.values() if n.kind.refusal)
         raise ValueError(
             "Nothing in this model can be plastic: expected at least one Linear, convolution or recurrent weight, and "
@@ -225,7 +225,7 @@ def discover(model: nn.Module, index: ModelIndex, wiring: Wiring, sample: Any) -
     wiring.begin_pass((sample,))
     try:
         with restored(model), torch.inference_mode(False), torch.no_grad():
-            _try(model, sample)
+            _run_once(model, sample)
     finally:
         wiring.clear()
         for handle in handles:
@@ -235,17 +235,17 @@ def discover(model: nn.Module, index: ModelIndex, wiring: Wiring, sample: Any) -
     return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
 
 
-def _said_here(error: Exception) -> bool:
+def _is_our_error(error: Exception) -> bool:
     """Whether an error is a sentence of this package, and not of the model."""
     return isinstance(error, PairingError) or "; expected" in str(error)
 
 
-def _try(model: nn.Module, sample: Any) -> None:
+def _run_once(model: nn.Module, sample: Any) -> None:
     """Run the model once, and say so where the sample is no input of it."""
     try:
         _call(model, sample)
     except Exception as error:
-        if _said_here(error):
+        if _is_our_error(error):
             raise
         raise ValueError(
             f"sample= does not run through the model ({type(error).__name__}: {str(error).splitlines()[0]}); expected "

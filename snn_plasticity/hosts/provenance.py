@@ -67,7 +67,7 @@ def version_of(tensor: Tensor) -> int:
 
 
 SLOT = 40  # bits of a place: the higher ones number the call
-MANY = 512  # calls of one origin from which on those that are not shown any more are dropped
+MAX_CALLS = 512  # calls of one origin from which on those that are not shown any more are dropped
 
 
 # Operations that make one number of many elements: it normalises what stands beside it, and is no term of its own.
@@ -173,7 +173,7 @@ class Origin(NamedTuple):
 
 
 expired: Callable[[int], bool] = torch.UntypedStorage._expired  # type: ignore[assignment]  # nothing holds a memory
-let_go: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
+free_weak_reference: Callable[[int], None] = torch.UntypedStorage._free_weak_ref  # type: ignore[assignment]
 
 
 class Memory:
@@ -185,9 +185,9 @@ class Memory:
         storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
         self.memory = storage._weak_ref()
 
-    def __del__(self, let_go: Callable[[int], None] = let_go) -> None:
+    def __del__(self, free_weak_reference: Callable[[int], None] = free_weak_reference) -> None:
         if self.memory:
-            let_go(self.memory)
+            free_weak_reference(self.memory)
 
 
 class Provenance(Memory):
@@ -239,7 +239,7 @@ class SynapseCall(Provenance):
     def set(self, pre: Tensor | None, output: Tensor, given: Memory | None = None) -> None:
         """Become the next call of the same synapse: nobody remembers this one."""
         if self.memory:
-            let_go(self.memory)
+            free_weak_reference(self.memory)
         storage = output.untyped_storage() if output.layout is torch.strided else storage_of(output)
         self.memory, self.bytes = storage._weak_ref(), storage.nbytes()
         self.version = -1 if output.is_inference() else output._version
@@ -277,7 +277,7 @@ class SynapseCall(Provenance):
         return (Origin((self,), Places.same(self.bytes // self.itemsize)),)
 
 
-class Part(NamedTuple):
+class Operand(NamedTuple):
     """A tensor that takes part in an operation, and what is known of its memory."""
 
     tensor: Tensor
@@ -290,7 +290,7 @@ class Part(NamedTuple):
         return () if self.provenance is None else self.provenance.origins
 
 
-def unit_by_unit(parts: Iterable[Part], out: Tensor, operation: str) -> list[Origin]:
+def unit_by_unit(parts: Iterable[Operand], out: Tensor, operation: str) -> list[Origin]:
     """The origins of a tensor in which every element comes of the elements at the same place of the parts."""
     seen_out, size = Layout.of(out), elements_of(out)
     found: list[Origin] = []
@@ -373,7 +373,7 @@ def joined(origins: Iterable[Origin | None]) -> tuple[tuple[SynapseCall, ...], l
 
 def compact(origin: Origin) -> Origin:
     """Without the calls that are not shown any more, where there are many (a buffer that rolls on)."""
-    if origin.places is None or len(origin.calls) <= MANY:
+    if origin.places is None or len(origin.calls) <= MAX_CALLS:
         return origin
     shown = (origin.places.value >> SLOT).unique()
     kept = [int(slot) for slot in shown if slot >= 0]

@@ -19,7 +19,7 @@ from .adapter import NeuronCall
 from .index import Neuron
 from .provenance import SLOT, Layout, Origin, PairingError, SynapseCall
 
-KEPT = 1024  # patterns that are remembered
+MAX_PATTERNS = 1024  # patterns that are remembered
 
 
 class RowSelection(NamedTuple):
@@ -98,7 +98,7 @@ def readings_of(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted:
         return
     if spikes.numel() != current.numel():
         raise PairingError(no_correspondence(min(wanted), neuron, first.shape, spikes))
-    for name, rows in readings(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
+    for name, rows in row_selections(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
         if name in wanted and isinstance(rows, str):
             raise PairingError(mixed_sentence(name, neuron, rows, first.shape, spikes))
         if name in wanted and isinstance(rows, RowSelection):
@@ -108,7 +108,7 @@ def readings_of(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted:
 _patterns: OrderedDict[Hashable, dict[str, RowSelection | str]] = OrderedDict()
 
 
-def readings(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | str]:
+def row_selections(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | str]:
     """For each synapse in an origin the rows that a tensor shows, or why they are none.
 
     Args:
@@ -123,7 +123,7 @@ def readings(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection
         known, key = _patterns, (origin.places.key, *key)
     if key not in known:
         known[key] = _read(origin, seen, least)
-        if len(_patterns) > KEPT:
+        if len(_patterns) > MAX_PATTERNS:
             _patterns.popitem(last=False)
     return known[key]
 

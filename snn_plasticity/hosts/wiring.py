@@ -19,8 +19,8 @@ from .index import Neuron, Synapse
 from .ledger import Ledger, Operations
 from .operations import Operation
 from .provenance import (
+    Operand,
     PairingError,
-    Part,
     Provenance,
     SynapseCall,
     expired,
@@ -72,7 +72,7 @@ class Wiring:
         self.superseded: dict[str, SynapseCall] = {}  # those before, of which somebody still holds the output
         self.unlisted: dict[str, SynapseCall] = {}  # those that the ledger has not been told of: nobody asked
         self._fired: set[str] = set()
-        self._trusted: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
+        self._unwatched_pairs: set[tuple[str, str]] = set()  # pairs for which there is nothing but the user's word
 
     def renewed(self) -> Wiring:
         """Another one, that knows what the user has said and has seen nothing yet."""
@@ -97,7 +97,7 @@ class Wiring:
             self._release(name)
             call.waiting += before.waiting
         self.latest[name] = self.unlisted[name] = call
-        self.settle_watching(call)
+        self.watch_if_needed(call)
 
     def _release(self, name: str) -> None:
         """Forget the call before the latest, once its output is gone."""
@@ -105,15 +105,15 @@ class Wiring:
         if call is not None and expired(call.memory):
             self.ledger.release(self.superseded.pop(name))
 
-    def settle_watching(self, call: SynapseCall) -> None:
+    def watch_if_needed(self, call: SynapseCall) -> None:
         """Operations on what was just computed are seen, where that is needed."""
         if call.version < 0:  # what is written into an inference tensor is not counted, so it has to be seen
             self.watching = True
         if self.watching:
-            self.share()
+            self.list_calls()
             self.operations.on()
 
-    def share(self) -> None:
+    def list_calls(self) -> None:
         """Tell the ledger of the calls it does not know yet."""
         for call in self.unlisted.values():
             if not expired(call.memory):
@@ -122,11 +122,11 @@ class Wiring:
 
     def layer_called(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
-        self.share()
+        self.list_calls()
         provenance = self.ledger.of(given)
         if provenance is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
             return
-        part = Part(given, memory_of(given), provenance)
+        part = Operand(given, memory_of(given), provenance)
         if output.numel() == given.numel() and output.shape != given.shape:
             made = Operation("reshape", torch.reshape, (given, output.shape), {}, [part], []).origins(output)
         else:
@@ -135,7 +135,7 @@ class Wiring:
 
     def feeders(self, neuron_call: NeuronCall) -> set[str]:
         """The synapses that have a part in what a neuron was given."""
-        self.share()
+        self.list_calls()
         provenance = self.ledger.of(neuron_call.current)
         return {name for origin in provenance.origins for name in origin.names} if provenance else set()
 
@@ -145,7 +145,7 @@ class Wiring:
         Raises:
             PairingError: it is not known what it has read.
         """
-        self.share()
+        self.list_calls()
         call = self._call_as_it_came(neuron, neuron_call)
         if call is not None:
             self._mark_read(call)
@@ -157,7 +157,7 @@ class Wiring:
                     self._mark_read(call)
             read = [reading for reading in read if all(call.pre is not None for call in reading.calls)]
         if self.watching:
-            self._settle(neuron, neuron_call)
+            self._update_watching(neuron, neuron_call)
         return read
 
     def _mark_read(self, call: SynapseCall) -> None:
@@ -184,7 +184,7 @@ class Wiring:
     def _read(self, neuron: Neuron, neuron_call: NeuronCall) -> list[Reading]:
         """Of all synapses, also those inside of the neuron."""
         try:
-            return [*self._inside(neuron, neuron_call), *self._outside(neuron, neuron_call)]
+            return [*self._inner_readings(neuron, neuron_call), *self._outer_readings(neuron, neuron_call)]
         except PairingError:
             self.watch()
             raise
@@ -192,7 +192,7 @@ class Wiring:
     def watch(self) -> None:
         """From now on, see every operation."""
         self.watching, self._steady = True, 0
-        self.share()
+        self.list_calls()
 
     def begin_pass(self, given: Any) -> None:
         """A pass of the whole model begins: what an interrupted one has left waits for nobody."""
@@ -238,7 +238,7 @@ class Wiring:
     def _learns_from(self, synapse: str, neuron: str) -> bool:
         return synapse in self.plastic and neuron in self.given.get(synapse, (neuron,))
 
-    def _inside(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
+    def _inner_readings(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
         """The latest calls of the synapses that are built into a neuron."""
         for name in self.inner_synapses.get(neuron.name, ()):
             call = self._inner.pop(name, None)
@@ -249,13 +249,13 @@ class Wiring:
                 raise PairingError(no_correspondence(name, neuron, call.shape, neuron_call.spikes))
             yield Reading((call,), RowSelection((0,), leading, None))
 
-    def _outside(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
+    def _outer_readings(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
         if neuron.why_not_post:
             return
         provenance, current = self.ledger.of(neuron_call.current), neuron_call.current
         if provenance is None:
             waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
-            yield from self._unknown(neuron, neuron_call, waiting)
+            yield from self._unwatched_readings(neuron, neuron_call, waiting)
             return
         if provenance.version != version_of(current):
             self._require_unwanted(neuron, provenance)
@@ -272,14 +272,14 @@ class Wiring:
             if wanted:
                 yield from readings_of(neuron, neuron_call, origin, wanted)
 
-    def _unknown(self, neuron: Neuron, neuron_call: NeuronCall, waiting: set[str]) -> Iterator[Reading]:
+    def _unwatched_readings(self, neuron: Neuron, neuron_call: NeuronCall, waiting: set[str]) -> Iterator[Reading]:
         """What a neuron was given comes of nothing that was seen."""
         memory = memory_of(neuron_call.current)
         if self.watching and memory in self.ledger.unrelated:
             return
         said = {n for n in self.latest if n in self.given and self._learns_from(n, neuron.name)}
         for name in sorted(said):
-            reading = self._by_word(name, neuron, neuron_call)
+            reading = self._reading_of_pair(name, neuron, neuron_call)
             if reading is not None:
                 yield reading
         waiting = {n for n in waiting - said if self.latest[n].pre is not None and self.latest[n].source != memory}
@@ -290,9 +290,9 @@ class Wiring:
         made = neuron_call.current.grad_fn
         raise PairingError(unwatchable(min(waiting), neuron, "" if made is None else type(made).__name__))
 
-    def _by_word(self, name: str, neuron: Neuron, neuron_call: NeuronCall) -> Reading | None:
+    def _reading_of_pair(self, name: str, neuron: Neuron, neuron_call: NeuronCall) -> Reading | None:
         """What the user says that a neuron reads: the one call since it last fired, where that can be meant."""
-        call, before = self.latest[name], (name, neuron.name) in self._trusted
+        call, before = self.latest[name], (name, neuron.name) in self._unwatched_pairs
         count = call.waiting
         if count == 0 and not before:
             return None
@@ -303,7 +303,7 @@ class Wiring:
             )
         if call.shape != neuron_call.spikes.shape:
             raise PairingError(no_correspondence(name, neuron, call.shape, neuron_call.spikes))
-        self._trusted.add((name, neuron.name))
+        self._unwatched_pairs.add((name, neuron.name))
         return Reading((call,), RowSelection((0,), call.leading, None))
 
     def _require_unwanted(self, neuron: Neuron, provenance: Provenance) -> None:
@@ -313,7 +313,7 @@ class Wiring:
             how = unwatchable if self.watching else changed_pattern
             raise PairingError(how(min(names), neuron))
 
-    def _settle(self, neuron: Neuron, neuron_call: NeuronCall) -> None:
+    def _update_watching(self, neuron: Neuron, neuron_call: NeuronCall) -> None:
         """Where everything is known without watching, for long enough, nobody watches any more."""
         provenance = self.ledger.of(neuron_call.current)
         self._fired.add(neuron.name)
