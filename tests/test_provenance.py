@@ -220,6 +220,38 @@ class TestSteady:
         assert 0 < len(calls) <= (4 if host == "snntorch" else 6)
         assert len(set(calls)) <= (1 if host == "snntorch" else 2)
 
+    @pytest.mark.parametrize("how", ["the third forward", "a later one of a window", "a reward at every step"])
+    def test_observing_a_step_takes_25_calls_through_6_files(self, how):
+        """Of the whole package, from the hooks to where the step is in e or waits for a reward."""
+        if how == "a reward at every step":
+            pytest.importorskip("numba")
+        net, calls = nn.Sequential(nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)), []
+        learner, trains = attach(excitable(net), PlasticityConfig.dev()), (X > 0).float()
+        room = str(Path(hosts.__file__).parent.parent)
+
+        def count(frame, event, argument):
+            if event == "call" and frame.f_code.co_filename.startswith(room):
+                calls.append(frame.f_code.co_filename)
+
+        with torch.no_grad():
+            for x in [] if how == "the third forward" else [*trains] * 4:
+                net(x)
+                if how == "a reward at every step":
+                    learner.step(reward=torch.ones(len(x)))
+            learner.reset() if how == "a later one of a window" else None
+            for x in trains[:2] if how != "a reward at every step" else []:
+                net(x)
+            seen = learner.connections["0"].activity.seen
+            before = sys.getprofile()
+            sys.setprofile(count)
+            try:
+                net(trains[2])
+            finally:
+                sys.setprofile(before)
+        assert learner.connections["0"].activity.seen == seen + 1
+        assert 0 < len(calls) <= 25
+        assert len(set(calls)) <= 6
+
     def test_inputs_are_not_kept_alive_by_outputs_that_are_gone(self):
         net = excitable(Steady())
         learner = attach(net, CONFIG)

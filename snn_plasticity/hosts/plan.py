@@ -213,7 +213,7 @@ def discover(model: nn.Module, index: ModelIndex, wiring: Wiring, sample: Any) -
     Raises:
         PairingError: it is not known what a neuron reads, as in any forward pass.
     """
-    run = _DryRun(index, wiring)
+    run = _SampleRun(index, wiring)
     listeners = [listener for hook in hooks_of(model) if (listener := hook.listener()) is not None]
     for listener in listeners:
         listener.muted = True
@@ -253,7 +253,7 @@ def _run_once(model: nn.Module, sample: Any) -> None:
         ) from error
 
 
-class _DryRun:
+class _SampleRun:
     """Hears what `HookManager` hears, and keeps who fed whom."""
 
     enabled = True  # it is its own learner
@@ -265,7 +265,7 @@ class _DryRun:
         self.feeds: dict[str, list[str]] = {s.name: [] for s in index.synapses.values() if s.inside_of is None}
 
     @property
-    def learner(self) -> Callable[[], _DryRun]:
+    def learner(self) -> Callable[[], _SampleRun]:
         return lambda: self
 
     def on_neuron_begin(self, given: Any) -> None:
