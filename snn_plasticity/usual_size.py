@@ -29,6 +29,7 @@ def usual_size(sums: Tensor, tau: float) -> Tensor:
     tensor([1.0000, 1.7205])
     """
     squares, count = sums.unbind(-1)
+    # A Gaussian in the count, not an exponential: it keeps the first few in the old unit, and is gone by the fiftieth.
     left = torch.exp2(count.square() * -(FADING**-2)) * (PRIOR - (PRIOR / tau) * count)  # a count never exceeds τ
     return ((squares + left) / (count + left)).clamp(min=SMALLEST**2).sqrt()
 

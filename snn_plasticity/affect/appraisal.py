@@ -89,6 +89,7 @@ def coping(challenge: Tensor) -> Tensor:
     >>> coping(torch.tensor([0.0, 1.0]))
     tensor([0.7311, 0.5000])
     """
+    # sigmoid(1 − 0) differs in the last bit between vectorised and scalar code; this is exactly 0 at x = 0.
     lost = 0.5 * torch.tanh(0.5 * challenge) * (1.0 - math.tanh(0.5) * torch.tanh(0.5 - 0.5 * challenge))
     return (COPING_AT_REST - lost).clamp(min=0.0)
 

@@ -104,7 +104,7 @@ class SomaticMarkers:
         alike = self._similarity(situation.unsqueeze(1), old).squeeze(1)
         closest, best = alike.max(dim=-1)
         known = closest >= 0.5
-        slot = torch.where(known, best, old.ages.argmax(dim=-1))
+        slot = torch.where(known, best, old.ages.argmax(dim=-1))  # ages of empty slots are infinite: these come first
         here = slot.unsqueeze(-1) == torch.arange(old.values.shape[1], device=slot.device)
         faded = decay_factor(self.config.marker_tau) * old.values
         before = torch.where(known.unsqueeze(-1), faded, 0.0)

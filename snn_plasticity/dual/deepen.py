@@ -153,7 +153,9 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
     """
     neuron = clone(neuron).cpu()  # a small search: many tiny steps, each read at once
     least = _firing_current(neuron, units)
-    gains = least * (1.0 + torch.logspace(-4, 0, N_MARGINS)[:, None])  # (MARGINS, units)
+    # From just above the least current to twice it: a stronger synapse would leave so much in a membrane that resets by
+    # subtraction that it fires again, unasked.
+    gains = least * (1.0 + torch.logspace(-4, 0, N_MARGINS)[:, None])  # (N_MARGINS, units)
     short = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * TRAIN_LENGTH).T
     uniform = torch.rand(LONG_TRAIN, 8, generator=torch.Generator().manual_seed(0))
     long = (uniform < torch.linspace(0.1, 1.0, 8)).float()
@@ -173,8 +175,8 @@ def relay_gains(neuron: nn.Module, units: int) -> Tensor:
 
 def _firing_current(neuron: nn.Module, units: int) -> Tensor:
     """The smallest current that fires each neuron at once, by bisection; NaN where none does."""
-    low, high = torch.full((units,), -7.0), torch.full((units,), 9.0)
-    for _ in range(48):
+    low, high = torch.full((units,), -7.0), torch.full((units,), 9.0)  # logarithms: currents from 0.001 to 8000
+    for _ in range(48):  # 16 · 2^−48 is below the resolution of fp32 everywhere
         middle = (low + high) / 2
         fires = _spikes_of(neuron, middle.exp()[None, None])[0, 0] > 0
         low, high = torch.where(fires, low, middle), torch.where(fires, middle, high)

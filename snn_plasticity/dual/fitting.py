@@ -69,7 +69,7 @@ class DataOrder:
 
 
 def _epoch_seed(seed: int, number: int) -> int:
-    return (seed * 1_000_003 + number) % 2**63
+    return (seed * 1_000_003 + number) % 2**63  # a prime apart, so that epochs of neighbouring seeds do not meet
 
 
 def _epoch_rng(seed: int, number: int) -> torch.Tensor:

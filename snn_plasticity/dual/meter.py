@@ -116,7 +116,7 @@ class Meter:
 
     def _count_layer(self, layer: Any, args: Any, output: Tensor) -> None:
         given = args[0].detach()
-        self._add(output.numel() * layer.weight[0].numel(), output)
+        self._add(output.numel() * layer.weight[0].numel(), output)  # weight[0]: all that one output is made of
         if isinstance(layer, nn.Linear):
             self._synops = self._synops + given.count_nonzero().double() * layer.out_features
         else:
@@ -126,7 +126,7 @@ class Meter:
         """How many outputs each input reaches."""
         key = (id(layer), given.shape, given.device)
         if key not in self._fan_outs:
-            with torch.enable_grad():
+            with torch.enable_grad():  # ∂ Σ conv(x; 1) / ∂x counts, for each input, the products that it takes part in
                 probe = torch.zeros_like(given[:1], dtype=torch.float32).requires_grad_()
                 ones = torch.ones_like(layer.weight, dtype=torch.float32)
                 outputs = layer._conv_forward(probe, ones, None)

@@ -200,7 +200,7 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     last = history.losses[-checks.require_count("window", window) :]
     if len(last) < 4:
         return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
-    half, spread = len(last) // 2, pstdev(last) + 1e-12
+    half, spread = len(last) // 2, pstdev(last) + 1e-12  # a constant loss is no surprise: 0 / 1e-12
     surprise = tanh(abs(last[-1] - fmean(last)) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}

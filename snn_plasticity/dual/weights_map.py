@@ -52,6 +52,7 @@ class Slot(NamedTuple):
             return (slice(None),) * source.dim()
         if all(_is_run(axis) for axis in self.axes):
             return tuple(slice(axis[0], axis[-1] + 1) if len(axis) else slice(0) for axis in self.axes)
+        # One index tensor for each axis, of length n_k along axis k and 1 elsewhere: they broadcast to the block.
         shapes = [[-1 if a == b else 1 for b in range(source.dim())] for a in range(source.dim())]
         lists = [torch.tensor(list(axis), device=target.device) for axis in self.axes]
         return tuple(axis.reshape(shape) for axis, shape in zip(lists, shapes, strict=True))
