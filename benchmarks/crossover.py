@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense
-from snn_plasticity.plasticity._engine.trains import DENSITY, SIZE, Trains
+from snn_plasticity.plasticity._engine.spikes import MAX_DENSITY, MIN_ENTRIES, SpikeTrains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N
@@ -31,12 +31,13 @@ def report(quick: bool) -> str:
     size = size_of(STEPS, 0.05)
     entries = "no size that was tried" if size is None else f"{STEPS * size} entries ({STEPS} steps × {size} neurons)"
     text = "Sparse or dense, `trains.T @ table`, the time to build the sparse matrix counted:"
-    used = f"The library takes the sparse product below a density of {DENSITY:.0%}, for trains from {SIZE} entries on."
+    used = f"The library takes it below a density of {MAX_DENSITY:.0%}, for trains from {MIN_ENTRIES} entries on."
     end = f"At 5 %, sparse is faster for trains from {entries} on. {used}"
     sides = {"post": narrow_of(to=True, quick=quick), "pre": narrow_of(to=False, quick=quick)}
     found = " and ".join(f"{least or 'more than ' + str(NARROW[-1])} {side} neurons" for side, least in sides.items())
     narrow = (
-        f"Between 1000 neurons and a few, the sparse product is faster from {found} on; the library: {dense.NARROW}."
+        f"Between 1000 neurons and a few, the sparse product is faster from {found} on; the library: "
+        f"{dense.SMALL_POPULATION}."
     )
     return "\n\n".join([text, results.table(HEADER, rows), end, narrow])
 
@@ -82,12 +83,12 @@ def _advantage(where: ModuleType, n_pre: int, n_post: int, *, batch: int, steps:
         traces.reset()
         traces.modulate_window(pre, post, mod)
 
-    used, times = where.NARROW, []
+    used, times = where.SMALL_POPULATION, []
     try:
-        for where.NARROW in (10**9, 0):
+        for where.SMALL_POPULATION in (10**9, 0):
             times.append(_seconds(change))
     finally:
-        where.NARROW = used
+        where.SMALL_POPULATION = used
     return times[0] / times[1]
 
 
@@ -102,7 +103,7 @@ def _ratio(steps: int, n: int, density: float) -> float:
         out.addmm_(train.T, table, beta=0.9)
 
     def sparse() -> None:
-        found = Trains(bits.unsqueeze(1), train.dtype).together.times(table)
+        found = SpikeTrains(bits.unsqueeze(1), train.dtype).together.times(table)
         torch.add(found, out, alpha=0.9, out=out)
 
     return _seconds(dense) / _seconds(sparse)

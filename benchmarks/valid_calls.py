@@ -334,6 +334,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
         "change": lambda: {"mod": torch.ones(B), "reduction": "mean"},
         "queue": lambda: {"mod": torch.ones(B)},
         "modulator": lambda: {"mod": torch.ones(B)},
+        "take_units": lambda: {"source": module(), "pre": torch.arange(N_PRE), "post": torch.arange(N_POST)},
         "apply_update": lambda: {"weights": weight(), "mod_signal": 1.0, "lr": 0.1, "clamp": (-1.0, 1.0)},
         "reset": lambda: {"batch_size": B, "device": "cpu", "mask": None},
         "set_extra_state": lambda: {"state": module().get_extra_state()},

@@ -37,20 +37,20 @@ class Fuse:
     """Lets calls pass until it is armed; then the n-th from there raises, or returns what it was told."""
 
     def __init__(self) -> None:
-        self.left, self.result = None, Broken
+        self._left, self._result = None, Broken
 
     def arm(self, n: int, result: object = Broken) -> None:
-        self.left, self.result = n, result
+        self._left, self._result = n, result
 
     def blow(self, normal):
-        if self.left is None:
+        if self._left is None:
             return normal
-        self.left -= 1
-        if self.left:
+        self._left -= 1
+        if self._left:
             return normal
-        if self.result is Broken:
+        if self._result is Broken:
             raise Broken
-        return self.result(normal) if callable(self.result) else self.result
+        return self._result(normal) if callable(self._result) else self._result
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def everything(learner):
     parts = [learner.third_factor.kept, learner.lr_scale, learner.state_dict()]
     for connection in learner.connections.values():
         running = connection.traces._running
-        counters = [] if running is None else [running.changes, running.met, len(running.recorded)]
+        counters = [] if running is None else [running.strategy, running.unmet, len(running.pending)]
         parts += [connection.weight, connection.weight.grad, connection._steps, connection._pending, counters]
     return copy.deepcopy([leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in tree_leaves(parts)])
 
@@ -171,7 +171,7 @@ def test_a_step_that_fails_anywhere_changes_nothing(failure, story):
             continue  # so many calls were not made
         assert_same(before, everything(learner))
         assert [weight.data_ptr() for weight in weights] == pointers
-        fuse.left = None
+        fuse._left = None
         for one in (learner, twin):  # and it goes on as if it had not been asked
             step(one, 0.5)
             watch(one, range(t, t + 2))

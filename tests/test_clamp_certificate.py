@@ -16,7 +16,6 @@ from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, PlasticityConfig, attach
 from snn_plasticity.plasticity._engine import clamp as certificate
-from snn_plasticity.plasticity._engine.state import Past
 from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
 FOLDS = ("fold", "auto")
@@ -47,13 +46,11 @@ def test_no_entry_exceeds_any_of_its_bounds(kernel, coincidence, kinds, seed, cu
         if bits and not all(bool(((side == 0) | (side == 1)).all()) for side in (pre, post)):
             continue
         window = (pre[cut:].bool(), post[cut:].bool()) if bits else (pre[cut:], post[cut:])
-        said = WindowTerms(rule.kernel, *window, first.after, 1.0, torch.float64)
-        past = Past(rule, (pre[0], post[0]), False)
+        terms = WindowTerms(rule.kernel, *window, first.state_after, 1.0, torch.float64)
         bounds = [
-            certificate.count_bounds(said, 1.0),
-            certificate.synapse_bounds(past, said),
-            certificate.row_bounds(rule.geometry, said, 1.0, 1.0),
-            certificate.row_bounds(rule.geometry, said, beta, 1.0),
+            certificate.count_bounds(terms, 1.0),
+            certificate.row_bounds(rule.geometry, terms, 1.0, 1.0),
+            certificate.row_bounds(rule.geometry, terms, beta, 1.0),
         ]
         for bound in bounds:
             if bound is not None:

@@ -127,7 +127,7 @@ def test_what_is_due_is_there_for_whoever_looks(look):
     play(fast, plain, pre[:10], post[:10], mods[:10])
     for traces in (fast, plain):
         traces.observe(pre[10], post[10])
-    assert fast._running.past.steps.due
+    assert fast._running.state.steps.due
     if look == "eligibility":
         torch.testing.assert_close(fast.eligibility, plain.eligibility)
     elif look == "copy":

@@ -28,7 +28,7 @@ def signals(dtype=torch.float64, rate=0.3, steps=T):
 
 
 def looped(module) -> bool:
-    return module._running.past.edge_steps is not None
+    return module._running.state.edge_steps is not None
 
 
 @pytest.mark.parametrize("clamp", CLAMPS)

@@ -69,7 +69,7 @@ LOOKING = {
     "hosts/": "masks are looked at by `attach`; a dry run puts everything back",
     "layers/": "wiring is worked out on the CPU",
     "plasticity/_engine/clamp.py": "a clamp that might bind",
-    "plasticity/_engine/update.py": "a clamp that might bind",
+    "plasticity/_engine/stepping.py": "a clamp that might bind",
     "plasticity/edges.py": "wiring is worked out on the CPU",
     "plasticity/window.py": "a curve is tabulated when it is built",
     "saved.py": "what was saved is looked at whole",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from snn_plasticity import Convention, EligibilityTraceModule
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import state as past
+from snn_plasticity.plasticity._engine import state
 
 
 def reloaded(module, make):
@@ -75,9 +75,9 @@ def test_bit_for_bit(seed, kernel, trace, lag, clamp, kind, path, layer_name, sm
 
     with pytest.MonkeyPatch.context() as patch:
         if small:
-            for limit in ("FOLD", "LONGEST", "CERTAIN"):
+            for limit in ("MIN_WINDOW", "MAX_WINDOW", "MAX_CLAMPED_WINDOW"):
                 patch.setattr(running, limit, 7)
-            patch.setattr(past, "TABLE_SIZE", 70)
+            patch.setattr(state, "TABLE_ENTRIES", 70)
         rng, t, stayed, going = random.Random(seed), 0, make(), make()
         for module in (stayed, going):
             module.observe(pre[0], post[0])

@@ -1,4 +1,4 @@
-"""Long trains of zeros and ones, from sizes at which eight are read at a time: every spike counts, to the last."""
+"""Long trains of zeros and ones, longer than a block that grows: every spike counts, to the last."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ import torch
 from conftest import settings
 
 from snn_plasticity import EligibilityTraceModule
-from snn_plasticity.plasticity._engine import trains as sparse
-
-
-@pytest.mark.parametrize("rest", range(8))
-def test_every_one_of_a_flat_train_is_found(rest):
-    """Alone and in company, in the eights and behind them."""
-    size = sparse.EIGHTS + rest
-    for place in (0, 7, 8, size // 2, size - 9, *range(size - 8, size)):
-        bits = np.zeros(size, bool)
-        bits[place] = True
-        np.testing.assert_array_equal(sparse._ones(bits), [place])
-    bits = np.random.default_rng(0).random(size) < 0.1
-    bits[-1] = True
-    np.testing.assert_array_equal(sparse._ones(bits), [k for k in range(size) if bits[k]])
 
 
 @pytest.mark.parametrize("batch", (1, 3))

@@ -73,10 +73,10 @@ def test_free_memory_is_that_of_the_machine():
 
 @pytest.mark.parametrize("lag", (0, 1))
 @pytest.mark.parametrize("clamp", (None, (-0.4, 0.6)))
-@pytest.mark.parametrize("limit", ("WAITING", "HELD"))
+@pytest.mark.parametrize("limit", ("MAX_QUEUED", "MAX_QUEUED_ENTRIES"))
 @pytest.mark.parametrize("path", ("auto", "fold", "plain"))
 def test_many_modulators_wait_a_few_at_a_time(path, limit, clamp, lag, monkeypatch):
-    monkeypatch.setattr(running, limit, 5 if limit == "WAITING" else 5 * B * N_POST)
+    monkeypatch.setattr(running, limit, 5 if limit == "MAX_QUEUED" else 5 * B * N_POST)
     config = settings("stdp_pair", convention=Convention(lag=lag), clamp_range=clamp)
     module = EligibilityTraceModule(N_PRE, N_POST, config, path=path)
     mods = torch.randn(T, B, N_POST, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_many_modulators_wait_a_few_at_a_time(path, limit, clamp, lag, monkeypat
     for pre, post, mod in zip(PRE, POST, mods, strict=True):
         module.observe(pre, post)
         module.queue(mod)
-        longest = max(longest, len(module._running.asked))
+        longest = max(longest, len(module._running.queued))
     assert longest <= 5
     e = brute_force.run(PRE.numpy(), POST.numpy(), config)[1]
     right = brute_force.weight_change(mods.numpy(), e, lag=lag)

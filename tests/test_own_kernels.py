@@ -11,8 +11,8 @@ from conftest import settings, trains
 
 from snn_plasticity import Coincidence, Convention, EligibilityConfig, EligibilityRule, EligibilityTraceModule, Pair
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import state as past
-from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
+from snn_plasticity.plasticity._engine import state as states
+from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values
 from snn_plasticity.plasticity.dense import Dense
 from snn_plasticity.plasticity.kernel_state import batch_axes, unit_axes
 
@@ -107,9 +107,9 @@ def stepped(fs, trace, clamp, d=1.0 - 1.0 / 15.0, alpha=0.3):
 def limits(request, monkeypatch):
     """Windows as long as they are, or short, and of few samples."""
     if request.param == "small":
-        for name in ("FOLD", "LONGEST", "CERTAIN"):
+        for name in ("MIN_WINDOW", "MAX_WINDOW", "MAX_CLAMPED_WINDOW"):
             monkeypatch.setattr(running, name, 7)
-        monkeypatch.setattr(past, "TABLE_SIZE", 30)
+        monkeypatch.setattr(states, "TABLE_ENTRIES", 30)
 
 
 @pytest.mark.parametrize("lag", (0, 1))

@@ -10,11 +10,11 @@ from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, t
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import dense
-from snn_plasticity.plasticity._engine import bits
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import state as past
-from snn_plasticity.plasticity._engine import trains as sparse
-from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
+from snn_plasticity.plasticity._engine import spikes as spike_store
+from snn_plasticity.plasticity._engine import state as states
+from snn_plasticity.plasticity._engine import stepping
+from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values, WindowTerms
 from snn_plasticity.plasticity.eprop import EProp
 from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
 
@@ -25,14 +25,14 @@ LINEAR = ("accumulating", "dutch")
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch):
     """Fold often, and as narrow sparse matrices, so that short stories meet every branch; in foul memory."""
-    monkeypatch.setattr(running, "FOLD", 7)
-    monkeypatch.setattr(running, "LONGEST", 7)
-    monkeypatch.setattr(running, "CERTAIN", 7)
-    monkeypatch.setattr(past, "TABLE_SIZE", 70)
-    monkeypatch.setattr(dense, "NARROW", 0)
-    monkeypatch.setattr(dense, "WIDTHS", (16, 16))
-    monkeypatch.setattr(dense, "TILE", 16 * 8)
-    monkeypatch.setattr(sparse, "SIZE", 0)
+    monkeypatch.setattr(running, "MIN_WINDOW", 7)
+    monkeypatch.setattr(running, "MAX_WINDOW", 7)
+    monkeypatch.setattr(running, "MAX_CLAMPED_WINDOW", 7)
+    monkeypatch.setattr(states, "TABLE_ENTRIES", 70)
+    monkeypatch.setattr(dense, "SMALL_POPULATION", 0)
+    monkeypatch.setattr(dense, "TILE_COLUMNS", (16, 16))
+    monkeypatch.setattr(dense, "TILE_ENTRIES", 16 * 8)
+    monkeypatch.setattr(spike_store, "MIN_ENTRIES", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 
 
@@ -171,7 +171,6 @@ def test_a_clamp_binds_at_the_same_steps(layer_name, kernel, path, clamp):
 def test_the_certificate_spares_most_rows_and_never_lies():
     """Where it passes, the largest |e| of the plain path stays within; where e is half the clamp, all rows pass."""
     from snn_plasticity.plasticity._engine.clamp import count_bounds, row_bounds
-    from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
     pre, post = trains(200, 2, 50, seed=1, rate=0.05), trains(200, 2, 40, seed=2, rate=0.05)
     module = EligibilityTraceModule(50, 40, settings("stdp_pair", tau_e=50.0), path="plain")
@@ -179,9 +178,9 @@ def test_the_certificate_spares_most_rows_and_never_lies():
     beta = module.rule.trace.retained(1.0)
     for start in range(0, 200, 40):
         block = slice(start, start + 40)
-        said, before = WindowTerms(module.rule.kernel, pre[block], post[block], kernel, 1.0, torch.float64), kernel
-        new, kernel = row_bounds(module.rule.geometry, said, beta, 1.0), said.after
-        assert bool((new <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
+        terms, before = WindowTerms(module.rule.kernel, pre[block], post[block], kernel, 1.0, torch.float64), kernel
+        new, kernel = row_bounds(module.rule.geometry, terms, beta, 1.0), terms.state_after
+        assert bool((new <= row_bounds(module.rule.geometry, terms, 1.0, 1.0) + 1e-12).all())
         counted = WindowTerms(module.rule.kernel, pre[block].bool(), post[block].bool(), before, 1.0, torch.float64)
         assert bool((new <= count_bounds(counted, 1.0) + 1e-12).all())
         for p, q in zip(pre[block], post[block], strict=True):
@@ -192,13 +191,13 @@ def test_the_certificate_spares_most_rows_and_never_lies():
     config = settings("stdp_pair", tau_e=50.0, clamp_range=(-2.2 * float(worst.max()), 2.2 * float(worst.max())))
     fold = EligibilityTraceModule(50, 40, config, path="fold")
     walked = []
-    original = running.advance.__globals__["row_loop"]
-    running.advance.__globals__["row_loop"] = lambda *a: walked.append(a) or original(*a)
+    original = stepping.step_rows
+    stepping.step_rows = lambda *a: walked.append(a) or original(*a)
     try:
         fold.observe_window(pre, post)
         torch.testing.assert_close(fold.eligibility, module.eligibility, rtol=1e-10, atol=1e-11)
     finally:
-        running.advance.__globals__["row_loop"] = original
+        stepping.step_rows = original
     assert len(walked) <= 2
 
 
@@ -236,7 +235,7 @@ def test_eprop_with_a_signal_per_neuron_needs_no_eligibility():
     plain, fast = (EligibilityTraceModule(6, 5, config, path=path) for path in ("plain", "auto"))
     expected = plain.modulate_window(pre, psi, signal)
     torch.testing.assert_close(fast.modulate_window(pre, psi, signal), expected, rtol=1e-10, atol=1e-11)
-    assert fast._running.past.e is None
+    assert fast._running.state.e is None
 
 
 def test_a_change_at_the_end_builds_no_eligibility():
@@ -245,7 +244,7 @@ def test_a_change_at_the_end_builds_no_eligibility():
     for p, q in zip(pre, post, strict=True):
         module.observe(p, q)
     module.change(torch.randn(4))
-    assert module._running.past.e is None
+    assert module._running.state.e is None
 
 
 def test_steps_of_different_length_are_kept_apart():
@@ -356,24 +355,24 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
         plain, fast = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
         for module in (plain, fast):
             module.observe_window(pre.clone(), post.clone())
-        assert fast._running.recorded.blocks[0].pre.dtype == kept
+        assert fast._running.pending.blocks[0].pre.dtype == kept
         torch.testing.assert_close(fast.change(torch.ones(2)), plain.change(torch.ones(2)), rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
 @pytest.mark.parametrize("piece", (7, 1 << 17))
 def test_only_zeros_and_ones_are_spikes(dtype, piece, monkeypatch):
-    monkeypatch.setattr(bits, "SCAN_SIZE", piece)
+    monkeypatch.setattr(spike_store, "LOOKED_AT", piece)
     spikes = trains(20, 3, 30, seed=1).to(dtype)
-    assert torch.equal(bits.bits_of(spikes), spikes.bool())
-    assert torch.equal(bits.bits_of(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
-    assert torch.equal(bits.bits_of(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
+    assert torch.equal(spike_store.as_binary(spikes), spikes.bool())
+    assert torch.equal(spike_store.as_binary(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
+    assert torch.equal(spike_store.as_binary(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
     for odd in (0.5, 2.0, -1.0, 1e-30, 1e-42, 1.0 - 1e-7, 1.0 + 3e-7, float("nan"), float("inf")):
         for number in (1, 600):
             other = spikes.clone()
             other.view(-1)[torch.randperm(other.numel())[:number]] = odd
-            assert bits.bits_of(other) is None
-    assert bits.bits_of(torch.full((4,), 0.5, dtype=dtype)) is None
+            assert spike_store.as_binary(other) is None
+    assert spike_store.as_binary(torch.full((4,), 0.5, dtype=dtype)) is None
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
@@ -381,13 +380,15 @@ def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
     spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
     for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
         rooms = torch.empty(2, 3, 30, dtype=torch.bool)
-        assert bits.bits_into(rooms, 1, given)
+        assert spike_store.write_binary(rooms, 1, given)
         assert torch.equal(rooms[1], spikes.bool())
     for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
-        assert not bits.bits_into(torch.empty(1, 3, 30, dtype=torch.bool), 0, torch.where(spikes > 0, odd, spikes))
+        assert not spike_store.write_binary(
+            torch.empty(1, 3, 30, dtype=torch.bool), 0, torch.where(spikes > 0, odd, spikes)
+        )
 
 
-def test_the_memory_of_an_episode_is_used_again_and_nothing_else():
+def test_no_episode_touches_what_was_kept_of_another():
     plain, fast = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
     saved = None
     for episode, (batch, heights) in enumerate([(2, 1), (2, 1), (2, 1), (3, 1), (2, (0.3, 1)), (2, 1), (2, 1)]):
@@ -407,23 +408,11 @@ def test_the_memory_of_an_episode_is_used_again_and_nothing_else():
         saved = [(module.get_extra_state(), module.eligibility.clone()) for module in (plain, fast)]
 
 
-def test_a_block_of_the_last_episode_is_written_again():
-    module, places = EligibilityTraceModule(6, 5, settings("stdp_pair")), set()
-    for seed in range(4):
-        for _ in range(1 + seed % 2):  # a learner resets, and then the host says that a sequence begins
-            module.reset()
-        for now_pre, now_post in zip(trains(30, 2, 6, seed=seed), trains(30, 2, 5, seed=seed), strict=True):
-            module.observe(now_pre, now_post)
-        (block,) = module._running.recorded.blocks
-        places.add(block.pre.data_ptr())
-    assert len(places) == 1
-
-
 def test_a_silent_step_among_rates_begins_no_new_block():
     module = EligibilityTraceModule(6, 5, settings("rate"))
     for t in range(20):
         module.observe((0.3 if t % 3 != 1 else 0.0) * torch.ones(2, 6), torch.ones(2, 5))
-    assert len(module._running.recorded.blocks) == 1
+    assert len(module._running.pending.blocks) == 1
 
 
 @pytest.mark.parametrize("dtype", (torch.bool, torch.float64))
@@ -457,23 +446,6 @@ def test_a_kernel_may_keep_its_input_as_it_is(path):
         changes = [module.modulate_window(pre, post, mod) for module in (plain, fast)]
         torch.testing.assert_close(changes[1], changes[0], rtol=1e-10, atol=1e-11)
     torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-10, atol=1e-11)
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_what_each_synapse_gets_bounds_its_trace(kernel):
-    """Where e is small beside the window its own sums bound it: above every |e|, and tighter than by rows."""
-    from snn_plasticity.plasticity._engine.clamp import row_bounds, synapse_bounds
-    from snn_plasticity.plasticity._engine.window_terms import WindowTerms
-
-    module = EligibilityTraceModule(20, 3, settings(kernel, tau_e=50.0), path="plain")
-    pre, post = trains(90, 2, 20, seed=1), trains(90, 2, 3, seed=2)
-    said = WindowTerms(module.rule.kernel, pre, post, None, 1.0, torch.float64)
-    bound = synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), said)
-    assert bool((bound <= row_bounds(module.rule.geometry, said, 1.0, 1.0) + 1e-12).all())
-    for p, q in zip(pre, post, strict=True):
-        assert bool((module.update(p, q).abs().amax(2) <= bound + 1e-12).all())
-    few = WindowTerms(module.rule.kernel, pre[:2], post[:2], None, 1.0, torch.float64)
-    assert synapse_bounds(past.Past(module.rule, (pre[0], post[0]), False), few) is None  # e is the larger one
 
 
 @pytest.mark.parametrize("path", ("fold", "auto"))

@@ -13,7 +13,7 @@ from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, PairSTDP, SymmetricSTDP, TripletSTDP
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import state as past
+from snn_plasticity.plasticity._engine import state
 from snn_plasticity.plasticity.eprop import EProp
 
 T, B, N_PRE, N_POST = 40, 2, 3, 2
@@ -59,9 +59,9 @@ def expected(name, sides, convention, clamp):
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_path_equals_a_rule_for_each_pair(name, pairing, clamp, small, monkeypatch):
     if small:
-        for limit in ("FOLD", "LONGEST", "CERTAIN"):
+        for limit in ("MIN_WINDOW", "MAX_WINDOW", "MAX_CLAMPED_WINDOW"):
             monkeypatch.setattr(running, limit, 7)
-        monkeypatch.setattr(past, "TABLE_SIZE", 30)
+        monkeypatch.setattr(state, "TABLE_ENTRIES", 30)
     kind, sides = KERNELS[name]
     convention = Convention(pairing=pairing)
     right = expected(name, sides, convention, clamp)

@@ -11,12 +11,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity._engine import compiled
-from snn_plasticity.plasticity._engine import row_loop as rows_of
-from snn_plasticity.plasticity._engine.row_loop import row_loop
-from snn_plasticity.plasticity._engine.terms import Spikes, Term, Values
-from snn_plasticity.plasticity._engine.window_terms import WindowTerms
-from snn_plasticity.plasticity.dense import Dense
+from snn_plasticity.plasticity._engine import clamp, compiled
+from snn_plasticity.plasticity._engine.clamp import step_rows
+from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values, WindowTerms
 from snn_plasticity.plasticity.kernels import PairSTDP
 from snn_plasticity.plasticity.named_kernels import kernel_of
 from snn_plasticity.plasticity.traces import Accumulating, Dutch, Replacing, trace_of
@@ -29,7 +26,7 @@ TRACES = ("accumulating", "replacing", "dutch")
 def loops(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(compiled, "loops", lambda: None)
-        monkeypatch.setattr(rows_of, "BLOCK", 40)  # several blocks of rows
+        monkeypatch.setattr(clamp, "CACHED_ENTRIES", 40)  # several blocks of rows
     elif not compiled.available():
         pytest.skip("numba is not installed")
 
@@ -40,15 +37,15 @@ def expected(kernel, trace, pre, post, e):
 
 def same(kernel, trace, pre, post, e, rows=None, windows=2, **tolerance) -> None:
     """Windows that follow each other."""
-    got, state, geometry = e.clone(), None, Dense(pre.shape[2], post.shape[2])
+    got, state = e.clone(), None
     for some_pre, some_post in zip(pre.chunk(windows), post.chunk(windows), strict=True):
         terms = WindowTerms(kernel, some_pre, some_post, state, 1.0, e.dtype)
         before = got.clone()
-        walked = row_loop(trace, geometry, got, terms, rows, 1.0)
+        walked = step_rows(trace, got, terms, rows, 1.0)
         assert rows is None or torch.equal(got, before)
         for b, some, after in walked:
             got[b, some] = after
-        state = terms.after
+        state = terms.state_after
     stepped = expected(kernel, trace, pre, post, e)
     moved = torch.ones(e.shape[:2], dtype=torch.bool) if rows is None else rows
     torch.testing.assert_close(got[moved], stepped[moved], **(tolerance or {"rtol": 1e-10, "atol": 1e-12}))
@@ -150,21 +147,20 @@ def test_at_a_tie_the_latest_stays(limit):
         stepped = torch.where(f.abs() >= stepped.abs(), f, stepped)
         stepped = stepped if limit is None else stepped.clamp(-limit, limit)
     terms = WindowTerms(PairSTDP(), pre, post, None, 1.0, pre.dtype)
-    terms = terms.only([Term(1.0, Spikes(post), Values(p)), Term(1.0, Values(q), Spikes(pre))])
-    row_loop(trace, Dense(9, 13), got, terms, None, 1.0)
+    terms.terms = [Term(1.0, Spikes(post), Values(p)), Term(1.0, Values(q), Spikes(pre))]
+    step_rows(trace, got, terms, None, 1.0)
     assert torch.equal(got, stepped)
 
 
-@pytest.mark.parametrize("trace", (Accumulating, Replacing))
+@pytest.mark.parametrize("trace", ("accumulating", "replacing"))
 def test_a_list_of_edges(trace):
     pre, post, _ = some(0.15)
     connectivity = torch.tensor([[0, 3, 8, 2], [1, 12, 5, 0]])
-    edges = EligibilityTraceModule(9, 13, connectivity=connectivity).rule.geometry
-    terms = WindowTerms(PairSTDP(), pre, post, None, 1.0, torch.float64)
-    got, kept = torch.zeros(2, 4).double(), trace(15.0, (-0.3, 0.4))
-    row_loop(kept, edges, got, terms, None, 1.0)
-    dense = expected(PairSTDP(), kept, pre, post, torch.zeros(2, 13, 9).double())
-    torch.testing.assert_close(got, dense[:, edges.target, edges.source])
+    config = EligibilityConfig(kernel="stdp_pair", trace_type=trace, clamp_range=(-0.3, 0.4), tau_e=15.0)
+    module = EligibilityTraceModule(9, 13, config, connectivity=connectivity)
+    got, rule = module.update_window(pre, post), module.rule
+    dense = expected(rule.kernel, rule.trace, pre, post, torch.zeros(2, 13, 9).double())
+    torch.testing.assert_close(got, dense[:, connectivity[1], connectivity[0]])
 
 
 @pytest.mark.parametrize("lag", (0, 1))

@@ -6,14 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from ..checks import known_as, require_kind
 from ..connection import Connection
 from ..learner import PlasticityLearner
-from ..plasticity.eligibility import EligibilityTraceModule
-from ..plasticity.kernel_state import unit_axes
-from ..saved import require_settings
 from .nets import TrainableNet, hosts_of, owner_of, tensors_of
 from .weights_map import Index, WeightsMap
 
@@ -76,9 +72,6 @@ def _names(hosts: set[str]) -> str:
     return " and ".join(sorted(hosts))
 
 
-UnitIndex = Tensor | slice
-
-
 def copy_eligibility(base: TrainableNet, motivated: TrainableNet, weights: WeightsMap, *, up: bool) -> None:
     """The traces of every shared weight from one learner to the other; those of extensions stay as they are.
 
@@ -98,12 +91,11 @@ def copy_eligibility(base: TrainableNet, motivated: TrainableNet, weights: Weigh
                 f"{name} is plastic in the base, and {slot.name} is not in the motivated network, or they are mapped "
                 "entry by entry; expected the same plastic layers in both, mapped axis by axis."
             )
-        other = large[slot.name]
-        post, pre = (_units_along(slot.axes, 0), _units_along(slot.axes, 1))
-        if up:
-            _copy_traces(connection.traces, other.traces, post, pre, up=True)
-        else:
-            _copy_traces(other.traces, connection.traces, post, pre, up=False)
+        other, axes = large[slot.name], slot.axes
+        places = (None, None) if axes is None else tuple(torch.tensor(list(axes[axis])) for axis in (0, 1))
+        source, target = (connection, other) if up else (other, connection)
+        post, pre = (_origin(p, other, axis) if up else p for axis, p in enumerate(places))
+        target.traces.take_units(source.traces, pre, post)
 
 
 def _by_tensor(net: TrainableNet) -> dict[str, Connection]:
@@ -113,119 +105,10 @@ def _by_tensor(net: TrainableNet) -> dict[str, Connection]:
     return {names[id(c.weight)]: c for c in learner.connections.values() if id(c.weight) in names}
 
 
-def _units_along(axes: Any, axis: int) -> UnitIndex:
-    return slice(None) if axes is None else torch.tensor(list(axes[axis]))
-
-
-def _copy_traces(
-    source: EligibilityTraceModule, target: EligibilityTraceModule, post: UnitIndex, pre: UnitIndex, *, up: bool
-) -> None:
-    require_settings("The eligibility of the other net", source.settings, target.settings)
-    e, given = _read_traces(source)
-    if e is None:
-        target.reset()
-        return
-    own, kept = _read_traces(target) if target.batch_size == source.batch_size else (None, {})
-    sides, shape = (pre, post), target.rule.geometry.shape
-    likes = kept["like"] if kept else _zero_step(given["like"], target)
-    state = {**given, "like": list(likes), "shape": list(shape), "bound": None, "asked": []}
-    state["partial"] = kept["partial"] if kept else None
-    state["e"] = _eligibility(e, own, shape, (post, pre), up)
-    axis = _unit_axis(target, likes[0])
-    if given["kernel"] is not None:
-        mine = kept["kernel"] if kept and kept["kernel"] else tree_flatten(target.rule.kernel.init(*likes))[0]
-        axes = _kernel_axes(target.rule.kernel, likes, axis)
-        state["kernel"] = [_place_leaf(*leaf, sides, up) for leaf in zip(given["kernel"], mine, *axes, strict=True)]
-    state["recorded"] = [
-        [_place_recorded(x, like, rows, axis, up) for x, like, rows in zip(block[:2], likes, sides, strict=True)]
-        + list(block[2:])
-        for block in given["recorded"]
-    ]
-    _write_traces(target, state)
-
-
-def _read_traces(traces: EligibilityTraceModule) -> tuple[Tensor | None, dict[str, Any]]:
-    """e, with all that waits worked in, and the saved parts of traces; None and nothing before their first step."""
-    e = None if traces._running is None else traces.eligibility
-    return e, {} if e is None else traces.get_extra_state()["running"]
-
-
-def _write_traces(traces: EligibilityTraceModule, parts: dict[str, Any]) -> None:
-    """Go on from these parts; the settings of the traces stay."""
-    traces.set_extra_state({**traces.get_extra_state(), "running": parts})
-
-
-def _eligibility(
-    e: Tensor, own: Tensor | None, shape: tuple[int, ...], rows: tuple[UnitIndex, UnitIndex], up: bool
-) -> Tensor:
-    """The target's eligibility: with the shared part from below, or the shared part of what is above."""
-    where = _synapses_at(*rows)
-    if not up:
-        return e[where].clone()
-    wide = e.new_zeros(len(e), *shape) if own is None else own.clone()
-    wide[where] = e
-    return wide
-
-
-def _zero_step(likes: Any, target: EligibilityTraceModule) -> tuple[Tensor, Tensor]:
-    """Zeros shaped like one step of the other net's spikes."""
-    shape = target.rule.geometry.shape
-    sizes = (shape[min(1, len(shape) - 1)], shape[0])  # a diagonal has one size for both
-    made = []
-    for like, size in zip(likes, sizes, strict=True):
-        wanted = list(like.shape)
-        wanted[_unit_axis(target, like)] = size
-        made.append(like.new_zeros(wanted))
-    return made[0], made[1]
-
-
-def _unit_axis(traces: EligibilityTraceModule, like: Tensor) -> int:
-    return like.dim() - 1 if len(traces.rule.geometry.shape) <= 2 else like.dim() - len(traces.rule.geometry.shape) + 1
-
-
-def _synapses_at(post: UnitIndex, pre: UnitIndex) -> tuple[Any, ...]:
-    """Where e (B, N_post, N_pre, ...) of one net lies in that of the other."""
-    if isinstance(post, Tensor) and isinstance(pre, Tensor):
-        return (slice(None), post[:, None], pre[None, :])
-    return (slice(None), post, pre)
-
-
-def _place_units(a: Tensor, b: Tensor, rows: UnitIndex, axis: int, up: bool) -> Tensor:
-    """A trace of one side: into its units of `b`, or out of them."""
-    where = (slice(None),) * axis + (rows,)
-    if not up:
-        return a[where].clone()
-    b = b.clone()
-    b[where] = a
-    return b
-
-
-def _place_recorded(a: Tensor, like: Tensor, rows: UnitIndex, axis: int, up: bool) -> Tensor:
-    """Recorded spikes (T, B, ...), one side of them."""
-    wide = like.new_zeros(len(a), *like.shape)
-    return _place_units(a, wide, rows, axis + 1, up)
-
-
-def _kernel_axes(kernel: Any, likes: tuple[Tensor, Tensor], axis: int) -> tuple[list[int | None], list[int | None]]:
-    """Where the pre and the post units lie in each part of a kernel's state; None where they do not."""
-    return unit_axes(kernel, likes, 0, axis), unit_axes(kernel, likes, 1, axis)
-
-
-def _place_leaf(a: Any, b: Any, pre: int | None, post: int | None, sides: tuple[UnitIndex, UnitIndex], up: bool) -> Any:
-    """One part of a kernel's state: into its units of `b`, or out of them; what belongs to no unit goes as it is."""
-    if not isinstance(a, Tensor):
-        return a
-    if pre is None and post is None:
-        return a.clone()
-    if pre is None or post is None:
-        side, axis = (1, post) if pre is None else (0, pre)
-        assert axis is not None
-        return _place_units(a, b, sides[side], axis, up)
-    if not up:
-        return _place_units(_place_units(a, b, sides[0], pre, up), b, sides[1], post, up)
-    inner = _place_units(a, b.index_select(post, _indices(sides[1], b.shape[post])), sides[0], pre, up)
-    return _place_units(inner, b, sides[1], post, up)
-
-
-def _indices(rows: UnitIndex, count: int) -> Tensor:
-    return rows if isinstance(rows, Tensor) else torch.arange(count)[rows]
+def _origin(places: Tensor | None, large: Connection, axis: int) -> Tensor | None:
+    """For each unit of the motivated net along an axis of the weight, which unit of the base it is; −1 for none."""
+    if places is None:
+        return None
+    origin = torch.full((large.weight.shape[axis],), -1)
+    origin[places] = torch.arange(len(places))
+    return origin

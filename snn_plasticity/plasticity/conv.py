@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
-from ._engine.product import Product
-from .geometry import SmallProducts, scaled_
+from ._engine.contract import Product, scaled_
+from .geometry import SmallProducts
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,

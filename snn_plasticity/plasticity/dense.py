@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from ..config.validation import require_count_field
-from ._engine.bits import numbers_of
-from ._engine.product import Product
-from ._engine.trains import Bags, Trains
-from .geometry import SmallProducts, scaled_
+from ._engine.contract import Product, scaled_
+from ._engine.spikes import EmbeddingBags, SpikeTrains, as_numbers
+from .geometry import SmallProducts
 from .kernels import Coincidence
 
-NARROW = 80  # neurons of the smaller population up to which the dense product is cheaper
-MUCH = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
-WIDTHS = (64, 256)  # columns of a table that are multiplied at once: within these, as many as
-TILE = 1 << 17  # entries, which leave room in the cache
-BLOCK = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
+SMALL_POPULATION = 80  # neurons of the smaller population up to which the dense product is cheaper
+SMALLER = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
+TILE_COLUMNS = (64, 256)  # columns of a table that are multiplied at once: within these, as many as
+TILE_ENTRIES = 1 << 17  # entries, which leave room in the cache
+CACHED_ENTRIES = 1 << 18  # entries of the scratch that non-linear traces work in: small enough for a cache
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Dense(SmallProducts):
         """Several samples at a time, or several rows of one."""
         left, right = self._factors(coincidence)
         left, right = left.to(e) * scale, right.to(e)
-        samples = max(1, BLOCK // (self.n_post * self.n_pre))
-        rows = min(self.n_post, max(1, BLOCK // self.n_pre))
+        samples = max(1, CACHED_ENTRIES // (self.n_post * self.n_pre))
+        rows = min(self.n_post, max(1, CACHED_ENTRIES // self.n_pre))
         for b in range(0, len(e), samples):
             for row in range(0, self.n_post, rows):
                 here = (slice(b, b + samples), slice(row, row + rows))
@@ -75,12 +74,12 @@ class Dense(SmallProducts):
     @property
     def spikes_side(self) -> str:
         """The post side, unless the post population is so much smaller that it should be the table."""
-        smaller = self.n_post < min(NARROW, self.n_pre) or self.n_post * MUCH <= self.n_pre
+        smaller = self.n_post < min(SMALL_POPULATION, self.n_pre) or self.n_post * SMALLER <= self.n_pre
         return "pre" if smaller else "post"
 
-    def takes_bits(self, trains: Trains) -> bool:
+    def multiplies_bool(self, trains: SpikeTrains) -> bool:
         """Where they are multiplied as a sparse matrix."""
-        return min(self.n_pre, self.n_post) >= NARROW and trains.worthwhile
+        return min(self.n_pre, self.n_post) >= SMALL_POPULATION and trains.sparse
 
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window with positions summed, (T, B, N)."""
@@ -102,7 +101,7 @@ class Dense(SmallProducts):
     def contracted(self, product: Product) -> Tensor:
         """Σ_t Σ_b post ⊗ pre, a new tensor; the sparse product is one already."""
         product = self._in_a_row(product)
-        small = product.table.shape[:2].numel() * WIDTHS[1] <= TILE
+        small = product.table.shape[:2].numel() * TILE_COLUMNS[1] <= TILE_ENTRIES
         if not small or not self._sparsely(product):
             return super().contracted(product)
         bags, table = _sparse_factors(product, apart=False)
@@ -117,12 +116,12 @@ class Dense(SmallProducts):
         if product.trains is None:
             return Product(post, pre)
         return Product(
-            post, pre, product.sparse, Trains(post if product.sparse == "post" else pre, product.trains.dtype)
+            post, pre, product.sparse, SpikeTrains(post if product.sparse == "post" else pre, product.trains.dtype)
         )
 
     def _sparsely(self, product: Product) -> bool:
         """Whether the product of spikes as a sparse matrix is faster."""
-        return product.trains is not None and self.takes_bits(product.trains)
+        return product.trains is not None and self.multiplies_bool(product.trains)
 
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
@@ -135,7 +134,7 @@ class Dense(SmallProducts):
 
 def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
     """Both sides as numbers; out (N_post, N_pre) or (B, N_post, N_pre)."""
-    post, pre = (numbers_of(side, out.dtype) for side in (product.post, product.pre))
+    post, pre = (as_numbers(side, out.dtype) for side in (product.post, product.pre))
     if out.dim() == 2:
         out.addmm_(post.flatten(0, 1).T, pre.flatten(0, 1), beta=beta)
     else:
@@ -146,7 +145,7 @@ def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool
     """Out (N_post, N_pre), or with `apart` (B·N_post, N_pre); as many columns at a time as registers hold."""
     bags, table = _sparse_factors(product, apart=apart)
     out = out if product.sparse == "post" else out.T
-    tiles = math.ceil(table.shape[1] / min(max(WIDTHS[0], TILE // len(table)), WIDTHS[1]))
+    tiles = math.ceil(table.shape[1] / min(max(TILE_COLUMNS[0], TILE_ENTRIES // len(table)), TILE_COLUMNS[1]))
     width = math.ceil(table.shape[1] / tiles / 16) * 16
     for part, room in zip(table.split(width, 1), out.split(width, 1), strict=True):
         found = bags.times(part.contiguous())
@@ -156,7 +155,7 @@ def _contract_sparse_(out: Tensor, product: Product, beta: float, *, apart: bool
             room.copy_(found)
 
 
-def _sparse_factors(product: Product, *, apart: bool) -> tuple[Bags, Tensor]:
+def _sparse_factors(product: Product, *, apart: bool) -> tuple[EmbeddingBags, Tensor]:
     """Spikes (N, K) and the table (K, M); with `apart` spikes (B·N, K), each sample's for itself."""
     assert product.trains is not None
     table = product.table

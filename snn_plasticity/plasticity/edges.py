@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_count, require_real, shown
-from ._engine.bits import numbers_of
-from ._engine.product import Product
+from ._engine.contract import Product, scaled_
+from ._engine.spikes import as_numbers
 from .dense import Dense
-from .geometry import SmallProducts, scaled_
+from .geometry import SmallProducts
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
 PER_ENTRY, PER_EDGE = 10, 5  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
@@ -148,7 +148,7 @@ class Edges(SmallProducts):
         scaled_(out, beta)
         side = self._events(out, product) if out.is_cpu else None
         if side is not None:
-            post, pre = (numbers_of(spikes, out.dtype) for spikes in (product.post, product.pre))
+            post, pre = (as_numbers(spikes, out.dtype) for spikes in (product.post, product.pre))
             self._spread(out, post, pre, side)
         elif self._small(product):
             self._read_off(out, product)

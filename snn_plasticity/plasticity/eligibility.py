@@ -16,6 +16,7 @@ from ..checks import (
     require_device,
     require_finite,
     require_flag,
+    require_kind,
     require_mask,
     require_number,
     require_pair,
@@ -26,11 +27,9 @@ from ..config.validation import require_config
 from ..conventions import Reduction
 from ..saved import FORMAT, described, require_format, require_settings
 from ._engine.engine import RunningTraces
-from ._engine.marks import TraceMark, gone_back, marked
-from ._engine.reading import unpacked
-from ._engine.saving import moved, pack, unpack
-from ._engine.spikes import Recording
-from .door import (
+from ._engine.snapshots import TraceMark, gone_back, marked, moved, pack, unpack
+from .geometry import Geometry
+from .input_checks import (
     admitted_step,
     check_spikes,
     check_window,
@@ -38,16 +37,16 @@ from .door import (
     layout_of,
     modulator_for,
     plain,
-    read_asked,
     recordable,
     require_mark,
     require_reduction,
+    units_of,
     zeros_of,
 )
-from .door import described as shown
-from .geometry import Geometry
+from .input_checks import described as shown
 from .memory import require_memory
 from .rule import EligibilityRule
+from .saved_checks import read_reset, unpacked
 from .synapses import geometry_of
 
 
@@ -94,8 +93,7 @@ class EligibilityTraceModule(nn.Module):
         self.rule = EligibilityRule.of(geometry, self.config)
         self.path = choose_path(path, self.rule)
         self._running: RunningTraces | None = None
-        self._before: Recording | None = None  # of the sequence before, for its memory
-        self._asked: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
+        self._given: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
         self._dt: float | None = None  # the step length that was admitted last, for these neurons
 
     @classmethod
@@ -118,7 +116,7 @@ class EligibilityTraceModule(nn.Module):
         """Samples of the running sequence; None while any number may come."""
         if self._running is not None:
             return self._running.batch_size
-        return self._asked[0] if self._asked else None
+        return self._given[0] if self._given else None
 
     @property
     def device(self) -> torch.device | None:
@@ -128,8 +126,8 @@ class EligibilityTraceModule(nn.Module):
     @property
     def eligibility(self) -> Tensor | None:
         """What a modulator would meet now, (B, *weight shape); None before anything is known."""
-        if self._running is None and self._asked is not None:
-            shape, device = (self._asked[0], *self.rule.geometry.shape), self._asked[1] or torch.get_default_device()
+        if self._running is None and self._given is not None:
+            shape, device = (self._given[0], *self.rule.geometry.shape), self._given[1] or torch.get_default_device()
             require_memory("The eligibility", shape, torch.float32, device, "Reset to a smaller batch.")
             return torch.zeros(shape, device=device)
         if self._running is None:
@@ -156,15 +154,15 @@ class EligibilityTraceModule(nn.Module):
                 whose state does not tell what belongs to a sample.
         """
         if mask is not None:
-            self._reset_samples(mask)
+            self.check_mask(mask)
+            if self._running is not None:
+                self._running.forget(mask.to(self._running.like[0].device))
             return
         if batch_size is not None:
             batch_size = require_batch_size(batch_size)
         place = require_device("device", device)
-        if self._running is not None:
-            self._before = Recording(self._running.recorded)
         self._running = self._dt = None
-        self._asked = None if batch_size is None else (batch_size, place)
+        self._given = None if batch_size is None else (batch_size, place)
 
     def check_mask(self, mask: Tensor, *, forgets: bool = True) -> None:
         """Refuse a mask that `reset` could not follow, before anything is forgotten.
@@ -202,12 +200,11 @@ class EligibilityTraceModule(nn.Module):
                 longer than a time constant with Euler decay.
             MemoryError: traces that would take too much of the memory that is free.
         """
-        if dt is None and first is None and self._take_step(pre, post):
+        if first is None and self._take_step(pre, post, dt):
             return
         dt = self._fits(pre, post, dt, anew=first is not None)
-        if first is None and self._running is not None and self._running.record_bits(pre, post, dt):
-            return
-        look = require_finite if self._at_once else recordable
+        at_once = self.path == "plain" if self._running is None else self._running.at_once
+        look = require_finite if at_once else recordable
         kept = look("pre", pre), look("post", post)
         if first is not None:
             first()
@@ -232,13 +229,13 @@ class EligibilityTraceModule(nn.Module):
         if anew or self._running is None:
             RunningTraces(self.rule, zeros_of(*((pre[0], post[0]) if window else (pre, post))), self.path)
 
-    def _take_step(self, pre: Tensor, post: Tensor) -> bool:
-        """One step of `config.dt` by the shortest way there is; False, and nothing, where there is none.
+    def _take_step(self, pre: Tensor, post: Tensor, dt: float | None = None) -> bool:
+        """One step by the shortest way there is; False, and nothing, where there is none.
 
         It is `observe` without what that looks at: whatever there is to refuse is left to `observe`.
         """
-        running = self._running
-        return running is not None and running.take_step(pre, post, self.config.dt)
+        running, dt = self._running, self.config.dt if dt is None else dt
+        return running is not None and type(dt) is float and running.take_step(pre, post, dt)
 
     def update(self, pre: Tensor, post: Tensor, dt: float | None = None) -> Tensor:
         """One step as in `observe`; returns e, a view of the living traces (clone it to keep it)."""
@@ -286,12 +283,12 @@ class EligibilityTraceModule(nn.Module):
         require_real("mod", mod)
         require_finite("mod", mod)
         kept = recordable("pre", pre), recordable("post", post)
-        before = self._running, self._before
+        before = self._running
         running = self._begun(pre[0], post[0])
         try:
             first = self.modulator(mod[0])
         except (TypeError, ValueError):
-            self._running, self._before = before
+            self._running = before
             raise
         if not pre.shape[1]:
             return first.new_zeros(self.rule.geometry.shape)
@@ -310,7 +307,7 @@ class EligibilityTraceModule(nn.Module):
         """
         running = self._running
         if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
-            found = None if running.past.steps is None else self._change_at_once(mod, 1.0)
+            found = None if running.state.steps is None else self._change_at_once(mod, 1.0)
             if found is not None:
                 return found
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
@@ -347,8 +344,8 @@ class EligibilityTraceModule(nn.Module):
         Raises:
             ValueError: any other shape, naming both.
         """
-        if self._running is None and self._asked is not None:
-            batch, like = self._asked[0], torch.zeros((), device=self._asked[1])
+        if self._running is None and self._given is not None:
+            batch, like = self._given[0], torch.zeros((), device=self._given[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
         return modulator_for(mod, like, batch, self.rule.geometry.n_post, shared=self.path == "shared")
@@ -384,26 +381,50 @@ class EligibilityTraceModule(nn.Module):
         change = lr * self.change(mod_signal)
         return weights + (change if clamp is None else change.clamp(*clamp)).to(weights.dtype)
 
-    def mark(self, *, safe: bool) -> tuple[TraceMark | None, Any, Any]:
+    def mark(self, *, safe: bool) -> tuple[TraceMark | None, Any]:
         """The traces as they are, to come back to with `go_back` when a step is refused.
 
         Args:
             safe: whether what waits to be folded is copied; else it may stay folded, which is the same eligibility.
         """
         safe = require_flag("safe", safe)
-        return None if self._running is None else marked(self._running, safe=safe), self._asked, self._before
+        return None if self._running is None else marked(self._running, safe=safe), self._given
 
-    def go_back(self, mark: tuple[TraceMark | None, Any, Any]) -> None:
+    def go_back(self, mark: tuple[TraceMark | None, Any]) -> None:
         """The traces as they were at the mark."""
         require_mark(mark)
-        running, self._asked, self._before = mark
+        running, self._given = mark
         self._running = None if running is None else gone_back(running)
+
+    def take_units(self, source: EligibilityTraceModule, pre: Tensor | None = None, post: Tensor | None = None) -> None:
+        """Go on where the traces of a smaller or larger layer are; what is new here stays, or begins at zero.
+
+        Spikes that wait there are worked in first; modulators that are queued there stay there.
+
+        Args:
+            source: the other traces, with the same settings.
+            pre, post: for each pre and post neuron here its index there, −1 for a new one, (N,); None: the same ones.
+
+        Raises:
+            TypeError: no traces, or indices that are no integers.
+            ValueError: other settings, indices that do not fit, a path that keeps no eligibility of single samples, or
+                a kernel whose state does not tell what belongs to a neuron.
+        """
+        require_kind("source", source, EligibilityTraceModule, "As EligibilityTraceModule(4, 3).")
+        require_settings("The eligibility of the other net", source.settings, self.settings)
+        units = units_of(source.rule.geometry, self.rule.geometry, pre, post)
+        if source._running is None:
+            self.reset()
+            return
+        source._running.eligibility()
+        own = self._running if self.batch_size == source.batch_size else None
+        self._running = RunningTraces.of_units(self.rule, self.path, source._running, units, own)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Settings and running traces, as plain values and tensors: they travel in `state_dict`."""
-        asked = None if self._asked is None else [self._asked[0], str(self._asked[1] or "")]
+        given = None if self._given is None else [self._given[0], str(self._given[1] or "")]
         running = None if self._running is None else pack(self._running)
-        return {"format": FORMAT, "settings": self.settings, "asked": asked, "running": running}
+        return {"format": FORMAT, "settings": self.settings, "asked": given, "running": running}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from saved traces, bit for bit, or refuse them and change nothing; errors as in `read_state`."""
@@ -420,11 +441,11 @@ class EligibilityTraceModule(nn.Module):
         """
         require_format(what, state, ("settings", "asked", "running"))
         require_settings(what, state["settings"], self.settings)
-        asked = read_asked(what, state["asked"])
+        given = read_reset(what, state["asked"])
         running = unpacked(what, state["running"], self.rule, self.path, device)
 
         def commit() -> None:
-            self._running, self._asked, self._before = running, asked, None
+            self._running, self._given = running, given
 
         return commit
 
@@ -434,8 +455,9 @@ class EligibilityTraceModule(nn.Module):
         return described(self.config)
 
     def extra_repr(self) -> str:
-        """Geometry, kernel, trace and the path that was chosen."""
-        return f"{self.rule.geometry}, {self.rule.kernel}, {self.rule.trace}, path={self.path!r}"
+        """Geometry, kernel, trace, the path that was chosen and, once there are spikes, the strategy of now."""
+        strategy = "" if self._running is None else f", strategy={self._running.strategy!r}"
+        return f"{self.rule.geometry}, {self.rule.kernel}, {self.rule.trace}, path={self.path!r}{strategy}"
 
     def _apply(self, fn: Any, recurse: bool = True) -> EligibilityTraceModule:
         """Follow `.to(device)` and `.double()`; traces never fall below fp32."""
@@ -447,8 +469,7 @@ class EligibilityTraceModule(nn.Module):
     def _begun(self, pre: Tensor, post: Tensor) -> RunningTraces:
         """The running traces, started if these are the first spikes (one step's, for their shape and device)."""
         if self._running is None:
-            self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path, self._before)
-            self._before = None
+            self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path)
         self._running.admitted = self._dt
         return self._running
 
@@ -468,20 +489,10 @@ class EligibilityTraceModule(nn.Module):
         mean = batch > 1 and (reduction or self.config.convention.reduction) == "mean"
         return total.div_(batch) if mean else total
 
-    def _reset_samples(self, mask: Tensor) -> None:
-        self.check_mask(mask)
-        if self._running is not None:
-            self._running.forget(mask.to(self._running.like[0].device))
-
-    @property
-    def _at_once(self) -> bool:
-        """Whether the next step goes straight into e."""
-        return self.path == "plain" if self._running is None else self._running.at_once
-
     def _fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         """Refuse spikes that do not fit, whatever their values; the step length otherwise."""
         like = None if self._running is None or anew else self._running.like
-        check_spikes(self.rule.geometry, pre, post, like, self._asked[0] if self._asked and not anew else None)
+        check_spikes(self.rule.geometry, pre, post, like, self._given[0] if self._given and not anew else None)
         dt = self.config.dt if dt is None else dt
         if anew or type(dt) is not float or dt != self._dt:
             dt = self._dt = admitted_step(self.rule, pre, post, dt)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
-from ._engine.terms import After, Filtered, Term, Values
+from ._engine.window_terms import Filtered, StateAfter, Term, Values
 from .kernels import Coincidence, Number, Pair, advance_trace
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
@@ -57,7 +57,7 @@ class EProp:
 
     def window(
         self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
-    ) -> tuple[list[Term], After[Tensor]] | None:
+    ) -> tuple[list[Term], StateAfter[Tensor]] | None:
         """Many steps (T, B, ...) at once; None where each neuron has a time constant of its own."""
         require_window(pre, post)
         if not constant(self.tau_m):

@@ -14,8 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from ._engine.product import Product
-from ._engine.trains import Trains
+from ._engine.contract import Product
+from ._engine.spikes import SpikeTrains
 from .kernels import Coincidence
 
 
@@ -47,7 +47,7 @@ class Geometry(Protocol):
         """Which side's raw spikes are multiplied where either could be, "post" or "pre"; the other becomes a table."""
         ...
 
-    def takes_bits(self, trains: Trains) -> bool:
+    def multiplies_bool(self, trains: SpikeTrains) -> bool:
         """Whether a product's side of spikes may be booleans."""
         ...
 
@@ -84,11 +84,6 @@ class Geometry(Protocol):
         ...
 
 
-def scaled_(out: Tensor, beta: float) -> Tensor:
-    """In place: beta·out, or zeros whatever was there."""
-    return out.mul_(beta) if beta else out.zero_()
-
-
 def correlation(geometry: Geometry, coincidence: Coincidence) -> Tensor:
     """f (B, *shape): all products of a coincidence, potentiation minus depression."""
     ltp = [geometry.product(*pair) for pair in coincidence.ltp]
@@ -107,7 +102,7 @@ class SmallProducts:
         """Either would do."""
         return "post"
 
-    def takes_bits(self, trains: Trains) -> bool:
+    def multiplies_bool(self, trains: SpikeTrains) -> bool:
         """They are multiplied as numbers."""
         return False
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
-from ._engine.terms import After, Filtered, Spikes, Term, passes_on
+from ._engine.window_terms import Filtered, Spikes, StateAfter, Term, accepts_bool
 from .balance import pair_traces
 from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import Number as Number
@@ -117,7 +117,7 @@ class Rate:
             require_spikes(pre, post)
         return Coincidence((Pair(post, pre),)), None
 
-    @passes_on
+    @accepts_bool
     def window(self, pre: Tensor, post: Tensor, state: None, dt: float = 1.0) -> tuple[list[Term], None]:
         """Many steps (T, B, ...) at once."""
         require_window(pre, post)
@@ -176,10 +176,10 @@ class PairSTDP:
         ltp, ltd = Pair(self.a_plus * post, x_seen), Pair(self.a_minus * y_seen, pre)
         return Coincidence((ltp,), (ltd,)), SpikeTraces(x, y)
 
-    @passes_on
+    @accepts_bool
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], After[SpikeTraces]] | None:
+    ) -> tuple[list[Term], StateAfter[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
         numbers = (self.tau_plus, self.tau_minus, self.a_plus, self.a_minus)
         require_window(pre, post)
@@ -250,10 +250,10 @@ class SymmetricSTDP:
         coincidence, state = self._pair.step(pre, post, state, dt)
         return Coincidence(coincidence.ltp + coincidence.ltd), state
 
-    @passes_on
+    @accepts_bool
     def window(
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], After[SpikeTraces]] | None:
+    ) -> tuple[list[Term], StateAfter[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once, as `PairSTDP`."""
         said = self._pair.window(pre, post, state, dt)
         return said and ([said[0][0], said[0][1]._replace(scale=-said[0][1].scale)], said[1])

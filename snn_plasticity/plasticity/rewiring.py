@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
-from ..untracked import untracked
-from ._engine.saving import pack, unpack
+from ._engine.engine import RunningTraces
+from ._engine.state import Units
 from .edges import Edges, Rewiring
 from .geometry import Geometry
-from .kernel_state import unit_axes
 
 if TYPE_CHECKING:
     from .eligibility import EligibilityTraceModule
@@ -70,37 +68,14 @@ def rewire(traces: EligibilityTraceModule, change: Rewiring) -> None:
         traces: of the edges before.
         change: where each edge, and each axon, was before; −1 is new.
     """
-    rule = replace(traces.rule, geometry=change.geometry)
-    running = traces._running
-    if running is None:
-        traces.rule, traces._before = rule, None
-        return
-    running.fold()
-    state = pack(running)
-    with untracked(running.like[0]):
-        state["shape"] = list(change.geometry.shape)
-        state["e"], state["partial"] = (change.placed(state[name]) for name in ("e", "partial"))
-        pre, post = running.like
-        like = (_along(pre, change.axons, 1), post)
-        state["like"] = list(like)
-        if state["kernel"] is not None:
-            fresh = tree_flatten(rule.kernel.init(*like))[0]
-            axes = unit_axes(rule.kernel, running.like, 0, 1)
-            leaves = zip(state["kernel"], fresh, axes, strict=True)
-            state["kernel"] = [old if k is None else _along(old, change.axons, k, new) for old, new, k in leaves]
-        for block in state["recorded"]:
-            block[0] = _along(block[0], change.axons, 2)
-    traces.rule, traces._running, traces._before = rule, unpack(rule, state, traces.path), None
+    rule, before = replace(traces.rule, geometry=change.geometry), traces._running
+    if before is not None:
+        running = RunningTraces.of_units(rule, traces.path, before, Units(pre=change.axons, edges=change.edges))
+        running.partial, running.queued = change.placed(before.partial), before.queued
+        traces._running = running
+    traces.rule = rule
 
 
 def _through(later: Tensor, earlier: Tensor) -> Tensor:
     """Where things were two changes ago."""
     return torch.where(later < 0, -1, earlier[later.clamp(min=0)])
-
-
-def _along(old: Tensor, origin: Tensor, axis: int, new: Tensor | None = None) -> Tensor:
-    """What was at `origin` along an axis; where that is −1 what is in `new`, or zero."""
-    origin = origin.to(old.device)
-    moved = old.index_select(axis, origin.clamp(min=0))
-    there = (origin >= 0).view(*[1] * axis, -1, *[1] * (old.dim() - axis - 1))
-    return torch.where(there, moved, torch.zeros_like(moved) if new is None else new)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..checks import require_kind
-from ._engine.product import Product
+from ._engine.contract import Product, scaled_
 from .conv import Conv
 from .dense import Dense
-from .geometry import Geometry, SmallProducts, scaled_
+from .geometry import Geometry, SmallProducts
 
 
 class LayerVJP(SmallProducts):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..conventions import Convention
-from ._engine.terms import After, Spikes, Term
+from ._engine.window_terms import Spikes, StateAfter, Term
 from .balance import mean_trace, pair_traces, require_rate
 from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
 from .operands import require_parameters, require_spikes, require_state, require_window
@@ -87,7 +87,7 @@ class TripletSTDP:
 
     def window(
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
-    ) -> tuple[list[Term], After[TripletTraces]] | None:
+    ) -> tuple[list[Term], StateAfter[TripletTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
         amplitudes = (self.a_plus, self.a3_plus, self.a_minus, self.a3_minus)
         taus = (self.tau_plus, self.tau_minus, self.tau_x, self.tau_y)

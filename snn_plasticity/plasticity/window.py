@@ -19,7 +19,7 @@ from .. import checks as plain
 from ..checks import shown
 from ..config.validation import require_number_field
 from ..conventions import Convention
-from ._engine.terms import Spikes, Term, Values
+from ._engine.window_terms import Spikes, Term, Values
 from .kernels import Coincidence, Pair
 from .operands import require_parameters, require_spikes, require_state, require_window
 

@@ -1,7 +1,6 @@
-"""Many steps at once: spikes wait, and what somebody asks for is worked out of them by the way that is exact and fast.
+"""Many steps at once: spikes wait, and e or a weight change is worked out of them by the way that is exact and fast.
 
-    recording ─► said ─► folding ─► e, or a weight change
+    spikes ─► window_terms ─► contract, clamp ─► stepping ─► engine
 
-Bottom up: what a kernel says about a window; how it is folded, bounded, walked or maximised; what has been worked in
-so far; when to do it.
+Bottom up: what waits; what a kernel says of a window; how that is folded, bounded or stepped through; when to do it.
 """

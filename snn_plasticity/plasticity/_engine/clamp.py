@@ -1,121 +1,95 @@
-"""A certificate that the clamp cannot bind, from neuron-sized vectors alone.
+"""The clamp of a window: a certificate, from neuron-sized vectors alone, that it cannot bind; rows in which it might.
 
     |e_ij(t)| ≤ β^t |e_ij(0)| + max(P_i, D_i)
 
     P_i, D_i   for the potentiating and the depressing terms:  Σ |scale| · min( max_t F(|post_i|) · max |pre|,
                                                                                max_t |post_i| · max F(|pre|) )
 
-F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still are
-bounds of it of which nothing is known but the sum of each neuron's spikes and the tallest of them; these are tried
-first. Where e is small, what either sign adds to each synapse says most. Potentiation and depression have opposite
-signs where all factors are non-negative, so that the larger of the two counts; otherwise their sum does. It holds
-for every step of the window and for each post neuron, so that only rows that fail need be walked through. Where a
-weight sums over positions, post is summed over them.
+F is the eligibility's own exponential filter. Larger, and cheaper, is a bound of which nothing is known but the sum of
+each neuron's spikes and the tallest of them; it is tried first. Potentiation and depression have opposite signs where
+all factors are non-negative, so that the larger of the two counts; otherwise their sum does. It holds for every step of
+the window and for each post neuron, so that only rows that fail need go through the window step by step: entries of e
+depend on each other through nothing but the vectors of the window, so that this is done a few rows at a time, while
+these are in the cache; compiled where that is possible.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..dense import CACHED_ENTRIES
 from ..geometry import Geometry
-from . import filters
-from .contract import contract_, products
-from .product import Product
-from .state import Past
-from .terms import Filtered, Side, Spikes, Values
-from .window_terms import WindowTerms
+from ..traces import Trace, scale_of
+from . import compiled
+from .state import TraceState
+from .window_terms import Filtered, Side, Spikes, Values, WindowTerms, forward
 
-COARSE = 16  # steps within which a spike counts for the most that it could
-ONE_IN = 4  # of so many rows one must have a chance, or no tighter bound is looked for
+MOST_FAILING = 3 / 4  # of all rows: where more are at the clamp already, no tighter bound is looked for
 
 
-def failing_rows(past: Past, said: WindowTerms, dt: float, *, refresh: bool = True) -> Tensor | None:
+def failing_rows(state: TraceState, window: WindowTerms, dt: float, *, refresh: bool = True) -> Tensor | None:
     """Rows (B, N_post) in which the clamp might bind within the window; None if there are none.
 
     Args:
-        past: before the window; its bound is brought past it.
-        said: the window.
+        state: before the window; its bound is brought past it.
+        window: the steps.
         dt: step length.
         refresh: whether e may be looked at, where the running bound is not enough.
     """
-    trace = past.rule.trace
-    if trace.clamp_range is None or not said.terms:
+    trace, geometry = state.rule.trace, state.rule.geometry
+    if trace.clamp_range is None or not window.terms:
         return None
-    if not past.rule.geometry.closed_form:
-        return past.row_maxima() >= 0.0
+    if not geometry.closed_form:
+        return state.row_maxima() >= 0.0
     low, high = trace.clamp_range
     limit, beta = max(0.0, min(-low, high)), float(trace.retained(dt))
-    before = past.row_maxima() if past.bound is None else past.bound
-    new = count_bounds(said, past.scale)
-    if new is None or _any(before + new > limit):
-        sums = synapse_bounds(past, said)
-        new = row_bounds(past.rule.geometry, said, 1.0, past.scale) if sums is None else sums
-    if _any(before + new > limit) and refresh and not past.shared and past.e is not None:
-        before = past.row_maxima()
-    if _any(before + new > limit) and _any_hope(before, limit):
-        new = row_bounds(past.rule.geometry, said, beta, past.scale)
+    before = state.row_maxima() if state.bound is None else state.bound
+    counted = count_bounds(window, state.scale)
+    new = row_bounds(geometry, window, beta, state.scale) if counted is None else counted
     failing = before + new > limit
-    past.bound = (beta ** len(said) * before + new).clamp(max=max(abs(low), abs(high)))
-    return failing if _any(failing) else None
+    if refresh and not state.shared and state.e is not None and bool(failing.any()):
+        before = state.row_maxima()
+        failing = before + new > limit
+    few = bool(torch.count_nonzero(before >= limit) < MOST_FAILING * before.numel())
+    if counted is not None and few and bool(failing.any()):
+        new = torch.minimum(counted, row_bounds(geometry, window, beta, state.scale))
+        failing = before + new > limit
+    state.bound = (beta ** len(window) * before + new).clamp(max=max(abs(low), abs(high)))
+    return failing if bool(failing.any()) else None
 
 
-def row_bounds(geometry: Geometry, said: WindowTerms, discount: float, scale: float) -> Tensor:
+def row_bounds(geometry: Geometry, window: WindowTerms, beta: float, scale: float) -> Tensor:
     """Largest |e| that a window can add to any synapse of each post neuron, (B, N_post)."""
     bounds, positive = [], True
-    for term in said.terms:
-        sides = [said.values(side) for side in (term.post, term.pre)]
-        signed = [_signed(said, side) for side in (term.post, term.pre)]
+    for term in window.terms:
+        sides = [window.values(side) for side in (term.post, term.pre)]
+        signed = [_signed(window, side) for side in (term.post, term.pre)]
         positive = positive and not any(signed)
         post, pre = (side.abs() if sign else side for side, sign in zip(sides, signed, strict=True))
         rows = geometry.by_neuron(post)
-        bound = _total(rows, discount).amax(0) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
-        if rows is post:  # no positions
-            other = rows.amax(0) * _total(pre, discount).amax(dim=(0, 2)).unsqueeze(1)
+        bound = forward(rows, beta).amax(0) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
+        if rows is post:  # no positions; where a weight sums over them, so must post
+            other = rows.amax(0) * forward(pre, beta).amax(dim=(0, 2)).unsqueeze(1)
             bound = torch.minimum(bound, other)
         bounds.append((term.scale * scale, bound))
     return _joined(bounds, positive)
 
 
-def count_bounds(said: WindowTerms, scale: float) -> Tensor | None:
+def count_bounds(window: WindowTerms, scale: float) -> Tensor | None:
     """As `row_bounds`, from sums of spikes; None where a side is no train, may be negative, or has positions."""
     bounds = []
-    for term in said.terms:
-        sides = [_counted(said, side) for side in (term.post, term.pre)]
+    for term in window.terms:
+        sides = [_counted(window, side) for side in (term.post, term.pre)]
         if None in sides:
             return None
         (post, post_peak), (pre, pre_peak) = sides  # type: ignore[misc]
         bound = torch.minimum(post * pre_peak.amax(1, keepdim=True), post_peak * pre.amax(1, keepdim=True))
         bounds.append((term.scale * scale, bound))
     return _joined(bounds, positive=True)
-
-
-def synapse_bounds(past: Past, said: WindowTerms) -> Tensor | None:
-    """As `row_bounds`, from all that either sign adds to each synapse; None where e is larger than the tables."""
-    geometry, batch = past.rule.geometry, past.batch_size
-    table = len(said) * max(like.numel() for like in past.like)
-    signed = any(_signed(said, side) for term in said.terms for side in (term.post, term.pre))
-    if signed or batch * math.prod(geometry.shape) > table:
-        return None
-    gains = past.like[1].new_full((len(said),), past.scale)
-    worst = past.like[1].new_zeros(batch, geometry.n_post)
-    sums = past.like[1].new_empty(batch, *geometry.shape)
-    for terms in ([term for term in said.terms if (term.scale > 0) is sign] for sign in (True, False)):
-        if terms:
-            contract_(geometry, sums, map(_coarse, products(geometry, said.only(terms), gains)), 0.0)
-            worst = torch.maximum(worst, geometry.row_maxima(sums))
-    return worst
-
-
-def _coarse(product: Product) -> Product:
-    """A product in which each spike counts for the most that any does in a few steps around it; sums are no smaller."""
-    if product.trains is None or not product.trains.binary:
-        return Product(product.post.abs(), product.pre.abs())
-    counts = product.trains.counts(COARSE)
-    most = torch.stack([steps.abs().amax(0) for steps in product.table.split(COARSE)])
-    return Product(counts, most) if product.sparse == "post" else Product(most, counts)
 
 
 def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
@@ -127,39 +101,76 @@ def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
     return torch.maximum(up, down) if positive else up + down
 
 
-def _counted(said: WindowTerms, side: Side) -> tuple[Tensor, Tensor] | None:
+def _counted(window: WindowTerms, side: Side) -> tuple[Tensor, Tensor] | None:
     """Bounds of a side's sum over the window and of its peak, (B, N), from the sum of its spikes and the tallest."""
-    if isinstance(side, Values) or side.trains.dim() != 3 or _signed(said, side):
+    if isinstance(side, Values) or side.trains.dim() != 3 or _signed(window, side):
         return None
-    trains = said.trains(side.trains)
-    count, tallest = trains.count, 1.0 if trains.binary else trains.there.amax(0)
+    trains = window.trains(side.trains)
+    count, tallest = trains.count, 1.0 if trains.binary else trains.spikes.amax(0)
     if isinstance(side, Spikes):
         return count, torch.clamp(count, max=tallest)
     most = 1.0 / max(1.0 - side.decay, 1e-9)  # of a trace with a spike in every step, and of what becomes of one spike
     peak = torch.clamp(count, max=tallest * most)
     if side.lead is not None:
         count, peak = count + side.lead, peak + side.lead
-    return count * min(len(said), most), peak
+    return count * min(len(window), most), peak
 
 
-def _total(values: Tensor, discount: float) -> Tensor:
-    """What has come together of values (T, ...) at every step, or at the end, (1, ...), where nothing is lost."""
-    return values.sum(0, keepdim=True) if discount == 1.0 else filters.forward(values, discount)
-
-
-def _any(rows: Tensor) -> bool:
-    return bool(rows.any())
-
-
-def _any_hope(before: Tensor, limit: float) -> bool:
-    """Whether a tighter bound could save more than a few rows: those at the clamp it cannot."""
-    return bool(torch.count_nonzero(before < limit) * ONE_IN > before.numel())
-
-
-def _signed(said: WindowTerms, side: Side) -> bool:
+def _signed(window: WindowTerms, side: Side) -> bool:
     """Whether a side, or a train of which it is the trace, might be negative anywhere."""
     if isinstance(side, Values):
-        return _any(side.tensor < 0)
-    if not said.trains(side.trains).binary and _any(side.trains < 0):
+        return bool((side.tensor < 0).any())
+    if not window.trains(side.trains).binary and bool((side.trains < 0).any()):
         return True
-    return isinstance(side, Filtered) and side.lead is not None and _any(side.lead < 0)
+    return isinstance(side, Filtered) and side.lead is not None and bool((side.lead < 0).any())
+
+
+class SteppedRows(NamedTuple):
+    """Some rows of one sample, and what they are after a window."""
+
+    sample: int
+    rows: Tensor
+    e: Tensor
+
+
+def step_rows(trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float) -> list[SteppedRows]:
+    """Rows of e after a window; e itself stays as it is, or where all rows are meant: changes in place.
+
+    Args:
+        trace: what is kept and how it is joined.
+        e: (B, N_post, N_pre), the eligibility before the window.
+        window: the steps, without positions (T, B, N).
+        rows: (B, N_post) bool, those that are meant; None is all of them.
+        dt: step length.
+    """
+    scale, retained, stepped = scale_of(trace), trace.retained(dt), []
+    left = torch.stack([window.values(term.post) * (term.scale * scale) for term in window.terms], dim=-1)
+    right = torch.stack([window.values(term.pre) for term in window.terms], dim=-2)
+    loop = compiled.row_loop_of(trace, e)
+    for b, some in _some_rows(e, rows, e.shape[1] if loop else max(1, CACHED_ENTRIES // e.shape[2])):
+        part = e[b, some]  # a view where all rows are meant
+        (loop or _step_in_torch_)(trace, part, left[:, b, some], right[:, b], retained)  # type: ignore[arg-type]
+        if isinstance(some, Tensor):
+            stepped.append(SteppedRows(b, some, part))
+    return stepped
+
+
+def _step_in_torch_(trace: Trace, part: Tensor, left: Tensor, right: Tensor, retained: float) -> None:
+    """In place: rows (R, N_pre) past a window of f = left (T, R, K) times right (T, K, N_pre)."""
+    f = torch.empty_like(part)
+    for now, other in zip(left, right, strict=True):
+        if trace.linear:
+            part.addmm_(now, other, beta=retained)
+        else:
+            part.copy_(trace.join(part.mul_(retained), torch.mm(now, other, out=f)))
+        if trace.clamp_range is not None:
+            part.clamp_(*trace.clamp_range)
+
+
+def _some_rows(e: Tensor, rows: Tensor | None, count: int) -> Iterator[tuple[int, Tensor | slice]]:
+    """Sample by sample, a few rows at a time."""
+    for b in range(len(e)):
+        if rows is None:
+            yield from ((b, slice(start, start + count)) for start in range(0, e.shape[1], count))
+        else:
+            yield from ((b, some) for some in rows[b].nonzero().squeeze(1).split(count) if len(some))

@@ -5,70 +5,95 @@
 
 Both are Σ_t G_t f_t for some gains G: the first gives the eligibility, the second a weight change for which no
 eligibility is ever built. Every term of f is brought to the form (spikes) × (table): a filter on the spikes' side moves
-to the other side, where all terms with the same spikes become one table, and the product is sparse on one side.
+to the other side, where all terms with the same spikes become one table, and the product is sparse on one side. What
+multiplies the two is `Geometry.contract_`: the one seam to another device.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from ..geometry import Geometry, scaled_
-from .product import Product
-from .terms import Filtered, Spikes, Term, Values
-from .trains import Trains
-from .window_terms import WindowTerms
+from .spikes import SpikeTrains
+from .window_terms import Filtered, Spikes, Term, Values, WindowTerms
 
-NEAR = 1 << 20  # entries of e that are visited by all products before the next ones are
+if TYPE_CHECKING:
+    from ..geometry import Geometry
 
 
-def fold_(geometry: Geometry, out: Tensor, terms: WindowTerms, gains: Tensor, beta: float = 1.0) -> None:
+class Product(NamedTuple):
+    """Σ_t post_t ⊗ pre_t over a window, (T, B, ...) both; one side may be mostly zeros.
+
+    Args:
+        post, pre: both factors; the side that is mostly zeros may be booleans.
+        sparse: the side that is mostly zeros, "post", "pre" or None.
+        trains: that side with its sparse matrices.
+        first: the sample of `trains` that is the first one here.
+    """
+
+    post: Tensor
+    pre: Tensor
+    sparse: str | None = None
+    trains: SpikeTrains | None = None
+    first: int = 0
+
+    @property
+    def table(self) -> Tensor:
+        """The side that is not mostly zeros."""
+        return self.pre if self.sparse == "post" else self.post
+
+    def of(self, samples: slice) -> Product:
+        """The same for some samples."""
+        part = self._replace(post=self.post[:, samples], pre=self.pre[:, samples])
+        return part._replace(first=self.first + samples.start)
+
+
+def scaled_(out: Tensor, beta: float) -> Tensor:
+    """In place: beta·out, or zeros whatever was there."""
+    return out.mul_(beta) if beta else out.zero_()
+
+
+def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, beta: float = 1.0) -> None:
     """In place: out ← beta·out + Σ_t G_t f_t.
 
     Args:
         geometry: layout of the synapses.
         out: (B, *shape), each sample for itself, or (*shape), summed over the batch.
-        terms: f of a window in factored form.
+        window: f in factored form.
         gains: (T,), (T, B) or (T, B, N_post).
         beta: factor of what is there; with 0 it may be anything.
     """
-    if not terms.terms:
+    if not window.terms:
         scaled_(out, beta)
-        return
-    shared = out.dim() == len(geometry.shape)
-    found = list(products(geometry, terms, gains))
-    if shared or len(out) == 1:
-        contract_(geometry, out, found, beta)
-        return
-    count = max(1, NEAR // math.prod(geometry.shape))
-    for start in range(0, len(out), count):
-        samples = slice(start, start + count)
-        contract_(geometry, out[samples], [product.of(samples) for product in found], beta)
+    for product in products(geometry, window, gains):
+        geometry.contract_(out, product, beta)
+        beta = 1.0
 
 
-def folded(geometry: Geometry, terms: WindowTerms, gains: Tensor) -> Tensor:
+def folded(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Tensor:
     """Σ_t G_t f_t, summed over the batch, as a new tensor; arguments as of `fold_`."""
-    found = list(products(geometry, terms, gains))
-    if not found:
+    first, *others = [*products(geometry, window, gains)] or [None]
+    if first is None:
         return gains.new_zeros(geometry.shape)
-    out = geometry.contracted(found[0])
-    contract_(geometry, out, found[1:], 1.0)
+    out = geometry.contracted(first)
+    for product in others:
+        geometry.contract_(out, product, 1.0)
     return out
 
 
-def products(geometry: Geometry, terms: WindowTerms, gains: Tensor) -> Iterator[Product]:
+def products(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Iterator[Product]:
     """The contractions of a window, as few as there are different trains."""
     tables: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
-    for term in terms.terms:
+    for term in window.terms:
         side = _spikes_side(geometry, term, gains)
         if side is None:
-            yield _plain(geometry, terms, term, gains)
+            yield _as_it_is(geometry, window, term, gains)
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
         assert not isinstance(own, Values)
-        table = _gained(geometry, terms.values(other), term.scale * gains)
+        table = _gained(geometry, window.values(other), term.scale * gains)
         if isinstance(own, Filtered):  # the filter moves to the other side; its lead meets what is yet to come
             table, met = own.adjoint(table)
             if met is not None and own.lead is not None:
@@ -76,16 +101,9 @@ def products(geometry: Geometry, terms: WindowTerms, gains: Tensor) -> Iterator[
         key = side, id(own.trains)
         tables[key] = own.trains, tables[key][1].add_(table) if key in tables else table
     for (side, _), (trains, table) in tables.items():
-        spikes = terms.trains(trains)
-        own = trains if geometry.takes_bits(spikes) else terms.numbers(trains)
+        spikes = window.trains(trains)
+        own = trains if geometry.multiplies_bool(spikes) else window.numbers(trains)
         yield _ordered(side, own, table)._replace(sparse=side, trains=spikes)
-
-
-def contract_(geometry: Geometry, out: Tensor, found: Iterable[Product], beta: float) -> None:
-    """In place: out ← beta·out + Σ of all products."""
-    for product in found:
-        geometry.contract_(out, product, beta)
-        beta = 1.0
 
 
 def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
@@ -98,13 +116,11 @@ def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
     return "post" if post else "pre" if pre else None
 
 
-def _plain(geometry: Geometry, terms: WindowTerms, term: Term, gains: Tensor) -> Product:
-    """A term as it is, its gains on the post side."""
-    post, pre = _gained(geometry, terms.values(term.post), term.scale * gains), terms.values(term.pre)
+def _as_it_is(geometry: Geometry, window: WindowTerms, term: Term, gains: Tensor) -> Product:
+    """A term without tables, its gains on the post side."""
+    post, pre = _gained(geometry, window.values(term.post), term.scale * gains), window.values(term.pre)
     if isinstance(term.post, Spikes):
-        return Product(post, pre, "post", Trains(post))
-    if isinstance(term.pre, Spikes):
-        return Product(post, pre, "pre", terms.trains(term.pre.trains))
+        return Product(post, pre, "post", SpikeTrains(post))
     return Product(post, pre)
 
 

@@ -1,17 +1,22 @@
-"""The running traces of one batch: eligibility so far, kernel state, and the spikes that are not folded into them yet.
+"""The running traces of one batch: eligibility so far, kernel state, and the spikes that wait to be worked into them.
 
     plain    every step at once, in place; windows and their modulators too, one step after the other
     fold     spikes wait; many steps are folded into e by one contraction
     auto     as fold, but no e is built before it is needed: a weight change comes straight from the spikes
     shared   only Σ_b e_b is kept, for modulators that the whole batch shares
-    rows     spikes wait; many steps of a trace that is not linear: folded with max for the sum, or row by row
+    rows     spikes wait; many steps of a trace that is not linear: row by row
 
-All give the same e and the same changes. What a fold may do, and what must be walked through, is decided in `advance`.
+All give the same e and the same changes. Within a path, what happened last decides the strategy of the next steps:
+
+    lazy       nothing is built before it is asked for (auto, before the first modulator)
+    folded     spikes wait, and go into e many at a time
+    stepwise   a modulator met the step after the one before: each step goes into e at once
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,19 +25,18 @@ from ...untracked import untracked
 from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
 from ..three_factor import contracted
-from .bits import numbers_of
-from .change import Ask, change_from_spikes
-from .spikes import Recording
-from .state import Past, silenced
-from .update import advance, step_once
+from .spikes import PendingSpikes, SpikeBlock, as_numbers
+from .state import TraceState, Units, silenced, unit_axis
+from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
 from .window_terms import Windowed
 
 PATHS = ("auto", "plain", "fold", "shared", "rows")
-FOLD, LONGEST = 64, 1024  # steps of a contraction: as many as leave its table small, between these
-CERTAIN = 256  # at most, where a clamp has to be shown not to bind, or traces are not linear
-TABLE = 1 << 19  # entries of such a table for one sample
-BUDGET = 1 << 25  # bytes of spikes that may always wait (or half the bytes of e, if that is more)
-WAITING, HELD = 1 << 10, 1 << 24  # modulators that may wait, and their entries; more are worked out so many at a time
+Strategy = Literal["lazy", "folded", "stepwise"]
+MIN_WINDOW, MAX_WINDOW = 64, 1024  # steps of a contraction: as many as leave the table of a sample small, within these
+MAX_CLAMPED_WINDOW = 256  # where a clamp has to be shown not to bind, or traces are not linear
+SAMPLE_ENTRIES = 1 << 19  # of the table of a sample
+PENDING_BYTES = 1 << 25  # of spikes that may always wait (or half the bytes of e, if that is more)
+MAX_QUEUED, MAX_QUEUED_ENTRIES = 1 << 10, 1 << 24  # modulators that may wait, and their entries
 
 
 class RunningTraces:
@@ -42,24 +46,21 @@ class RunningTraces:
         rule: kernel, geometry and trace.
         like: zeros shaped like one step's pre and post.
         path: one of `PATHS`.
-        before: a recording that is over, whose memory may be used again.
     """
 
-    def __init__(
-        self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str, before: Recording | None = None
-    ) -> None:
+    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
         self.rule, self.like, self.path = rule, like, path
         self.batch_size = like[1].shape[0]
-        self.past = Past(rule, like, self.shared, fast=path != "plain")
-        self.recorded = Recording(before)
-        self.asked: list[Ask] = []  # modulators that wait
-        self.partial: Tensor | None = None  # what the modulators before the last fold asked for
-        self.changes = 0
+        self.state = TraceState(rule, like, self.shared, fast=path != "plain")
+        self.pending = PendingSpikes()
+        self.queued: list[QueuedModulators] = []
+        self.partial: Tensor | None = None  # what queued modulators came to that met e before the last fold
+        self.strategy: Strategy = {"auto": "lazy", "plain": "stepwise"}.get(path, "folded")  # type: ignore[assignment]
+        self.unmet = 0  # steps since the last one that met a modulator
         self.admitted: float | None = None  # the step length that is known to suit these neurons
-        self.met = False  # whether a modulator met the latest step
         self._length = 1 if path == "plain" else _window_length(rule, like)
         if path not in ("auto", "shared"):
-            self.past.require_room()
+            self.state.empty()
 
     @property
     def shared(self) -> bool:
@@ -68,23 +69,42 @@ class RunningTraces:
 
     @property
     def visible(self) -> int:
-        """Recorded steps that a modulator meets now; with lag 1 the last one is yet to come."""
-        return max(0, len(self.recorded) - self.rule.trace.convention.lag)
+        """Pending steps that a modulator meets now; with lag 1 the last one is yet to come."""
+        return max(0, len(self.pending) - self.rule.trace.convention.lag)
 
     @property
     def at_once(self) -> bool:
-        """Whether the next step need not wait: on the plain path, or with a change at every step."""
-        soon = self.path == "plain" or (self.met and self.changes > 1)
-        return soon and not self.rule.trace.convention.lag and not len(self.recorded)
+        """Whether the next step goes into e at once."""
+        due = self.strategy == "stepwise" and (not self.unmet or self.path == "plain")
+        return due and not self.rule.trace.convention.lag and not len(self.pending)
+
+    def _met(self) -> None:
+        """Decide the strategy: a modulator meets e."""
+        if self.path != "plain" and self.unmet:
+            self.strategy = "stepwise" if self.unmet == 1 else "folded"
+        self.unmet = 0
+
+    def _unmet(self, steps: int) -> None:
+        """Decide the strategy: steps that no modulator has met yet."""
+        self.unmet += steps
+        if self.path != "plain" and self.strategy == "stepwise" and self.unmet > 1:
+            self.strategy = "folded"
 
     def record(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """One step."""
-        at_once, self.met = self.at_once, False
-        if at_once:
-            self._advance_one(pre, post, dt)
-            return
-        self.recorded.append(pre, post, dt)
-        self._fold_if_due(1)
+        if self.at_once:
+            self._step(pre, post, dt)
+            self._unmet(1)
+        else:
+            self._append(pre.unsqueeze(0), post.unsqueeze(0), dt)
+
+    def record_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """Many steps (T, B, ...)."""
+        if self.path == "plain":
+            for now_pre, now_post in zip(pre, post, strict=True):
+                self.record(now_pre, now_post, dt)
+        else:
+            self._append(pre, post, dt)
 
     def take_step(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step as it came, by a compiled loop or written down to wait; False, and nothing, where that is no way.
@@ -97,76 +117,59 @@ class RunningTraces:
             and pre.is_cpu and post.is_cpu and pre.shape == like_pre.shape and post.shape == like_post.shape
         ):  # fmt: skip
             return False
-        if self.recorded.blocks:
-            if not self.recorded.append_bits(pre, post, dt):
+        if self.pending.blocks:
+            if not self.pending.append_binary(pre, post, dt):
                 return False
-            self.met = False
-            if self.changes > 1 or self.path != "auto":  # else only memory counts, which grows with new blocks only
+            if self.strategy != "lazy":  # else only memory counts, which is looked at when a block is full
                 self._fold_if_due(1)
+            self._unmet(1)
             return True
-        past, steps, kind = self.past, self.past.steps, like_pre.dtype
+        state, steps, kind = self.state, self.state.steps, like_pre.dtype
         if (
-            steps is None or not steps.pairs or not self.met or self.changes < 2 or self.asked
-            or past._e is None or past.blank or pre.requires_grad or post.requires_grad
+            steps is None or not steps.pairs or self.strategy != "stepwise" or self.unmet or self.queued
+            or state._e is None or pre.requires_grad or post.requires_grad
             or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
             or not (pre.is_contiguous() and post.is_contiguous())
-            or not steps.step(past.e, past.kernel, pre, post, dt)
+            or not steps.step(state.e, state.kernel, pre, post, dt)
         ):  # fmt: skip
             return False
-        past.bound, self.met = None, False
+        state.bound, self.unmet = None, 1
         return True
 
     def change_at_once(self, mod: Tensor, factor: float) -> Tensor | None:
         """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None, and nothing, where that is not the way."""
-        past, steps = self.past, self.past.steps
-        if steps is None or past.blank or self.asked or self.visible or not self.meets(mod):
+        steps = self.state.steps
+        if steps is None or self.queued or self.visible or not self.meets(mod):
             return None
-        total = steps.total(past._e, mod, factor)
+        total = steps.total(self.state._e, mod, factor)
         if total is not None:
-            self.changes, self.met = self.changes + 1, True
+            self._met()
         return total
-
-    def record_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """One step as it came, if it is zeros and ones and has to wait; False, and nothing, if not."""
-        if self.at_once or not self.recorded.append_bits(pre, post, dt):
-            return False
-        self.met = False
-        self._fold_if_due(1)
-        return True
-
-    def record_window(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        """Many steps (T, B, ...)."""
-        if self.path == "plain":
-            for now_pre, now_post in zip(pre, post, strict=True):
-                self.record(now_pre, now_post, dt)
-            return
-        self.met = False
-        self.recorded.append_window(pre, post, dt)
-        self._fold_if_due(len(pre))
 
     def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
         """One step, and e after it."""
-        if len(self.recorded) or self.rule.trace.convention.lag or self.shared:
+        if len(self.pending) or self.rule.trace.convention.lag or self.shared:
             self.record(pre, post, dt)
         else:
-            self._advance_one(pre, post, dt)
+            self._step(pre, post, dt)
+            self._unmet(1)
         return self.eligibility()
 
     def fold(self, steps: int | None = None) -> None:
         """Everything visible into e (or the first `steps` of it)."""
         steps = self.visible if steps is None else steps
-        if self.asked and steps:
+        if self.queued and steps:
             before = self.visible
-            self.partial = self._waiting()
+            self.partial = self._flushed()
             steps -= before - self.visible  # working them out may have folded some
         done = 0
         try:
             with untracked(self.like[0]):
-                for block in self.recorded.windows(steps, self._length):
-                    advance(self.past, block.pre, block.post, block.dt, block.restarts)
-                    done += block.used
+                for block in self.pending.windows(steps, self._length):
+                    update_state(self.state, block)
+                    done += block.steps
         finally:
-            self.recorded.drop(done)
+            self.pending.drop(done)
 
     def eligibility(self) -> Tensor:
         """e (B, *shape) with everything visible in it.
@@ -180,7 +183,7 @@ class RunningTraces:
                 "for. Use path='fold' or 'auto'."
             )
         self.fold()
-        return self.past.allocated()
+        return self.state.allocated()
 
     def meets(self, mod: object) -> bool:
         """Whether a modulator, (B,) or (), is as it should be, but for its values."""
@@ -193,29 +196,29 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
-        if self.changes and self.visible and not self.asked:  # a second one: e pays from now on
+        soon = self.strategy != "lazy" or self.unmet <= 1  # e is going to be needed again
+        if soon and self.visible and not self.queued:
             self.fold()
-        self.changes, self.met = self.changes + 1, True
-        if self.past._e is not None and not self.visible:  # e is as the modulator meets it
+        if self.state._e is not None and not self.visible:  # e is as the modulator meets it
             with untracked(self.like[0]):
-                if self.shared:
-                    return mod * self.past.allocated()
-                return contracted(self.rule.geometry.per_synapse(mod), self.past.allocated())
-        return self._worked_out([Ask(self.visible, mod.unsqueeze(0))])
+                e = self.state.allocated()
+                total = mod * e if self.shared else contracted(self.rule.geometry.per_synapse(mod), e)
+        else:
+            total = self._worked_out([QueuedModulators(self.visible, mod.unsqueeze(0))])
+        self._met()
+        return total
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
-        """Record a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
+        """Append a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
         if self.path == "plain":
             return self._modulate_plainly(pre, post, dt, mod)
-        going_on = self.changes > 0 and not self.asked  # one window after the other: e pays
+        going_on = self.strategy != "lazy" and not self.queued  # one window after the other: e pays
         if going_on:
             self.fold()
-        self.changes += 1
-        asking = Ask(len(self.recorded) + 1 - self.rule.trace.convention.lag, mod)
-        self.recorded.append_window(pre, post, dt, copy=not going_on)
-        total = self._worked_out([asking], fold=going_on)
-        self.met = True
-        self._fold_if_due(0)
+        one = QueuedModulators(len(self.pending) + 1 - self.rule.trace.convention.lag, mod)
+        self.pending.append(pre, post, dt, copy=not going_on)
+        total = self._worked_out([one], update=going_on)
+        self.strategy, self.unmet = "folded", 0
         return total
 
     def _modulate_plainly(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
@@ -228,46 +231,84 @@ class RunningTraces:
 
     def queue(self, mod: Tensor) -> None:
         """A modulator that meets e as it stands, to be worked out by `flush`."""
-        if len(self.asked) >= min(WAITING, max(1, HELD // max(1, mod.numel()))):
+        if len(self.queued) >= min(MAX_QUEUED, max(1, MAX_QUEUED_ENTRIES // max(1, mod.numel()))):
             self.fold()
-        self.asked.append(Ask(self.visible, mod.unsqueeze(0)))
+        self.queued.append(QueuedModulators(self.visible, mod.unsqueeze(0)))
 
     def flush(self) -> Tensor:
-        """Σ over everything asked since the last time, shaped like the weight."""
-        total, self.partial = self._waiting(), None
+        """Σ over all modulators that were queued since the last time, shaped like the weight."""
+        total, self.partial = self._flushed(), None
         return total
 
-    def _advance_one(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        """One step at once, with nothing recorded before it."""
-        if self.asked:
-            self.partial = self._waiting()
+    def _step(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """One step at once, with nothing pending before it."""
+        if self.queued:
+            self.partial = self._flushed()
         with untracked(self.like[0]):
-            if self.shared and self.past.steps is None:
-                advance(self.past, pre.unsqueeze(0), post.unsqueeze(0), dt)
+            if self.shared and self.state.steps is None:
+                update_state(self.state, SpikeBlock(pre.unsqueeze(0), post.unsqueeze(0), dt, 1))
             else:
-                step_once(self.past, pre, post, dt)
+                step_once(self.state, pre, post, dt)
+
+    def _append(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """Steps (T, B, ...) that wait."""
+        self.pending.append(pre, post, dt)
+        self._fold_if_due(len(pre))
+        self._unmet(len(pre))
 
     def _fold_if_due(self, new: int) -> None:
         """Fold what has waited long enough, or takes more room than the eligibility is worth.
 
-        Where that is refused the `new` steps, which were recorded last, have not been.
+        Where that is refused the `new` steps, which were appended last, have not been.
         """
-        if self.path != "auto" or self.changes > 1:
-            due = self.visible >= self._length
+        if self.strategy == "lazy":
+            due = self.pending.nbytes > max(PENDING_BYTES, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
         else:
-            due = self.recorded.nbytes > max(BUDGET, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
+            due = self.visible >= self._length
         if not due:
             return
         try:
             self.fold()
         except (ValueError, MemoryError):
-            self.recorded.undo(min(new, len(self.recorded)))
+            self.pending.drop_last(min(new, len(self.pending)))
             raise
 
-    def _waiting(self) -> Tensor:
-        asked, self.asked = self.asked, []
-        total = self._worked_out(asked)
+    def _flushed(self) -> Tensor:
+        queued, self.queued = self.queued, []
+        total = self._worked_out(queued)
         return total if self.partial is None else total + self.partial
+
+    def _worked_out(self, queued: list[QueuedModulators], *, update: bool = False) -> Tensor:
+        """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time.
+
+        With `update` all that is visible is folded, at the same time where that is exact.
+        """
+        if not queued:
+            return self.like[1].new_zeros(self.rule.geometry.shape)
+        at_once = update and self.rule.trace.clamp_range is None
+        with untracked(self.like[0]):
+            total = None
+            if self.path != "plain" and self.pending.one_dt():
+                blocks = list(self.pending.windows(self.visible, self._length))
+                total = change_from_spikes(self.state, blocks, queued, update=at_once)
+            if total is None:
+                total = self._from_e(queued)
+            elif at_once:
+                self.pending.drop(self.visible)
+            if update:
+                self.fold()
+            return total
+
+    def _from_e(self, queued: list[QueuedModulators]) -> Tensor:
+        """The same, from e at each time."""
+        total, folded = self.like[1].new_zeros(self.rule.geometry.shape), 0
+        for one in queued:
+            for steps, mod in enumerate(one.mods, start=one.met):
+                self.fold(steps - folded)
+                folded = steps
+                mod, e = self.rule.geometry.per_synapse(mod), self.state.allocated()
+                total = total.add_(mod * e if self.shared else contracted(mod, e))
+        return total
 
     def check_forget(self) -> None:
         """Refuse that samples forget alone.
@@ -276,78 +317,66 @@ class RunningTraces:
             ValueError: on the shared path, once the samples' eligibilities are one sum; or a kernel whose state does
                 not tell what belongs to a sample. Nothing was changed.
         """
-        if self.shared and self.past.e is not None and self.batch_size:
+        if self.shared and self.state.e is not None and self.batch_size:
             raise ValueError(
                 "The path is 'shared': its samples are one sum by now, and none can be reset alone. Reset them all, or "
                 "use path='auto'. Nothing was changed."
             )
-        if self.batch_size:
-            self._require_samples()
+        kernel, state = self.rule.kernel, self.state.kernel
+        if not self.batch_size or (state is None and (isinstance(kernel, Windowed) or not len(self.pending))):
+            return
+        self.rule.batch_axes(self.like)
+        if state is None:
+            first = next(self.pending.windows(1, 1))
+            pre, post = (as_numbers(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
+            state = careful_step(kernel, pre, post, kernel.init(*self.like), first.dt)[1]
+        require_shape(kernel, self.like, state)
 
     def forget(self, mask: Tensor) -> None:
         """The samples in `mask` (B,) bool start anew; the others go on bit for bit; errors as `check_forget`."""
         self.check_forget()
         if not self.batch_size:
             return
-        windowed = isinstance(self.rule.kernel, Windowed)  # if not, silence need not be a fresh start to it
-        if self.asked:
-            self.partial = self._waiting()
+        if self.queued:
+            self.partial = self._flushed()
         with untracked(self.like[0]):
-            if windowed or not len(self.recorded):
-                self.recorded.map(lambda trains: silenced(trains, mask, 1))
-                self.past.forget(mask)
-            else:
-                self.recorded.restart(mask)
-                self.past.silence(mask)
+            if isinstance(self.rule.kernel, Windowed) or not len(self.pending):
+                self.pending.map(lambda trains: silenced(trains, mask, 1))
+                self.state.forget(mask)
+            else:  # silence need not be a fresh start to such a kernel
+                self.pending.restart(mask)
+                self.state.silence(mask)
 
-    def _require_samples(self) -> None:
-        """Refuse a kernel whose state does not tell what belongs to a sample."""
-        kernel, state = self.rule.kernel, self.past.kernel
-        if state is None and (isinstance(kernel, Windowed) or not len(self.recorded)):
-            return
-        self.rule.batch_axes(self.like)
-        if state is None:
-            (first,) = self.recorded.windows(1, 1)
-            pre, post = (numbers_of(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
-            state = careful_step(kernel, pre, post, kernel.init(*self.like), first.dt)[1]
-        require_shape(kernel, self.like, state)
+    @classmethod
+    def of_units(
+        cls, rule: EligibilityRule, path: str, source: RunningTraces, units: Units, own: RunningTraces | None = None
+    ) -> RunningTraces:
+        """Traces that go on where others are, whose neurons (and edges) lie elsewhere; what waits there is folded.
 
-    def _worked_out(self, asked: list[Ask], *, fold: bool = False) -> Tensor:
-        """Σ_r Σ_b m_rb · e_rb, from the spikes where that is exact, else from e at each time.
+        Args:
+            rule, path: of the new traces.
+            source: the others.
+            units: where each neuron (and edge) lies in the source; −1 is new.
+            own: what new neurons go on from; None is a fresh start.
 
-        With `fold` all that is visible is folded, at the same time where that is exact.
+        Raises:
+            ValueError: a kernel whose state does not tell what belongs to a neuron.
         """
-        if not asked:
-            return self.like[1].new_zeros(self.rule.geometry.shape)
-        at_once = fold and self.rule.trace.clamp_range is None
-        with untracked(self.like[0]):
-            total = None
-            if self.path != "plain" and self.recorded.one_dt():
-                window = list(self.recorded.windows(self.visible, self._length))
-                total = change_from_spikes(self.past, window, asked, fold=at_once)
-            if total is None:
-                total = self._from_traces(asked)
-            elif at_once:
-                self.recorded.drop(self.visible)
-            if fold:
-                self.fold()
-            return total
-
-    def _from_traces(self, asked: list[Ask]) -> Tensor:
-        total: Tensor | None = None
-        folded = 0
-        for ask in asked:
-            for steps, mod in enumerate(ask.mods, start=ask.met):
-                self.fold(steps - folded)
-                folded = steps
-                mod, e = self.rule.geometry.per_synapse(mod), self.past.allocated()
-                now = mod * e if self.shared else contracted(mod, e)
-                total = now if total is None else total.add_(now)
-        return self.like[1].new_zeros(self.rule.geometry.shape) if total is None else total
+        source.fold()
+        axis = unit_axis(rule.geometry.shape, source.like[1])
+        with untracked(source.like[0]):
+            running = cls(rule, units.moved_spikes(source.like, axis), path)
+            if own is not None:
+                running.state.kernel, running.state.e, running.partial = own.state.kernel, own.state.e, own.partial
+            running.state.take_units(source.state, units)
+            blocks = source.pending.saved()
+            running.pending.restore([[*units.moved_spikes(block[:2], axis + 1), *block[2:]] for block in blocks])
+        running.strategy, running.unmet = source.strategy, source.unmet
+        return running
 
 
 def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:
     """Steps of one contraction: enough to pay, few enough for the table of a sample to stay small."""
     entries = max(1, max(side.numel() for side in like) // max(1, len(like[1])))
-    longest = LONGEST if rule.trace.linear and rule.trace.clamp_range is None else CERTAIN
-    return max(FOLD, min(longest, TABLE // entries))
+    longest = MAX_WINDOW if rule.trace.linear and rule.trace.clamp_range is None else MAX_CLAMPED_WINDOW
+    return max(MIN_WINDOW, min(longest, SAMPLE_ENTRIES // entries))

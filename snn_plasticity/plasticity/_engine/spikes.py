@@ -1,217 +1,326 @@
-"""Spikes that are not folded yet: trains of zeros and ones at a byte per entry, anything else as it came.
+"""Spikes that wait to be worked in, and the sparse matrices that are made of them.
 
-Single steps are written into blocks of `RUN` steps, so that nothing need be joined when they are folded; long windows
-are blocks of their own. The memory of the last block is used again: touching fresh memory takes longer than writing.
+Trains of zeros and ones are known by looking at them, and wait as booleans, a byte per entry; anything else waits as it
+came. Of the two factors of a fold one is mostly zeros: a spike adds a row of the other factor to the row of its neuron,
+which is what an embedding bag does, in one pass and at twice the speed of torch's own sparse product. That pays below a
+density of about 35 % (measured: `benchmarks/crossover.py`), on the CPU alone: elsewhere, counting spikes would
+synchronise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .bits import bits_into, bits_of
+BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
+SHORT_STEPS = 64  # steps up to which a window is written into such a block
+LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
+MAX_DENSITY = 0.35  # above it, the dense product is faster
+MIN_ENTRIES = 1 << 14  # of a train, below which the dense product is faster, whatever the density
+TRANSPOSED_STEPS = 32  # steps that are transposed together, so that what is read and written stays in the cache
 
-RUN = 256  # steps of a block that grows; those that never come take no memory
-SHORT = 64  # steps up to which a window is written into such a block
+
+def as_binary(trains: Tensor) -> Tensor | None:
+    """Trains as booleans if they are all zeros and ones; None if not, or if looking would synchronise a device.
+
+    >>> as_binary(torch.tensor([1.0, 0.0]))
+    tensor([ True, False])
+    """
+    if not _readable(trains):
+        return trains if trains.dtype == torch.bool else None
+    bits = torch.empty(trains.shape, dtype=torch.bool)
+    if trains.numel() <= LOOKED_AT:
+        return bits if _written(bits.numpy(), trains.numpy()) else None
+    parts = zip(bits.view(-1).split(LOOKED_AT), trains.reshape(-1).split(LOOKED_AT), strict=True)
+    return bits if all(_written(room.numpy(), part.numpy()) for room, part in parts) else None
 
 
-class Block(NamedTuple):
-    """Consecutive steps of one length: pre (T, B, ...), post (T, B, ...), of which the first `used` are there.
+def write_binary(rows: Tensor, at: int, spikes: Tensor) -> bool:
+    """Write spikes into a row of booleans if they are all zeros and ones; whether they were.
 
-    Its memory is the recording's own where it `grows`. Each restart is a number of steps after which the samples in a
-    mask (B,) start anew; beyond the last step, it concerns what these steps have added.
+    >>> rows = torch.empty(1, 2, dtype=torch.bool)
+    >>> write_binary(rows, 0, torch.tensor([1.0, 0.0])), write_binary(rows, 0, torch.tensor([0.5, 0.0]))
+    (True, False)
+    """
+    spikes = spikes.detach() if spikes.requires_grad else spikes
+    if spikes.dtype == torch.bool:
+        rows[at].copy_(spikes)
+        return True
+    return _readable(spikes) and _written(rows.numpy()[at], spikes.numpy())
+
+
+def _readable(trains: Tensor) -> bool:
+    return trains.is_cpu and trains.dtype in (torch.float32, torch.float64)
+
+
+def _written(room: np.ndarray, numbers: np.ndarray) -> bool:
+    """Write where the ones are; whether all the others are zeros."""
+    np.equal(numbers, 1.0, out=room)
+    return bool(np.count_nonzero(numbers != 0.0) == np.count_nonzero(room))
+
+
+def as_numbers(trains: Tensor, dtype: torch.dtype) -> Tensor:
+    """Trains in this precision."""
+    # booleans are the bytes 0 and 1, which become numbers faster
+    return (trains.view(torch.uint8) if trains.dtype == torch.bool else trains).to(dtype)
+
+
+class SpikeBlock(NamedTuple):
+    """Consecutive steps of one length: the first `steps` of pre (T, B, ...) and post (T, B, ...).
+
+    Where it `grows`, further steps are written behind them. Each restart is a number of steps after which the samples
+    in a mask (B,) start anew; beyond the last step, it concerns what these steps have added.
     """
 
     pre: Tensor
     post: Tensor
     dt: float
-    used: int
+    steps: int
     grows: bool = False
     restarts: tuple[tuple[int, Tensor], ...] = ()
 
-    def part(self, start: int, stop: int) -> Block:
+    def part(self, start: int, stop: int) -> SpikeBlock:
         """Some of its steps, where they lie; a restart between two steps belongs to those before it."""
         restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at)
-        return Block(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
+        return SpikeBlock(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
 
     def has_room(self, dt: float) -> bool:
         """Whether it grows, and a further step of this length has a place in it."""
-        return self.grows and self.dt == dt and self.used < RUN
+        return self.grows and self.dt == dt and self.steps < BLOCK_STEPS
 
     def takes(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """Whether a step of these kinds can be written into it."""
         kinds = (pre.dtype, self.pre.dtype), (post.dtype, self.post.dtype)
         return self.has_room(dt) and all(new in (torch.bool, kept) for new, kept in kinds)
 
-    def renewed(self, pre: Tensor, post: Tensor, dt: float) -> Block | None:
-        """An empty block in the same memory, if steps like these fit into it."""
-        pairs = (pre, self.pre), (post, self.post)
-        same = all((new.shape, new.dtype, new.device) == (old.shape[1:], old.dtype, old.device) for new, old in pairs)
-        return Block(self.pre, self.post, dt, 0, grows=True) if same else None
+    def grown(self, pre: Tensor, post: Tensor) -> SpikeBlock:
+        """With further steps (T, B, ...) written into it."""
+        stop = self.steps + len(pre)
+        self.pre[self.steps : stop].copy_(pre)
+        self.post[self.steps : stop].copy_(post)
+        return self._replace(steps=stop)
 
 
-class Recording:
-    """Blocks of steps, oldest first; the last one may be growing.
+class PendingSpikes:
+    """Blocks of steps that wait, oldest first; the last one may be growing. What was written stays as it is.
 
-    >>> recording = Recording()
-    >>> recording.append(torch.ones(1, 2), torch.ones(1, 3), 1.0)
-    >>> len(recording)
-    1
+    >>> pending = PendingSpikes()
+    >>> pending.append(torch.ones(4, 1, 2), torch.ones(4, 1, 3), 1.0)
+    >>> len(pending)
+    4
     """
 
-    def __init__(self, before: Recording | None = None) -> None:
-        self.blocks: list[Block] = []
+    def __init__(self) -> None:
+        self.blocks: list[SpikeBlock] = []
         self._steps = 0
-        self._spare = None if before is None else before._memory()
 
     def __len__(self) -> int:
         return self._steps
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of all blocks."""
-        return sum(block.pre.nbytes + block.post.nbytes for block in self.blocks)
+    def append(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
+        """Steps (T, B, ...). Few are copied; many booleans are kept as they are given, others are copied if `copy`."""
+        binary = as_binary(pre), as_binary(post)
+        self._steps += len(pre)
+        if len(pre) < SHORT_STEPS and copy:
+            self._write(*(side if bits is None else bits for side, bits in zip((pre, post), binary, strict=True)), dt)
+            return
+        pre, post = (
+            bits if bits is not None else side.clone() if copy else side
+            for side, bits in zip((pre, post), binary, strict=True)
+        )
+        self.blocks.append(SpikeBlock(pre, post, dt, len(pre)))
 
-    def append(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        """One step, copied."""
-        pre, post = _kept(pre), _kept(post)
-        block = self._growing(pre, post, dt)
-        block.pre[block.used].copy_(pre)
-        block.post[block.used].copy_(post)
-        self._grown(block)
-
-    def append_bits(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+    def append_binary(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step of zeros and ones, where such steps are being written; False, and nothing, if it is none."""
         block = self.blocks[-1] if self.blocks else None
         if block is None or not block.has_room(dt):
             return False
         if block.pre.dtype != torch.bool or block.post.dtype != torch.bool:
             return False
-        if not (bits_into(block.pre, block.used, pre) and bits_into(block.post, block.used, post)):
+        if not (write_binary(block.pre, block.steps, pre) and write_binary(block.post, block.steps, post)):
             return False
-        self._grown(block)
+        self.blocks[-1] = block._replace(steps=block.steps + 1)
+        self._steps += 1
         return True
 
-    def append_window(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
-        """Many steps (T, B, ...). Booleans are kept as they are given; others are copied if `copy`."""
-        if len(pre) < SHORT and copy:
-            self._append_short(_kept(pre), _kept(post), dt)
-            return
-        pre, post = (_kept(trains, copy=copy) for trains in (pre, post))
-        self.blocks.append(Block(pre, post, dt, len(pre)))
-        self._steps += len(pre)
+    def _write(self, pre: Tensor, post: Tensor, dt: float) -> None:
+        """A few steps, copied into blocks that grow."""
+        while len(pre):
+            if not self.blocks or not self.blocks[-1].takes(pre, post, dt):
+                self.blocks.append(_empty_block(pre[0], post[0], dt))
+            count = BLOCK_STEPS - self.blocks[-1].steps
+            self.blocks[-1] = self.blocks[-1].grown(pre[:count], post[:count])
+            pre, post = pre[count:], post[count:]
 
-    def _append_short(self, pre: Tensor, post: Tensor, dt: float) -> None:
-        """A few steps, copied to where single steps are written."""
-        done = 0
-        while done < len(pre):
-            block = self._growing(pre[0], post[0], dt)
-            count = min(len(block.pre) - block.used, len(pre) - done)
-            for room, steps in ((block.pre, pre), (block.post, post)):
-                room[block.used : block.used + count].copy_(steps[done : done + count])
-            self.blocks[-1] = block._replace(used=block.used + count)
-            self._steps += count
-            done += count
-
-    def windows(self, steps: int, longest: int) -> Iterator[Block]:
+    def windows(self, steps: int, longest: int) -> Iterator[SpikeBlock]:
         """The first `steps` steps in blocks of at most `longest`, each of one dt."""
         for block in self.blocks:
-            take = min(steps, block.used)
-            for start in range(0, take, longest):
-                yield block.part(start, min(start + longest, take))
-            steps -= take
+            stop = min(steps, block.steps)
+            yield from (block.part(start, min(start + longest, stop)) for start in range(0, stop, longest))
+            steps -= stop
 
     def drop(self, steps: int) -> None:
         """Forget the first `steps` steps."""
         self._steps -= steps
         while steps:
             block = self.blocks.pop(0)
-            rest = block.used - steps
-            if rest >= SHORT or (rest > 0 and block.restarts):  # the rest is read where it lies
-                self.blocks.insert(0, block.part(steps, block.used))
-            elif rest > 0:
-                self._steps -= rest
-                blocks, self.blocks = self.blocks, []
-                self.append_window(block.pre[steps : block.used], block.post[steps : block.used], block.dt)
-                self.blocks += blocks
-            elif block.grows:
-                self._spare = block
-            steps -= min(steps, block.used)
+            if block.steps > steps:
+                rest = block.part(steps, block.steps)
+                if block.grows:  # what it goes on from begins where a block that was loaded begins
+                    rest = _empty_block(block.pre[0], block.post[0], block.dt, rest.restarts).grown(*rest[:2])
+                self.blocks.insert(0, rest)
+            steps -= min(steps, block.steps)
 
-    def undo(self, steps: int) -> None:
-        """Forget the last `steps` steps, which were just written."""
+    def drop_last(self, steps: int) -> None:
+        """Forget the last `steps` steps."""
         self._steps -= steps
         while steps:
             block = self.blocks.pop()
-            if block.used > steps:
-                self.blocks.append(block._replace(used=block.used - steps))
-            elif block.grows:
-                self._spare = block
-            steps -= min(steps, block.used)
+            if block.steps > steps:
+                self.blocks.append(block._replace(steps=block.steps - steps))
+            steps -= min(steps, block.steps)
 
     def restart(self, mask: Tensor) -> None:
         """Samples in `mask` (B,) start anew after the last step."""
-        beyond = [block.used + (block is not self.blocks[-1]) for block in self.blocks]
-        pairs = zip(self.blocks, beyond, strict=True)
-        self.blocks = [block._replace(restarts=(*block.restarts, (at, mask))) for block, at in pairs]
+        last = len(self.blocks) - 1
+        after = [(block.steps + (k < last), mask) for k, block in enumerate(self.blocks)]
+        self.blocks = [b._replace(restarts=(*b.restarts, at)) for b, at in zip(self.blocks, after, strict=True)]
 
     def saved(self) -> list[list]:
         """Every block as it is: pre, post, dt, whether it grows, and its restarts."""
-        restarts = ([list(restart) for restart in b.restarts] for b in self.blocks)
         return [
-            [b.pre[: b.used], b.post[: b.used], b.dt, b.grows, m] for b, m in zip(self.blocks, restarts, strict=True)
+            [b.pre[: b.steps], b.post[: b.steps], b.dt, b.grows, [list(restart) for restart in b.restarts]]
+            for b in self.blocks
         ]
 
     def restore(self, saved: list[list]) -> None:
         """The blocks that `saved` gave, so that later windows end where they would have ended."""
         for pre, post, dt, grows, restarts in saved:
-            block = Block(pre, post, dt, len(pre))
-            if grows:
-                block = _room(pre[0], post[0], dt)._replace(used=len(pre))
-                block.pre[: len(pre)].copy_(pre)
-                block.post[: len(post)].copy_(post)
-            self.blocks.append(block._replace(restarts=tuple((at, mask) for at, mask in restarts)))
+            after = tuple((at, mask) for at, mask in restarts)
+            whole = SpikeBlock(pre, post, dt, len(pre), restarts=after)
+            self.blocks.append(_empty_block(pre[0], post[0], dt, after).grown(pre, post) if grows else whole)
             self._steps += len(pre)
 
     def one_dt(self) -> bool:
         """Whether all steps are of one length."""
         return len({block.dt for block in self.blocks}) <= 1
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all blocks."""
+        return sum(block.pre.nbytes + block.post.nbytes for block in self.blocks)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
         self.blocks = [block._replace(pre=change(block.pre), post=change(block.post)) for block in self.blocks]
 
-    def _growing(self, pre: Tensor, post: Tensor, dt: float) -> Block:
-        """The last block if it has room for such a step, else a new one."""
-        last = self.blocks[-1] if self.blocks else None
-        if last is None or not last.takes(pre, post, dt):
-            if last is not None and last.used < len(last.pre):
-                self.blocks[-1] = last.part(0, last.used)
-            last = self._spare and self._spare.renewed(pre, post, dt)
-            self._spare = None
-            last = last or _room(pre, post, dt)
-            self.blocks.append(last)
-        return last
 
-    def _grown(self, block: Block) -> None:
-        self.blocks[-1] = block._replace(used=block.used + 1)
-        self._steps += 1
-
-    def _memory(self) -> Block | None:
-        """A block that nobody needs any more once this is gone."""
-        return next((block for block in reversed(self.blocks) if block.grows), self._spare)
-
-
-def _room(pre: Tensor, post: Tensor, dt: float) -> Block:
-    """An empty block for steps like this one."""
+def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
+    """Room for steps like this one."""
     with torch.inference_mode(False):
-        return Block(pre.new_empty(RUN, *pre.shape), post.new_empty(RUN, *post.shape), dt, 0, grows=True)
+        rooms = (side.new_empty(BLOCK_STEPS, *side.shape) for side in (pre, post))
+        return SpikeBlock(*rooms, dt, 0, grows=True, restarts=restarts)
 
 
-def _kept(trains: Tensor, *, copy: bool = False) -> Tensor:
-    """Trains as booleans, if they are zeros and ones and looking costs no synchronisation; else as they are."""
-    bits = bits_of(trains)
-    return (trains.clone() if copy else trains) if bits is None else bits
+class SpikeTrains:
+    """Spikes of a window, (T, B, N), and the sparse matrices that have been made of them.
+
+    Args:
+        spikes: the trains, numbers or booleans.
+        dtype: of what is worked out of them, if not that of the numbers.
+    """
+
+    def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.spikes, self.dtype = spikes, dtype or spikes.dtype
+
+    @property
+    def binary(self) -> bool:
+        """Whether they are known to be zeros and ones."""
+        return self.spikes.dtype == torch.bool
+
+    @cached_property
+    def sparse(self) -> bool:
+        """Whether they should be multiplied as sparse matrices; every eighth step of a long train tells."""
+        if not self.spikes.is_cpu or self.spikes.numel() < MIN_ENTRIES:
+            return False
+        some = self.spikes[:: 1 if len(self.spikes) < 64 else 8]
+        return bool(np.count_nonzero(some.bool().numpy()) < MAX_DENSITY * some.numel())
+
+    @cached_property
+    def count(self) -> Tensor:
+        """Spikes of each sample and neuron, (B, N)."""
+        if not self.binary or not self.spikes.is_cpu:
+            return self.spikes.sum(0, dtype=self.dtype)
+        bits = self.spikes.numpy().view(np.uint8)  # 255 of them fit into a byte, and as bytes they add fastest
+        parts = (np.add.reduce(bits[t : t + 255], axis=0, dtype=np.uint8) for t in range(0, len(bits), 255))
+        return sum((torch.from_numpy(part).to(self.dtype) for part in parts), start=torch.zeros((), dtype=self.dtype))
+
+    @cached_property
+    def together(self) -> EmbeddingBags:
+        """A row for each neuron, (N, T·B): a column for each step and sample."""
+        steps, batch, n = self.spikes.shape
+        return _SpikeTimes.of(self.spikes.reshape(steps * batch, 1, n), self.dtype).bags(0, 1, n)
+
+    def apart(self, first: int, count: int) -> EmbeddingBags:
+        """Some samples, (count·N, T·count): rows for each of their neurons, columns as in `together`."""
+        _, batch, n = self.spikes.shape
+        return self.together if batch == 1 else self._times.bags(first, count, n)
+
+    @cached_property
+    def _times(self) -> _SpikeTimes:
+        return _SpikeTimes.of(self.spikes, self.dtype)
+
+
+class EmbeddingBags(NamedTuple):
+    """A matrix that is mostly zeros: where each row starts in the list of its columns; and its values, None for ones.
+
+    >>> EmbeddingBags(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1])).times(torch.tensor([[1.0], [10.0]]))
+    tensor([[11.],
+            [10.]])
+    """
+
+    starts: Tensor
+    columns: Tensor
+    values: Tensor | None = None
+
+    def times(self, table: Tensor) -> Tensor:
+        """The product with a dense matrix, (rows, M)."""
+        return torch.embedding_bag(table, self.columns, self.starts, False, 0, False, self.values, True)[0]
+
+
+class _SpikeTimes(NamedTuple):
+    """The spikes of each sample and neuron, one row after the other: where a row starts, at which steps, how high."""
+
+    starts: np.ndarray
+    steps: np.ndarray
+    values: Tensor | None
+
+    @classmethod
+    def of(cls, trains: Tensor, dtype: torch.dtype) -> _SpikeTimes:
+        """Of trains (T, B, N)."""
+        given, count = trains.numpy(), len(trains)
+        turned = np.empty((*given.shape[1:], count), given.dtype)
+        for start in range(0, count, TRANSPOSED_STEPS):
+            part = slice(start, start + TRANSPOSED_STEPS)
+            turned[..., part] = given[part].transpose(1, 2, 0)
+        flat = turned.ravel()
+        where = np.flatnonzero(flat)
+        starts = np.searchsorted(where, np.arange(0, flat.size + 1, count))
+        steps = where - np.repeat(np.arange(0, flat.size, count), np.diff(starts))
+        values = None if trains.dtype == torch.bool else torch.from_numpy(flat[where]).to(dtype)
+        return cls(starts.astype(np.int32), steps.astype(np.int32), values)
+
+    def bags(self, first: int, count: int, n: int) -> EmbeddingBags:
+        """Some samples of n neurons as one matrix; see `SpikeTrains.apart`."""
+        starts = self.starts[first * n : (first + count) * n + 1]
+        entries = slice(int(starts[0]), int(starts[-1]))
+        starts, column = starts - starts[0], self.steps[entries]
+        if count > 1:  # column (step, sample) lies at step · count + sample
+            column = column * count + np.repeat(np.arange(count, dtype=np.int32), np.diff(starts[::n]))
+        values = None if self.values is None else self.values[entries]
+        return EmbeddingBags(torch.from_numpy(starts), torch.from_numpy(column), values)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ..dense import Dense
-from ..kernel_state import along, forgotten
+from ..kernel_state import along, forgotten, unit_axes
 from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..traces import scale_of
@@ -17,7 +18,7 @@ from .compiled import CompiledSteps
 from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
-TABLE_SIZE = 1 << 20  # entries of a table that is worked out at once
+TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",
@@ -25,7 +26,7 @@ INSTEAD = {
 }
 
 
-class Past:
+class TraceState:
     """Eligibility and kernel state of a batch, or of some of its samples.
 
     Args:
@@ -42,7 +43,6 @@ class Past:
         self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
         self._e: Tensor | None = None
-        self.blank = False  # whether e is zero and its memory not yet written
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
 
     @property
@@ -72,60 +72,44 @@ class Past:
 
     def allocated(self) -> Tensor:
         """e as it is, zeros where nothing was worked in yet."""
-        e = self.laid_out()
-        if self.blank:
-            e.zero_()
-            self.blank = False
-        return e
+        if self._e is None:
+            self._e = self.empty().zero_()
+        return self.e  # type: ignore[return-value]
 
-    def laid_out(self) -> Tensor:
-        """The memory of e, which is not to be read while it is `blank`: writing it twice would cost too much.
+    def empty(self) -> Tensor:
+        """Memory for an e, to be written whole: filling it with zeros first would take as long as a short window.
 
         Raises:
             MemoryError: it would take too much of what is free.
         """
-        if self._e is None:
-            self.require_room()
-            shape = self.rule.geometry.shape
-            if self.shared:
-                self.e = self.like[1].new_zeros(shape)
-            else:
-                self.e, self.blank = self.like[1].new_empty(self.batch_size, *shape), True
-        return self.e  # type: ignore[return-value]
-
-    def require_room(self) -> None:
-        """Refuse an e that would take too much of the memory that is free."""
-        shape = self.rule.geometry.shape
-        shape, like = shape if self.shared else (self.batch_size, *shape), self.like[1]
+        shape, like = self.rule.geometry.shape, self.like[1]
+        shape = shape if self.shared else (self.batch_size, *shape)
         require_memory("The eligibility", shape, like.dtype, like.device, INSTEAD[self.shared])
+        return like.new_empty(shape)
 
     def row_maxima(self) -> Tensor:
         """The largest |e| of each row, (B, N_post)."""
-        if self._e is None or self.blank or self.shared:
+        if self._e is None or self.shared:
             return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
         return self.rule.geometry.row_maxima(self.e)
 
-    def copied(self) -> Past:
-        """The same past, to go on from without changing it; e is not copied."""
-        other = Past(self.rule, self.like, self.shared)
-        other.kernel, other.e, other.blank, other.bound = self.kernel, self.e, self.blank, self.bound
+    def copied(self) -> TraceState:
+        """The same state, to go on from without changing it; e is not copied."""
+        other = TraceState(self.rule, self.like, self.shared)
+        other.kernel, other.e, other.bound = self.kernel, self.e, self.bound
         return other
 
-    def parts(self, steps: int) -> list[tuple[slice, Past]]:
-        """Groups of samples whose tables of so many steps are not too large; e is the same memory."""
-        batch, sizes = self.batch_size, [like.numel() // max(1, self.batch_size) for like in self.like]
-        table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]
-        room = (
-            TABLE_SIZE if self.like[0].is_cpu else 256 * TABLE_SIZE
-        )  # elsewhere a few large products are better than many
-        count = max(1, room // max(1, steps * max(table, max(sizes) // 4)))
+    def split(self, steps: int) -> list[tuple[slice, TraceState]]:
+        """Groups of samples whose tables of so many steps are not too large, so that memory stays near that of e."""
+        batch, entries = self.batch_size, max(side.numel() for side in self.like) // max(1, self.batch_size)
+        room = TABLE_ENTRIES if self.like[0].is_cpu else 256 * TABLE_ENTRIES  # elsewhere, few large products are better
+        count = max(1, room // max(1, steps * entries))
         if count >= batch or not self._divisible():
             return [(slice(0, batch), self)]
         return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]
 
-    def take(self, parts: list[tuple[slice, Past]]) -> None:
-        """Go on where the parts are."""
-        self.blank = False  # each part has written its own
+    def join(self, parts: list[tuple[slice, TraceState]]) -> None:
+        """Go on where all groups are; e is their memory."""
         if len(parts) == 1:
             return
         held = [tree_flatten(part.kernel) for _, part in parts]
@@ -151,6 +135,23 @@ class Past:
         self.e = None if self.e is None else silenced(self.e, mask, 0)
         self.bound = None if self.bound is None else silenced(self.bound, mask, 0)
 
+    def take_units(self, source: TraceState, units: Units) -> None:
+        """Go on where another state is, whose neurons (and edges) lie elsewhere; what is new there stays as it is here.
+
+        Raises:
+            ValueError: a kernel whose state does not tell what belongs to a neuron.
+        """
+        here, axis = self.rule.kernel, unit_axis(self.rule.geometry.shape, self.like[0])
+        if source.kernel is not None:
+            leaves, spec = tree_flatten(source.kernel)
+            own = tree_flatten(here.init(*self.like) if self.kernel is None else self.kernel)[0]
+            axes = zip(*(unit_axes(here, self.like, side, axis) for side in (0, 1)), strict=True)
+            moved = [units.moved(*leaf, pre, post) for *leaf, (pre, post) in zip(leaves, own, axes, strict=True)]
+            self.kernel = tree_unflatten(moved, spec)
+        if source.e is not None:
+            self.e = units.moved_e(source.e, self.e, (self.batch_size, *self.rule.geometry.shape))
+        self.bound = None
+
     def _divisible(self) -> bool:
         """Whether some samples can be worked on without the others: the kernel's state lies sample by sample."""
         if not isinstance(self.rule.kernel, Windowed):
@@ -163,11 +164,10 @@ class Past:
         pairs = zip(leaves, axes, strict=False)
         return len(leaves) == len(axes) and all(axis == 0 for leaf, axis in pairs if isinstance(leaf, Tensor))
 
-    def _some(self, samples: slice) -> Past:
-        part = Past(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
+    def _some(self, samples: slice) -> TraceState:
+        part = TraceState(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
         part.kernel = tree_map_only(Tensor, lambda leaf: leaf[samples], self.kernel)
         part.e = self.e if self.e is None or self.shared else self.e[samples]
-        part.blank = self.blank
         part.bound = None if self.bound is None else self.bound[samples]
         return part
 
@@ -175,3 +175,49 @@ class Past:
 def silenced(tensor: Tensor, mask: Tensor, axis: int) -> Tensor:
     """A tensor with zeros for the samples in the mask (B,), which lie along an axis."""
     return tensor.masked_fill(along(mask, tensor, axis), 0)
+
+
+def unit_axis(shape: Sequence[int], spikes: Tensor) -> int:
+    """Which axis of one step's spikes counts the neurons of a weight of this shape: the last, or that of channels."""
+    return spikes.dim() - 1 if len(shape) <= 2 else spikes.dim() - len(shape) + 1
+
+
+class Units(NamedTuple):
+    """Where each neuron (and edge) of one layer lies in another: indices, −1 for what is new; None where all stay.
+
+    Args:
+        pre, post: of each neuron, (N_pre,) and (N_post,).
+        edges: of each edge, (E,), where e is a list of edges.
+    """
+
+    pre: Tensor | None = None
+    post: Tensor | None = None
+    edges: Tensor | None = None
+
+    def moved(self, old: Any, own: Any, pre_axis: int | None, post_axis: int | None) -> Any:
+        """What lies along axes of neurons, here; what is new as in `own`, or zero where that is None."""
+        if not isinstance(old, Tensor):
+            return old
+        places = [(axis, origin) for axis, origin in ((pre_axis, self.pre), (post_axis, self.post)) if axis is not None]
+        return _moved(old, own, [(axis, origin) for axis, origin in places if origin is not None])
+
+    def moved_e(self, old: Tensor, own: Tensor | None, shape: Sequence[int]) -> Tensor:
+        """An eligibility (B, *shape) of other neurons, here."""
+        if self.edges is not None:
+            return _moved(old, own, [(old.dim() - 1, self.edges)])
+        return self.moved(old, own, 2 if len(shape) > 2 else None, 1)
+
+    def moved_spikes(self, spikes: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
+        """Pre and post spikes of other neurons, here; new neurons were silent."""
+        return self.moved(spikes[0], None, axis, None), self.moved(spikes[1], None, None, axis)
+
+
+def _moved(old: Tensor, own: Tensor | None, places: list[tuple[int, Tensor]]) -> Tensor:
+    there, moved = torch.ones((), dtype=torch.bool, device=old.device), old
+    for axis, origin in places:
+        origin = origin.to(old.device)
+        moved = moved.index_select(axis, origin.clamp(min=0))
+        there = there & (origin >= 0).view(*[1] * axis, -1, *[1] * (old.dim() - axis - 1))
+    if moved is old:
+        return old.clone()
+    return torch.where(there, moved, torch.zeros((), dtype=old.dtype, device=old.device) if own is None else own)

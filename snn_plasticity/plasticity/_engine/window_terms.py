@@ -1,22 +1,155 @@
-"""What a kernel says about a window: at once where it can, else step by step; and what has been worked out of that."""
+"""A window of coincidences in factored form: what a kernel says about many steps, without saying it step by step.
+
+    Σ_t G_t f_t = Σ_terms scale · Σ_t G_t post_t ⊗ pre_t
+
+Each side of a term is `Spikes` (the trains themselves: mostly zeros), `Filtered` spikes (an exponential trace of them)
+or `Values` (anything else).
+
+    forward    y_t = x_t + a·y_{t−1},  y_{−1} = lead          (exclusive: without this step's x_t)
+    backward   r_t = x_t + a·r_{t+1},  r_T = 0                (exclusive: without this step's x_t)
+
+The two filters are adjoint: ⟨forward(x), z⟩ = ⟨x, backward(z)⟩, so that a filter can be moved to the other side of a
+term (`Filtered.adjoint`). Raw spikes remain: a matrix of zeros and ones, and one table instead of one per term.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import copy
-from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from ..kernel_state import along, batch_axes, careful_step, forgotten
-from ..kernels import Coincidence, Kernel, Pair
-from . import filters
-from .bits import countable
-from .terms import Filtered, Side, Spikes, Term, Values
-from .trains import Trains
+from .spikes import SpikeTrains, as_numbers
+
+if TYPE_CHECKING:
+    from ..kernels import Coincidence, Kernel, Pair
+
+FILTER_STEPS = 16  # steps of a triangular product; what comes before them enters by its last value
+
+Method = TypeVar("Method", bound=Callable)
+
+
+@lru_cache(maxsize=64)
+def _triangle(a: float, exclusive: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The lower triangle a^(t−s) of a few steps, and how a lead enters each of them, a^(t+1). Not to be changed."""
+    t = torch.arange(FILTER_STEPS, dtype=torch.float64)
+    lag = t[:, None] - t[None, :]
+    triangle = torch.where(lag >= float(exclusive), torch.tensor(a, dtype=torch.float64) ** lag.clamp(min=0.0), 0.0)
+    return triangle.to(device, dtype), (a ** (t + 1.0)).to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def remaining(a: float, steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is left of each step at the end of a window, a^(T−1−t): (T,). Not to be changed."""
+    return (a ** torch.arange(steps - 1, -1, -1, dtype=torch.float64)).to(device, dtype)
+
+
+def forward(x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool = False) -> Tensor:
+    """The filtered window.
+
+    Args:
+        x: (T, ...). a: what is left after one step, 0 <= a <= 1.
+        lead: (...), the trace before the window; None is zero.
+        exclusive: leave this step's x out.
+
+    >>> forward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
+    tensor([1.0000, 0.5000, 1.2500])
+    """
+    triangle, entering = _triangle(a, exclusive, x.dtype, x.device)
+    flat, before = x.reshape(len(x), -1), None if lead is None else lead.reshape(-1)
+    out = torch.empty_like(flat)
+    for now, room in zip(flat.split(FILTER_STEPS), out.split(FILTER_STEPS), strict=True):
+        steps = len(now)
+        torch.mm(triangle[:steps, :steps], now, out=room)
+        if before is not None:
+            room.addr_(entering[:steps], before)
+        before = room[-1] + now[-1] if exclusive else room[-1]
+    return out.view(x.shape)
+
+
+def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
+    """The adjoint filter: what is yet to come, discounted.
+
+    >>> backward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
+    tensor([1.2500, 0.5000, 1.0000])
+    """
+    triangle, entering = _triangle(a, exclusive, x.dtype, x.device)
+    flat, later = x.reshape(len(x), -1), None
+    out = torch.empty_like(flat)
+    blocks = list(zip(flat.split(FILTER_STEPS), out.split(FILTER_STEPS), strict=True))
+    for now, room in reversed(blocks):
+        steps = len(now)
+        torch.mm(triangle[:steps, :steps].T, now, out=room)
+        if later is not None:  # only blocks before the last one, which are whole
+            room.addr_(entering.flip(0), later)
+        later = room[0] + now[0] if exclusive else room[0]
+    return out.view(x.shape)
+
+
+def last(x: Tensor, a: float, lead: Tensor | None = None) -> Tensor:
+    """The trace after the window, inclusive: Σ_t a^(T−1−t) x_t + a^T lead.
+
+    >>> last(torch.tensor([1.0, 0.0, 1.0]), 0.5)
+    tensor(1.2500)
+    """
+    total = (remaining(a, len(x), x.dtype, x.device) @ x.reshape(len(x), -1)).view(x.shape[1:])
+    return total if lead is None else total + a ** len(x) * lead
+
+
+class Spikes(NamedTuple):
+    """Trains (T, B, ...), mostly zeros: numbers or booleans."""
+
+    trains: Tensor
+
+
+class Values(NamedTuple):
+    """Anything (T, B, ...)."""
+
+    tensor: Tensor
+
+
+class Filtered(NamedTuple):
+    """An exponential trace of trains (T, B, ...) that stood at `lead` (B, ...) before the window."""
+
+    trains: Tensor
+    decay: float
+    lead: Tensor | None = None
+    exclusive: bool = False
+
+    def values(self) -> Tensor:
+        """The trace at every step."""
+        return forward(self.trains, self.decay, self.lead, exclusive=self.exclusive)
+
+    def adjoint(self, other: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The other side with the filter moved onto it, and what meets the lead, (B, ...)."""
+        moved = backward(other, self.decay, exclusive=self.exclusive)
+        if self.lead is None:
+            return moved, None
+        met = moved[0] + other[0] if self.exclusive else moved[0]
+        return moved, self.decay * met
+
+
+Side = Spikes | Filtered | Values
+State = TypeVar("State")
+StateAfter = Callable[[Callable[[Filtered], Tensor]], State]  # makes a state, given what tells a trace after the window
+
+
+class Term(NamedTuple):
+    """One product over a window: scale · post ⊗ pre; `scale` is negative where it depresses."""
+
+    scale: float
+    post: Side
+    pre: Side
+
+
+def accepts_bool(window: Method) -> Method:
+    """Mark a kernel's `window` that puts its trains into terms as they are, so that booleans may be given to it."""
+    window.accepts_bool = True  # type: ignore[attr-defined]
+    return window
 
 
 @runtime_checkable
@@ -27,7 +160,7 @@ class Windowed(Protocol):
         """Terms of pre (T, B, ...) and post (T, B, ...), and the state after them; None where it cannot.
 
         The state may be a function that makes it, given what tells the trace after the window of a `Filtered` side.
-        Booleans are given, where all spikes are ones, to a method that is marked with `passes_on`.
+        Booleans are given, where all spikes are ones, to a method that is marked with `accepts_bool`.
         """
         ...
 
@@ -56,21 +189,20 @@ class WindowTerms:
         restarts: Sequence[tuple[int, Tensor]] = (),
     ) -> None:
         self._dtype, self._length = dtype, len(pre)
-        self._made: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
+        self._numbers: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
-        window = kernel.window if isinstance(kernel, Windowed) else _nothing
-        taken = (pre, post) if hasattr(window, "passes_on") else (self.numbers(pre), self.numbers(post))
-        said = window(*taken, state, dt)
-        if said is None:
-            taken = self.numbers(pre), self.numbers(post)
-            said = _step_by_step(kernel, *taken, state, dt, dtype, restarts)
-        self.terms, self._after = said
-        self._taken, self._trains = taken, {}
-        for side, given in zip(taken, (pre, post), strict=True):
-            self._trains[id(side)] = Trains(given, dtype)
+        window = kernel.window if isinstance(kernel, Windowed) else lambda *_: None
+        given = (pre, post) if hasattr(window, "accepts_bool") else (self.numbers(pre), self.numbers(post))
+        found = window(*given, state, dt)
+        if found is None:
+            given = self.numbers(pre), self.numbers(post)
+            found = _step_by_step(kernel, *given, state, dt, dtype, restarts)
+        self.terms, self._after = found
+        self._given = given
+        self._trains = {id(side): SpikeTrains(own, dtype) for side, own in zip(given, (pre, post), strict=True)}
 
     @cached_property
-    def after(self) -> Any:
+    def state_after(self) -> Any:
         """The kernel's state after the window."""
         after = self._after(self._last) if callable(self._after) else self._after
         return tree_map_only(Tensor, self._owned, after)
@@ -79,26 +211,20 @@ class WindowTerms:
         return self._length
 
     def _last(self, trace: Filtered) -> Tensor:
-        return filters.last(self.numbers(trace.trains), trace.decay, trace.lead)
+        return last(self.numbers(trace.trains), trace.decay, trace.lead)
 
     def _owned(self, state: Tensor) -> Tensor:
-        """A part of the kernel's state that outlives this."""
-        lent = {side.untyped_storage().data_ptr() for side in self._taken}
+        """A part of the kernel's state that outlives this: no view of the caller's spikes."""
+        lent = {side.untyped_storage().data_ptr() for side in self._given}
         return state.clone() if state.untyped_storage().data_ptr() in lent else state
 
     def numbers(self, trains: Tensor) -> Tensor:
         """Trains in the precision of everything, while this is there."""
         if trains.dtype == self._dtype:
             return trains
-        if id(trains) not in self._made:
-            self._made[id(trains)] = trains, countable(trains).to(self._dtype)
-        return self._made[id(trains)][1]
-
-    def only(self, terms: list[Term]) -> WindowTerms:
-        """The same window with some of its terms, while this is there."""
-        part = copy(self)
-        part.terms = terms
-        return part
+        if id(trains) not in self._numbers:
+            self._numbers[id(trains)] = trains, as_numbers(trains, self._dtype)
+        return self._numbers[id(trains)][1]
 
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""
@@ -111,31 +237,27 @@ class WindowTerms:
             self._values[id(side)] = side._replace(trains=numbers).values()
         return self._values[id(side)]
 
-    def trains(self, side: Tensor) -> Trains:
+    def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
-        return self._trains.setdefault(id(side), Trains(side, self._dtype))
-
-
-def _nothing(*window: object) -> None:
-    """What a kernel says of a window that it can only be asked about step by step."""
+        return self._trains.setdefault(id(side), SpikeTrains(side, self._dtype))
 
 
 def _step_by_step(
     kernel: Kernel, pre: Tensor, post: Tensor, state: Any, dt: float, dtype: torch.dtype, restarts: Sequence
 ) -> tuple[list[Term], Any]:
     """Any kernel's terms of a window, and its state after it; `state` None is a fresh start."""
-    state = kernel.init(pre[0], post[0]) if state is None else state
-    said: list[Coincidence] = []
+    like = pre[0], post[0]
+    state = kernel.init(*like) if state is None else state
+    steps: list[Coincidence] = []
     for now_pre, now_post in zip(pre, post, strict=True):
         coincidence, state = careful_step(kernel, now_pre, now_post, state, dt)
-        said.append(coincidence)
-        for mask in (mask for at, mask in restarts if at == len(said)):
-            like = pre[0], post[0]
+        steps.append(coincidence)
+        for mask in (mask for at, mask in restarts if at == len(steps)):
             state = forgotten(kernel, like, batch_axes(kernel, like), state, mask)
     for at, mask in restarts:
-        said[:at] = [_without(coincidence, mask) for coincidence in said[:at]]
+        steps[:at] = [_without(coincidence, mask) for coincidence in steps[:at]]
     terms = []
-    for scale, pairs in ((1.0, [c.ltp for c in said]), (-1.0, [c.ltd for c in said])):
+    for scale, pairs in ((1.0, [c.ltp for c in steps]), (-1.0, [c.ltd for c in steps])):
         for nth in range(max(map(len, pairs))):
             products = [now[nth] if nth < len(now) else None for now in pairs]
             terms.append(Term(scale, *(_stacked(products, side, dtype) for side in ("post", "pre"))))
@@ -144,8 +266,11 @@ def _step_by_step(
 
 def _without(coincidence: Coincidence, mask: Tensor) -> Coincidence:
     """The same products, zero for the samples in a mask (B,)."""
-    sides = ([Pair(p.post.masked_fill(along(mask, p.post, 0), 0), p.pre) for p in pairs] for pairs in coincidence)
-    return Coincidence(*map(tuple, sides))
+
+    def silent(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+        return tuple(pair._replace(post=pair.post.masked_fill(along(mask, pair.post, 0), 0)) for pair in pairs)
+
+    return coincidence._replace(ltp=silent(coincidence.ltp), ltd=silent(coincidence.ltd))
 
 
 def _stacked(products: list[Pair | None], side: str, dtype: torch.dtype) -> Values:

@@ -1,16 +1,14 @@
-"""The door of the traces: spikes that do not fit and paths that would not be exact are refused here."""
+"""Checks of what traces are given: spikes that do not fit, and paths that would not be exact, are refused here."""
 
 from __future__ import annotations
 
 from types import NoneType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import (
     known_as,
-    require_batch_size,
     require_choice,
     require_count,
     require_finite,
@@ -18,9 +16,10 @@ from ..checks import (
     require_real,
 )
 from ..untracked import untracked
-from ._engine.bits import bits_of
 from ._engine.engine import PATHS
-from ._engine.marks import TraceMark
+from ._engine.snapshots import TraceMark
+from ._engine.spikes import as_binary
+from ._engine.state import Units
 from .dense import Dense, Diagonal
 from .edges import Edges
 from .geometry import Geometry
@@ -30,19 +29,19 @@ from .three_factor import modulator_like
 
 
 def check_spikes(
-    geometry: Geometry, pre: Tensor, post: Tensor, like: tuple[Tensor, Tensor] | None, asked: int | None
+    geometry: Geometry, pre: Tensor, post: Tensor, like: tuple[Tensor, Tensor] | None, batch_size: int | None
 ) -> None:
     """Refuse one step's spikes that do not fit the synapses or the running sequence, whatever their values.
 
     Args:
         geometry, pre, post: what has to fit.
         like: pre and post of the sequence's first step, or zeros like them; None at its beginning.
-        asked: the batch size that was asked for, where there is no sequence yet.
+        batch_size: the one given to reset, where there is no sequence yet.
     """
     require_real("pre", pre)
     require_real("post", post)
     if like is None:
-        _check_fit(geometry, pre, post, asked, None)
+        _check_fit(geometry, pre, post, batch_size, None)
     elif not (_alike(pre, like[0]) and _alike(post, like[1])):
         _check_fit(geometry, pre, post, len(like[0]), like[0].device)
 
@@ -99,7 +98,7 @@ def recordable(name: str, spikes: Tensor) -> Tensor:
     if spikes.dtype == torch.bool:
         return spikes.clone()
     spikes = spikes.detach() if spikes.requires_grad else spikes
-    bits = bits_of(spikes)
+    bits = as_binary(spikes)
     return require_finite(name, spikes) if bits is None else bits
 
 
@@ -157,8 +156,33 @@ def require_reduction(reduction: str | None) -> None:
 
 def require_mark(mark: object) -> None:
     """Refuse what is no mark of traces."""
-    if not isinstance(mark, tuple) or len(mark) != 3 or not isinstance(mark[0], (TraceMark, NoneType)):
+    if not isinstance(mark, tuple) or len(mark) != 2 or not isinstance(mark[0], (TraceMark, NoneType)):
         raise TypeError(f"mark is {known_as(mark)}; expected what mark(safe=...) gave.")
+
+
+def units_of(there: Geometry, here: Geometry, pre: Tensor | None, post: Tensor | None) -> Units:
+    """Where the neurons of a layer lie in another: indices (N,), −1 for new ones; None: they are the same.
+
+    Raises:
+        TypeError: what is no tensor of whole numbers.
+        ValueError: layers of another kind, or indices that do not fit their populations.
+    """
+    if type(there) is not type(here) or isinstance(here, Edges) or there.shape[2:] != here.shape[2:]:
+        raise ValueError(f"source is of {there} and these traces of {here}; expected layers of one kind, and no edges.")
+    for name, origin, axis in (("pre", pre, min(1, len(here.shape) - 1)), ("post", post, 0)):
+        size, found = here.shape[axis], there.shape[axis]
+        if origin is None:
+            if size != found:
+                raise ValueError(f"{name} is None, with {found} neurons there and {size} here; say where they lie.")
+            continue
+        require_real(name, origin)
+        if origin.is_floating_point() or origin.dtype == torch.bool or origin.is_meta:
+            raise TypeError(f"{name} is {described(origin)}; expected whole numbers, -1 for new neurons.")
+        if origin.shape != (size,) or int(origin.min()) < -1 or int(origin.max()) >= found:
+            raise ValueError(
+                f"{name} is {described(origin)}; expected ({size},) with the indices of {found} neurons, or -1."
+            )
+    return Units(*(None if origin is None else origin.long() for origin in (pre, post)))
 
 
 def zeros_of(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,16 +190,6 @@ def zeros_of(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
     wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
     with untracked(pre):
         return torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide)
-
-
-def read_asked(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
-    """The batch size and device that were given to `reset`, as they were saved."""
-    if saved is None:
-        return None
-    if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
-        raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. Nothing was changed.")
-    require_batch_size(saved[0])
-    return saved[0], torch.device(saved[1]) if saved[1] else None
 
 
 def modulator_for(mod: float | Tensor, like: Tensor, batch: int, n_post: int, *, shared: bool) -> Tensor:

@@ -1,14 +1,16 @@
-"""Saved traces, looked at whole before anything goes on from them: what `saving.pack` wrote, for the same rule."""
+"""Saved traces, looked at whole before anything goes on from them: what `snapshots.pack` wrote, for the same rule."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from ...saved import (
+from ..checks import require_batch_size
+from ..saved import (
     UNCHANGED,
     require_parts,
     require_real_number,
@@ -16,11 +18,12 @@ from ...saved import (
     require_saved_flag,
     require_tensor,
 )
-from ..rule import EligibilityRule
-from .engine import PATHS, RunningTraces
-from .saving import moved, unpack
+from ._engine.engine import PATHS, RunningTraces, Strategy
+from ._engine.snapshots import moved, unpack
+from .rule import EligibilityRule
 
-PARTS = ("like", "kernel", "e", "bound", "recorded", "asked", "partial", "changes", "met", "path", "shape")
+PARTS = ("like", "kernel", "e", "bound", "pending", "queued", "partial", "strategy", "unmet", "path", "shape")
+STRATEGIES = get_args(Strategy)
 
 
 def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> None:
@@ -51,10 +54,11 @@ def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> N
     for name, expected in (("e", e), ("bound", (batch, rule.geometry.n_post)), ("partial", shape)):
         if saved[name] is not None:
             require_tensor(f"{what}: {name}", saved[name], expected, like=like[1])
-    steps = _recorded(what, saved["recorded"], like)
-    _asked(what, saved["asked"], steps, like[1].new_empty(batch, rule.geometry.n_post))
-    require_saved_count(f"{what}: changes", saved["changes"])
-    require_saved_flag(f"{what}: met", saved["met"])
+    steps = _pending(what, saved["pending"], like)
+    _queued(what, saved["queued"], steps, like[1].new_empty(batch, rule.geometry.n_post))
+    require_saved_count(f"{what}: unmet", saved["unmet"])
+    if saved["strategy"] not in STRATEGIES:
+        raise ValueError(f"{what}: strategy is {saved['strategy']!r}; expected one of {STRATEGIES}. {UNCHANGED}")
 
 
 def unpacked(
@@ -63,8 +67,33 @@ def unpacked(
     """The traces that were saved, on a device; None where there were none. Errors as `require_packed`."""
     if saved is None:
         return None
+    saved = _renamed(saved)
     require_packed(what, saved, rule, path)
     return unpack(rule, saved if device is None else moved(saved, lambda t: t.to(device)), path)
+
+
+def read_reset(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
+    """The batch size and device that were given to `reset`, as they were saved."""
+    if saved is None:
+        return None
+    if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
+        raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. {UNCHANGED}")
+    require_batch_size(saved[0])
+    return saved[0], torch.device(saved[1]) if saved[1] else None
+
+
+def _renamed(saved: Any) -> Any:
+    """A state of before the strategy was a word: then it was told by how many changes had been worked out."""
+    if not isinstance(saved, Mapping) or "recorded" not in saved:
+        return saved
+    old = dict(saved)
+    old["pending"], old["queued"] = old.pop("recorded"), old.pop("asked", None)
+    changes, met, path = old.pop("changes", None), old.pop("met", None), old.get("path")
+    if type(changes) is int and type(met) is bool:
+        often = path == "plain" or (met and changes > 1)
+        old["strategy"] = "stepwise" if often else "lazy" if path == "auto" and not changes else "folded"
+        old["unmet"] = 0 if met else 1
+    return old
 
 
 def _like(what: str, saved: Any, rule: EligibilityRule) -> tuple[Tensor, Tensor]:
@@ -93,20 +122,20 @@ def _kernel(what: str, saved: Any, rule: EligibilityRule, like: tuple[Tensor, Te
             raise TypeError(f"{what}: kernel holds {now!r}; expected a {type(began).__name__}. {UNCHANGED}")
 
 
-def _recorded(what: str, saved: Any, like: tuple[Tensor, Tensor]) -> int:
+def _pending(what: str, saved: Any, like: tuple[Tensor, Tensor]) -> int:
     """Steps that wait."""
     steps = 0
     if not isinstance(saved, (list, tuple)):
-        raise TypeError(f"{what}: recorded is {type(saved).__name__}; expected a list of blocks. {UNCHANGED}")
+        raise TypeError(f"{what}: pending is {type(saved).__name__}; expected a list of blocks. {UNCHANGED}")
     for block in saved:
         if not isinstance(block, (list, tuple)) or len(block) != 5:
-            raise ValueError(f"{what}: recorded holds what is no block of steps. {UNCHANGED}")
+            raise ValueError(f"{what}: pending holds what is no block of steps. {UNCHANGED}")
         pre, post, dt, grows, restarts = block
-        count = len(require_tensor(f"{what}: recorded", pre, (None, *like[0].shape)))
+        count = len(require_tensor(f"{what}: pending", pre, (None, *like[0].shape)))
         for side, zeros in zip((pre, post), like, strict=True):
-            require_tensor(f"{what}: recorded", side, (count, *zeros.shape))
+            require_tensor(f"{what}: pending", side, (count, *zeros.shape))
             if side.dtype not in (torch.bool, zeros.dtype):
-                raise TypeError(f"{what}: recorded has dtype {side.dtype}; expected {zeros.dtype} or bool. {UNCHANGED}")
+                raise TypeError(f"{what}: pending has dtype {side.dtype}; expected {zeros.dtype} or bool. {UNCHANGED}")
         if require_real_number(f"{what}: dt", dt) <= 0:
             raise ValueError(f"{what}: dt is {dt}; expected a step length > 0. {UNCHANGED}")
         require_saved_flag(f"{what}: grows", grows)
@@ -125,15 +154,19 @@ def _restarts(what: str, saved: Any, batch: int) -> None:
             raise TypeError(f"{what}: restart has dtype {mask.dtype}; expected bool. {UNCHANGED}")
 
 
-def _asked(what: str, saved: Any, steps: int, each: Tensor) -> None:
+def _queued(what: str, saved: Any, steps: int, each: Tensor) -> None:
     """Modulators that wait, each with the number of steps that it met."""
     if not isinstance(saved, (list, tuple)):
-        raise TypeError(f"{what}: asked is {type(saved).__name__}; expected a list of modulators. {UNCHANGED}")
+        raise TypeError(f"{what}: queued is {type(saved).__name__}; expected a list of modulators. {UNCHANGED}")
     for one in saved:
-        if not isinstance(one, (list, tuple)) or len(one) != 2 or require_saved_count(f"{what}: asked", one[0]) > steps:
-            raise ValueError(f"{what}: asked holds what is no modulator of the {steps} steps that wait. {UNCHANGED}")
-        mods = require_tensor(f"{what}: asked", one[1], like=each)
+        if (
+            not isinstance(one, (list, tuple))
+            or len(one) != 2
+            or require_saved_count(f"{what}: queued", one[0]) > steps
+        ):
+            raise ValueError(f"{what}: queued holds what is no modulator of the {steps} steps that wait. {UNCHANGED}")
+        mods = require_tensor(f"{what}: queued", one[1], like=each)
         if not mods.dim() or mods.shape[1:] not in ((), each.shape[:1], each.shape):
             raise ValueError(
-                f"{what}: asked holds modulators of shape {tuple(mods.shape)}; expected (k, B). {UNCHANGED}"
+                f"{what}: queued holds modulators of shape {tuple(mods.shape)}; expected (k, B). {UNCHANGED}"
             )

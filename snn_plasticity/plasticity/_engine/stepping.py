@@ -1,0 +1,220 @@
+"""A window of spikes: into the state of running traces, or straight into a weight change.
+
+A linear trace is folded. Where its clamp might bind, the certificate tells in which rows, and these go through the
+window row by row, as do all rows of a trace that is not linear. What has no rows (convolutions) goes step by step.
+
+A weight change Σ_r Σ_b m_rb · e_rb needs no eligibility built for it: it is a fold, too, with other gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import traces
+from ..dense import Dense
+from ..kernel_state import careful_step
+from ..three_factor import modulate
+from .clamp import failing_rows, step_rows
+from .contract import fold_, folded
+from .spikes import SpikeBlock, as_numbers
+from .state import TraceState
+from .window_terms import WindowTerms, backward, remaining
+
+WHOLE = 3 / 4  # of all rows: where the clamp might bind in more of them, all of e goes through the window
+
+
+class QueuedModulators(NamedTuple):
+    """Modulators (k, ...) that met the first `met`, `met` + 1, … of the pending steps."""
+
+    met: int
+    mods: Tensor
+
+
+def update_state(state: TraceState, block: SpikeBlock) -> None:
+    """Bring e and the kernel state past a window of spikes; the e of samples that restart in it is zero before it."""
+    trace, pre = state.rule.trace, block.pre
+    if state.edge_steps is not None and not block.restarts:
+        state.bound, state.kernel = None, state.edge_steps.renewed(state.kernel, state.like)
+        state.edge_steps.window(state.allocated(), state.kernel, pre, block.post, block.dt)
+        return
+    if state.shared:
+        _update_shared(state, block)
+        return
+    waits = trace.clamp_range is not None and not pre.is_cpu  # for the device, to know whether the clamp might bind
+    in_windows = not waits if trace.linear else _has_rows(state, block)
+    if len(pre) == 1 or not in_windows:
+        _update_stepwise(state, block)
+        return
+    fresh, e = state.e is None, state.empty() if state.e is None else state.e
+    parts = state.split(len(pre))
+    for samples, part in parts:
+        own, steps = e[samples], block._replace(pre=pre[:, samples], post=block.post[:, samples])
+        (_update_linear if trace.linear else _update_rows)(part, own, steps, fresh)
+    state.e = e
+    state.join(parts)
+
+
+def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
+    """One step, pre and post (B, ...), in place."""
+    rule, e, state.bound = state.rule, state.allocated(), None
+    if state.kernel is None:
+        state.kernel = rule.kernel.init(*state.like)
+    pre, post = as_numbers(pre, e.dtype), as_numbers(post, e.dtype)
+    if state.edge_steps is not None:
+        state.edge_steps.step(e, state.kernel, pre, post, dt)
+        return
+    pairs = state.steps is not None and state.steps.pairs
+    if pairs and state.steps.step(e, state.kernel, pre.contiguous(), post.contiguous(), dt):
+        return
+    coincidence, state.kernel = careful_step(rule.kernel, pre, post, state.kernel, dt)
+    if state.steps is not None and state.steps.join(e, coincidence, dt):
+        return
+    traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
+
+
+def _has_rows(state: TraceState, block: SpikeBlock) -> bool:
+    """Whether each row of e can go through the window without the others."""
+    return isinstance(state.rule.geometry, Dense) and block.pre.dim() == 3
+
+
+def _window(state: TraceState, block: SpikeBlock, samples: slice = slice(None)) -> WindowTerms:
+    steps = block.pre[:, samples], block.post[:, samples]
+    return WindowTerms(state.rule.kernel, *steps, state.kernel, block.dt, state.like[1].dtype, block.restarts)
+
+
+def _fold_(state: TraceState, e: Tensor, window: WindowTerms, dt: float, kept: float | None = None) -> None:
+    """In place: a window into e, as if no clamp were there. `kept` is what is left of e; with 0 it may be anything."""
+    beta, steps = float(state.rule.trace.retained(dt)), len(window)
+    gains = state.scale * remaining(beta, steps, e.dtype, e.device)
+    fold_(state.rule.geometry, e, window, gains, beta**steps if kept is None else kept)
+
+
+def _update_linear(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
+    """Fold, but for the rows in which the clamp might bind; `fresh`: e is zero, and not written yet."""
+    trace, window, dt = state.rule.trace, _window(state, block), block.dt
+    failing = failing_rows(state, window, dt)
+    if failing is None:
+        _fold_(state, e, window, dt, 0.0 if fresh else None)
+        state.kernel = window.state_after
+        return
+    e = e.zero_() if fresh else e
+    if not _has_rows(state, block):
+        state.e = e
+        _update_stepwise(state, block)
+        return
+    whole = bool(torch.count_nonzero(failing) > WHOLE * failing.numel())
+    stepped = step_rows(trace, e, window, None if whole else failing, dt)
+    if not whole:
+        _fold_(state, e, window, dt)
+    state.kernel = window.state_after
+    for sample, rows, after in stepped:
+        e[sample, rows] = after
+
+
+def _update_rows(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
+    """All rows of a trace that is not linear; `fresh` as above."""
+    window, e = _window(state, block), e.zero_() if fresh else e
+    state.kernel = window.state_after
+    if window.terms:
+        step_rows(state.rule.trace, e, window, None, block.dt)
+    else:
+        e.mul_(float(state.rule.trace.retained(block.dt)) ** len(window))
+
+
+def _update_stepwise(state: TraceState, block: SpikeBlock) -> None:
+    for steps, (pre, post) in enumerate(zip(block.pre, block.post, strict=True), start=1):
+        step_once(state, pre, post, block.dt)
+        for at, mask in block.restarts:
+            if at == steps:
+                state.forget(mask)
+            elif at > len(block.pre) == steps:
+                state.silence(mask)
+
+
+def _update_shared(state: TraceState, block: SpikeBlock) -> None:
+    """Into the sum of all samples; where a clamp might bind in any of them, nothing happens.
+
+    Raises:
+        ValueError: the clamp might bind.
+    """
+    parts, bound, dt = state.split(len(block.pre)), state.bound, block.dt
+    windows = ((samples.start, part, _window(part, block, samples)) for samples, part in parts)
+    if state.rule.trace.clamp_range is not None:
+        windows = list(windows)
+        if any(failing_rows(part, window, dt) is not None for _, part, window in windows):
+            state.bound = bound
+            raise ValueError(
+                "The clamp of the eligibility might bind, sample by sample, and the path 'shared' keeps only their "
+                "sum. Use path='fold', or clamp_range=None. This step was not taken."
+            )
+    fresh, e = state.e is None, state.empty() if state.e is None else state.e
+    for start, part, window in windows:
+        _fold_(part, e, window, dt, 1.0 if start else 0.0 if fresh else None)  # the sum decays once
+        part.kernel = window.state_after
+    state.e = e
+    state.join(parts)
+
+
+def change_from_spikes(
+    state: TraceState, blocks: Sequence[SpikeBlock], queued: Sequence[QueuedModulators], *, update: bool
+) -> Tensor | None:
+    """Σ over all queued modulators of the steps after `state`; None where that would not be exact.
+
+    Args:
+        state: before the first step; left as it is, unless `update`.
+        blocks: the steps, of one length.
+        queued: the modulators.
+        update: also bring the state past these steps, which costs less than doing so later (no clamp only).
+    """
+    geometry, trace = state.rule.geometry, state.rule.trace
+    per_neuron = any(one.mods.dim() == 3 for one in queued)
+    waits = trace.clamp_range is not None and not state.like[0].is_cpu and not state.shared
+    if not blocks or not trace.linear or waits or (per_neuron and not geometry.closed_form):
+        return None
+    dt, steps, start = blocks[0].dt, sum(len(block.pre) for block in blocks), 0
+    gains, lead = _gains(queued, float(trace.retained(dt)), steps)
+    total = None if state.e is None else _from_e(state, state.e, lead)
+    fresh, e = state.e is None, state.empty() if update and state.e is None else state.e
+    parts = (state if update else state.copied()).split(max(len(block.pre) for block in blocks))
+    for block in blocks:
+        now = state.scale * gains[start : start + len(block.pre)]
+        for samples, part in parts:
+            window, own = _window(part, block, samples), now if now.dim() == 1 else now[:, samples]
+            if failing_rows(part, window, dt, refresh=False) is not None:
+                return None
+            if total is None:
+                total = folded(geometry, window, own)
+            else:
+                fold_(geometry, total, window, own)
+            if update and e is not None:
+                kept = 1.0 if state.shared and samples.start else 0.0 if fresh else None
+                _fold_(part, e if state.shared else e[samples], window, dt, kept)
+            part.kernel = window.state_after
+        start, fresh = start + len(block.pre), False
+    if update:
+        state.e = e
+        state.join(parts)
+    return total
+
+
+def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T."""
+    like = max((one.mods[0] for one in queued), key=Tensor.dim)
+    met, before = like.new_zeros(steps, *like.shape), torch.zeros_like(like)
+    for first, mods in queued:
+        mods = mods.view(*mods.shape, *[1] * (met.dim() - mods.dim()))
+        if first == 0:  # met e before any of these steps
+            before = before + mods[0]
+            first, mods = 1, mods[1:]
+        met[first - 1 : first - 1 + len(mods)] += mods
+    gains = backward(met, beta)
+    return gains, before + beta * gains[0]
+
+
+def _from_e(state: TraceState, e: Tensor, lead: Tensor) -> Tensor:
+    """The part of a change that comes from e before the window, summed over the batch."""
+    return lead * e if state.shared else modulate(state.rule.geometry.per_synapse(lead), e, "sum")
