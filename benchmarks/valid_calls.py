@@ -37,9 +37,11 @@ BESIDE = (
     notice,
 )  # documented, and imported from their own files
 CHECKED_BEFORE = {
+    "connection.Connection.landing_at_once",
     "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
-    *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed")),
+    "neuromodulation.NeuromodulatoryGate.stepped",
+    *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_alone")),
     *(f"plasticity.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
     *(f"plasticity.Edges.{name}" for name in ("delivered", "ends", "onto")),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces

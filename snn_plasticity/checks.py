@@ -22,7 +22,8 @@ Kind = TypeVar("Kind")
 PRECISE = (torch.float32, torch.float64)  # what is worked with as it comes
 MAX_COUNT = 2**31 - 1  # of anything that is counted: more is a slip
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
-_is_compiling = torch.compiler.is_compiling
+is_compiling = torch.compiler.is_compiling
+is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined]
 
 
 def shown(value: object) -> str:
@@ -171,9 +172,9 @@ def _as_float(value: object) -> float | None:
 
 def is_readable(tensor: Tensor) -> bool:
     """Whether looking at the values neither synchronises a device nor breaks a trace."""
-    if not tensor.is_cpu or _is_compiling():
+    if not tensor.is_cpu or is_compiling():
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
+    return not is_wrapped(tensor)
 
 
 def require_real(name: str, tensor: object) -> None:
@@ -212,29 +213,6 @@ def require_within(name: str, tensor: Tensor, low: float | None = None, high: fl
         raise ValueError(f"{name} is {least:g} at least once; expected {name} >= {low:g}. Nothing was changed.")
     if high is not None and (most := plain.amax().item()) > high:
         raise ValueError(f"{name} is {most:g} at least once; expected {name} <= {high:g}. Nothing was changed.")
-
-
-def require_values(name: str, tensor: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """The tensor; NaN, infinity and values outside of `low` .. `high` are refused, in one pass over it."""
-    if not tensor.numel() or not is_readable(tensor):
-        return tensor
-    plain = tensor.detach() if tensor.requires_grad else tensor
-    if plain.numel() == 1:
-        least = most = plain.item()
-    elif low is None and high is None:
-        least = most = plain.sum().item()  # a finite sum has finite terms
-    else:
-        least, most = (end.item() for end in plain.aminmax())
-    if (
-        math.isfinite(least)
-        and math.isfinite(most)
-        and (low is None or least >= low)
-        and (high is None or most <= high)
-    ):
-        return tensor
-    require_finite(name, tensor)
-    require_within(name, tensor, low, high)
-    return tensor
 
 
 def require_choice(name: str, value: object, allowed: Collection[str], or_else: str = "") -> None:

@@ -6,7 +6,6 @@ with neither mean nor sum over the batch.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,27 +13,22 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from .activity import Activity
-from .checks import (
-    PRECISE,
-    known_as,
-    require_flag,
-    require_kind,
-    require_number,
-    require_real,
-    require_tensors,
-)
+from .checks import PRECISE, known_as, require_flag, require_kind, require_number, require_real, require_tensors
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
+from .plasticity._engine.compiled import bounded
+from .plasticity._engine.engine import RunningTraces
+from .plasticity.bounds import HardBounds, SoftBounds, free
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
-from .plasticity.synapses import geometry_of
+from .plasticity.synapses import geometry_of, require_geometry
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 from .saved import described, require_parts, require_saved_count, require_settings, require_tensor
 from .untracked import untracked
-from .weights import WeightGuard
+from .weights import FLATTENED, WeightGuard
 
 
 class ConnectionMark(NamedTuple):
@@ -77,14 +71,9 @@ class Connection:
         if not isinstance(getattr(module, attribute, None), Tensor):
             raise ValueError(f"attribute = {attribute!r}; {type(module).__name__} has no tensor of that name.")
         self.config = require_config(config, PlasticityConfig)
-        geometry = geometry_of(module) if geometry is None else geometry
-        if not isinstance(getattr(geometry, "shape", None), tuple) or not hasattr(geometry, "contract_"):
-            raise TypeError(
-                f"geometry is {known_as(geometry)}; expected a layout such as Dense(n_pre, n_post), or None."
-            )
+        geometry = geometry_of(module) if geometry is None else require_geometry(geometry)
         if mask is not None:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
-        strict = require_flag("strict", strict)
         eligibility = self.config.eligibility
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self._follower = follower_of(module, geometry)
@@ -92,14 +81,16 @@ class Connection:
             geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
         )
         self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
-        self.mask, self.strict, self.enabled, self._dt = mask, strict, True, eligibility.dt
+        self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
         self.fixed = None if mask is None else mask == 0  # weights that never move
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
         self.activity = Activity()  # what it has seen
         self.seen_in_eval = 0  # calls that were not observed because the layer or its neuron was in eval()
         self.met = self.met_in_eval = 0  # how much of both the last step had met
         self.moved = False  # whether a step is known to have changed something
-        self._foreign = self._runs_foreign_code()
+        self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
+        once = self.config.three_factor.update_frequency == 1
+        self._learns_at_once = once and self.samples is None and self._follower is None
         self._pending: Tensor | None = None
         self._finite: Tensor | None = None  # the last change, where it is known to be finite
         self._steps, self._warned = 0, False
@@ -181,6 +172,17 @@ class Connection:
         """Drop the change that was not applied yet (`update_frequency` > 1)."""
         self._pending, self._steps = None, 0
 
+    def has_known_weight(self) -> bool:
+        """Whether the weight is the one that was last found fit to learn, as one quick look tells."""
+        self._follow()
+        weight, guard = self.module._parameters.get(self.attribute), self._guard
+        weight = getattr(self.module, self.attribute, None) if weight is None else weight
+        if weight is None or guard.verified is None or weight is not guard.verified():
+            return False
+        guard.replaced = 0
+        same = weight.dtype is guard.dtype and weight.shape == guard.shape
+        return same and not weight.is_meta and FLATTENED not in weight.__dict__
+
     def check_weight(self, around: Callable[[], Iterable[nn.Module]] = list) -> None:
         """Refuse a weight in which a change would be lost; a weight that was looked at before is not looked at again.
 
@@ -190,8 +192,8 @@ class Connection:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
-        self._follow()
-        self._guard.look(around)
+        if not self.has_known_weight():
+            self._guard.look(around)
 
     def check_reset(self, mask: Tensor, *, traces: bool) -> None:
         """Refuse a mask (B,) that does not fit what was observed, or `traces` of samples that cannot forget alone."""
@@ -199,6 +201,12 @@ class Connection:
             self.traces.check_mask(mask, forgets=require_flag("traces", traces))
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
+
+    @property
+    def running(self) -> RunningTraces | None:
+        """Its running traces; None before anything was observed."""
+        self._follow()
+        return self._traces._running
 
     def check(self, mod: float | Tensor) -> None:
         """Refuse a modulator that does not fit the eligibility, before anything changes."""
@@ -215,13 +223,12 @@ class Connection:
         """
         if self.traces.batch_size is None:
             return None
-        if not isinstance(lr_scale, float) or not math.isfinite(lr_scale):
-            lr_scale = require_number("lr_scale", lr_scale)
+        lr_scale = require_number("lr_scale", lr_scale)
         lr, once = self.config.three_factor.lr * lr_scale, self.config.three_factor.update_frequency == 1
-        if once and self.mask is None and self.samples is None:
-            self._finite = self.traces._change_at_once(mod, lr)
-            if self._finite is not None:
-                return self._finite
+        self._finite = self._change_at_once(mod, lr_scale)
+        if self._finite is not None:
+            self.meet()
+            return self._finite
         if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
             mod = self.traces.modulator(mod)
         mod = lr * mod
@@ -237,6 +244,41 @@ class Connection:
         self.discard_pending()
         return change if self.mask is None or change is None else change * self.mask
 
+    def landing_at_once(self, mod: float | Tensor, lr_scale: float) -> Landing | None:
+        """What `weight_change` and `landing` come to together where all is as usual; nothing is changed yet.
+
+        None where there is more to look at, or something to refuse. What has landed is said by `meet`.
+        """
+        delta, weight = self._change_at_once(mod, lr_scale), self.module._parameters.get(self.attribute)
+        if delta is None or weight is None:
+            return None
+        if self.config.three_factor.weight_clamp is not None:
+            delta.clamp_(*self.config.three_factor.weight_clamp)
+        return self._landing_at_once(weight, delta)
+
+    def meet(self) -> None:
+        """A change has landed that was worked out at once."""
+        self._traces._running.meet()  # type: ignore[union-attr]
+
+    def _change_at_once(self, mod: float | Tensor, lr_scale: float) -> Tensor | None:
+        """lr · reduce_B(mod · e), finite, by one compiled loop; None, and nothing, where that is not the way."""
+        running = self._traces._running
+        if running is None or not self._learns_at_once or self.mask is not None or self.fixed is not None:
+            return None
+        lr, batch = self.config.three_factor.lr * lr_scale, running.batch_size
+        return running.change_at_once(mod, lr / batch if batch > 1 and self.update.reduction == "mean" else lr)
+
+    def _landing_at_once(self, weight: Tensor, delta: Tensor) -> Landing | None:
+        """Online, of a change that is known to be finite; None where there is more to look at."""
+        alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
+        if not alike or self.config.three_factor.mode != "online" or weight.is_inference():
+            return None
+        bounds = self.update.bounds
+        if bounds is free:
+            return Landing(weight, delta, "sum")
+        after = bounded(weight, delta, bounds) if isinstance(bounds, HardBounds | SoftBounds) else None
+        return None if after is None else Landing(weight, after, "weight")
+
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
 
@@ -245,10 +287,9 @@ class Connection:
         """
         weight = self.weight
         finite, self._finite = self._finite, None
-        if finite is not None and delta is finite and self.fixed is None:
-            landing = self.update._simple_landing(weight, delta)
-            if landing is not None:
-                return landing
+        landing = self._landing_at_once(weight, delta) if finite is not None and delta is finite else None
+        if landing is not None:
+            return landing
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran
@@ -274,13 +315,8 @@ class Connection:
 
     def state_dict(self) -> dict[str, Any]:
         """Settings, traces, and the change that was not applied yet."""
-        pending = None if self._pending is None else self._pending.clone()
-        return {
-            "settings": self._settings,
-            "traces": self.traces.get_extra_state(),
-            "asked": pending,
-            "steps": self._steps,
-        }
+        pending, traces = None if self._pending is None else self._pending.clone(), self.traces.get_extra_state()
+        return {"settings": self._settings, "traces": traces, "asked": pending, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; errors as in `read_state`."""

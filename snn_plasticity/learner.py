@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
+from .changes import all_or_nothing, changes_of
 from .checks import (
     Signal,
     known_as,
@@ -27,17 +28,16 @@ from .checks import (
     require_number,
     shown,
 )
-from .connection import Connection, ConnectionMark
+from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .host_hooks import HostHooks
 from .neuromodulation import NeuromodulatoryGate
 from .optimizers import OptimizerWatch, hybrid_weights
-from .plasticity.three_factor import Landing
 from .saved import FORMAT, require_format, require_real_number
 from .signals import GateSignals
 from .silence import Silence, Step
-from .third_factor import ThirdFactor, batch_of
+from .third_factor import GateOutput, ThirdFactor, batch_of
 from .untracked import untracked
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class PlasticityLearner:
             RuntimeError: a layer, a neuron or a weight is no longer what was attached to.
             Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
-        chosen = self._chosen(layers)
+        chosen = list(self.connections.values()) if layers is None else self._chosen(layers)
         details = return_details if type(return_details) is bool else require_flag("return_details", return_details)
         for connection in chosen:
             if connection.config.three_factor.mode == "auxiliary_loss" and not details:
@@ -203,15 +203,13 @@ class PlasticityLearner:
         self._check(chosen)
         batch = batch_of(chosen, self.connections.values())
         output = self.third_factor.compute(modulator, signals, batch)
+        if not details and self._land_at_once(chosen, output, modulator, signals):
+            return None, None
         for connection in chosen:
             connection.check(output.factor)
-        marks = [connection.mark(safe=details or self.reduce is not None) for connection in chosen]
-        try:
+        with all_or_nothing(chosen, safe=details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
-            changes, landings = self._change(chosen, output.factor)
-        except BaseException:
-            _go_back(chosen, marks)
-            raise
+            changes, landings = changes_of(chosen, output.factor, self._lr_scale, self.reduce)
         self.third_factor.keep(output)
         looks, unmoved, losses = self.silence.looks, set(), []
         for landing in landings:
@@ -232,6 +230,40 @@ class PlasticityLearner:
             return loss, None
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
         return loss, plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
+
+    def _land_at_once(
+        self, chosen: list[Connection], output: GateOutput, modulator: Given, signals: Mapping[str, Any]
+    ) -> bool:
+        """The rest of a step in which all is as usual: weights change by compiled loops, and nothing is looked at.
+
+        False, and nothing, where anything is other than usual, or would be refused.
+        """
+        silence = self.silence
+        if self.reduce is not None or not silence.opened or silence.steps >= silence.next_look:
+            return False
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            with untracked(chosen[0].weight):
+                return self._land_at_once(chosen, output, modulator, signals)
+        landings, idle = [], True
+        for connection in chosen:
+            landing = connection.landing_at_once(output.factor, self._lr_scale)
+            if landing is None:
+                return False
+            landings.append(landing)
+            idle = idle and connection.activity.seen == connection.met
+        weights = [landing.weight for landing in landings]
+        if idle or len(set(map(id, weights))) < len(weights):
+            return False
+        for weight, value, into in landings:
+            weight.add_(value) if into == "sum" else weight.copy_(value)
+        for connection in chosen:
+            connection.meet()
+            connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
+        self.third_factor.keep(output)
+        silence.steps += 1
+        if modulator is None or isinstance(modulator, Mapping):
+            silence.spoken.update(signals, modulator or ())
+        return True
 
     def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:
         """Forget, between episodes or sequences.
@@ -255,13 +287,9 @@ class PlasticityLearner:
             size = None if mask is None else batch_of(connections).size
             kept = self.third_factor.after_reset(mask, size, keep_baseline=scope == "episode")
         if scope != "neuromodulators":
-            marks = [connection.mark(safe=False) for connection in connections]
-            try:
+            with all_or_nothing(connections, safe=False):
                 for connection in connections:
                     connection.reset(mask)
-            except BaseException:
-                _go_back(connections, marks)
-                raise
         self.third_factor.kept = kept
         if mask is None:
             for one in self.hooks:
@@ -294,7 +322,8 @@ class PlasticityLearner:
                     "model as it is now. Nothing was changed."
                 )
         for connection in chosen:
-            connection.check_weight(lambda c=connection: [m for one in self.hooks for m in one.around(c)])
+            if not connection.has_known_weight():
+                connection.check_weight(lambda c=connection: [m for one in self.hooks for m in one.around(c)])
 
     def diagnose(self) -> Diagnosis:
         """How learning goes, at any time: what each layer sees, what a step changes, and what stands in the way.
@@ -399,38 +428,3 @@ class PlasticityLearner:
         if not listed or not all(isinstance(name, str) and name in self.connections for name in layers):
             raise ValueError(f"layers = {shown(layers)}; expected a list of names among {', '.join(self.connections)}.")
         return [self.connections[name] for name in layers]
-
-    def _change(self, chosen: Sequence[Connection], mod: float | Tensor) -> tuple[dict[str, Tensor], list[Landing]]:
-        """Ask every connection; what each weight is to become, once, also where several connections share it."""
-        due: dict[int, list[tuple[Connection, Tensor]]] = {}
-        for connection in chosen:
-            with untracked(connection.weight):
-                change = connection.weight_change(mod, self._lr_scale)
-            if change is not None:
-                due.setdefault(id(connection.weight), []).append((connection, change))
-        changes, landings = {}, []
-        for (first, total), *others in due.values():
-            for _, change in others:
-                total = total + change
-            delta = first.update.clamp_(total)
-            delta = delta if self.reduce is None else self._reduced(first, self.reduce(delta))
-            landings.append(first.landing(delta))
-            for connection, _ in ((first, total), *others):
-                changes[connection.name] = delta
-        return changes, landings
-
-    @staticmethod
-    def _reduced(connection: Connection, reduced: object) -> Tensor:
-        """What `reduce` made of a change."""
-        if isinstance(reduced, Tensor):
-            return reduced
-        raise TypeError(
-            f"{connection.name}: reduce returned {reduced!r}; expected the change as a tensor "
-            f"{tuple(connection.weight.shape)}. One that works in place returns it, too. Nothing was changed."
-        )
-
-
-def _go_back(connections: Sequence[Connection], marks: Sequence[ConnectionMark]) -> None:
-    """Everything as it was at the marks."""
-    for connection, mark in zip(connections, marks, strict=True):
-        connection.go_back(mark)

@@ -29,11 +29,13 @@ from .checks import (
     MAX_COUNT,
     Signal,
     as_signal,
+    is_compiling,
+    is_wrapped,
     length_of,
     require_batch_size,
     require_device,
     require_dtype,
-    require_values,
+    require_finite,
     require_within,
 )
 from .neuromodulators import NEUROMODULATORS
@@ -50,17 +52,18 @@ class SignalReading(dict[str, Tensor]):
     Args:
         values: (B,) by name.
         like: (B,) or any tensor of that batch, device and precision.
+        numbers: the same by name, where the batch is one sample whose values could be read.
     """
 
-    __slots__ = ("like",)
+    __slots__ = ("like", "numbers")
 
-    def __init__(self, values: Mapping[str, Tensor], like: Tensor) -> None:
+    def __init__(self, values: Mapping[str, Tensor], like: Tensor, numbers: dict[str, float] | None = None) -> None:
         super().__init__(values)
-        self.like = like
+        self.like, self.numbers = like, numbers
 
     def to(self, dtype: torch.dtype) -> SignalReading:
         """The same in another precision."""
-        return SignalReading({name: value.to(dtype) for name, value in self.items()}, self.like.to(dtype))
+        return SignalReading({name: value.to(dtype) for name, value in self.items()}, self.like.to(dtype), self.numbers)
 
 
 @dataclass(frozen=True)
@@ -127,25 +130,51 @@ class Vocabulary:
             TypeError: a value that is no number and nothing of real numbers.
             ValueError: a wrong shape, NaN or infinity, a value out of its range.
         """
-        reading, shape = {}, (batch_size,)
+        reading, shape, numbers = {}, (batch_size,), {}
         for name, value in values.items():
             low, high = self.ranges[name]
-            if (
+            if type(value) is float and (-1e38 if low is None else low) <= value <= (1e38 if high is None else high):
+                reading[name] = torch.full(shape, value, device=device, dtype=dtype)
+                numbers[name] = value
+            elif (
                 isinstance(value, Tensor) and type(value) is Tensor and value.layout is torch.strided
                 and value.shape == shape and value.dtype == dtype and value.device == device
             ):  # fmt: skip
-                reading[name] = require_values(name, value, low, high)
-                continue
-            reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
-            if low is not None:
-                require_within(name, reading[name], low, high)
+                reading[name], number = value, _checked(name, value, low, high)
+                if number is not None:
+                    numbers[name] = number
+            else:
+                reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
+                if low is not None:
+                    require_within(name, reading[name], low, high)
         like = next(iter(reading.values()), None)
-        return SignalReading(reading, torch.empty(shape, device=device, dtype=dtype) if like is None else like)
+        like = torch.empty(shape, device=device, dtype=dtype) if like is None else like
+        alone = batch_size == 1 and len(numbers) == len(reading) and like.is_cpu and not is_compiling()
+        return SignalReading(reading, like, numbers if alone else None)
 
     def _unknown(self, name: object) -> str:
         close = get_close_matches(str(name), self.ranges, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"no {self.noun} is called {name!r}; the {self.noun}s are {', '.join(self.ranges)}.{hint}"
+
+
+def _checked(name: str, tensor: Tensor, low: float | None, high: float | None) -> float | None:
+    """The value where it is one, and nobody has to wait for it; NaN, infinity and what is out of range are refused."""
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    if not plain.is_cpu or not plain.numel() or is_compiling() or is_wrapped(plain):
+        return None
+    number = plain.item() if plain.numel() == 1 else None
+    if number is not None:
+        least = most = number
+    elif low is None and high is None:
+        least = most = plain.sum().item()  # a finite sum has finite terms
+    else:
+        least, most = (end.item() for end in plain.aminmax())
+    if (-1e38 if low is None else low) <= least and most <= (1e38 if high is None else high):
+        return number
+    require_finite(name, tensor)
+    require_within(name, tensor, low, high)
+    return number
 
 
 _OF_THE_WORLD: dict[str, Range] = {

@@ -42,18 +42,19 @@ class Silence:
         self.steps = 0
         self.told: set[str] = set()
         self.spoken: set[str] = set()  # signals that were ever given
-        self._opened = False  # whether the third factor was ever other than zero
+        self.next_look = 0  # after so many steps, values are looked at
+        self.opened = False  # whether the third factor was ever other than zero
         self._idle: dict[str, int] = {}  # consecutive looks at which a connection changed nothing
 
     @property
     def looks(self) -> bool:
         """Whether values will be looked at in the next step."""
-        return bool(self._idle) or not self.steps & (self.steps + 1)
+        return self.steps >= self.next_look
 
     def after(
         self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool, looks: bool | None = None
     ) -> None:
-        """A step is over.
+        """A step is over. One in which all is as usual, while nothing is looked at, need not come here.
 
         Args:
             step: what it was told, and what came of it.
@@ -71,19 +72,20 @@ class Silence:
                 break
         else:
             said.append(causes.nothing_observed(step.connections, attached=attached, enabled=enabled))
-        if not self._opened:
+        if not self.opened:
             said.append(self._wait(step))
         if looks:
             said += self._look(step, gate)
         for connection in step.connections:
             connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
+        self.next_look = self.steps if self._idle else (1 << self.steps.bit_length()) - 1
         for cause in said:
             self._say(cause)
 
     def _wait(self, step: Step) -> Cause | None:
         """Look at the third factor until it speaks for the first time."""
-        self._opened = is_zero(step.factor) is not True
-        late = not self._opened and self.steps == RARE
+        self.opened = is_zero(step.factor) is not True
+        late = not self.opened and self.steps == RARE
         return causes.zero_third_factor(self.steps, self.spoken) if late else None
 
     def _look(self, step: Step, gate: NeuromodulatoryGate) -> list[Cause | None]:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from .checks import Signal, as_modulator
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
+from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
 from .saved import described, require_parts, require_saved_flag, require_saved_tensors, require_settings, require_tensor
 from .signals import GATE
-from .untracked import untracked
+from .untracked import casting_anywhere, untracked
 
 
 class GateMemory(NamedTuple):
@@ -55,6 +56,11 @@ class Observing(Protocol):
         """Its eligibility."""
         ...
 
+    @property
+    def running(self) -> RunningTraces | None:
+        """What runs of it, if anything does."""
+        ...
+
 
 def batch_of(chosen: Collection[Observing], others: Collection[Observing] = ()) -> Batch:
     """The batch that some connections have observed; where none of them has, that of the others.
@@ -64,9 +70,10 @@ def batch_of(chosen: Collection[Observing], others: Collection[Observing] = ()) 
     """
     size, device, summed, first = None, None, False, ""
     for connection in chosen:
-        traces = connection.traces
-        own, summed = traces.batch_size, summed or traces.path == "shared"
-        device = traces.device if device is None else device
+        running = connection.running
+        own = connection.traces.batch_size if running is None else running.batch_size
+        summed = summed or (connection.traces if running is None else running).path == "shared"
+        device = device if running is None or device is not None else running.like[0].device
         if own is not None and size is not None and own != size:
             raise ValueError(
                 f"{first} has observed a batch of {size} and {connection.name} one of {own}; expected the same. Call "
@@ -81,6 +88,12 @@ def batch_of(chosen: Collection[Observing], others: Collection[Observing] = ()) 
         device = traces.device if device is None else device
         summed = summed or traces.path == "shared"
     return Batch(size, device, summed)
+
+
+def _tracked(like: Tensor) -> bool:
+    """Whether gradients, inference mode or autocast may have to be switched off for plain arithmetic."""
+    on = torch.is_grad_enabled() or torch.is_inference_mode_enabled() or casting_anywhere()
+    return on or not (like.is_cpu or like.is_cuda)
 
 
 class ThirdFactor:
@@ -144,13 +157,22 @@ class ThirdFactor:
                 device, dtype = state.levels.device, torch.promote_types(dtype, state.levels.dtype)
             told = GATE.read(signals, size, device or place, dtype)
             like = told.like
+            if size and state is not None and dtype is state.levels.dtype and not _tracked(like):
+                fitting = state if len(state.levels) == size else self._for_batch(size) or state
+                return self._output(*self.gate.stepped(told, fitting), batch_size if as_one and size == 1 else None)
         with untracked(like):
             if size == 0:
                 return self._of_nobody(signals)
             if state is not None and size is not None and len(state.levels) != size:
                 state = self._for_batch(size)
             modulators, factor, state = self.gate.step(told, state)
-        if as_one and size == 1 and batch_size is not None:
+        return self._output(modulators, factor, state, batch_size if as_one and size == 1 else None)
+
+    def _output(
+        self, modulators: dict[str, Tensor], factor: Tensor, state: NeuromodState, batch_size: int | None
+    ) -> GateOutput:
+        """What the gate gave, for each sample where `batch_size` are told the same."""
+        if batch_size is not None:
             factor, modulators = factor[0], {name: level.expand(batch_size) for name, level in modulators.items()}
         self._given = True
         return GateOutput(modulators, factor, GateMemory(state, loose=False))

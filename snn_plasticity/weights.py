@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from .checks import known_as, require_callable
 from .notices import notice
 
+FLATTENED = "_fsdp_flattened"  # what `FullyShardedDataParallel` notes on a parameter that it keeps in a flat one
 REPLACED = 3  # consecutive steps that met another parameter each, until that is worth a word
 _RECOMPUTED = {
     "_orig": "it is pruned or spectrally normalised; call torch.nn.utils.prune.remove (or remove_spectral_norm) "
@@ -79,7 +80,7 @@ def _stored_elsewhere(module: nn.Module, attribute: str, weight: Tensor) -> str 
 
 
 class WeightGuard:
-    """Looks at the weight of a layer before it changes; one that was looked at before is not looked at again.
+    """Looks at the weight of a layer before it changes for the first time, and whenever it is another one.
 
     Args:
         name: how the weight is called.
@@ -89,9 +90,9 @@ class WeightGuard:
     def __init__(self, name: str, module: nn.Module, attribute: str) -> None:
         self.name, self.module, self.attribute = name, module, attribute
         weight = getattr(module, attribute)
-        self.shape, self._dtype = weight.shape, weight.dtype
-        self._replaced = 0  # consecutive looks that met another parameter than the one before
-        self._verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
+        self.shape, self.dtype = weight.shape, weight.dtype
+        self.replaced = 0  # consecutive looks that met another parameter than the one before
+        self.verified: weakref.ref[Tensor] | None = None  # the weight that was last found fit to learn
 
     def look(self, around: Callable[[], Iterable[nn.Module]]) -> None:
         """Refuse a weight in which a change would be lost; `around` tells the modules that the layer is in.
@@ -99,12 +100,7 @@ class WeightGuard:
         Raises:
             RuntimeError: it is computed from others, sharded, on the meta device, or of another shape than at first.
         """
-        weight, known = self.module._parameters.get(self.attribute), self._verified
-        if weight is None:
-            weight = getattr(self.module, self.attribute, None)
-        if weight is not None and known is not None and weight is known() and not self._differs(weight):
-            self._replaced = 0
-            return
+        known = self.verified
         reason = refusal_of(self.module, self.attribute)
         weight = getattr(self.module, self.attribute, None)
         if reason is None and weight is not None and weight.shape != self.shape:
@@ -118,9 +114,9 @@ class WeightGuard:
         if reason is not None or weight is None:
             raise RuntimeError(f"{self.name} cannot learn: {reason}. Nothing was changed.")
         self._tell(weight)
-        self._dtype, self._verified = weight.dtype, weakref.ref(weight)
-        self._replaced += known is not None
-        if self._replaced == REPLACED:
+        self.dtype, self.verified = weight.dtype, weakref.ref(weight)
+        self.replaced += known is not None
+        if self.replaced == REPLACED:
             notice(
                 f"{self.name}: between each of the last {REPLACED} steps its parameter was replaced by another. If it "
                 "is not made of the weight as it has become (an offloaded copy, say), what is learned is lost: let "
@@ -128,13 +124,8 @@ class WeightGuard:
                 stacklevel=5,
             )
 
-    def _differs(self, weight: Tensor) -> bool:
-        """Whether a known weight has been given other numbers than those it had."""
-        same = weight.dtype is self._dtype and weight.shape == self.shape
-        return not same or weight.is_meta or is_flattened(weight)
-
     def _tell(self, weight: Tensor) -> None:
-        if low_precision(weight) and weight.dtype is not self._dtype:
+        if low_precision(weight) and weight.dtype is not self.dtype:
             notice(
                 f"{self.name} is {weight.dtype} now, which rounds small changes away (0.5 + 0.0001 is 0.5); keep "
                 "plastic weights in float32.",
@@ -149,7 +140,7 @@ def low_precision(weight: Tensor) -> bool:
 
 def is_flattened(weight: Tensor) -> bool:
     """Whether `FullyShardedDataParallel` keeps this parameter in a flat one of its own."""
-    return "_fsdp_flattened" in weight.__dict__
+    return FLATTENED in weight.__dict__
 
 
 def shard_of(weight: Tensor, around: Iterable[nn.Module], *, thorough: bool = False) -> str | None:

@@ -20,7 +20,7 @@ FLOORS = (
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor", "layers"},
-    {"causes", "host_hooks", "optimizers"},
+    {"causes", "changes", "host_hooks", "optimizers"},
     {"silence", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from snn_plasticity import NeuromodConfig, NeuromodulatoryGate, PlasticityConfig, attach, signals
+from snn_plasticity import AffectiveLoop, NeuromodConfig, NeuromodulatoryGate, PlasticityConfig, attach, signals
 from snn_plasticity.loop import EVENTS
 from snn_plasticity.neuromodulators import NAMES
+from snn_plasticity.plasticity._engine import compiled
 
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
-CALLS, FILES, DEPTH = 100, 21, 9  # of one step of one layer that learns at every step
+# Of one step of one layer that learns at every step, in compiled loops, or without them.
+CALLS, FILES, DEPTH = (40, 10, 8) if compiled.available() else (100, 19, 9)
 
 
 def way(function: Callable[[], object]) -> tuple[Counter[str], int]:
@@ -63,13 +65,24 @@ def test_the_way_of_a_step_is_short(told):
     assert calls.total() <= CALLS and len(files) <= FILES and depth <= DEPTH
 
 
-def test_the_values_of_a_signal_are_looked_at_once(monkeypatch):
-    """A reward that is given to a learner is brought from the device once, however many rooms it goes through."""
-    model = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
-    learner = attach(model, PlasticityConfig.minimal())
+class Operations(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operations on tensors within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.counted[operation.overloadpacket.__name__] += 1
+        return operation(*args, **(kwargs or {}))
+
+
+def looks_of(monkeypatch) -> Counter[str]:
+    """How often the values of what has a name are looked at, from now on."""
     looks: Counter[str] = Counter()
-    for name in ("require_finite", "require_within", "require_values"):
-        original = getattr(signals, name, None) or getattr(sys.modules["snn_plasticity.checks"], name)
+    checks = sys.modules["snn_plasticity.checks"]
+    for home, name in ((checks, "require_finite"), (checks, "require_within"), (signals, "_checked")):
+        original = getattr(home, name)
 
         def counted(what, tensor, *args, _original=original, **kwargs):
             looks[what] += 1
@@ -78,9 +91,50 @@ def test_the_values_of_a_signal_are_looked_at_once(monkeypatch):
         for module in [m for n, m in sys.modules.items() if n.startswith("snn_plasticity")]:
             if getattr(module, name, None) is original:
                 monkeypatch.setattr(module, name, counted)
-    model(torch.ones(2, 4))
-    learner.step(reward=torch.ones(2), novelty=torch.zeros(2))
+    return looks
+
+
+def told_learner(learner, told):
+    learner.step(**told)
+
+
+def told_loop(learner, told):
+    AffectiveLoop(learner).step(**told)
+
+
+def told_gate(learner, told):
+    learner.gate.step(told)
+
+
+@pytest.mark.parametrize("tell", [told_learner, told_loop, told_gate])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_values_of_a_signal_are_looked_at_once(monkeypatch, tell, batch):
+    """A signal is brought from the device once, however many rooms it goes through: the gate, affect and the loop."""
+    model = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True))
+    learner = attach(model, PlasticityConfig.minimal())
+    looks = looks_of(monkeypatch)
+    model(torch.ones(batch, 4))
+    tell(learner, {"reward": torch.ones(batch), "novelty": torch.zeros(batch)})
     assert (looks["reward"], looks["novelty"]) == (1, 1)
+
+
+@pytest.mark.skipif(not compiled.available(), reason="needs compiled loops, with numba")
+@pytest.mark.parametrize(("told", "looks", "sums"), [({"reward": torch.ones(8)}, 1, 1), ({"reward": 1.0}, 0, 0)])
+def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, sums):
+    """Of tensors as large as a batch or a weight: one sum of the reward, and one addition to the weight."""
+    model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
+    learner = attach(model, PlasticityConfig.minimal())
+    x = (torch.rand(12, 8, 20) < 0.3).float()
+    with torch.no_grad():
+        for k in range(10):
+            model(x[k])
+            learner.step(**told)
+        model(x[10])
+        with Operations() as operations:
+            learner.step(**told)
+    counted = operations.counted
+    assert (counted["_local_scalar_dense"], counted["sum"]) == (looks, sums)
+    assert counted["add_"] == 1 and counted["tanh"] == 1 and not counted["isfinite"]
 
 
 def test_one_vocabulary_names_what_may_be_said_by_keyword():
@@ -92,16 +146,11 @@ def test_one_vocabulary_names_what_may_be_said_by_keyword():
 
 def test_what_rests_in_the_gate_takes_no_arithmetic():
     """Only dopamine is driven: the arithmetic of the other three is left out, and they are zero of their own."""
-    gate, counted = NeuromodulatoryGate(NeuromodConfig()), Counter()
-
-    class Operations(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-            counted[operation.overloadpacket.__name__] += 1
-            return operation(*args, **(kwargs or {}))
-
+    gate = NeuromodulatoryGate(NeuromodConfig())
     state, reward = gate.init(3), torch.ones(3)
-    with torch.no_grad(), Operations():
+    with torch.no_grad(), Operations() as operations:
         amounts, _, _ = gate.step({"reward": reward}, state)
+    counted = operations.counted
     assert counted["tanh"] == 1 and counted["clamp"] == 0 and counted.total() <= 8
     amounts["ACh"] += 1.0
     assert not amounts["NE"].any() and not amounts["5HT"].any()  # no memory is shared

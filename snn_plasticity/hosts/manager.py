@@ -128,7 +128,8 @@ class HookManager:
 
     def why_lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these hears nothing any more; None while their layers and neurons are where they were."""
-        edges, all_of_them = tuple(self.edges), len(connections) == len(self.edges)
+        known = self.connections.edges
+        edges, all_of_them = tuple(known), len(connections) == len(known)
         if all_of_them and edges == self._known_edges and self._presence.unchanged():
             return None
         sites = [site for key, c in self.edges.items() if c in connections for site in self._sites(*key)]

@@ -60,7 +60,8 @@ def to_gate_signals(
     told: SignalReading, affect: AffectiveState, gate: NeuromodulatoryGate
 ) -> tuple[SignalReading, SignalReading]:
     """What drives the gate: what the events say, and what affect releases, each (B,)."""
-    signals = SignalReading({name: value for name, value in told.items() if name in GATE.ranges}, told.like)
+    of_gate = {name: value for name, value in told.items() if name in GATE.ranges}
+    signals = SignalReading(of_gate, told.like, told.numbers)
     released = {name: amount.expand(len(told.like)) for name, amount in to_neuromodulators(affect).items()}
     source = gate.sources["DA"]
     if source in told or (source == "reward" and gate.config.reward_baseline != "none"):

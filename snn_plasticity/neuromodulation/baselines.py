@@ -21,7 +21,10 @@ whatever the reward's distribution.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +47,7 @@ from ..config.neuromod import BaselineKind, LearningScope
 from ..config.validation import require_config, require_count_field, require_number_field, require_word_field
 from ..decay import decay_factor
 from ..usual_size import LARGEST
+from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic
 
 TINY = 1e-30
 
@@ -139,7 +143,7 @@ class RewardBaseline:
         """As `step`, of a reward (B,), an index (B,) or None for 0, and a state that were checked before."""
         member, error = self._against(reward, context, state)
         correction = self._by_context(error.unsqueeze(-1), member).squeeze(-1)
-        return error, state + (1.0 - decay_factor(self.tau, self.dt)) * correction
+        return error, state + self._rate * correction
 
     def squashed_step(
         self, reward: Signal, context: Signal, state: Tensor, pace: Tensor, scale: float | Tensor
@@ -186,17 +190,39 @@ class RewardBaseline:
             torch.stack([*met, width.expand_as(error)] if isinstance(width, Tensor) else met, dim=-1), member
         )
         distance, _, here, dopamine, *widths = met.unbind(-1)  # zero in the contexts where nobody is
-        distances, slopes, count = pace.clamp(min=TINY).unbind(-1)
-        newton = (widths[0] if widths else width) * count / slopes
-        step = newton.minimum(distances / count)
-        step = step.maximum(widths[0]) if widths else step.clamp(min=width)
-        moved = (1.0 - decay_factor(self.tau, self.dt)) * step * dopamine
-        forgotten = 1.0 / max(3.0 * self.tau / self.dt, 30.0)
+        sums = pace.clamp(min=TINY).unbind(-1)
+        after = state + self._move(sums, distance, dopamine, widths[0] if widths else width, IN_TENSORS)
         if self.kind == "context":
-            pace = (1.0 - forgotten * here.unsqueeze(-1)) * pace + met[..., :3]
+            pace = (1.0 - self._forgotten * here.unsqueeze(-1)) * pace + met[..., :3]
         else:
-            pace = torch.add(met[..., :3], pace, alpha=1.0 - forgotten)
-        return error, state + moved.clamp(-distance, distance), pace
+            pace = torch.add(met[..., :3], pace, alpha=1.0 - self._forgotten)
+        return error, after, pace
+
+    def squashed_alone(
+        self, reward: float, state: float, pace: Sequence[float], scale: float
+    ) -> tuple[float, float, list[float]]:
+        """As `squashed`, of numbers: one sample, and one context."""
+        error = reward - state
+        dopamine, distance = math.tanh(scale * error), min(abs(error), LARGEST)
+        sums = [max(part, TINY) for part in pace]
+        after = state + self._move(sums, distance, dopamine, 1.0 / scale, IN_NUMBERS)
+        met, kept = (distance, 1.0 - dopamine * dopamine, 1.0), 1.0 - self._forgotten
+        return error, after, [kept * before + now for before, now in zip(pace, met, strict=True)]
+
+    def _move(self, sums: Sequence[Any], distance: Any, dopamine: Any, width: Any, of: Arithmetic) -> Any:
+        """By how much an expectation moves: (1 − exp(−dt/τ)) φ; sums of |δ|, of slopes, and their count."""
+        distances, slopes, count = sums
+        pace = of.at_least(of.lesser(width * count / slopes, distances / count), width)
+        return of.clamp(self._rate * pace * dopamine, -distance, distance)
+
+    @cached_property
+    def _rate(self) -> float:
+        return 1.0 - decay_factor(self.tau, self.dt)
+
+    @cached_property
+    def _forgotten(self) -> float:
+        """What the averages of the pace forget at each reward."""
+        return 1.0 / max(3.0 * self.tau / self.dt, 30.0)
 
     def _against(self, reward: Tensor, context: Tensor | None, state: Tensor) -> tuple[Tensor | None, Tensor]:
         """Which average each sample reads (None: the only one), and the error of each, (B,)."""

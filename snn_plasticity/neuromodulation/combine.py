@@ -11,7 +11,7 @@ them turn zero modulators into exactly zero. The weights w are the config's; the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ..checks import known_as, require_count, require_number, require_tensors, shown
 from ..config import NeuromodConfig
 from ..neuromodulators import NAMES, NEUROMODULATORS
+from .modulators import multiplied, summed
 
 Weights = tuple[float, ...]
 
@@ -58,24 +59,6 @@ def gated_product(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5
     tensor([1.8750])
     """
     return multiplied(_paired(modulators, weights))
-
-
-def summed(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
-    """Σ w m of what was checked before; modulators that are zero may be left out."""
-    (first, m), *others = parts
-    total = first * m
-    for w, other in others:
-        total = torch.add(total, other, alpha=w)
-    return total
-
-
-def multiplied(parts: Iterable[tuple[float, Tensor]]) -> Tensor:
-    """The first, w m, times 1 + w m of the others; those that are zero may be left out, but not the first."""
-    (first, m), *others = parts
-    product = first * m
-    for w, other in others:
-        product = torch.addcmul(product, product, other, value=w)
-    return product
 
 
 def _paired(modulators: Mapping[str, Tensor], weights: Weights) -> list[tuple[float, Tensor]]:

@@ -10,13 +10,13 @@ fresh state, and no tonic baselines, modulators and gain are exactly zero for ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, require_batch_size, require_count, require_device, require_dtype, require_flag
+from ..checks import Signal, is_wrapped, require_batch_size, require_count, require_device, require_dtype, require_flag
 from ..config import NeuromodConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES
@@ -25,8 +25,8 @@ from ..signals import GATE, RELEASED, SignalReading
 from ..untracked import AS_IT_IS, casting_anywhere, uncast
 from ..usual_size import bounded_square, remember, usual_size
 from .baselines import RewardBaseline
-from .combine import combination_of, multiplied, summed, weights_of
-from .modulators import Modulator, modulators_of
+from .combine import combination_of, weights_of
+from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic, Modulator, Value, modulators_of, multiplied, summed
 from .state import NeuromodState, require_state
 
 
@@ -72,6 +72,9 @@ class NeuromodulatoryGate(nn.Module):
         )  # of one sample, or all
         self._weights = weights_of(config)
         self._named = {"weighted_sum": summed, "gated_product": multiplied}.get(str(config.combination_fn))
+        self._remembers = not all(modulator.rests for modulator in self.modulators)
+        alone = config.reward_baseline == "none" or (self._squashes and config.reward_baseline == "running")
+        self._takes_numbers = alone and not normalized and self._named is not None
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -132,35 +135,76 @@ class NeuromodulatoryGate(nn.Module):
         told, state = self._admit(signals, state)
         extra = self._released(released, state.levels) if released else {}
         with uncast(state.levels) if casting_anywhere() else AS_IT_IS:
-            return self._step(told, state, extra)
+            return self.stepped(told, state, extra)
 
-    def _step(
-        self, told: SignalReading, state: NeuromodState, released: Mapping[str, Tensor]
+    def stepped(
+        self, told: SignalReading, state: NeuromodState, released: Mapping[str, Tensor] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
         """As `step`, of what was checked. What rests, undriven and without a memory, is zero."""
         before = state.levels
-        amounts: dict[str, Tensor] = {}
-        levels, awake = [], []
+        if told.numbers is not None and self._takes_numbers and not released and len(before) == 1:
+            followed = torch.is_grad_enabled() and any(part.requires_grad for part in (told.like, *state))
+            if not followed and not is_wrapped(before):
+                return self._stepped_alone(told.numbers, state)
+        drives: dict[str, Tensor] = {}
         for place, modulator in enumerate(self.modulators):
             value = told.get(modulator.source)
             if value is not None and (modulator.normalized or (self._expects and place == 0)):
                 value, state = self._relative(modulator, value, told.get("context"), state)
-            if modulator.name in released:
+            if released and modulator.name in released:
                 value = released[modulator.name] if value is None else value + released[modulator.name]
-            if value is None and modulator.rests:
-                amounts[modulator.name] = level = before.new_zeros(len(before))
-            else:
-                last = value if value is not None and not modulator.tau else before[:, place]  # read where it lasts
-                amounts[modulator.name], level = modulator.stepped(value, last)
-                awake.append((self._weights[place], amounts[modulator.name]))
+            if value is not None:
+                drives[modulator.name] = value
+        columns = before.unbind(-1) if self._remembers else (before,) * len(self.modulators)
+        found = self._amounts(drives, columns, IN_TENSORS)
+        gain, rest = self._combined(found, IN_TENSORS), found.count(None)
+        zeros = iter(before.new_zeros(rest, len(before)).unbind(0) if rest else ())
+        amounts, levels = {}, []
+        for name, pair in zip(self.sources, found, strict=True):
+            amount, level = (next(zeros),) * 2 if pair is None else pair
+            amounts[name] = amount
             levels.append(level)
-        if self._named is None:
-            plasticity = self.combine(amounts)
-        elif awake and (self._named is summed or awake[0][1] is amounts[self.modulators[0].name]):
-            plasticity = self._named(awake)
-        else:
-            plasticity = before.new_zeros(len(before))
-        return amounts, plasticity, state._replace(levels=torch.stack(levels, dim=-1))
+        if gain is None:
+            gain = before.new_zeros(len(before)) if self._named is not None else self.combine(amounts)
+        return amounts, gain, state._replace(levels=torch.stack(levels, dim=-1))
+
+    def _stepped_alone(
+        self, told: Mapping[str, float], state: NeuromodState
+    ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
+        """As `stepped`, of one sample, as numbers."""
+        drives = {modulator.name: told[modulator.source] for modulator in self.modulators if modulator.source in told}
+        form, first = {"dtype": state.levels.dtype, "device": state.levels.device}, self.modulators[0]
+        if self._expects and first.name in drives:
+            before = state.baseline.item(), state.pace.view(-1).tolist()
+            error, after, pace = self.reward_baseline.squashed_alone(drives[first.name], *before, first.scale)
+            drives[first.name] = error
+            averages = torch.full_like(state.baseline, after), torch.tensor(pace, **form).view_as(state.pace)
+            state = state._replace(baseline=averages[0], pace=averages[1])
+        found = self._amounts(drives, state.levels.tolist()[0], IN_NUMBERS)
+        amounts = [0.0 if pair is None else pair[0] for pair in found]
+        *parts, gain = torch.tensor([[x] for x in (*amounts, self._combined(found, IN_NUMBERS) or 0.0)], **form).unbind(
+            0
+        )
+        levels = torch.tensor([[0.0 if pair is None else pair[1] for pair in found]], **form)
+        return dict(zip(self.sources, parts, strict=True)), gain, state._replace(levels=levels)
+
+    def _amounts(
+        self, drives: Mapping[str, Value], before: Sequence[Value], of: Arithmetic
+    ) -> list[tuple[Value, Value] | None]:
+        """Of each modulator what is there in this step, and the level to carry on; None where it rests."""
+        return [
+            None
+            if modulator.rests and modulator.name not in drives
+            else modulator.stepped(drives.get(modulator.name), level, of)
+            for modulator, level in zip(self.modulators, before, strict=True)
+        ]
+
+    def _combined(self, found: Sequence[tuple[Value, Value] | None], of: Arithmetic) -> Value | None:
+        """The gain; None where it is zero, and in a combination that has no name."""
+        awake = [(w, pair[0]) for w, pair in zip(self._weights, found, strict=True) if pair is not None]
+        if self._named is None or not awake or (self._named is multiplied and found[0] is None):
+            return None
+        return self._named(awake, of)
 
     def update_state(
         self,

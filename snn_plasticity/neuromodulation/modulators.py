@@ -4,6 +4,7 @@
              ACh = tanh(s max(novelty, 0)),  NE, 5HT likewise    in [0, 1]
     level    ℓ(t) = clamp(d ℓ(t−1) + drive(t)),  d = exp(−dt/τ); τ = 0 forgets at once
     amount   m(t) = clamp(ℓ(t) + tonic baseline)
+    gain     g = Σ w m, or w_DA DA · Π (1 + w m) over the others          (by name; `combine` has the rest)
 
     s   scale of the source        τ   time constant of the modulator, in the unit of dt
 
@@ -18,9 +19,10 @@ that outlives its cause (τ = 200 ms for dopamine): Izhikevich 2007.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,37 @@ from ..config import NeuromodConfig
 from ..config.validation import require_number_field, require_word_field
 from ..decay import decay_factor
 from ..neuromodulators import NAMES, NEUROMODULATORS, NORMALIZED
+
+
+class Arithmetic(NamedTuple):
+    """What the equations of the gate are made of besides + − · /, for tensors or for numbers.
+
+    One sample on the CPU goes through the gate as numbers: an operation on a tensor takes some 1.5 µs, however small.
+    """
+
+    tanh: Callable[[Any], Any]
+    lesser: Callable[[Any, Any], Any]
+    at_least: Callable[[Any, Any], Any]  # low
+    clamp: Callable[[Any, Any, Any], Any]  # low, high
+    add: Callable[..., Any]  # x + alpha · y
+    amplify: Callable[..., Any]  # x + value · y · z
+
+
+def _clamp(x: float, low: float, high: float) -> float:
+    return low if x < low else high if x > high else x
+
+
+def _add(x: float, y: float, *, alpha: float) -> float:
+    return x + alpha * y
+
+
+def _amplify(x: float, y: float, z: float, *, value: float) -> float:
+    return x + value * y * z
+
+
+IN_TENSORS = Arithmetic(torch.tanh, torch.minimum, torch.clamp, torch.clamp, torch.add, torch.addcmul)
+IN_NUMBERS = Arithmetic(math.tanh, min, max, _clamp, _add, _amplify)
+Value = TypeVar("Value", Tensor, float)
 
 LOW = {kind.name: kind.low for kind in NEUROMODULATORS}
 
@@ -127,6 +160,24 @@ def _accumulated(level: Tensor, drive: Tensor, tau: Tensor | float, dt: float, l
     return (kept * level + drive).clamp(low, high)
 
 
+def summed(parts: Iterable[tuple[float, Value]], of: Arithmetic = IN_TENSORS) -> Value:
+    """Σ w m of what was checked before; modulators that are zero may be left out."""
+    (first, m), *others = parts
+    total: Any = first * m
+    for w, other in others:
+        total = of.add(total, other, alpha=w)
+    return total
+
+
+def multiplied(parts: Iterable[tuple[float, Value]], of: Arithmetic = IN_TENSORS) -> Value:
+    """The first, w m, times 1 + w m of the others; those that are zero may be left out, but not the first."""
+    (first, m), *others = parts
+    product: Any = first * m
+    for w, other in others:
+        product = of.amplify(product, product, other, value=w)
+    return product
+
+
 @dataclass(frozen=True)
 class Modulator:
     """One modulator: which signal drives it, how strongly, for how long, above which tonic level.
@@ -186,19 +237,20 @@ class Modulator:
             require_real("level", level)
         return self.stepped(signal, level)
 
-    def stepped(self, signal: Tensor | None, level: Tensor) -> tuple[Tensor, Tensor]:
+    def stepped(self, signal: Value | None, level: Value, of: Arithmetic = IN_TENSORS) -> tuple[Value, Value]:
         """As `step`, of what was checked before; None: nothing drives it in this step."""
         low, high = self._range
+        now: Any = level
         if signal is not None:
-            drive = signal if self.response == "linear" or low < 0.0 else signal.clamp(min=0.0)
+            drive: Any = signal if self.response == "linear" or low < 0.0 else of.at_least(signal, 0.0)
             drive = drive if self.scale == 1.0 else self.scale * drive
-            drive = drive if self.response == "linear" else torch.tanh(drive)
-            level = drive if self.tau == 0.0 else torch.add(drive, level, alpha=self._kept)
+            drive = drive if self.response == "linear" else of.tanh(drive)
+            now = drive if self.tau == 0.0 else of.add(drive, level, alpha=self._kept)
         else:
-            level = self._kept * level
+            now = self._kept * level
         if self.tau and self.response != "linear":
-            level = level.clamp(low, high)
-        return level if self.baseline == 0.0 else (level + self.baseline).clamp(low, high), level
+            now = of.clamp(now, low, high)
+        return now if self.baseline == 0.0 else of.clamp(now + self.baseline, low, high), now
 
 
 def modulators_of(config: NeuromodConfig) -> tuple[Modulator, ...]:

@@ -307,8 +307,10 @@ class EligibilityTraceModule(nn.Module):
         """
         running = self._running
         if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
-            found = None if running.state.steps is None else self._change_at_once(mod, 1.0)
+            mean = running.batch_size > 1 and self.config.convention.reduction == "mean"
+            found = running.change_at_once(mod, 1.0 / running.batch_size if mean else 1.0)
             if found is not None:
+                running.meet()
                 return found
             return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
@@ -316,14 +318,6 @@ class EligibilityTraceModule(nn.Module):
         if running is None or not running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
         return self._reduced(running.change(mod.detach()), reduction)
-
-    def _change_at_once(self, mod: object, lr: float) -> Tensor | None:
-        """lr · reduce_B(mod · e), finite, by one compiled loop; None, and nothing, where that is not the way."""
-        running = self._running
-        if running is None or not isinstance(mod, Tensor):
-            return None
-        mean = running.batch_size > 1 and self.config.convention.reduction == "mean"
-        return running.change_at_once(mod, lr / running.batch_size if mean else lr)
 
     def _meets(self, mod: object) -> bool:
         """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..checks import require_kind
+from ..checks import known_as, require_kind
 from ._engine.contract import Product, scaled_
 from .conv import Conv
 from .dense import Dense
@@ -82,6 +82,17 @@ class TellsGeometry(Protocol):
     def geometry(self) -> Geometry:
         """The layout of its weight."""
         ...
+
+
+def require_geometry(geometry: object) -> Geometry:
+    """The geometry; what is no layout of synapses is refused.
+
+    >>> require_geometry(Dense(4, 3)).shape
+    (3, 4)
+    """
+    if not isinstance(getattr(geometry, "shape", None), tuple) or not hasattr(geometry, "contract_"):
+        raise TypeError(f"geometry is {known_as(geometry)}; expected a layout such as Dense(n_pre, n_post), or None.")
+    return geometry  # type: ignore[return-value]
 
 
 def geometry_of(layer: nn.Module) -> Geometry:

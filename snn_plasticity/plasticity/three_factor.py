@@ -23,8 +23,7 @@ from ..config import ThreeFactorConfig
 from ..config.validation import require_config
 from ..conventions import Reduction
 from ..untracked import without_gradients
-from ._engine.compiled import bounded
-from .bounds import HardBounds, SoftBounds, bounds_of, free, unchecked
+from .bounds import bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
 
@@ -170,16 +169,6 @@ class ThreeFactorUpdate:
             return self._auxiliary(weight, delta, fixed)
         with without_gradients():
             return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
-
-    def _simple_landing(self, weight: Tensor, delta: Tensor) -> Landing | None:
-        """As `landing`, online, of a change that is known to be finite; None where there is more to look at."""
-        alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
-        if self.config.mode != "online" or not alike or weight.is_inference():
-            return None
-        if self.bounds is free:
-            return Landing(weight, delta, "sum")
-        after = bounded(weight, delta, self.bounds) if isinstance(self.bounds, HardBounds | SoftBounds) else None
-        return None if after is None else Landing(weight, after, "weight")
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""

@@ -203,11 +203,12 @@ class CompiledSteps:
             self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._room)
         self.due = False
 
-    def total(self, e: Tensor | None, mod: Tensor, factor: float) -> Tensor | None:
+    def total(self, e: Tensor | None, mod: float | Tensor, factor: float) -> Tensor | None:
         """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where e is another or it is not finite."""
         if e is None or e is not self._e or self.shared:
             return None
-        mods = mod.detach().numpy().reshape(-1) * self.number(factor)
+        given = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
+        mods = given * self.number(factor)
         total = torch.empty(e.shape[1:], dtype=e.dtype)
         if not self.due:  # the same sum to the last bit, of an e that stays
             self._left.zero_()

@@ -78,7 +78,7 @@ class RunningTraces:
         due = self.strategy == "stepwise" and (not self.unmet or self.path == "plain")
         return due and not self.rule.trace.convention.lag and not len(self.pending)
 
-    def _met(self) -> None:
+    def meet(self) -> None:
         """Decide the strategy: a modulator meets e."""
         if self.path != "plain" and self.unmet:
             self.strategy = "stepwise" if self.unmet == 1 else "folded"
@@ -136,15 +136,15 @@ class RunningTraces:
         state.bound, self.unmet = None, 1
         return True
 
-    def change_at_once(self, mod: Tensor, factor: float) -> Tensor | None:
-        """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None, and nothing, where that is not the way."""
+    def change_at_once(self, mod: float | Tensor, factor: float) -> Tensor | None:
+        """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None where that is not the way.
+
+        That a modulator has met the latest step is said by `meet`, once the change is sure to land.
+        """
         steps = self.state.steps
-        if steps is None or self.queued or self.visible or not self.meets(mod):
+        if steps is None or self.queued or (self.pending.blocks and self.visible):
             return None
-        total = steps.total(self.state._e, mod, factor)
-        if total is not None:
-            self._met()
-        return total
+        return steps.total(self.state._e, mod, factor) if type(mod) is float or self.meets(mod) else None
 
     def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
         """One step, and e after it."""
@@ -205,7 +205,7 @@ class RunningTraces:
                 total = mod * e if self.shared else contracted(self.rule.geometry.per_synapse(mod), e)
         else:
             total = self._worked_out([QueuedModulators(self.visible, mod.unsqueeze(0))])
-        self._met()
+        self.meet()
         return total
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
