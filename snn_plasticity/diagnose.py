@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from . import causes
-from .activity import Rates
 from .connection import Connection
 from .third_factor import ThirdFactor
 
@@ -186,7 +185,9 @@ def _refusal(connection: Connection, check: Callable[[Connection], None]) -> str
 
 def _layer(connection: Connection, factor: float | Tensor | None, lr_scale: float, why: str | None) -> LayerDiagnosis:
     rates = connection.activity.rates()
-    numbers: dict[str, Any] = {} if rates is None else _rates(rates)
+    numbers: dict[str, Any] = {}
+    if rates is not None:
+        numbers = {"pre_rate": rates.pre, "post_rate": rates.post, "steps_sampled": rates.steps}
     if why is None:
         numbers |= _weight(connection)
         if connection.traces.batch_size:
@@ -196,10 +197,6 @@ def _layer(connection: Connection, factor: float | Tensor | None, lr_scale: floa
         connection.activity.seen, connection.seen_in_eval, connection.module.training,
         **numbers, status=why or connection.note or "learns",
     )  # fmt: skip
-
-
-def _rates(rates: Rates) -> dict[str, Any]:
-    return {"pre_rate": rates.pre, "post_rate": rates.post, "steps_sampled": rates.steps}
 
 
 def _weight(connection: Connection) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from .mood import perceived_reward as perceived_reward
 from .mood import update_mood as update_mood
 from .signals import InternalReading as InternalReading
 from .signals import InternalSignals as InternalSignals
+from .space import EMOTIONS as EMOTIONS
 from .space import REGIONS as REGIONS
+from .space import WORDS as WORDS
 from .space import ValenceArousalSpace as ValenceArousalSpace
 from .state import AffectiveState as AffectiveState
 from .state import reset_samples as reset_samples
-from .words import EMOTIONS as EMOTIONS
-from .words import WORDS as WORDS
 
 __all__ = [
     "AffectiveEstimator",

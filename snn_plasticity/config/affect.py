@@ -224,7 +224,7 @@ class AffectiveFullConfig(Serializable):
     modulation: ModulationConfig = field(default_factory=ModulationConfig)
 
     def __post_init__(self) -> None:
-        for name, kind in _AFFECT_PARTS.items():
+        for name, kind in self.parts().items():
             require_part_field(self, name, kind)
         self.require_settling()
 
@@ -289,11 +289,6 @@ class AffectiveFullConfig(Serializable):
                     f"{MAX_LOOP_GAIN:g}, or affect could oscillate or lock in. Lower {lower[name]}."
                 )
 
-    @classmethod
-    def parts(cls) -> dict[str, type[Serializable]]:
-        """Its three settings."""
-        return _AFFECT_PARTS
-
 
 def _released_amounts(gate: NeuromodConfig) -> dict[str, float]:
     """Steady amount of each modulator that a gate makes of one unit of its signal."""
@@ -305,10 +300,3 @@ def _released_amounts(gate: NeuromodConfig) -> dict[str, float]:
     if gate.da_source == "reward" and gate.reward_baseline != "none":
         release["da"] *= 2.0  # the signal and its own running average, at worst against each other
     return release
-
-
-_AFFECT_PARTS: dict[str, type[Serializable]] = {
-    "affect": AffectiveConfig,
-    "appraisal": AppraisalConfig,
-    "modulation": ModulationConfig,
-}

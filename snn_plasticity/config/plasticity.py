@@ -27,7 +27,7 @@ class PlasticityConfig(Serializable):
     three_factor: ThreeFactorConfig = field(default_factory=ThreeFactorConfig)
 
     def __post_init__(self) -> None:
-        for name, kind in _PLASTICITY_PARTS.items():
+        for name, kind in self.parts().items():
             require_part_field(self, name, kind)
 
     @classmethod
@@ -68,17 +68,6 @@ class PlasticityConfig(Serializable):
             ThreeFactorConfig(lr=0.2, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
         )
 
-    @classmethod
-    def parts(cls) -> dict[str, type[Serializable]]:
-        """Its three settings."""
-        return _PLASTICITY_PARTS
-
-
-_PLASTICITY_PARTS: dict[str, type[Serializable]] = {
-    "eligibility": EligibilityConfig,
-    "neuromod": NeuromodConfig,
-    "three_factor": ThreeFactorConfig,
-}
 
 PlasticityFullConfig = PlasticityConfig
 """Another name of `PlasticityConfig`."""

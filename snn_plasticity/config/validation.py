@@ -160,7 +160,8 @@ class Serializable:
     @classmethod
     def parts(cls) -> dict[str, type[Serializable]]:
         """The fields that hold settings of their own."""
-        return {}
+        made = {f.name: f.default_factory for f in fields(cls)}  # type: ignore[arg-type]
+        return {n: kind for n, kind in made.items() if isinstance(kind, type) and issubclass(kind, Serializable)}
 
     @classmethod
     def _restore(cls, name: str, value: Any) -> Any:

@@ -117,16 +117,11 @@ class DualReport:
         """The report that `to_dict` described."""
         values = require_kind("values", values, Mapping, "As from report.to_dict().")
         with explain_errors("values is no saved report", "what report.to_dict() gave"):
-            return cls._of(values)
-
-    @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> DualReport:
-        history = History(
-            list(values["losses"]), list(values["motivated"]), {k: list(v) for k, v in values["signals"].items()}
-        )
-        curve = [ValidationPoint._make([*p[:5], Score(*p[5]), p[6] and Score(*p[6])]) for p in values["curve"]]
-        costs = [Cost(*cost) for cost in values["costs"]]
-        return cls(history, costs, curve, values["condition"], values["seconds"])
+            signals = {name: list(measured) for name, measured in values["signals"].items()}
+            history = History(list(values["losses"]), list(values["motivated"]), signals)
+            curve = [ValidationPoint._make([*p[:5], Score(*p[5]), p[6] and Score(*p[6])]) for p in values["curve"]]
+            costs = [Cost(*cost) for cost in values["costs"]]
+            return cls(history, costs, curve, values["condition"], values["seconds"])
 
 
 class Estimate(NamedTuple):

@@ -25,10 +25,6 @@ from .weights_map import WeightsMap
 Signals = Callable[[History, Any], Mapping[str, float]]
 
 
-def _default_signals(history: History, batch: Any) -> dict[str, float]:
-    return loss_signals(history)
-
-
 class DualModelTrainer:
     """Trains two nets, the small one inside the large one.
 
@@ -98,7 +94,7 @@ class DualModelTrainer:
         self.pair = None if motivated is None or weights is None else NetPair(base, motivated, weights)
         self.condition: ConditionFn = (condition or LossDecrease(2)) if self.pair else Never()
         self.coupling = coupling or (BaseToo() if train_base_too else Replace())
-        self.signals, self.seed = signals or _default_signals, seed
+        self.signals, self.seed = signals or (lambda history, batch: loss_signals(history)), seed
         self.report = DualReport(condition=repr(self.condition))
         self.epoch, self.batch = 0, 0
         self._meters = [Meter(net.model) for net in self.nets]

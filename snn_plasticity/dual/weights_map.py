@@ -150,12 +150,7 @@ class WeightsMap:
         """The map that `to_dict` described."""
         values = require_kind("values", values, Mapping, "As from weights.to_dict().")
         with explain_errors("values is no saved map", "what weights.to_dict() gave"):
-            return cls._of(values)
-
-    @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> WeightsMap:
-        slots = {name: Slot._of(slot) for name, slot in values["slots"].items()}
-        return cls(slots, values["private"])
+            return cls({name: Slot._of(slot) for name, slot in values["slots"].items()}, values["private"])
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The map as JSON text, written to `path` if one is given."""
