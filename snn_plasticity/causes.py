@@ -79,7 +79,7 @@ def unused_signals(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause |
     )
 
 
-def closed_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | None:
+def closed_gate(gate: NeuromodulatoryGate, signals_given: Collection[str]) -> Cause | None:
     """A gate that is zero because nobody has ever given what could open it."""
     config = gate.config
     weights = {
@@ -89,16 +89,16 @@ def closed_gate(gate: NeuromodulatoryGate, spoken: Collection[str]) -> Cause | N
     openers = [gate.modulators[0].source] if config.combination_fn == "gated_product" else list(weights)
     if config.combination_fn in ("weighted_sum", "gated_product"):
         openers = [source for source in openers if weights[source] != 0]
-    if any(tonic[source] for source in openers) or set(openers) & set(spoken):
+    if any(tonic[source] for source in openers) or set(openers) & set(signals_given):
         return None
     how = f"Give step({openers[0]}=...)" if openers else "Give one of the modulators a weight other than 0"
-    told = f"it was told of {', '.join(sorted(spoken))} only" if spoken else "it was told nothing"
+    told = f"it was told of {', '.join(sorted(signals_given))} only" if signals_given else "it was told nothing"
     return Cause("closed", f"The gate is zero: {told}, and that cannot open it. {_describe_sources(gate)}. {how}.")
 
 
-def zero_third_factor(steps: int, spoken: Collection[str]) -> Cause:
+def zero_third_factor(steps: int, signals_given: Collection[str]) -> Cause:
     """A third factor that was never anything but zero."""
-    what = f"{', '.join(sorted(spoken))} gave" if spoken else "the modulator gave"
+    what = f"{', '.join(sorted(signals_given))} gave" if signals_given else "the modulator gave"
     return Cause(
         "zeros",
         f"In {steps} steps {what} nothing but a third factor of exactly 0, so that no weight has moved. If rewards are "

@@ -133,7 +133,7 @@ def diagnose(
     third_factor: ThirdFactor,
     *,
     steps: int,
-    spoken: set[str],
+    signals_given: set[str],
     lr_scale: float,
     attached: bool,
     enabled: bool,
@@ -143,7 +143,7 @@ def diagnose(
 
     Args:
         connections, third_factor: of the learner.
-        steps, spoken, lr_scale, attached, enabled: how often it stepped, what it was told of, its state.
+        steps, signals_given, lr_scale, attached, enabled: how often it stepped, what it was told of, its state.
         check: raises a RuntimeError that says why a connection cannot learn.
     """
     last, state = third_factor.last, third_factor.state
@@ -159,7 +159,7 @@ def diagnose(
         idle = causes.nothing_observed(connections, attached=attached, enabled=enabled)
         found.append(None if asleep and idle and idle.key == "eval" else idle)
     found.append(causes.no_rate(connections, lr_scale))
-    found.append(causes.closed_gate(third_factor.gate, spoken) if spoken else None)
+    found.append(causes.closed_gate(third_factor.gate, signals_given) if signals_given else None)
     if not steps:
         found.append(
             causes.Cause("step", "No step was made yet: call learner.step(reward=...) when the outcome is known.")

@@ -262,7 +262,7 @@ class PlasticityLearner:
         self.third_factor.keep(output)
         silence.steps += 1
         if modulator is None or isinstance(modulator, Mapping):
-            silence.spoken.update(signals, modulator or ())
+            silence.signals_given.update(signals, modulator or ())
         return True
 
     def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:
@@ -338,9 +338,9 @@ class PlasticityLearner:
         0.0
         """
         return diagnose(
-            list(self.connections.values()), self.third_factor, steps=self.silence.steps, spoken=self.silence.spoken,
-            lr_scale=self.lr_scale, attached=bool(self.hooks), enabled=self.enabled,
-            check=lambda connection: self.check([connection]),
+            list(self.connections.values()), self.third_factor, steps=self.silence.steps,
+            signals_given=self.silence.signals_given, lr_scale=self.lr_scale, attached=bool(self.hooks),
+            enabled=self.enabled, check=lambda connection: self.check([connection]),
         )  # fmt: skip
 
     @contextmanager

@@ -30,14 +30,14 @@ _REMEDY = (
 )
 
 
-class Character(NamedTuple):
+class OptimizerEffect(NamedTuple):
     """Whether an optimizer loses the size of a change, and whether it goes on when there is none."""
 
     adaptive: bool
-    coasts: bool
+    has_momentum: bool
 
 
-PLAIN_SGD = Character(adaptive=False, coasts=False)
+PLAIN_SGD = OptimizerEffect(adaptive=False, has_momentum=False)
 
 
 def hybrid_weights(learner: Any) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ class OptimizerWatch:
     def __init__(self, owner: Any, weights: Callable[[Any], Mapping[str, Tensor]]) -> None:
         self._owner, self._weights = weakref.ref(owner), weights
         self._met: weakref.WeakKeyDictionary[Optimizer, tuple[int, ...]] = weakref.WeakKeyDictionary()
-        self._told: set[Character] = set()
+        self._told: set[OptimizerEffect] = set()
         self._handle = register_optimizer_step_pre_hook(self)
         weakref.finalize(owner, self._handle.remove).atexit = False
 
@@ -85,7 +85,7 @@ class OptimizerWatch:
         return None  # a copied learner starts a watch of its own
 
     def _tell(self, optimizer: Optimizer, group: Mapping[str, Any], names: list[str], weight: Tensor) -> None:
-        kind = character_of(optimizer, group, weight)
+        kind = effect_of(optimizer, group, weight)
         if kind == PLAIN_SGD or kind in self._told:
             return
         self._told.add(kind)
@@ -95,7 +95,7 @@ class OptimizerWatch:
                 "divides a gradient by its own size, so that the modulator's size is lost: 0.01 moves "
                 f"{layers} as far as 1 does"
             )
-        if kind.coasts:
+        if kind.has_momentum:
             parts.append(f"keeps a momentum, so that {layers} goes on moving when the modulator is 0 again")
         other = "" if kind.adaptive else ", or give these weights an optimizer without momentum"
         said = " and ".join(parts)
@@ -104,12 +104,12 @@ class OptimizerWatch:
         )
 
 
-def character_of(optimizer: Optimizer, group: Mapping[str, Any], weight: Tensor) -> Character:
+def effect_of(optimizer: Optimizer, group: Mapping[str, Any], weight: Tensor) -> OptimizerEffect:
     """What an optimizer makes of the weights of one of its groups.
 
     >>> optimizer = torch.optim.Adam([nn.Parameter(torch.ones(2))])
-    >>> character_of(optimizer, optimizer.param_groups[0], torch.ones(2))
-    Character(adaptive=True, coasts=True)
+    >>> effect_of(optimizer, optimizer.param_groups[0], torch.ones(2))
+    OptimizerEffect(adaptive=True, has_momentum=True)
     """
     try:
         small, large = (
@@ -118,9 +118,11 @@ def character_of(optimizer: Optimizer, group: Mapping[str, Any], weight: Tensor)
     except Exception:  # one that is built otherwise, or wants a closure: go by what it remembers
         state = optimizer.state.get(weight, {})
         adaptive = isinstance(optimizer, torch.optim.LBFGS) or any("sq" in str(key) for key in state)
-        return Character(adaptive, coasts=any("momentum" in str(key) or str(key) == "exp_avg" for key in state))
+        return OptimizerEffect(
+            adaptive, has_momentum=any("momentum" in str(key) or str(key) == "exp_avg" for key in state)
+        )
     differs = abs(sum(large) - sum(small) * LARGE_GRADIENT / SMALL_GRADIENT)
-    return Character(differs > 0.05 * sum(large), coasts=large[-1] > 0.0)
+    return OptimizerEffect(differs > 0.05 * sum(large), has_momentum=large[-1] > 0.0)
 
 
 def _moves(optimizer: Optimizer, group: Mapping[str, Any], weight: Tensor, gradients: list[float]) -> list[float]:

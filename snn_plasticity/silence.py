@@ -41,7 +41,7 @@ class Silence:
     def __init__(self) -> None:
         self.steps = 0
         self.told: set[str] = set()
-        self.spoken: set[str] = set()  # signals that were ever given
+        self.signals_given: set[str] = set()  # signals that were ever given
         self.next_look = 0  # after so many steps, values are looked at
         self.opened = False  # whether the third factor was ever other than zero
         self._idle: dict[str, int] = {}  # consecutive looks at which a connection changed nothing
@@ -66,7 +66,7 @@ class Silence:
         looks, said = self.looks if looks is None else looks, []
         self.steps += 1
         if step.signals is not None:
-            self.spoken.update(step.signals)
+            self.signals_given.update(step.signals)
         for connection in step.connections:
             if connection.activity.seen != connection.met:
                 break
@@ -86,14 +86,14 @@ class Silence:
         """Look at the third factor until it speaks for the first time."""
         self.opened = is_zero(step.factor) is not True
         late = not self.opened and self.steps == RARE
-        return causes.zero_third_factor(self.steps, self.spoken) if late else None
+        return causes.zero_third_factor(self.steps, self.signals_given) if late else None
 
     def _look(self, step: Step, gate: NeuromodulatoryGate) -> list[Cause | None]:
         said = [causes.no_rate(step.connections, step.lr_scale)]
         if step.signals is not None:
             said.append(causes.unused_signals(gate, step.signals))
             if self.steps >= PATIENCE and "unused" not in self.told:
-                said.append(causes.closed_gate(gate, self.spoken))
+                said.append(causes.closed_gate(gate, self.signals_given))
         if is_zero(step.factor) is not False:
             return said
         dead, stuck, full = [], [], []

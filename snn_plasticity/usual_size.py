@@ -34,17 +34,17 @@ def usual_size(sums: Tensor, tau: float) -> Tensor:
     return ((squares + left) / (count + left)).clamp(min=SMALLEST**2).sqrt()
 
 
-def remember(sums: Tensor, now: tuple[Tensor, ...], heard: Tensor, tau: float) -> Tensor:
+def update_sums(sums: Tensor, now: tuple[Tensor, ...], moves: Tensor, tau: float) -> Tensor:
     """Running sums (..., n) after this step: what there is `now`, n tensors (...), and a count where n is one more.
 
     Args:
         sums: before this step; the last is the count.
         now: n − 1 tensors (...).
-        heard: (...) bool; elsewhere the sums stay.
+        moves: (...) bool; elsewhere the sums stay.
         tau: steps that are remembered, >= 1.
     """
     new = torch.stack([*now, torch.ones_like(now[0])], dim=-1)
-    return torch.where(heard.unsqueeze(-1), (1.0 - 1.0 / tau) * sums + new, sums)
+    return torch.where(moves.unsqueeze(-1), (1.0 - 1.0 / tau) * sums + new, sums)
 
 
 def bounded_square(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from snn_plasticity import AffectiveLoop, NeuromodConfig, NeuromodState, NeuromodulatoryGate
 from snn_plasticity.neuromodulation import reset_samples
-from snn_plasticity.usual_size import remember, usual_size
+from snn_plasticity.usual_size import update_sums, usual_size
 
 DISTRIBUTIONS = {
     "rare and large": lambda draw: 10.0 * (draw < 0.1),
@@ -162,7 +162,7 @@ def test_the_usual_size_is_a_running_root_mean_square_of_what_was_no_silence():
         assert float(usual_size(sums, tau)) == pytest.approx(expected, rel=1e-12)
         told += [value] if value else []
         x = torch.tensor(value)
-        sums = remember(sums, (x.square(),), x != 0, tau)
+        sums = update_sums(sums, (x.square(),), x != 0, tau)
     assert len(told) < 40
 
 

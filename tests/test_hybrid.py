@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
 from snn_plasticity import Connection, PlasticityConfig, PlasticityLearner, PlasticityWarning, ThreeFactorConfig, attach
-from snn_plasticity.optimizers import PLAIN_SGD, character_of
+from snn_plasticity.optimizers import PLAIN_SGD, effect_of
 
 HYBRID = PlasticityConfig(three_factor=ThreeFactorConfig(mode="hybrid", lr=0.01))
 
@@ -94,7 +94,7 @@ def test_plain_sgd_does_as_it_is_asked_without_a_word(settings):
 
     assert moves(make, [1.0] * 10 + [0.0])[10] == 0.0
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], 0.1, **settings)
-    assert character_of(optimizer, optimizer.param_groups[0], torch.ones(2)) == PLAIN_SGD
+    assert effect_of(optimizer, optimizer.param_groups[0], torch.ones(2)) == PLAIN_SGD
 
 
 def test_every_adaptive_optimizer_of_torch_is_known():
@@ -102,7 +102,7 @@ def test_every_adaptive_optimizer_of_torch_is_known():
     for name, kind in inspect.getmembers(torch.optim, inspect.isclass):
         if issubclass(kind, torch.optim.Optimizer) and name not in plain:
             optimizer = kind([nn.Parameter(torch.ones(2, 2))], lr=0.1)
-            assert character_of(optimizer, optimizer.param_groups[0], torch.ones(2, 2)).adaptive, name
+            assert effect_of(optimizer, optimizer.param_groups[0], torch.ones(2, 2)).adaptive, name
 
 
 def test_one_that_cannot_be_tried_out_is_known_by_what_it_remembers():

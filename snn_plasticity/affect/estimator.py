@@ -17,7 +17,7 @@ from ..checks import known_as, require_batch_size, require_device, require_dtype
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
 from ..untracked import uncast
-from ..usual_size import bounded_square, remember, usual_size
+from ..usual_size import bounded_square, update_sums, usual_size
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, Evidence, checked_evidence, score
 from .mapping import from_neuromodulators
@@ -167,7 +167,7 @@ class AffectiveEstimator(nn.Module):
             torch.stack([getattr(readings, name) for name in ERROR_SOURCES], dim=1),
         )
         in_units = dict(zip(ERROR_SOURCES, (errors / usual_size(usual, tau)).unbind(1), strict=True))
-        usual = remember(usual, (bounded_square(errors),), errors != 0, tau)
+        usual = update_sums(usual, (bounded_square(errors),), errors != 0, tau)
         return readings._replace(**{name: in_units[name] for name in names}), usual
 
     def _affect(

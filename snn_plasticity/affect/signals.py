@@ -106,13 +106,13 @@ def read_internal(
         ValueError: a wrong shape, NaN or infinity, a value out of its range.
     """
     place = None if device is None else torch.device(device)
-    told = AFFECT.read(_given(signals), batch_size, place, dtype)
-    known = "aleatoric_uncertainty" in told
-    return reading_of(told, torch.zeros_like(told.like), aleatoric_known=known)
+    given = AFFECT.read(_given(signals), batch_size, place, dtype)
+    known = "aleatoric_uncertainty" in given
+    return reading_of(given, torch.zeros_like(given.like), aleatoric_known=known)
 
 
-def reading_of(told: Mapping[str, Tensor], zero: Tensor, *, aleatoric_known: bool) -> InternalReading:
+def reading_of(given: Mapping[str, Tensor], zero: Tensor, *, aleatoric_known: bool) -> InternalReading:
     """Signals by name that were checked before; what is missing is zero."""
-    own = {name: told.get(name, zero) for name in InternalReading._fields[:6]}
-    levels = {name: told.get(name, zero) for name in NAMES}
+    own = {name: given.get(name, zero) for name in InternalReading._fields[:6]}
+    levels = {name: given.get(name, zero) for name in NAMES}
     return InternalReading(**own, modulators=levels, aleatoric_known=aleatoric_known)

@@ -153,16 +153,16 @@ class AffectiveLoop:
             LOOP.read(events, 0, place, state.plasticity.dtype)
             return state  # nothing happens to nobody
         state = state.to(dtype=dtype) if state.plasticity.dtype != dtype == torch.float64 else state
-        told = LOOP.read(events, len(state.plasticity), place, state.plasticity.dtype)
+        given = LOOP.read(events, len(state.plasticity), place, state.plasticity.dtype)
         before = state.gate
         if not self.estimator.through_time:
             before = NeuromodState(*(part.detach() for part in before))
-        error = prediction_error(told, self.gate, before.baseline, state.plasticity)
+        error = prediction_error(given, self.gate, before.baseline, state.plasticity)
         felt = state.modulators
         if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
             felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
-        affect = self.estimator.estimate(to_internal_signals(told, error, felt, shared=self.shared), state.affect)
-        signals, released = to_gate_signals(told, affect, self.gate)
+        affect = self.estimator.estimate(to_internal_signals(given, error, felt, shared=self.shared), state.affect)
+        signals, released = to_gate_signals(given, affect, self.gate)
         modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
 

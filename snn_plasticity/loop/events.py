@@ -24,46 +24,46 @@ from ..neuromodulation import NeuromodulatoryGate
 from ..signals import GATE, SignalReading
 
 
-def prediction_error(told: Mapping[str, Tensor], gate: NeuromodulatoryGate, expected: Tensor, like: Tensor) -> Tensor:
+def prediction_error(given: Mapping[str, Tensor], gate: NeuromodulatoryGate, expected: Tensor, like: Tensor) -> Tensor:
     """How much better than expected it went, (B,): td_error, or reward less what the gate expected of it."""
-    if "td_error" in told:
-        return told["td_error"]
-    if "reward" not in told:
+    if "td_error" in given:
+        return given["td_error"]
+    if "reward" not in given:
         return torch.zeros_like(like)
     if gate.sources["DA"] != "reward":
-        return told["reward"]
-    context, baseline = told.get("context"), gate.reward_baseline
+        return given["reward"]
+    context, baseline = given.get("context"), gate.reward_baseline
     if expected.shape != baseline.state_shape(len(like)):  # of another gate: refused in a sentence
-        return baseline.error(told["reward"], 0.0 if context is None else context, expected)
-    return baseline.difference(told["reward"], context, expected)
+        return baseline.error(given["reward"], 0.0 if context is None else context, expected)
+    return baseline.difference(given["reward"], context, expected)
 
 
 def to_internal_signals(
-    told: Mapping[str, Tensor], error: Tensor, felt: Mapping[str, Tensor], *, shared: bool
+    given: Mapping[str, Tensor], error: Tensor, felt: Mapping[str, Tensor], *, shared: bool
 ) -> InternalReading:
     """What affect makes of the events: of every sample, or the mean over the batch that is one animal."""
     zero = torch.zeros_like(error)
     own = {
         "reward_prediction_error": error,
-        "epistemic_uncertainty": told.get("uncertainty", told.get("entropy", zero)),
-        "prediction_error_magnitude": told.get("surprise", error.abs()),
-        "novelty_score": told.get("novelty", zero),
-        **{name: told[name] for name in ("homeostatic_deviation", "aleatoric_uncertainty") if name in told},
+        "epistemic_uncertainty": given.get("uncertainty", given.get("entropy", zero)),
+        "prediction_error_magnitude": given.get("surprise", error.abs()),
+        "novelty_score": given.get("novelty", zero),
+        **{name: given[name] for name in ("homeostatic_deviation", "aleatoric_uncertainty") if name in given},
         **felt,
     }
     if shared:
         own, zero = {name: value.mean(0, keepdim=True) for name, value in own.items()}, zero[:1]
-    return reading_of(own, zero, aleatoric_known="aleatoric_uncertainty" in told)
+    return reading_of(own, zero, aleatoric_known="aleatoric_uncertainty" in given)
 
 
 def to_gate_signals(
-    told: SignalReading, affect: AffectiveState, gate: NeuromodulatoryGate
+    given: SignalReading, affect: AffectiveState, gate: NeuromodulatoryGate
 ) -> tuple[SignalReading, SignalReading]:
     """What drives the gate: what the events say, and what affect releases, each (B,)."""
-    of_gate = {name: value for name, value in told.items() if name in GATE.ranges}
-    signals = SignalReading(of_gate, told.like, told.numbers)
-    released = {name: amount.expand(len(told.like)) for name, amount in to_neuromodulators(affect).items()}
+    of_gate = {name: value for name, value in given.items() if name in GATE.ranges}
+    signals = SignalReading(of_gate, given.like, given.numbers)
+    released = {name: amount.expand(len(given.like)) for name, amount in to_neuromodulators(affect).items()}
     source = gate.sources["DA"]
-    if source in told or (source == "reward" and gate.config.reward_baseline != "none"):
+    if source in given or (source == "reward" and gate.config.reward_baseline != "none"):
         del released["DA"]
-    return signals, SignalReading(released, told.like)
+    return signals, SignalReading(released, given.like)

@@ -23,7 +23,7 @@ from ..neuromodulators import NAMES
 from ..saved import require_parts, require_tensor
 from ..signals import GATE, RELEASED, SignalReading
 from ..untracked import AS_IT_IS, casting_anywhere, uncast
-from ..usual_size import bounded_square, remember, usual_size
+from ..usual_size import bounded_square, update_sums, usual_size
 from .baselines import RewardBaseline
 from .combine import combination_of, weights_of
 from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic, Modulator, Value, modulators_of, multiplied, summed
@@ -295,7 +295,7 @@ class NeuromodulatoryGate(nn.Module):
         if self.config.baseline_scope == "batch":
             count = heard.to(told.dtype).sum()
             squares, heard = squares.sum() / count.clamp(min=1.0), count > 0
-        after = remember(usual[..., place, :], (squares,), heard, self._memory)
+        after = update_sums(usual[..., place, :], (squares,), heard, self._memory)
         return torch.cat([usual[..., :place, :], after.unsqueeze(-2), usual[..., place + 1 :, :]], dim=-2)
 
     def _released(self, released: Mapping[str, Signal], like: Tensor) -> SignalReading:
