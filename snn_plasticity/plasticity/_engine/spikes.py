@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
+FEW = 1024  # entries up to which numbers are counted as they are
 MAX_DENSITY = 0.35  # above it, the dense product is faster
 MIN_ENTRIES = 1 << 14  # of a train, below which the dense product is faster, whatever the density
 TRANSPOSED_STEPS = 32  # steps that are transposed together, so that what is read and written stays in the cache
@@ -40,18 +41,18 @@ def as_binary(trains: Tensor) -> Tensor | None:
     return bits if all(_written(room.numpy(), part.numpy()) for room, part in parts) else None
 
 
-def write_binary(rows: Tensor, at: int, spikes: Tensor) -> bool:
-    """Write spikes into a row of booleans if they are all zeros and ones; whether they were.
+def write_binary(room: np.ndarray, spikes: Tensor) -> bool:
+    """Write spikes of the CPU into booleans if they are all zeros and ones; whether they were.
 
-    >>> rows = torch.empty(1, 2, dtype=torch.bool)
-    >>> write_binary(rows, 0, torch.tensor([1.0, 0.0])), write_binary(rows, 0, torch.tensor([0.5, 0.0]))
+    >>> room = np.empty(2, bool)
+    >>> write_binary(room, torch.tensor([1.0, 0.0])), write_binary(room, torch.tensor([0.5, 0.0]))
     (True, False)
     """
     spikes = spikes.detach() if spikes.requires_grad else spikes
     if spikes.dtype == torch.bool:
-        rows[at].copy_(spikes)
+        room[...] = spikes.numpy()
         return True
-    return _readable(spikes) and _written(rows.numpy()[at], spikes.numpy())
+    return spikes.dtype in (torch.float32, torch.float64) and _written(room, spikes.numpy())
 
 
 def _readable(trains: Tensor) -> bool:
@@ -61,7 +62,8 @@ def _readable(trains: Tensor) -> bool:
 def _written(room: np.ndarray, numbers: np.ndarray) -> bool:
     """Write where the ones are; whether all the others are zeros."""
     np.equal(numbers, 1.0, out=room)
-    return bool(np.count_nonzero(numbers != 0.0) == np.count_nonzero(room))
+    others = numbers if numbers.size < FEW else numbers != 0.0  # which booleans are counted faster, but made first
+    return bool(np.count_nonzero(others) == np.count_nonzero(room))
 
 
 def as_numbers(trains: Tensor, dtype: torch.dtype) -> Tensor:
@@ -118,6 +120,11 @@ class PendingSpikes:
     def __init__(self) -> None:
         self.blocks: list[SpikeBlock] = []
         self._steps = 0
+        self._rooms: tuple[Tensor, np.ndarray, np.ndarray] | None = None  # pre of the block that grows, and both sides
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy writes into memory of its own."""
+        return {**vars(self), "_rooms": None}
 
     def __len__(self) -> int:
         return self._steps
@@ -127,7 +134,8 @@ class PendingSpikes:
         binary = as_binary(pre), as_binary(post)
         self._steps += len(pre)
         if len(pre) < SHORT_STEPS and copy:
-            self._write(*(side if bits is None else bits for side, bits in zip((pre, post), binary, strict=True)), dt)
+            pre, post = (side if bits is None else bits for side, bits in zip((pre, post), binary, strict=True))
+            self._write(pre, post, dt)
             return
         pre, post = (
             bits if bits is not None else side.clone() if copy else side
@@ -137,14 +145,16 @@ class PendingSpikes:
 
     def append_binary(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step of zeros and ones, where such steps are being written; False, and nothing, if it is none."""
-        block = self.blocks[-1] if self.blocks else None
-        if block is None or not block.has_room(dt):
+        if not self.blocks or not self.blocks[-1].has_room(dt):
             return False
-        if block.pre.dtype != torch.bool or block.post.dtype != torch.bool:
+        pres, posts, _, steps, grows, restarts = self.blocks[-1]
+        if self._rooms is None or self._rooms[0] is not pres:
+            if pres.dtype != torch.bool or posts.dtype != torch.bool:
+                return False
+            self._rooms = pres, pres.numpy(), posts.numpy()
+        if not (write_binary(self._rooms[1][steps], pre) and write_binary(self._rooms[2][steps], post)):
             return False
-        if not (write_binary(block.pre, block.steps, pre) and write_binary(block.post, block.steps, post)):
-            return False
-        self.blocks[-1] = block._replace(steps=block.steps + 1)
+        self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
         self._steps += 1
         return True
 
@@ -223,8 +233,8 @@ class PendingSpikes:
 def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
     """Room for steps like this one."""
     with torch.inference_mode(False):
-        rooms = (side.new_empty(BLOCK_STEPS, *side.shape) for side in (pre, post))
-        return SpikeBlock(*rooms, dt, 0, grows=True, restarts=restarts)
+        pre, post = (side.new_empty(BLOCK_STEPS, *side.shape) for side in (pre, post))
+        return SpikeBlock(pre, post, dt, 0, grows=True, restarts=restarts)
 
 
 class SpikeTrains:
