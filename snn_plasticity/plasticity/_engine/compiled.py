@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...decay import decay_factor
 from ...notices import notice
+from ...untracked import untracked
 from ..bounds import HardBounds, SoftBounds
 from ..kernels import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..parameters import plain_number
@@ -199,36 +200,32 @@ class CompiledSteps:
         """What is due, into e."""
         if self.shared:
             self._flush_shared()
-        elif self.due:
-            self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._room)
+        else:
+            self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._zero[0], self._room)
         self.due = False
 
     def total(self, e: Tensor | None, mod: float | Tensor, factor: float) -> Tensor | None:
         """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where e is another or it is not finite."""
         if e is None or e is not self._e or self.shared:
             return None
-        given = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
-        mods = given * self.number(factor)
+        mods = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
         total = torch.empty(e.shape[1:], dtype=e.dtype)
         if not self.due:  # the same sum to the last bit, of an e that stays
             self._left.zero_()
         joins = self._joins if self.due else self._still
-        finite = self._pass(e.numpy(), *self._terms, joins, mods, total.numpy())
+        finite = self._pass(e.numpy(), *self._terms, joins, mods, self.number(factor), total.numpy())
         self.due = False
         return total if finite else None
 
     def _flush_shared(self) -> None:
         """Terms that are mostly zeros spike by spike, the others in one product."""
-        sparse = [4 * np.count_nonzero(left) < left.size for left in self._terms[0]]
-        kept, dense = self._joins[0], [k for k, few in enumerate(sparse) if not few]
-        if any(sparse):
-            found = loops()
-            assert found is not None
-            found.add_sparse(self._e.numpy(), *self._terms, kept, np.array(sparse))
-            kept = 1.0
-        if dense:
-            left, right = (side if len(dense) == len(side) else side[dense] for side in (self._left, self._right))
-            self._e.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1), beta=float(kept))
+        left_out, dense = self._pass(self._e.numpy(), *self._terms, self._joins[0])
+        if left_out:
+            every = left_out == len(dense)
+            left, right = (side if every else side[torch.from_numpy(dense)] for side in (self._left, self._right))
+            beta = float(self._joins[0]) if every else 1.0
+            with untracked(self._e):
+                self._e.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1), beta=beta)
 
     def _hold(self, e: Tensor, state: SpikeTraces | None, terms: int) -> bool:
         """Look at the memory of e and of the spike traces; False where no loop can."""
@@ -237,6 +234,7 @@ class CompiledSteps:
             return False
         self._e, self._state, self._pair_terms = e, state, found.pair_terms
         self._pass = found.add_terms if self.trace.linear else found.join_terms
+        self._pass = found.add_shared if self.shared else self._pass
         self._left, self._right = (torch.zeros(terms, *side.shape, dtype=side.dtype) for side in reversed(self.like))
         self._terms = self._left.numpy(), self._right.numpy()
         self._flat = tuple(side.reshape(terms, -1) for side in self._terms)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+SMALL = 1 << 17  # entries of all terms of a step below which no matrix product is worth its call
 RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
 
 _fast = {"nsz", "arcp", "contract", "reassoc"}  # NaN and infinity keep their meaning
@@ -63,21 +64,20 @@ def all_finite(left, right):
 
 
 @loop
-def add_terms(e, left, right, numbers, mods, change):
+def add_terms(e, left, right, numbers, mods, factor, change):
     """One step of a linear trace, and the change of weights that comes of it, in one pass over e, in place.
 
     e (B, N_post, N_pre); left (K, B, N_post) and right (K, B, N_pre): f = Σ_k left_k ⊗ right_k; numbers: what is kept
-    of e, the clamp, and one more; mods (B,) or (1,) for all; change (N_post, N_pre) = Σ_b mods_b e_b. Where no change
-    is wanted, it is room (1, N_pre). Returns whether all of it is finite.
+    of e, the clamp, and one more; mods (B,) or (1,) for all; change (N_post, N_pre) = factor · Σ_b mods_b e_b. Where no
+    change is wanted, it is room (1, N_pre). Returns whether all of it is finite.
     """
     kept, low, high, _ = numbers
     terms, batch, n_post = left.shape
     own = kept if terms < 3 else kept / kept
     change[:] = 0
     for b in range(batch):  # rows are views written into the loop: a call for each would count references
-        mod, rows, first, last, x, p = (
-            mods[b if mods.size > 1 else 0], e[b], left[0, b], left[terms - 1, b], right[0, b], right[terms - 1, b]
-        )  # fmt: skip
+        mod, rows, x, p = factor * mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
+        first, last = left[0, b], left[terms - 1, b]
         for i in range(n_post):
             row, out, u, d = rows[i], change[min(i, change.shape[0] - 1)], first[i], last[i]
             if terms == 1:
@@ -96,7 +96,7 @@ def add_terms(e, left, right, numbers, mods, change):
 
 
 @loop
-def join_terms(e, left, right, numbers, mods, change):
+def join_terms(e, left, right, numbers, mods, factor, change):
     """As `add_terms` with one or two terms, of a replacing trace, or of a Dutch one that gives up a share where f ≠ 0.
 
     The last of the numbers is what is left by that share, or negative for a replacing trace.
@@ -105,7 +105,7 @@ def join_terms(e, left, right, numbers, mods, change):
     terms, batch, n_post = left.shape
     change[:] = 0
     for b in range(batch):
-        mod, rows, x, p = mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
+        mod, rows, x, p = factor * mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
         for i in range(n_post):
             row, out, u, d = rows[i], change[min(i, change.shape[0] - 1)], left[0, b, i], left[terms - 1, b, i]
             if terms == 1:
@@ -119,20 +119,34 @@ def join_terms(e, left, right, numbers, mods, change):
 
 
 @loop
-def add_sparse(e, left, right, kept, sparse):
-    """In place: e (N_post, N_pre) ← kept · e + the terms k with sparse[k], each entry that is not zero with its row."""
+def add_shared(e, left, right, kept):
+    """In place: e (N_post, N_pre) ← kept · e + terms that are mostly zeros on the left, or all of them if they are few.
+
+    Returns how many terms are left out, and which; with all of them, e has not been touched.
+    """
     terms, batch, n_post = left.shape
+    few, dense, left_out = terms * batch * e.size < SMALL, np.zeros(terms, np.bool_), 0
+    for k in range(terms):
+        count = 0
+        for b in range(batch):
+            for i in range(n_post):
+                count += left[k, b, i] != 0
+        dense[k] = not few and 4 * count > batch * n_post
+        left_out += dense[k]
+    if left_out == terms:
+        return left_out, dense
     for i in range(n_post):
         row = e[i]
         for j in range(row.size):
             row[j] *= kept
         for k in range(terms):
-            if sparse[k]:
+            if not dense[k]:
                 for b in range(batch):
                     u, other = left[k, b, i], right[k, b]
                     if u != 0:
                         for j in range(row.size):
                             row[j] += u * other[j]
+    return left_out, dense
 
 
 @loop

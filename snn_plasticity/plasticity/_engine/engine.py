@@ -120,6 +120,9 @@ class RunningTraces:
         if self.pending.blocks:
             if not self.pending.append_binary(pre, post, dt):
                 return False
+            if self.strategy == "stepwise" and not self.unmet and self._step_lagging(dt):
+                self.unmet = 1
+                return True
             if self.strategy != "lazy":  # else only memory counts, which is looked at when a block is full
                 self._fold_if_due(1)
             self._unmet(1)
@@ -134,6 +137,22 @@ class RunningTraces:
         ):  # fmt: skip
             return False
         state.bound, self.unmet = None, 1
+        return True
+
+    def _step_lagging(self, dt: float) -> bool:
+        """With lag 1 and a modulator at every step: the step before the last, compiled; False, and nothing, if not."""
+        state, steps, pending = self.state, self.state.steps, self.pending
+        if (
+            steps is None or not steps.pairs or self.queued or state._e is None
+            or len(pending) != 2 or len(pending.blocks) > 1 or not self.visible
+        ):  # fmt: skip
+            return False
+        block = pending.blocks[0]
+        pre, post = (as_numbers(side[0], self.like[0].dtype) for side in (block.pre, block.post))
+        if block.dt != dt or block.restarts or not steps.step(state.e, state.kernel, pre, post, dt):
+            return False
+        pending.drop_first()
+        state.bound = None
         return True
 
     def change_at_once(self, mod: float | Tensor, factor: float) -> Tensor | None:

@@ -93,7 +93,7 @@ class SpikeBlock(NamedTuple):
 
     def has_room(self, dt: float) -> bool:
         """Whether it grows, and a further step of this length has a place in it."""
-        return self.grows and self.dt == dt and self.steps < BLOCK_STEPS
+        return self.grows and self.dt == dt and self.steps < len(self.pre)
 
     def takes(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """Whether a step of these kinds can be written into it."""
@@ -163,7 +163,7 @@ class PendingSpikes:
         while len(pre):
             if not self.blocks or not self.blocks[-1].takes(pre, post, dt):
                 self.blocks.append(_empty_block(pre[0], post[0], dt))
-            count = BLOCK_STEPS - self.blocks[-1].steps
+            count = len(self.blocks[-1].pre) - self.blocks[-1].steps
             self.blocks[-1] = self.blocks[-1].grown(pre[:count], post[:count])
             pre, post = pre[count:], post[count:]
 
@@ -185,6 +185,12 @@ class PendingSpikes:
                     rest = _empty_block(block.pre[0], block.post[0], block.dt, rest.restarts).grown(*rest[:2])
                 self.blocks.insert(0, rest)
             steps -= min(steps, block.steps)
+
+    def drop_first(self) -> None:
+        """Forget the first step; the block goes on where it lies."""
+        first = self.blocks[0]
+        self.blocks[0] = first._replace(pre=first.pre[1:], post=first.post[1:], steps=first.steps - 1)
+        self._steps -= 1
 
     def drop_last(self, steps: int) -> None:
         """Forget the last `steps` steps."""
