@@ -70,6 +70,7 @@ LOOKING = {
     "layers/": "wiring is worked out on the CPU",
     "plasticity/_engine/clamp.py": "a clamp that might bind",
     "plasticity/_engine/stepping.py": "a clamp that might bind",
+    "plasticity/input_checks.py": "where neurons lie in another layer is looked at once",
     "plasticity/edges.py": "wiring is worked out on the CPU",
     "plasticity/window.py": "a curve is tabulated when it is built",
     "saved.py": "what was saved is looked at whole",

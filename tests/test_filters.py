@@ -19,10 +19,13 @@ def recursion(x, a, lead, exclusive):
     return np.stack(seen), trace
 
 
+@pytest.mark.parametrize("form", ("recursion", "products", "long products"))
 @pytest.mark.parametrize("exclusive", (True, False))
 @pytest.mark.parametrize("steps", (1, 2, 31, 32, 33, 70, 300))
 @pytest.mark.parametrize("a", (0.0, 0.9, 1.0))
-def test_filters_equal_the_recursion(a, steps, exclusive):
+def test_filters_equal_the_recursion(a, steps, exclusive, form, monkeypatch):
+    sizes = {"recursion": (), "products": ((9**9, 8),)}.get(form, filters.FILTER_STEPS)
+    monkeypatch.setattr(filters, "FILTER_STEPS", sizes)
     generator = torch.Generator().manual_seed(0)
     x, lead = torch.randn(steps, 2, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
     for start in (lead, None):

@@ -28,15 +28,15 @@ from .spikes import SpikeTrains, as_numbers
 if TYPE_CHECKING:
     from ..kernels import Coincidence, Kernel, Pair
 
-FILTER_STEPS = 16  # steps of a triangular product; what comes before them enters by its last value
+FILTER_STEPS = ((600, 16), (8000, 8))  # up to so many entries of a step: steps of one product; more: one by one
 
 Method = TypeVar("Method", bound=Callable)
 
 
 @lru_cache(maxsize=64)
-def _triangle(a: float, exclusive: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _triangle(a: float, exclusive: bool, steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The lower triangle a^(t−s) of a few steps, and how a lead enters each of them, a^(t+1). Not to be changed."""
-    t = torch.arange(FILTER_STEPS, dtype=torch.float64)
+    t = torch.arange(steps, dtype=torch.float64)
     lag = t[:, None] - t[None, :]
     triangle = torch.where(lag >= float(exclusive), torch.tensor(a, dtype=torch.float64) ** lag.clamp(min=0.0), 0.0)
     return triangle.to(device, dtype), (a ** (t + 1.0)).to(device, dtype)
@@ -59,16 +59,8 @@ def forward(x: Tensor, a: float, lead: Tensor | None = None, *, exclusive: bool 
     >>> forward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
     tensor([1.0000, 0.5000, 1.2500])
     """
-    triangle, entering = _triangle(a, exclusive, x.dtype, x.device)
-    flat, before = x.reshape(len(x), -1), None if lead is None else lead.reshape(-1)
-    out = torch.empty_like(flat)
-    for now, room in zip(flat.split(FILTER_STEPS), out.split(FILTER_STEPS), strict=True):
-        steps = len(now)
-        torch.mm(triangle[:steps, :steps], now, out=room)
-        if before is not None:
-            room.addr_(entering[:steps], before)
-        before = room[-1] + now[-1] if exclusive else room[-1]
-    return out.view(x.shape)
+    flat = None if lead is None else lead.reshape(-1)
+    return _filter(x.reshape(len(x), -1), a, flat, exclusive, back=False).view(x.shape)
 
 
 def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
@@ -77,17 +69,33 @@ def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
     >>> backward(torch.tensor([1.0, 0.0, 1.0]), 0.5)
     tensor([1.2500, 0.5000, 1.0000])
     """
-    triangle, entering = _triangle(a, exclusive, x.dtype, x.device)
-    flat, later = x.reshape(len(x), -1), None
-    out = torch.empty_like(flat)
-    blocks = list(zip(flat.split(FILTER_STEPS), out.split(FILTER_STEPS), strict=True))
-    for now, room in reversed(blocks):
-        steps = len(now)
-        torch.mm(triangle[:steps, :steps].T, now, out=room)
-        if later is not None:  # only blocks before the last one, which are whole
-            room.addr_(entering.flip(0), later)
-        later = room[0] + now[0] if exclusive else room[0]
-    return out.view(x.shape)
+    return _filter(x.reshape(len(x), -1), a, None, exclusive, back=True).view(x.shape)
+
+
+def _filter(x: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool) -> Tensor:
+    """Blocks of steps of (T, N), each times a triangle; what enters a block is the same filter, over their ends."""
+    size = next((steps for width, steps in FILTER_STEPS if x.shape[1] <= width), 1)
+    if size == 1:
+        return _recursion(x, a, lead, exclusive, back=back)
+    missing = -len(x) % size
+    blocks = (torch.cat((x, x.new_zeros(missing, x.shape[1]))) if missing else x).view(-1, size, x.shape[1])
+    triangle, entering = _triangle(a, exclusive, size, x.dtype, x.device)
+    out = torch.matmul(triangle.T if back else triangle, blocks)
+    ends = out[:, 0 if back else -1] + blocks[:, 0 if back else -1] if exclusive else out[:, 0 if back else -1]
+    if len(ends) > 1:
+        entered = _filter(ends[1:] if back else ends[:-1], a**size, lead, False, back=back).unsqueeze(1)
+        (out[:-1] if back else out[1:]).addcmul_((entering.flip(0) if back else entering).view(1, size, 1), entered)
+    if lead is not None:
+        out[0].addr_(entering, lead)
+    return out.view(-1, x.shape[1])[: len(x)]
+
+
+def _recursion(x: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool) -> Tensor:
+    """Step by step, from the first or back from the last."""
+    out, before = torch.empty_like(x), lead
+    for come, now in list(zip(x.unbind(0), out.unbind(0), strict=True))[:: -1 if back else 1]:
+        before = now.copy_(come) if before is None else torch.add(come, before, alpha=a, out=now)
+    return out.sub_(x) if exclusive else out
 
 
 def last(x: Tensor, a: float, lead: Tensor | None = None) -> Tensor:
