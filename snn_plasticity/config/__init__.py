@@ -3,7 +3,6 @@
 from .eligibility import KERNELS as KERNELS
 from .eligibility import TRACES as TRACES
 from .eligibility import EligibilityConfig as EligibilityConfig
-from .neuromod import MODULATORS as MODULATORS
 from .neuromod import NeuromodConfig as NeuromodConfig
 from .plasticity import PlasticityConfig as PlasticityConfig
 from .plasticity import PlasticityFullConfig as PlasticityFullConfig
@@ -12,7 +11,6 @@ from .three_factor import ThreeFactorConfig as ThreeFactorConfig
 __all__ = [
     "EligibilityConfig",
     "KERNELS",
-    "MODULATORS",
     "NeuromodConfig",
     "PlasticityConfig",
     "PlasticityFullConfig",

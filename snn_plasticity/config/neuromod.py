@@ -13,7 +13,6 @@ from .validation import Serializable, require_count_field, require_number_field,
 Combination = Literal["weighted_sum", "gated_product", "mlp"]
 BaselineKind = Literal["none", "running", "context"]
 LearningScope = Literal["sample", "batch"]
-MODULATORS: tuple[str, ...] = tuple(kind.prefix for kind in NEUROMODULATORS)
 
 
 @dataclass(frozen=True)
