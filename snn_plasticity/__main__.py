@@ -10,7 +10,7 @@ import time
 import torch
 
 from . import __version__
-from .bench import measure
+from ._bench import measure
 from .contract import run
 
 

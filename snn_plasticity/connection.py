@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from .activity import Activity
-from .checks import PRECISE, known_as, require_flag, require_kind, require_number, require_real, require_tensors
+from ._activity import Activity
+from ._checks import PRECISE, known_as, require_flag, require_kind, require_number, require_real, require_tensors
+from ._saved import described, require_parts, require_saved_count, require_settings, require_tensor
+from ._untracked import untracked
+from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
@@ -26,9 +29,8 @@ from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
 from .plasticity.synapses import geometry_of, require_geometry
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
-from .saved import described, require_parts, require_saved_count, require_settings, require_tensor
-from .untracked import untracked
-from .weights import FLATTENED, WeightGuard
+
+__all__ = ["Connection"]
 
 
 class ConnectionMark(NamedTuple):

@@ -13,7 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from .checks import require_choice, require_kind, shown
+from ._checks import require_choice, require_kind, shown
+
+__all__ = ["Convention"]
 
 Decay = Literal["euler", "exponential"]
 Reduction = Literal["mean", "sum"]

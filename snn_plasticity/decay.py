@@ -14,7 +14,9 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from .checks import require_choice, require_number, require_real
+from ._checks import require_choice, require_number, require_real
+
+__all__ = ["decay_factor"]
 
 
 @overload

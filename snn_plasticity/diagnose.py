@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import causes
+from . import _causes as causes
 from .connection import Connection
 from .third_factor import ThirdFactor
+
+__all__ = ["Diagnosis", "LayerDiagnosis"]
 
 LARGE_SHARE = 0.5  # of what is worth a sentence
 TINY_CHANGE, LARGE_CHANGE = 1e-7, 1.0  # of a step, against weights

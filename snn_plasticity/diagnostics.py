@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+__all__ = ["LayerTrace", "PlasticityTrace"]
+
 
 class LayerTrace(NamedTuple):
     """One plastic weight at one step; scalar tensors."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from .changes import all_or_nothing, changes_of
-from .checks import (
+from ._changes import all_or_nothing, changes_of
+from ._checks import (
     Signal,
     known_as,
     require_callable,
@@ -28,20 +28,22 @@ from .checks import (
     require_number,
     shown,
 )
+from ._host_hooks import HostHooks
+from ._optimizers import OptimizerWatch, hybrid_weights
+from ._saved import FORMAT, require_format, require_real_number
+from ._silence import Silence, Step
+from ._untracked import untracked
 from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
-from .host_hooks import HostHooks
 from .neuromodulation import NeuromodulatoryGate
-from .optimizers import OptimizerWatch, hybrid_weights
-from .saved import FORMAT, require_format, require_real_number
 from .signals import GateSignals
-from .silence import Silence, Step
 from .third_factor import GateOutput, ThirdFactor, batch_of
-from .untracked import untracked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+__all__ = ["PlasticityLearner"]
 
 Scope = Literal["episode", "eligibility", "neuromodulators", "all"]
 Given = Signal | Mapping[str, Signal] | None  # a modulator as it is, or signals by name

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+__all__ = ["NAMES", "NEUROMODULATORS", "Neuromodulator"]
+
 NORMALIZED = OF = "normalized_"  # in front of a source: divided by its usual size before it is squashed
 
 

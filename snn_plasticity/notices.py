@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+__all__ = ["PlasticityWarning", "notice"]
+
 
 class PlasticityWarning(UserWarning):
     """Something here cannot learn, cannot be known or changes nothing; the message says what, why and what to do.

@@ -25,7 +25,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from .checks import (
+from ._checks import (
     MAX_COUNT,
     Signal,
     as_signal,
@@ -39,6 +39,8 @@ from .checks import (
     require_within,
 )
 from .neuromodulators import NEUROMODULATORS
+
+__all__ = ["EVENTS", "SIGNALS", "EventSignals", "GateSignals", "SignalReading", "read_signals"]
 
 Range = tuple[float | None, float | None]
 ANY: Range = (None, None)

@@ -8,13 +8,22 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .checks import Signal, as_modulator
+from ._checks import Signal, as_modulator
+from ._saved import (
+    described,
+    require_parts,
+    require_saved_flag,
+    require_saved_tensors,
+    require_settings,
+    require_tensor,
+)
+from ._untracked import casting_anywhere, untracked
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
-from .saved import described, require_parts, require_saved_flag, require_saved_tensors, require_settings, require_tensor
 from .signals import GATE
-from .untracked import casting_anywhere, untracked
+
+__all__ = ["ThirdFactor"]
 
 
 class GateMemory(NamedTuple):

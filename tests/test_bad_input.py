@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_plasticity.checks import require_number
+from snn_plasticity._checks import require_number
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from bad_input import Case, all_cases, raised_by_us, sampled, try_case  # noqa: E402

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snn_plasticity import Convention, checks
+from snn_plasticity import Convention
+from snn_plasticity import _checks as checks
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.append(str(BENCHMARKS))

@@ -18,7 +18,7 @@ from snn_plasticity import (
     PlasticityFullConfig,
     ThreeFactorConfig,
 )
-from snn_plasticity.checks import as_signal, require_finite, require_real, require_within
+from snn_plasticity._checks import as_signal, require_finite, require_real, require_within
 from snn_plasticity.config.validation import require_config
 from snn_plasticity.conventions import PRESETS
 from snn_plasticity.decay import decay_factor

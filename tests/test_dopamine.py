@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from snn_plasticity import AffectiveLoop, NeuromodConfig, NeuromodState, NeuromodulatoryGate
+from snn_plasticity._usual_size import update_sums, usual_size
 from snn_plasticity.neuromodulation import reset_samples
-from snn_plasticity.usual_size import update_sums, usual_size
 
 DISTRIBUTIONS = {
     "rare and large": lambda draw: 10.0 * (draw < 0.1),

@@ -64,7 +64,7 @@ def test_a_scenario_gives_the_same_on_a_device_and_nobody_waits(name):
 # Rooms that may look at values in a call of their own: what they do is not done at every step of a network.
 LOOKING = {
     "affect/space.py": "names of feelings are words",
-    "checks.py": "numbers from elsewhere are copied where they are needed",
+    "_checks.py": "numbers from elsewhere are copied where they are needed",
     "dual/": "a training step reads its loss; maps and nets are checked when they are built",
     "hosts/": "masks are looked at by `attach`; a dry run puts everything back",
     "layers/": "wiring is worked out on the CPU",
@@ -73,7 +73,7 @@ LOOKING = {
     "plasticity/input_checks.py": "where neurons lie in another layer is looked at once",
     "plasticity/edges.py": "wiring is worked out on the CPU",
     "plasticity/window.py": "a curve is tabulated when it is built",
-    "saved.py": "what was saved is looked at whole",
+    "_saved.py": "what was saved is looked at whole",
 }
 MOVES = {
     "affect.AffectiveState.to",

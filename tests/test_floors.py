@@ -15,17 +15,17 @@ HOSTS = {"snntorch", "norse"}
 
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
-    {"checks", "neuromodulators", "notices", "untracked", "usual_size", "activity"},
-    {"conventions", "decay", "saved", "signals", "weights"},
+    {"_checks", "neuromodulators", "notices", "_untracked", "_usual_size", "_activity"},
+    {"conventions", "decay", "_saved", "signals", "_weights"},
     {"config"},
     {"plasticity", "neuromodulation", "affect"},
     {"connection", "diagnostics", "third_factor", "layers"},
-    {"causes", "changes", "host_hooks", "optimizers"},
-    {"silence", "diagnose"},
+    {"_causes", "_changes", "_host_hooks", "_optimizers"},
+    {"_silence", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual"},
-    {"contract", "bench"},
+    {"contract", "_bench"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -176,7 +176,17 @@ def test_learning_never_waits_for_the_device(path: Path) -> None:
     assert not waits, f"{label(path)} copies from the device inside a step: {waits}"
 
 
+PUBLIC = [p for p in FILES if not p.stem.startswith("_") and p.parent == PACKAGE]
 ROOMS = sorted(path for path in FILES if path.name == "__init__.py" and "_" not in path.parent.name[:1])
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=label)
+def test_a_file_that_users_may_import_says_what_it_hands_on(path: Path) -> None:
+    """Files of the package without an underscore are documented, and have `__all__`; all others begin with one."""
+    room = importlib.import_module(f"snn_plasticity.{path.stem}")
+    assert room.__all__ and all(hasattr(room, name) for name in room.__all__)
+    pages = (PACKAGE.parent / "docs" / "api").glob("*.md")
+    assert any(f"::: snn_plasticity.{path.stem}\n" in page.read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=label)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
 from snn_plasticity import Connection, PlasticityConfig, PlasticityLearner, PlasticityWarning, ThreeFactorConfig, attach
-from snn_plasticity.optimizers import PLAIN_SGD, effect_of
+from snn_plasticity._optimizers import PLAIN_SGD, effect_of
 
 HYBRID = PlasticityConfig(three_factor=ThreeFactorConfig(mode="hybrid", lr=0.01))
 

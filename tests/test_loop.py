@@ -482,7 +482,7 @@ def test_no_step_reads_the_device(monkeypatch):
     def waits(tensor, *_):
         raise AssertionError("waited for the device")
 
-    monkeypatch.setattr("snn_plasticity.checks.is_readable", lambda tensor: False)
+    monkeypatch.setattr("snn_plasticity._checks.is_readable", lambda tensor: False)
     monkeypatch.setattr("snn_plasticity.signals._checked", lambda *signal: None)
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
         monkeypatch.setattr(torch.Tensor, name, waits)

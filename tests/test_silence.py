@@ -23,7 +23,7 @@ from snn_plasticity import (
     ThreeFactorConfig,
     attach,
 )
-from snn_plasticity.activity import Activity
+from snn_plasticity._activity import Activity
 
 
 def net(*sizes, threshold=1.0):

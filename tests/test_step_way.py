@@ -80,7 +80,7 @@ class Operations(torch.utils._python_dispatch.TorchDispatchMode):
 def looks_of(monkeypatch) -> Counter[str]:
     """How often the values of what has a name are looked at, from now on."""
     looks: Counter[str] = Counter()
-    checks = sys.modules["snn_plasticity.checks"]
+    checks = sys.modules["snn_plasticity._checks"]
     for home, name in ((checks, "require_finite"), (checks, "require_within"), (signals, "_checked")):
         original = getattr(home, name)
 

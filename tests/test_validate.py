@@ -46,8 +46,8 @@ def test_a_device_that_is_not_there_is_named(capsys):
 
 
 def test_the_benchmark_prints_a_row_for_each_size(monkeypatch, capsys):
-    monkeypatch.setattr("snn_plasticity.bench.SIZES", ((1, 20, 10), (3, 12, 8)))
-    monkeypatch.setattr("snn_plasticity.bench.ROUNDS", 1)
+    monkeypatch.setattr("snn_plasticity._bench.SIZES", ((1, 20, 10), (3, 12, 8)))
+    monkeypatch.setattr("snn_plasticity._bench.ROUNDS", 1)
     assert command.main(["bench"]) == 0
     printed = capsys.readouterr().out
     assert "1, 20 → 10" in printed and "3, 12 → 8" in printed and "×" in printed
@@ -56,7 +56,7 @@ def test_the_benchmark_prints_a_row_for_each_size(monkeypatch, capsys):
 def test_the_benchmark_refuses_to_time_paths_that_disagree(monkeypatch):
     from snn_plasticity.plasticity._engine import engine as running
 
-    monkeypatch.setattr("snn_plasticity.bench.SIZES", ((2, 12, 8),))
+    monkeypatch.setattr("snn_plasticity._bench.SIZES", ((2, 12, 8),))
     wrong = lambda *_, **__: torch.ones(8, 12)  # noqa: E731
     monkeypatch.setattr(running, "change_from_spikes", wrong)
     with pytest.raises(AssertionError, match="not close"):

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checks import known_as, require_count, require_flag, require_real, shown
+from .._checks import known_as, require_count, require_flag, require_real, shown
+from .._untracked import uncast
 from ..config.affect import AppraisalConfig
 from ..config.validation import require_config
-from ..untracked import uncast
 from .signals import InternalReading, InternalSignals, layout, read_internal
 
 RELEVANCE_AT_REST = 0.5

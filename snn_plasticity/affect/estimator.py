@@ -13,11 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import known_as, require_batch_size, require_device, require_dtype, require_flag
+from .._checks import known_as, require_batch_size, require_device, require_dtype, require_flag
+from .._untracked import uncast
+from .._usual_size import bounded_square, update_sums, usual_size
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
-from ..untracked import uncast
-from ..usual_size import bounded_square, update_sums, usual_size
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, Evidence, checked_evidence, score
 from .mapping import from_neuromodulators

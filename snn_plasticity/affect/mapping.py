@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..checks import known_as, require_tensors
+from .._checks import known_as, require_tensors
 from ..config.affect import AffectiveConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES

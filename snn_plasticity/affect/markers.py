@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import (
+from .._checks import (
     Signal,
     as_signal,
     require_batch_size,

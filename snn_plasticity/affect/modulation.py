@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from ..checks import as_real, require_finite, require_real, require_tensors
+from .._checks import as_real, require_finite, require_real, require_tensors
 from ..config.affect import ModulationConfig
 from ..config.validation import require_config
 

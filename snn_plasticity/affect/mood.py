@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import require_number, require_operands, require_tensors, require_within
+from .._checks import require_number, require_operands, require_tensors, require_within
 from ..decay import decay_factor
 
 

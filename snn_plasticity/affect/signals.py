@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import Signal
+from .._checks import Signal
 from ..neuromodulators import NAMES
 from ..signals import AFFECT
 

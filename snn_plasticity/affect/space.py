@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_kind, require_number, require_real, shown
+from .._checks import require_finite, require_kind, require_number, require_real, shown
 from .state import AffectiveState, require_affect_state
 
 REGIONS: dict[str, tuple[float, float, float]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
-from ..checks import known_as, require_device, require_dtype, require_finite, require_kind, require_real
+from .._checks import known_as, require_device, require_dtype, require_finite, require_kind, require_real
 from .appraisal import AppraisalResult
 from .modulation import ModulationVector
 

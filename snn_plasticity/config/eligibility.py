@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
-from ..checks import shown
+from .._checks import shown
 from ..conventions import Convention
 from .validation import Serializable, require_flag_field, require_number_field, require_range_field, require_word_field
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..checks import shown
+from .._checks import shown
 from ..neuromodulators import NEUROMODULATORS
 from .validation import Serializable, require_count_field, require_number_field, require_word_field
 

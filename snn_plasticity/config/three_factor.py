@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from .. import checks
-from ..checks import shown
+from .. import _checks as checks
+from .._checks import shown
 from .validation import Serializable, require_count_field, require_number_field, require_range_field, require_word_field
 
 Mode = Literal["online", "hybrid", "auxiliary_loss"]

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import checks
+from .. import _checks as checks
 
 Config = TypeVar("Config", bound="Serializable")
 PRESET_NAMES = ("minimal", "dev", "production")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_kind, require_path
-from ..saved import (
+from .._checks import require_kind, require_path
+from .._saved import (
     FORMAT,
     UNCHANGED,
     described,

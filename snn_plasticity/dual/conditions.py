@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..checks import (
+from .._checks import (
     array_of,
     known_as,
     require_callable,

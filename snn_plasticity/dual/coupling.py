@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import require_kind
+from .._checks import require_kind
 from ..config.validation import require_flag_field, require_number_field
 from .pair import NetPair
 from .trainee import Trainee

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_choice, require_count, require_kind
+from .._checks import require_choice, require_count, require_kind
 from ..hosts.adapter import inserted, kind_of
 from ..hosts.index import index_model
 from .nets import clone, preserve_rng, reset_hidden_state, tensors_of

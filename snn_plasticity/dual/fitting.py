@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from .. import checks
-from ..checks import known_as, require_choice, require_kind
+from .. import _checks as checks
+from .._checks import known_as, require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
 from .report import DualReport, ValidationPoint
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_count, require_kind
+from .._checks import require_count, require_kind
 from ..hosts.adapter import dense
 from ..hosts.index import Neuron, index_model
 from .unit_groups import LAYERS

@@ -15,8 +15,8 @@ from functools import lru_cache
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
-from .. import checks
-from ..checks import require_kind
+from .. import _checks as checks
+from .._checks import require_kind
 from ..config.validation import require_count_field, require_number_field
 from .conditions import Condition, History, require_history
 

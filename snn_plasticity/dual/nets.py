@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..checks import known_as, require_count, require_flag, require_kind, require_real, shown
+from .._checks import known_as, require_count, require_flag, require_kind, require_real, shown
 from ..hosts.adapter import forget_states
 from ..hosts.index import index_model, unwrap
 from ..learner import PlasticityLearner

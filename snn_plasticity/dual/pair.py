@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import known_as, require_kind
+from .._checks import known_as, require_kind
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from .nets import TrainableNet, hosts_of, owner_of, tensors_of

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ..checks import known_as, require_callable, require_dtype, require_flag, require_kind, require_number, shown
+from .._checks import known_as, require_callable, require_dtype, require_flag, require_kind, require_number, shown
+from .._saved import require_alike, require_numbers, require_parts
 from ..learner import PlasticityLearner
-from ..saved import require_alike, require_numbers, require_parts
 from .checkpoint import require_optimizer
 from .nets import (
     Diverged,

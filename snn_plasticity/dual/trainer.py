@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..checks import known_as, require_callable, require_count, require_flag
+from .._checks import known_as, require_callable, require_count, require_flag
 from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
 from .conditions import ConditionFn, History, Never, decide
 from .coupling import BaseToo, Coupling, Replace

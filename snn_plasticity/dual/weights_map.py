@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_kind, require_path, shown
+from .._checks import require_kind, require_path, shown
 from .nets import explain_errors, tensors_of
 
 Indices = Sequence[int]

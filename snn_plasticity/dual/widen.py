@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from ..checks import known_as, require_choice, require_count, require_kind, require_number
+from .._checks import known_as, require_choice, require_count, require_kind, require_number
 from ..hosts.adapter import input_sizes, output_sizes, widen_constants
 from ..hosts.index import index_model
 from .nets import clone, owner_of, preserve_rng, tensors_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import require_callable, require_choice, require_flag, require_kind, require_number, require_real
+from .._checks import require_callable, require_choice, require_flag, require_kind, require_number, require_real
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..config.validation import Serializable, require_config

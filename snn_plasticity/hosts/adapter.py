@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..checks import known_as, require_callable, require_flag, require_kind, require_number
+from .._checks import known_as, require_callable, require_flag, require_kind, require_number
 
 
 class NeuronCall(NamedTuple):

@@ -10,12 +10,12 @@ from math import prod
 import torch
 from torch import Tensor
 
+from .._weights import low_precision
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
-from ..weights import low_precision
 from .adapter import NeuronCall, never
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse

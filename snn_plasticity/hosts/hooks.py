@@ -21,9 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils.hooks import RemovableHandle
 
-from ..checks import PRECISE
+from .._checks import PRECISE
+from .._untracked import untraced, untracked
 from ..connection import Connection
-from ..untracked import untraced, untracked
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex
 from .provenance import SynapseCall, expired, free_weak_reference

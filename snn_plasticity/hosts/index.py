@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .._weights import refusal_of
 from ..layers import SparseLinear
 from ..plasticity.dense import Dense
 from ..plasticity.geometry import Geometry
 from ..plasticity.synapses import geometry_of
-from ..weights import refusal_of
 from .adapter import (
     NeuronCall,
     NeuronKind,

@@ -14,7 +14,7 @@ from torch._C import _get_function_stack_at, _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.overrides import _get_current_function_mode_stack as _stack
 
-from ..untracked import untraced
+from .._untracked import untraced
 from .operations import ERASES, FROM_OUTSIDE, UNIT_BY_UNIT, VALUES_READ, WRITES, Operation
 from .provenance import (
     Layout,

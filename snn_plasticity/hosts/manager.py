@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from .._silence import Silence
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
-from ..silence import Silence
 from .connections import Connections
 from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap

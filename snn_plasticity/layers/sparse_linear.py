@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.functional import embedding_bag
 
-from ..checks import (
+from .._checks import (
     PRECISE,
     known_as,
     require_count,

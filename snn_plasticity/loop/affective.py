@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from ..affect import AffectiveEstimator, AffectiveState, AppraisalModule
-from ..checks import (
+from .._checks import (
     Signal,
     require_batch_size,
     require_choice,
@@ -31,13 +30,14 @@ from ..checks import (
     require_mask,
     shown,
 )
+from .._saved import FORMAT, described, require_format, require_saved_tensors, require_settings
+from ..affect import AffectiveEstimator, AffectiveState, AppraisalModule
 from ..config import NeuromodConfig
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..neuromodulators import NAMES
-from ..saved import FORMAT, described, require_format, require_saved_tensors, require_settings
 from ..signals import LOOP, EventSignals
 from .events import prediction_error, to_gate_signals, to_internal_signals
 from .state import LoopState, clone_tensors, empty_state, read_loop_state, require_loop_state, reset_state, resize_state

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
+from .._checks import known_as, require_device, require_dtype, require_kind, require_real, shown
+from .._saved import require_parts, require_saved_count, require_tensor
 from ..affect import AffectiveState, ModulationVector
 from ..affect import reset_samples as reset_affect
-from ..checks import known_as, require_device, require_dtype, require_kind, require_real, shown
 from ..neuromodulation import NeuromodState, for_batch
 from ..neuromodulation import reset_samples as reset_gate
 from ..neuromodulators import NAMES
-from ..saved import require_parts, require_saved_count, require_tensor
 
 
 class LoopState(NamedTuple):

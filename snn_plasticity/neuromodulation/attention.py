@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..checks import Signal, as_signal, require_finite, require_number, require_real, require_within
+from .._checks import Signal, as_signal, require_finite, require_number, require_real, require_within
 
 
 def modulator_named(name: str, modulators: Mapping[str, Signal], batch_size: int, like: Tensor) -> Tensor:

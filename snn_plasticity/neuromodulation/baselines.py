@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import checks
-from ..checks import (
+from .. import _checks as checks
+from .._checks import (
     Signal,
     as_signal,
     length_of,
@@ -42,11 +42,11 @@ from ..checks import (
     require_within,
     shown,
 )
+from .._usual_size import LARGEST
 from ..config import NeuromodConfig
 from ..config.neuromod import BaselineKind, LearningScope
 from ..config.validation import require_config, require_count_field, require_number_field, require_word_field
 from ..decay import decay_factor
-from ..usual_size import LARGEST
 from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic
 
 TINY = 1e-30

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checks import known_as, require_count, require_number, require_tensors, shown
+from .._checks import known_as, require_count, require_number, require_tensors, shown
 from ..config import NeuromodConfig
 from ..neuromodulators import NAMES, NEUROMODULATORS
 from .modulators import multiplied, summed

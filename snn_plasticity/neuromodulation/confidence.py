@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..checks import Signal, require_finite, require_number, require_real, require_within
+from .._checks import Signal, require_finite, require_number, require_real, require_within
 from .attention import modulator_named
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import (
+from .._checks import (
     Signal,
     array_of,
     as_signal,
@@ -36,10 +36,10 @@ from ..checks import (
     require_real,
     shown,
 )
-from ..checks import require_count as require_whole
+from .._checks import require_count as require_whole
+from .._saved import FORMAT, described, require_format, require_settings, require_tensor
 from ..config.neuromod import LearningScope
 from ..config.validation import Serializable, require_count_field, require_number_field, require_word_field
-from ..saved import FORMAT, described, require_format, require_settings, require_tensor
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Signal, is_wrapped, require_batch_size, require_count, require_device, require_dtype, require_flag
+from .._checks import Signal, is_wrapped, require_batch_size, require_count, require_device, require_dtype, require_flag
+from .._saved import require_parts, require_tensor
+from .._untracked import AS_IT_IS, casting_anywhere, uncast
+from .._usual_size import bounded_square, update_sums, usual_size
 from ..config import NeuromodConfig
 from ..config.validation import require_config
 from ..neuromodulators import NAMES
-from ..saved import require_parts, require_tensor
 from ..signals import GATE, RELEASED, SignalReading
-from ..untracked import AS_IT_IS, casting_anywhere, uncast
-from ..usual_size import bounded_square, update_sums, usual_size
 from .baselines import RewardBaseline
 from .combine import combination_of, weights_of
 from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic, Modulator, Value, modulators_of, multiplied, summed

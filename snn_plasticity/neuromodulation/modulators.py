@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..checks import require_kind, require_number, require_operands, require_real, require_tensors
+from .._checks import require_kind, require_number, require_operands, require_real, require_tensors
 from ..config import NeuromodConfig
 from ..config.validation import require_number_field, require_word_field
 from ..decay import decay_factor

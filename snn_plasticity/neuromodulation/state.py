@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import require_device, require_dtype, require_flag, require_kind, require_real, shown
+from .._checks import require_device, require_dtype, require_flag, require_kind, require_real, shown
 from ..neuromodulators import NAMES
 
 NOTHING = torch.empty(0)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..checks import require_finite, require_number, require_real, require_within
+from .._checks import require_finite, require_number, require_real, require_within
 from ..conventions import Convention
 from ..decay import decay_factor
 from .parameters import Number

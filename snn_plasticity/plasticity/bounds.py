@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_tensors
+from .._checks import require_finite, require_tensors
 from ..config import ThreeFactorConfig
 from ..config.validation import require_number_field
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import require_count, require_real, shown
+from .._checks import require_count, require_real, shown
 from ._engine.contract import Product, scaled_
 from ._engine.spikes import as_numbers
 from .dense import Dense

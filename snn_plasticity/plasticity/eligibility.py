@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import (
+from .._checks import (
     as_real,
     length_of,
     require_batch_size,
@@ -22,10 +22,10 @@ from ..checks import (
     require_pair,
     require_real,
 )
+from .._saved import FORMAT, described, require_format, require_settings
 from ..config.eligibility import EligibilityConfig, TracePath
 from ..config.validation import require_config
 from ..conventions import Reduction
-from ..saved import FORMAT, described, require_format, require_settings
 from ._engine.engine import RunningTraces
 from ._engine.snapshots import TraceMark, gone_back, marked, moved, pack, unpack
 from .geometry import Geometry

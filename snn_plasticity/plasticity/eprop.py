@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_operands, require_real, require_tensors
+from .._checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
 from ._engine.window_terms import Filtered, StateAfter, Term, Values

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..checks import require_finite, require_kind, require_operands, require_real, shown
+from .._checks import require_finite, require_kind, require_operands, require_real, shown
 from .three_factor import ThreeFactorUpdate
 
 

@@ -7,7 +7,7 @@ from types import NoneType
 import torch
 from torch import Tensor
 
-from ..checks import (
+from .._checks import (
     known_as,
     require_choice,
     require_count,
@@ -15,7 +15,7 @@ from ..checks import (
     require_number,
     require_real,
 )
-from ..untracked import untracked
+from .._untracked import untracked
 from ._engine.engine import PATHS
 from ._engine.snapshots import TraceMark
 from ._engine.spikes import as_binary

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import known_as, require_finite, require_kind, require_number, require_real, require_within
+from .._checks import known_as, require_finite, require_kind, require_number, require_real, require_within
 from ..conventions import Convention
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..checks import require_number
+from .._checks import require_number
 
 Number = float | Tensor
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import known_as, require_real
+from .._checks import known_as, require_real
 from ..config import EligibilityConfig
 from ..config.validation import require_config
 from . import traces

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from ..checks import require_batch_size
-from ..saved import (
+from .._checks import require_batch_size
+from .._saved import (
     UNCHANGED,
     require_parts,
     require_real_number,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..checks import known_as, require_kind
+from .._checks import known_as, require_kind
 from ._engine.contract import Product, scaled_
 from .conv import Conv
 from .dense import Dense

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_real, known_as, require_choice, require_finite, require_number, require_real, shown
+from .._checks import as_real, known_as, require_choice, require_finite, require_number, require_real, shown
+from .._untracked import without_gradients
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
 from ..conventions import Reduction
-from ..untracked import without_gradients
 from .bounds import bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")

@@ -20,7 +20,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from ..checks import require_tensors
+from .._checks import require_tensors
 from ..config import EligibilityConfig
 from ..config.validation import require_number_field, require_range_field, require_word_field
 from ..conventions import Convention

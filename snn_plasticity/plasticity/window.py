@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import checks as plain
-from ..checks import shown
+from .. import _checks as plain
+from .._checks import shown
 from ..config.validation import require_number_field
 from ..conventions import Convention
 from ._engine.window_terms import Spikes, Term, Values

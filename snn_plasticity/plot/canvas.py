@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..checks import known_as, require_kind, require_number, shown
+from .._checks import known_as, require_kind, require_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

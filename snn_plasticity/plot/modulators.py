@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import require_kind
+from .._checks import require_kind
 from ..neuromodulators import NEUROMODULATORS
 from .canvas import CYCLE, FAINT, as_array, axes, label_axes, time_axis
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import require_kind
+from .._checks import require_kind
 from .canvas import INK, as_array, axes, label_axes, names, time_axis
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..checks import require_kind
+from .._checks import require_kind
 from .canvas import CYCLE, as_array, axes, label_axes, names, time_axis
 
 if TYPE_CHECKING:

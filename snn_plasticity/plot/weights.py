@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import require_flag, require_kind, require_number
+from .._checks import require_flag, require_kind, require_number
 from .canvas import as_array, axes, label_axes
 
 if TYPE_CHECKING:

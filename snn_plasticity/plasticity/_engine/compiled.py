@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._untracked import untracked
 from ...decay import decay_factor
 from ...notices import notice
-from ...untracked import untracked
 from ..bounds import HardBounds, SoftBounds
 from ..kernels import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..parameters import plain_number

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...untracked import untracked
+from ..._untracked import untracked
 from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
 from ..three_factor import contracted

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from ._untracked import untracked
 from .connection import Connection
 from .plasticity.three_factor import Landing
-from .untracked import untracked
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .activity import Rates
+from ._activity import Rates
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
 from .neuromodulators import NEUROMODULATORS

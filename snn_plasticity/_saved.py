@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .checks import is_readable
+from ._checks import is_readable
 
 FORMAT = 1  # of all states; what is saved differently one day has another number
 DEEP = 6  # levels of an object of the user's own that are looked into

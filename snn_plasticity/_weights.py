@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from .checks import known_as, require_callable
+from ._checks import known_as, require_callable
 from .notices import notice
 
 FLATTENED = "_fsdp_flattened"  # what `FullyShardedDataParallel` notes on a parameter that it keeps in a flat one

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from . import causes
-from .causes import Cause
+from . import _causes as causes
+from ._causes import Cause
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
 from .notices import notice
