@@ -89,14 +89,15 @@ def test_five_percent_of_extra_depression_is_cancelled_by_pairs_of_the_same_step
     generator, rate, steps, batch = torch.Generator().manual_seed(0), 0.05, 4000, 32
     pre, post = (torch.rand(2, steps, batch, 8, generator=generator) < rate).double()
     left, drift = math.exp(-1 / 20), {}
-    for a_minus in (1.05, PlasticityConfig.production().eligibility.a_minus):
+    preset = PlasticityConfig.production().eligibility
+    for a_minus in (1.05, preset.a_minus / preset.a_plus):
         config = EligibilityConfig(kernel="stdp_pair", a_minus=a_minus, tau_e=1e15, clamp_range=None)
         e = EligibilityTraceModule(8, 8, config).update_window(pre, post).mean((1, 2))
         expected = steps * rate**2 * (1 - a_minus * left) / (1 - left)
         error = float(e.std() / math.sqrt(batch))
         assert abs(float(e.mean()) - expected) < 4 * error
         drift[a_minus] = float(e.mean()) / error
-    assert abs(drift[1.05]) < 3.0 and drift[1.104] < -6.0
+    assert abs(drift[1.05]) < 3.0 and drift[preset.a_minus / preset.a_plus] < -6.0
 
 
 def test_what_has_no_balance_says_so():

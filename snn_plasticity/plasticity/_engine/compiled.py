@@ -205,8 +205,8 @@ class CompiledSteps:
         self.due = False
 
     def total(self, e: Tensor | None, mod: float | Tensor, factor: float) -> Tensor | None:
-        """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where e is another or it is not finite."""
-        if e is None or e is not self._e or self.shared:
+        """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where no loop can or it is not finite."""
+        if e is None or self.shared or (e is not self._e and (self.due or not self._hold(e, None, 1))):
             return None
         mods = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
         total = torch.empty(e.shape[1:], dtype=e.dtype)
