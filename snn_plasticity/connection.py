@@ -20,9 +20,8 @@ from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
-from .plasticity._engine.compiled import bounded
+from .plasticity._engine.edge_steps import EdgeLanding
 from .plasticity._engine.engine import RunningTraces
-from .plasticity.bounds import HardBounds, SoftBounds, free
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.geometry import Geometry
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
@@ -92,7 +91,7 @@ class Connection:
         self.moved = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
         once = self.config.three_factor.update_frequency == 1
-        self._learns_at_once = once and self.samples is None and self._follower is None
+        self._learns_at_once = once and self.samples is None
         self._pending: Tensor | None = None
         self._finite: Tensor | None = None  # the last change, where it is known to be finite
         self._steps, self._warned = 0, False
@@ -142,7 +141,11 @@ class Connection:
         """A whole sequence: pre (T, B, ...) and post (T, B, ...); what is refused changes nothing."""
         if not self.enabled:
             return
-        new_sequence = require_flag("new_sequence", new_sequence)
+        new_sequence, running = require_flag("new_sequence", new_sequence), self.traces._running
+        edges = None if running is None or new_sequence else running.state.edge_steps
+        if edges is not None and edges.take_window(running, pre, post, self._dt):
+            self.activity.see_window(pre, post)
+            return
         if not (isinstance(pre, Tensor) and pre.dim() >= 2):
             require_real("pre", pre)
             raise ValueError(f"pre has shape {tuple(pre.shape)}; expected a window (T, B, ...).")
@@ -246,17 +249,24 @@ class Connection:
         self.discard_pending()
         return change if self.mask is None or change is None else change * self.mask
 
-    def landing_at_once(self, mod: float | Tensor, lr_scale: float) -> Landing | None:
+    def landing_at_once(self, mod: float | Tensor, lr_scale: float) -> Landing | EdgeLanding | None:
         """What `weight_change` and `landing` come to together where all is as usual; nothing is changed yet.
 
         None where there is more to look at, or something to refuse. What has landed is said by `meet`.
         """
-        delta, weight = self._change_at_once(mod, lr_scale), self.module._parameters.get(self.attribute)
-        if delta is None or weight is None:
+        running, weight = self._traces._running, self.module._parameters.get(self.attribute)
+        if weight is None or running is None:
+            return None
+        if (edges := running.state.edge_steps) is not None:
+            batch = running.batch_size if self.samples is None and self.update.reduction == "mean" else 1
+            lr = self.config.three_factor.lr * lr_scale / batch
+            return edges.landing(running, weight, mod, lr, self.update.ends) if self.mask is None else None
+        delta = self._change_at_once(mod, lr_scale)
+        if delta is None:
             return None
         if self.config.three_factor.weight_clamp is not None:
             delta.clamp_(*self.config.three_factor.weight_clamp)
-        return self._landing_at_once(weight, delta)
+        return self.update._landing_at_once(weight, delta)
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""
@@ -270,17 +280,6 @@ class Connection:
         lr, batch = self.config.three_factor.lr * lr_scale, running.batch_size
         return running.change_at_once(mod, lr / batch if batch > 1 and self.update.reduction == "mean" else lr)
 
-    def _landing_at_once(self, weight: Tensor, delta: Tensor) -> Landing | None:
-        """Online, of a change that is known to be finite; None where there is more to look at."""
-        alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
-        if not alike or self.config.three_factor.mode != "online" or weight.is_inference():
-            return None
-        bounds = self.update.bounds
-        if bounds is free:
-            return Landing(weight, delta, "sum")
-        after = bounded(weight, delta, bounds) if isinstance(bounds, HardBounds | SoftBounds) else None
-        return None if after is None else Landing(weight, after, "weight")
-
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
 
@@ -289,7 +288,7 @@ class Connection:
         """
         weight = self.weight
         finite, self._finite = self._finite, None
-        landing = self._landing_at_once(weight, delta) if finite is not None and delta is finite else None
+        landing = self.update._landing_at_once(weight, delta) if finite is not None and delta is finite else None
         if landing is not None:
             return landing
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:

@@ -256,8 +256,8 @@ class PlasticityLearner:
         weights = [landing.weight for landing in landings]
         if idle or len(set(map(id, weights))) < len(weights):
             return False
-        for weight, value, into in landings:
-            weight.add_(value) if into == "sum" else weight.copy_(value)
+        for landing in landings:
+            landing.land()
         for connection in chosen:
             connection.meet()
             connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval

@@ -13,6 +13,7 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ from .._untracked import without_gradients
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
 from ..conventions import Reduction
-from .bounds import bounds_of, free, unchecked
+from ._engine.compiled import bounded
+from .bounds import HardBounds, SoftBounds, bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
 
@@ -128,6 +130,8 @@ class ThreeFactorUpdate:
         self.reduction: Reduction = reduction
         self.bounds = bounds_of(self.config)
         self._within = unchecked(self.bounds)
+        at_once = self.config.mode == "online" and self.config.update_frequency == 1
+        self.ends = _ends(self.config.weight_clamp, self.bounds) if at_once else None
 
     def delta(self, mod: float | Tensor, e: Tensor, *, lr: float | Tensor | None = None) -> Tensor:
         """Δw of one application, shaped like the weight; pure and differentiable.
@@ -169,6 +173,16 @@ class ThreeFactorUpdate:
             return self._auxiliary(weight, delta, fixed)
         with without_gradients():
             return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
+
+    def _landing_at_once(self, weight: Tensor, delta: Tensor) -> Landing | None:
+        """Online, of a change that is known to be finite; None where there is more to look at."""
+        alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
+        if not alike or self.config.mode != "online" or weight.is_inference():
+            return None
+        if self.bounds is free:
+            return Landing(weight, delta, "sum")
+        after = bounded(weight, delta, self.bounds) if isinstance(self.bounds, HardBounds | SoftBounds) else None
+        return None if after is None else Landing(weight, after, "weight")
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""
@@ -219,6 +233,14 @@ class ThreeFactorUpdate:
         new = new if fixed is None else torch.where(fixed, weight, new)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero
         return require_finite("The new weight from weight_bounds", new)
+
+
+def _ends(clamp: tuple[float, float] | None, bounds: object) -> tuple[float, float, float, float] | None:
+    """Of one change, and of the weight, where nothing else limits them; None where something does."""
+    of_weight = (-math.inf, math.inf) if bounds is free else None
+    if type(bounds) is HardBounds:
+        of_weight = bounds.low, bounds.high
+    return None if of_weight is None else (*(clamp or (-math.inf, math.inf)), *of_weight)
 
 
 def require_change(weight: Tensor, delta: object) -> None:

@@ -13,15 +13,21 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from ...decay import decay_factor
 from ..edges import EdgeLists, Edges
 from ..geometry import Geometry
-from ..kernels import Kernel, PairSTDP, SpikeTraces, SymmetricSTDP
+from ..kernels import Kernel, PairSTDP, SymmetricSTDP
 from ..parameters import constant, plain_number
 from ..traces import Accumulating, Dutch, Trace, scale_of
 from .compiled import NUMBERS, suits
+
+SPIKES = (torch.bool, torch.float32, torch.float64)
+SURELY = {torch.float32: 1e38, torch.float64: 1e300}  # below which products are finite, whatever is rounded
+LEAST = 1e-12  # of a trace, when its decay is no longer kept as one factor
 
 
 @cache
@@ -29,6 +35,31 @@ def _loops() -> ModuleType:
     from . import edge_loops
 
     return edge_loops
+
+
+Ends = tuple[float, float, float, float]  # of a change, and of the weight
+
+
+UNBOUNDED: Ends = (-math.inf, math.inf, -math.inf, math.inf)
+
+
+class EdgeLanding(NamedTuple):
+    """A change of weights that is known to be finite, for one pass over e and the weight: see `edge_loops.land`.
+
+    Args:
+        weight: (E,), or (B, E). told: e (B, E), modulators (B,) or (1,), and their factor. ends: as of `land`.
+    """
+
+    weight: Tensor
+    told: tuple[np.ndarray, np.ndarray, np.floating]
+    ends: tuple[np.floating, ...]
+
+    def land(self) -> Tensor:
+        """Change the weight."""
+        weight = self.weight.detach()
+        _loops().land(weight.numpy().reshape(-1, self.told[0].shape[1]), *self.told, self.ends)
+        increment_version(self.weight)  # a graph that needs the weight as it was finds out
+        return weight
 
 
 class EdgeSteps:
@@ -49,6 +80,8 @@ class EdgeSteps:
             convention.coincidence == "none",
             convention.coincidence != "both",
         )
+        self._known: Any = (0, 0.0, ())  # the numbers of the last window, by its length and dt
+        self._ends: Any = (None, ())  # of the last change, as they were given and as numbers of e
 
     @classmethod
     def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], geometry: Geometry) -> EdgeSteps | None:
@@ -69,36 +102,86 @@ class EdgeSteps:
             return None
         return cls(pair, trace, 1.0 if kernel is not pair else -1.0, geometry)
 
-    def renewed(self, state: SpikeTraces | None, like: tuple[Tensor, Tensor]) -> SpikeTraces:
-        """The spike traces in memory of their own, so that a mark in them stays what it was; None begins anew."""
-        return self.kernel.init(*like) if state is None else SpikeTraces(state.x.clone(), state.y.clone())
+    def take_window(self, running: Any, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """A window as it came into running traces, where each window meets a modulator; False, and nothing, if not."""
+        waits = running.unmet or running.queued or len(running.pending) or running.rule.trace.convention.lag
+        fits = dt == running.admitted and all(
+            type(side) is Tensor and side.dtype in SPIKES and side.is_cpu and side.dim() == 3
+            and side.shape[1:] == own.shape and 0 < len(side) == len(pre)
+            for side, own in zip((pre, post), running.like, strict=True)
+        )  # fmt: skip
+        if waits or running.strategy == "lazy" or not fits or not self.window(running.state, pre, post, dt):
+            return False
+        running._unmet(len(pre))
+        return True
 
-    def step(self, e: Tensor, state: SpikeTraces, pre: Tensor, post: Tensor, dt: float) -> None:
-        """In place: e (B, E) and the spike traces after a step, pre (B, N_pre) and post (B, N_post)."""
-        self.window(e, state, pre.unsqueeze(0), post.unsqueeze(0), dt)
+    def landing(
+        self, running: Any, weight: Tensor, mod: float | Tensor, lr: float, ends: Ends | None
+    ) -> EdgeLanding | None:
+        """What weights come to by lr · Σ_b mod_b · e_b of running traces; None where that is not the way.
 
-    def window(self, e: Tensor, state: SpikeTraces, pre: Tensor, post: Tensor, dt: float) -> None:
-        """In place: e (B, E) and the spike traces after a window, pre (T, B, N_pre) and post (T, B, N_post)."""
-        number, edges = NUMBERS[e.dtype], self.edges
-        numbers, gains = self._numbers(len(pre), dt, number)
-        room = np.zeros(edges.n_pre, number), np.zeros(edges.n_post, number)
-        sides = listed(pre, number), listed(post, number)
-        lists = _compact(edges)
-        _loops().pair_edges(
-            e.numpy(), state.x.numpy(), state.y.numpy(), *sides, numbers, self._flags, gains, *map(tuple, lists), *room
+        It is where they cannot be written at once, where spikes wait, or where the change is not known to be finite.
+
+        Args:
+            weight: (E,), or (B, E) with weights of its own for each sample.
+            mod: a number, (B,) or (). lr: learning rate, and of a mean its 1/B.
+            ends: of one change, and of the weight; None where there is more to a change.
+        """
+        if ends is None or running.queued or not (type(mod) is float or running.meets(mod)):
+            return None
+        if running.visible and (running.strategy != "lazy" or weight.dim() > 1):
+            running.fold()
+        e, reach, kind = running.state.e, running.state.reach, running.like[1].dtype
+        plain = type(weight) in (Tensor, nn.Parameter) and weight.dtype is kind and weight.is_cpu
+        if e is None or running.visible or reach is None or not plain:
+            return None
+        number = NUMBERS[kind]
+        mods = mod.detach().reshape(-1).numpy() if isinstance(mod, Tensor) else np.full(1, mod, number)
+        largest = abs(float(mods[0])) if mods.size == 1 else float(np.abs(mods).max())
+        finite = reach * abs(lr) * largest < SURELY[kind]
+        if not finite or not weight.is_contiguous() or weight.is_inference():
+            return None
+        if self._ends[0] is not ends:
+            self._ends = ends, tuple(number(end) for end in ends)
+        return EdgeLanding(weight, (e.numpy(), mods, number(lr)), self._ends[1])
+
+    def window(self, state: Any, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """In place: e and the spike traces after a window; False, and nothing, where a spike is NaN or infinite.
+
+        Args:
+            state: e (B, E), the spike traces, and `reach`, which no |e| is above.
+            pre, post: (T, B, N_pre) and (T, B, N_post), numbers or booleans. dt: step length.
+        """
+        e, reach = state.allocated(), state.reach
+        if state.kernel is None:
+            state.kernel = self.kernel.init(*state.like)
+        if self._known[:2] != (len(pre), dt):
+            self._known = len(pre), dt, self._numbers(len(pre), dt, NUMBERS[e.dtype])
+        held = e.numpy(), state.kernel.x.numpy(), state.kernel.y.numpy()
+        if reach is None:
+            reach = len(e) * float(np.abs(held[0]).max(initial=0.0))
+        numbers, *others = self._known[2]
+        written = _loops().pair_edges(
+            *held, _rows(pre), _rows(post), numbers, self._flags, *others, *compact(self.edges)
         )
+        if written < 0.0:
+            return False
+        state.bound, state.reach = None, reach * float(numbers[2]) + written
+        return True
 
-    def _numbers(self, steps: int, dt: float, number: Any) -> tuple[tuple, np.ndarray]:
-        """The factors of a window of so many steps, and what is left of each step at its end."""
+    def _numbers(self, steps: int, dt: float, number: Any) -> tuple[tuple, np.ndarray, int]:
+        """The factors of a window of so many steps, as `pair_edges` takes them."""
         kernel, trace = self.kernel, self.trace
         scale, decay = plain_number(scale_of(trace)), kernel.convention.spike_trace_decay
         x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
         most = float(np.finfo(number).max)  # what is infinite times what is left of nothing would be NaN
         low, high = (min(max(end, -most), most) for end in trace.clamp_range or (-most, most))
         up, down = scale * plain_number(kernel.a_plus), self.sign * scale * plain_number(kernel.a_minus)
-        beta = plain_number(trace.retained(dt))
-        numbers = tuple(number(value) for value in (x, y, beta**steps, up, down, low, high))
-        return numbers, (beta ** np.arange(steps - 1, -1, -1.0)).astype(number)
+        beta, longest, at = plain_number(trace.retained(dt)), steps, np.arange(float(steps))
+        while longest > 1 and min(x, y) ** (longest - 1) < LEAST:
+            longest //= 2
+        gains = np.stack((beta ** at[::-1], x ** (at % longest), y ** (at % longest))).astype(number)
+        return tuple(number(value) for value in (x, y, beta**steps, up, down, low, high)), gains, longest
 
 
 def delivered(edges: Edges, spikes: Tensor, weight: Tensor) -> Tensor | None:
@@ -112,46 +195,31 @@ def delivered(edges: Edges, spikes: Tensor, weight: Tensor) -> Tensor | None:
     if not suits(spikes) or weight.dtype is not spikes.dtype:
         return None
     current = spikes.new_zeros(len(spikes), edges.n_post)
-    of_pre = _compact(edges)[0]
     held = (tensor.detach().contiguous().numpy() for tensor in (current, spikes, weight.view(-1, edges.shape[0])))
-    _loops().deliver(*held, tuple(of_pre))
+    _loops().deliver(*held, compact(edges)[0])
     return current
 
 
-def listed(spikes: Tensor, number: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where (T·B + 1,) the spikes of each step and sample begin, their neurons, and their values.
-
-    >>> import torch
-    >>> listed(torch.tensor([[[0.0, 1.0]], [[0.5, 0.0]]]), np.float32)[1].tolist()
-    [1, 0]
-    """
-    flat = spikes.contiguous().numpy().ravel()
-    at = np.flatnonzero(flat)
-    row, neuron = np.divmod(at, spikes.shape[2])
-    starts = np.searchsorted(row, np.arange(spikes.shape[0] * spikes.shape[1] + 1))
-    return starts, neuron, flat[at].astype(number)
+def _rows(spikes: Tensor) -> np.ndarray:
+    """Steps and samples one below the other."""
+    return (spikes.detach() if spikes.requires_grad else spikes).reshape(-1, spikes.shape[-1]).numpy()
 
 
-class _Compact(NamedTuple):
-    """Where the edges of each neuron begin (N + 1,), which they are, and the neurons at their other ends, (E,) both."""
-
-    starts: np.ndarray
-    edges: np.ndarray
-    far: np.ndarray
-
-    @classmethod
-    def of(cls, lists: EdgeLists, far: EdgeLists) -> _Compact:
-        """In as few bytes as will do."""
-        order = lists.edges.numpy()
-        kind = np.int32 if len(order) < 2**31 else np.int64
-        return cls(np.append(lists.starts.numpy(), len(order)), order.astype(kind), far.neuron[order].astype(kind))
+Lists = tuple[np.ndarray, np.ndarray]  # where the edges of each neuron begin (N + 1,); edges and their far ends (E, 2)
 
 
-def _compact(edges: Edges) -> tuple[_Compact, _Compact]:
+def compact(edges: Edges) -> tuple[Lists, Lists]:
     """The edges of each pre and of each post neuron; worked out once."""
     if edges not in _known:
-        _known[edges] = _Compact.of(edges.of_pre, edges.of_post), _Compact.of(edges.of_post, edges.of_pre)
+        _known[edges] = _lists(edges.of_pre, edges.of_post), _lists(edges.of_post, edges.of_pre)
     return _known[edges]
 
 
-_known: WeakKeyDictionary[Edges, tuple[_Compact, _Compact]] = WeakKeyDictionary()
+def _lists(own: EdgeLists, far: EdgeLists) -> Lists:
+    """In as few bytes as will do."""
+    order = own.edges.numpy()
+    kind = np.uint32 if max(len(order), len(far.counts)) < 2**32 else np.uint64
+    return np.append(own.starts.numpy(), len(order)), np.stack((order, far.neuron[order]), 1).astype(kind)
+
+
+_known: WeakKeyDictionary[Edges, tuple[Lists, Lists]] = WeakKeyDictionary()

@@ -25,6 +25,7 @@ from ..._untracked import untracked
 from ..kernel_state import careful_step, require_shape
 from ..rule import EligibilityRule
 from ..three_factor import contracted
+from .edge_steps import UNBOUNDED
 from .spikes import PendingSpikes, SpikeBlock, as_numbers
 from .state import TraceState, Units, silenced, unit_axis
 from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
@@ -161,6 +162,10 @@ class RunningTraces:
         That a modulator has met the latest step is said by `meet`, once the change is sure to land.
         """
         steps = self.state.steps
+        if self.state.edge_steps is not None:
+            total = self.like[1].new_zeros(self.rule.geometry.shape)
+            landing = self.state.edge_steps.landing(self, total, mod, factor, UNBOUNDED)
+            return None if landing is None else landing.land()
         if steps is None or self.queued or (self.pending.blocks and self.visible):
             return None
         return steps.total(self.state._e, mod, factor) if type(mod) is float or self.meets(mod) else None

@@ -44,6 +44,7 @@ class TraceState:
         self.kernel: Any = None  # None is a fresh start
         self._e: Tensor | None = None
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
+        self.reach: float | None = None  # of |e| in all of it, summed over the batch; None is not known
 
     @property
     def e(self) -> Tensor | None:
@@ -54,7 +55,7 @@ class TraceState:
 
     @e.setter
     def e(self, e: Tensor | None) -> None:
-        self._e = e
+        self._e, self.reach = e, None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing is due in a copy."""

@@ -37,10 +37,10 @@ class QueuedModulators(NamedTuple):
 def update_state(state: TraceState, block: SpikeBlock) -> None:
     """Bring e and the kernel state past a window of spikes; the e of samples that restart in it is zero before it."""
     trace, pre = state.rule.trace, block.pre
-    if state.edge_steps is not None and not block.restarts:
-        state.bound, state.kernel = None, state.edge_steps.renewed(state.kernel, state.like)
-        state.edge_steps.window(state.allocated(), state.kernel, pre, block.post, block.dt)
+    edges = None if block.restarts else state.edge_steps
+    if edges is not None and edges.window(state, pre, block.post, block.dt):
         return
+    state.reach = None
     if state.shared:
         _update_shared(state, block)
         return
@@ -60,13 +60,12 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
 
 def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
     """One step, pre and post (B, ...), in place."""
+    if state.edge_steps is not None and state.edge_steps.window(state, pre.unsqueeze(0), post.unsqueeze(0), dt):
+        return
     rule, e, state.bound = state.rule, state.allocated(), None
     if state.kernel is None:
         state.kernel = rule.kernel.init(*state.like)
     pre, post = as_numbers(pre, e.dtype), as_numbers(post, e.dtype)
-    if state.edge_steps is not None:
-        state.edge_steps.step(e, state.kernel, pre, post, dt)
-        return
     pairs = state.steps is not None and state.steps.pairs
     if pairs and state.steps.step(e, state.kernel, pre.contiguous(), post.contiguous(), dt):
         return
