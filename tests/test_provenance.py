@@ -122,20 +122,21 @@ def test_a_movement_that_nobody_has_described_mixes():
 class Steady(nn.Module):
     """Frames (T, B, N), read as they come until `how` says otherwise; it notes which frame each spike answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, between: nn.Module) -> None:
         super().__init__()
         self.fc, self.how, self.kept, self.pairs = nn.Linear(N_IN, N_OUT), "as it comes", None, {"lif": [], "other": []}
+        self.between = between
         self.lif, self.other = (snntorch.Leaky(0.8, init_hidden=True) for _ in range(2))
         self.both = True  # else the second neuron rests
 
     def forward(self, x):
         if self.how == "held, and given in reverse":
-            held = [self.fc(frame) for frame in x]
+            held = [self.between(self.fc(frame)) for frame in x]
             for frame, current in zip(x.flip(0), reversed(held), strict=True):
                 self.answer("lif", frame, current)
             return
         for frame in x:
-            current = self.fc(frame)
+            current = self.between(self.fc(frame))
             if self.how == "as it comes":
                 self.answer("lif", frame, current)
                 if self.both:
@@ -167,10 +168,13 @@ class TestSteady:
         "by a second neuron, too",
     )
 
+    BETWEEN = (nn.Identity, nn.Flatten, lambda: nn.Sequential(nn.BatchNorm1d(N_OUT), nn.Dropout(0.1)))
+
     @pytest.mark.parametrize("how", WAYS)
     @pytest.mark.parametrize("grad", [False, True])
-    def test_spikes_are_put_beside_the_input_that_they_answer(self, how, grad):
-        net = excitable(Steady())
+    @pytest.mark.parametrize("between", BETWEEN, ids=("nothing", "view", "norm and dropout"))
+    def test_spikes_are_put_beside_the_input_that_they_answer(self, how, grad, between):
+        net = excitable(Steady(between()))
         learner = attach(net, CONFIG)
         wiring = learner.hooks[0].wiring
         with torch.set_grad_enabled(grad):
@@ -189,8 +193,30 @@ class TestSteady:
             learner.step(MODULATOR)
         seen = [pairs for pairs in net.pairs.values() if pairs]
         wanted = sum(expected(*map(torch.stack, zip(*pairs, strict=True))) for pairs in seen)
-        assert len(learner.connections) == len(seen)
+        assert len(learner.connections) == len(seen) and wanted.any()
         close(net.fc.weight.detach() - before, wanted)
+
+    def test_layers_in_between_are_notes_too(self):
+        """BatchNorm and dropout between layer and neuron: hosts/ is called for each of the layers, and once more."""
+        layers = nn.Linear(N_IN, N_OUT), nn.BatchNorm1d(N_OUT), nn.Dropout(0.1), snntorch.Leaky(0.8, init_hidden=True)
+        net, calls, room = excitable(nn.Sequential(*layers)), [], str(Path(hosts.__file__).parent)
+        learner = attach(net, CONFIG)
+
+        def count(frame, event, argument):
+            if event == "call" and frame.f_code.co_filename.startswith(room):
+                calls.append(frame.f_code.co_qualname)
+
+        with torch.no_grad():
+            for x in X:
+                net(x)
+            before = sys.getprofile()
+            sys.setprofile(count)
+            try:
+                net(X[0])
+            finally:
+                sys.setprofile(before)
+        assert learner.connections["0"].activity.seen == len(X) + 1
+        assert calls.count("LayerHook.__call__") == 2 and not [name for name in calls if "notify" in name]
 
     @pytest.mark.parametrize("host", ["snntorch", "norse"])
     def test_a_step_that_is_heard_takes_few_calls(self, host):
@@ -253,7 +279,7 @@ class TestSteady:
         assert len(set(calls)) <= 6
 
     def test_inputs_are_not_kept_alive_by_outputs_that_are_gone(self):
-        net = excitable(Steady())
+        net = excitable(Steady(nn.Identity()))
         learner = attach(net, CONFIG)
         with torch.no_grad():
             net(X)

@@ -173,14 +173,14 @@ class Connections:
             if connection.name not in self._units and not neuron.kind.inner:
                 starts = None if neuron.kind.starts is never else neuron.kind.starts
                 synapse = readings[0].calls[0].synapse.name
-                self.direct[neuron.name] = DirectReading(synapse, connection, pre.device, starts)
+                self.direct[neuron.name] = DirectReading(synapse, readings[0].layer, connection, pre.device, starts)
 
     def _observe_directly(self, direct: DirectReading, neuron_call: NeuronCall, reading: Reading) -> bool:
         """One step of what the neuron learned from before; False, and nothing, where it is another or begins anew."""
         call, spikes = reading.calls[0], neuron_call.spikes
         if (
             reading.rows is not AS_IT_CAME
-            or call.synapse.name != direct.synapse
+            or (call.synapse.name, reading.layer) != (direct.synapse, direct.layer)
             or call.pre is None
             or len(call.shape) <= call.synapse.sample_dims
             or call.pre.dtype is not spikes.dtype

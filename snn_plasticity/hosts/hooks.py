@@ -143,6 +143,7 @@ class SynapseHook(Hook):
                 and not (_is_tracing() or output.is_meta or is_functorch_wrapped_tensor(output))
                 and _current_graph_task_id() == -1
                 and expired(call.memory)  # nobody can ask for the call before this one
+                and not (call.handed_on and call.held)
             ):  # fmt: skip
                 given = args[0] if args and call.synapse.reads_input else call.synapse.input_of(args, kwargs)
                 if (
@@ -175,12 +176,14 @@ class DirectReading(NamedTuple):
 
     Args:
         synapse: its name.
+        layer: the one that handed its output on, where there was one.
         connection: from it to the neuron.
         device: where they are.
         starts: whether a call begins a sequence; None where calls do not tell.
     """
 
     synapse: str
+    layer: str | None
     connection: Connection
     device: torch.device
     starts: Callable[[NeuronCall], bool] | None
@@ -196,13 +199,14 @@ class NeuronHook(Hook):
         direct = None if manager is None or not args else manager.connections.direct.get(self.key)
         if manager is not None and direct is not None and not (manager.muted or manager.wiring.watching):
             call, learner = manager.wiring.latest.get(direct.synapse), manager.learner()
+            noted = call if call is None or direct.layer is None else call.handed_on.get(direct.layer)
             current, spikes = args[0], output
             while type(spikes) is tuple:
                 spikes = spikes[0]
             if (
-                call is not None and call.pre is not None
-                and call.output() is current and call.version == current._version  # the very tensor, as it was
-                and call.memory == current.untyped_storage()._cdata
+                call is not None and call.pre is not None and noted is not None
+                and noted.output() is current and noted.version == current._version  # the very tensor, as it was
+                and noted.memory == current.untyped_storage()._cdata
                 and type(spikes) is Tensor and spikes.layout is torch.strided
                 and call.shape == spikes.shape and len(call.shape) > call.synapse.sample_dims
                 and call.pre.dtype is spikes.dtype and direct.device == spikes.device
@@ -230,6 +234,26 @@ class NeuronHook(Hook):
         if not starts:
             manager.connections.started_at[direct.connection.name] = -1
         return starts
+
+
+class LayerHook(Hook):
+    """Notes what a layer that works unit by unit has made of a synapse's output; else tells it."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
+        """One call of the layer."""
+        manager: Any = self.listener()
+        if manager is not None and args and not (manager.muted or manager.wiring.watching):
+            learner, given = manager.learner(), args[0]
+            if (
+                learner is not None and learner.enabled and module is self.module()
+                and type(given) is Tensor is type(output)
+                and not (_is_tracing() or output.is_meta or is_functorch_wrapped_tensor(output))
+                and not is_functorch_wrapped_tensor(given) and _current_graph_task_id() == -1
+                and manager.wiring.hand_on(self.key, given, output)
+            ):  # fmt: skip
+                return
+        self.notify(module, args, kwargs, output)
 
 
 class PassHook(Hook):
@@ -263,7 +287,7 @@ class BeginHook(PassHook):
             return
         for call in wiring.latest.values():
             call.waiting = 0
-            if expired(call.memory):
+            if expired(call.memory) and not (call.handed_on and call.held):
                 call.pre = None
         wiring.latest.clear()
 
@@ -380,6 +404,7 @@ def hooked(
     for name, module in index.modules.items():
         if type(module) in UNIT_BY_UNIT_LAYERS and module not in own:
             parts.append((name, module, "on_layer"))
-    kinds: dict[str, type[Hook]] = {"on_synapse": SynapseHook, "on_neuron": NeuronHook} if quick else {}
+    ways: dict[str, type[Hook]] = {"on_synapse": SynapseHook, "on_layer": LayerHook, "on_neuron": NeuronHook}
+    kinds = ways if quick else {}
     hooks = [(m, kinds.get(method, Hook)(listener, method, name, m)) for name, m, method in parts]
     return [(m, hook, m.register_forward_hook(hook, with_kwargs=True)) for m, hook in hooks]  # type: ignore[arg-type]

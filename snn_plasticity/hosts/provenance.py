@@ -200,6 +200,7 @@ class Provenance(Memory):
     """
 
     watched = False
+    layer: str | None = None  # the layer that handed it on, where it is the output of a call laid out as it was
 
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
         storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
@@ -233,7 +234,7 @@ class SynapseCall(Provenance):
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         self.synapse, self.waiting = synapse, 0
-        self.learns = pre is not None
+        self.learns, self.handed_on = pre is not None, dict[str, HandedOn]()
         self.set(pre, output, None if given is None else Memory(given))
 
     def set(self, pre: Tensor | None, output: Tensor, given: Memory | None = None) -> None:
@@ -252,6 +253,26 @@ class SynapseCall(Provenance):
     def unmoved(self) -> SynapseCall:
         """This one."""
         return self
+
+    def hand_on(self, layer: str, given: Tensor, output: Tensor) -> bool:
+        """Note what a layer has made of this call's output, if it is laid out as that was; whether it is."""
+        alike = given.shape == self.shape == output.shape
+        alike = alike and stride_and_offset(given) == self.place == stride_and_offset(output)
+        known = self.handed_on.get(layer)
+        if not alike or elements_of(output) != self.bytes // self.itemsize:
+            return False
+        if known is None:
+            self.handed_on[layer] = HandedOn(self, layer, output)
+            return True
+        if not expired(known.memory):
+            return False
+        known.set(output)
+        return True
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds what it has become in a layer, where that is noted."""
+        return any(not expired(handed.memory) for handed in self.handed_on.values())
 
     @property
     def source(self) -> int:
@@ -275,6 +296,37 @@ class SynapseCall(Provenance):
     def origins(self) -> tuple[Origin, ...]:
         """Its output is its own."""
         return (Origin((self,), Places.same(self.bytes // self.itemsize)),)
+
+
+class HandedOn(Provenance):
+    """What a layer that works unit by unit has made of a call's output, laid out as that was.
+
+    Args:
+        call: of the synapse.
+        layer: its name.
+        output: of the layer; it is not kept alive.
+    """
+
+    def __init__(self, call: SynapseCall, layer: str, output: Tensor) -> None:
+        self.call, self.layer = call, layer
+        self.set(output)
+
+    def set(self, output: Tensor) -> None:
+        """Become the next output of the same layer: nobody remembers this one."""
+        if self.memory:
+            free_weak_reference(self.memory)
+        self.memory, self.version = output.untyped_storage()._weak_ref(), output._version
+        self.output, self.itemsize = weakref.ref(output), output.element_size()
+
+    @property
+    def unmoved(self) -> SynapseCall:
+        """The call."""
+        return self.call
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Those of the call."""
+        return self.call.origins
 
 
 class Operand(NamedTuple):

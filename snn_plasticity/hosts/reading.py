@@ -47,6 +47,7 @@ class Reading(NamedTuple):
 
     calls: tuple[SynapseCall, ...]
     rows: RowSelection
+    layer: str | None = None  # the one that handed the call's output on, where it came so
 
     @property
     def sample(self) -> tuple[int, ...]:

@@ -89,8 +89,8 @@ class Wiring:
             if source is not None and not self.ledger.knows(source) and not self.unread:
                 self.ledger.mark_unrelated((source,))  # it was there before there was anything to be made of
         before, unasked = self.latest.get(name), self.unlisted.pop(name, None)
-        if unasked is not None and not expired(unasked.memory):
-            self.ledger.record_call(unasked)
+        if unasked is not None:
+            self._list(unasked)
         self._release(name)
         if before is not None:
             self.superseded[name] = before
@@ -116,9 +116,27 @@ class Wiring:
     def list_calls(self) -> None:
         """Tell the ledger of the calls it does not know yet."""
         for call in self.unlisted.values():
-            if not expired(call.memory):
-                self.ledger.record_call(call)
+            self._list(call)
         self.unlisted.clear()
+
+    def _list(self, call: SynapseCall) -> None:
+        for provenance in (call, *call.handed_on.values()):
+            if not expired(provenance.memory):
+                self.ledger.record_call(provenance)
+        call.handed_on = {}  # the ledger's from now on
+
+    def hand_on(self, layer: str, given: Tensor, output: Tensor) -> bool:
+        """`layer_called`, where one call's output came out laid out as it was; False, and nothing, where it did not."""
+        if not (given.layout is torch.strided is output.layout) or given.is_inference() or output.is_inference():
+            return False
+        memory = given.untyped_storage()._cdata
+        if memory == output.untyped_storage()._cdata:
+            return True  # a view; or written in place, which the version tells
+        for call in self.unlisted.values():
+            for source in (call, *call.handed_on.values()):
+                if source.memory == memory:
+                    return source.version == given._version and call.hand_on(layer, given, output)
+        return memory not in self.ledger.entries
 
     def layer_called(self, given: Tensor, output: Tensor) -> None:
         """A layer that is known to work unit by unit has computed something of what it was given."""
@@ -146,10 +164,11 @@ class Wiring:
             PairingError: it is not known what it has read.
         """
         self.list_calls()
-        call = self._call_as_it_came(neuron, neuron_call)
-        if call is not None:
+        provenance = self._call_as_it_came(neuron, neuron_call)
+        call = None if provenance is None else provenance.unmoved
+        if provenance is not None and call is not None:
             self._mark_read(call)
-            read = [] if call.pre is None else [Reading((call,), AS_IT_CAME)]
+            read = [] if call.pre is None else [Reading((call,), AS_IT_CAME, provenance.layer)]
         else:
             read = self._read(neuron, neuron_call)
             for reading in read:
@@ -165,7 +184,7 @@ class Wiring:
         if name in self.latest:
             self.latest[name].waiting = 0
 
-    def _call_as_it_came(self, neuron: Neuron, neuron_call: NeuronCall) -> SynapseCall | None:
+    def _call_as_it_came(self, neuron: Neuron, neuron_call: NeuronCall) -> Provenance | None:
         """The usual case: a neuron was given one call's output, or what is laid out like it, and learns from it."""
         current, provenance = neuron_call.current, self.ledger.of(neuron_call.current)
         call = None if provenance is None else provenance.unmoved
@@ -178,7 +197,7 @@ class Wiring:
             and neuron.name not in self.inner_synapses
             and self._learns_from(call.synapse.name, neuron.name)
         ):
-            return call
+            return provenance
         return None
 
     def _read(self, neuron: Neuron, neuron_call: NeuronCall) -> list[Reading]:
@@ -203,7 +222,7 @@ class Wiring:
             if not expired(call.memory):
                 continue
             if name in self.unlisted:
-                call.pre = None
+                call.pre = call.pre if call.held else None
             else:
                 self.ledger.release(call)
         self.latest.clear()
@@ -224,6 +243,8 @@ class Wiring:
 
     def clear(self) -> None:
         """What was called so far waits for nobody."""
+        for call in self.unlisted.values():
+            call.handed_on = {}
         self.latest.clear()
         self.unlisted.clear()
         self.superseded.clear()
