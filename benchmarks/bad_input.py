@@ -283,13 +283,10 @@ def _told(name: str) -> bool:
     """Whether an attribute is part of what is compared."""
     return name not in {
         "seconds",
-        "_scratch",
         "_tables",
-        "_pool",
         "_handles",
         "_forward_hooks",
-        "_verified",
-        "_settled",
+        "_known_edges",
     }
 
 

@@ -116,6 +116,7 @@ class RunningTraces:
         if not (
             dt == self.admitted and type(pre) is Tensor is type(post) and like_pre.is_cpu
             and pre.is_cpu and post.is_cpu and pre.shape == like_pre.shape and post.shape == like_post.shape
+            and pre.layout is post.layout is torch.strided
         ):  # fmt: skip
             return False
         if self.pending.blocks:
