@@ -83,11 +83,11 @@ def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, b
 
 def folded(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Tensor:
     """Σ_t G_t f_t, summed over the batch, as a new tensor; arguments as of `fold_`."""
-    first, *others = [*products(geometry, window, gains)] or [None]
-    if first is None:
+    found = list(products(geometry, window, gains))
+    if not found:
         return gains.new_zeros(geometry.shape)
-    out = geometry.contracted(first)
-    for product in others:
+    out = geometry.contracted(found[0])
+    for product in found[1:]:
         geometry.contract_(out, product, 1.0)
     return out
 

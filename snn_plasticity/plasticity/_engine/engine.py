@@ -135,7 +135,7 @@ class RunningTraces:
             or state._e is None or pre.requires_grad or post.requires_grad
             or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
             or not (pre.is_contiguous() and post.is_contiguous())
-            or not steps.step(state.e, state.kernel, pre, post, dt)
+            or not steps.step(state.allocated(), state.kernel, pre, post, dt)
         ):  # fmt: skip
             return False
         state.bound, self.unmet = None, 1
@@ -149,9 +149,11 @@ class RunningTraces:
             or len(pending) != 2 or len(pending.blocks) > 1 or not self.visible
         ):  # fmt: skip
             return False
+        if state.kernel is None:  # e may be there, all zeros, before the first step is worked in
+            state.kernel = self.rule.kernel.init(*self.like)
         block = pending.blocks[0]
         pre, post = (as_numbers(side[0], self.like[0].dtype) for side in (block.pre, block.post))
-        if block.dt != dt or block.restarts or not steps.step(state.e, state.kernel, pre, post, dt):
+        if block.dt != dt or block.restarts or not steps.step(state.allocated(), state.kernel, pre, post, dt):
             return False
         pending.drop_first()
         state.bound = None

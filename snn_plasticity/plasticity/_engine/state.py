@@ -90,9 +90,10 @@ class TraceState:
 
     def row_maxima(self) -> Tensor:
         """The largest |e| of each row, (B, N_post)."""
-        if self._e is None or self.shared:
+        e = self.e
+        if e is None or self.shared:
             return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
-        return self.rule.geometry.row_maxima(self.e)
+        return self.rule.geometry.row_maxima(e)
 
     def copied(self) -> TraceState:
         """The same state, to go on from without changing it; e is not copied."""
@@ -146,9 +147,9 @@ class TraceState:
         if source.kernel is not None:
             leaves, spec = tree_flatten(source.kernel)
             own = tree_flatten(here.init(*self.like) if self.kernel is None else self.kernel)[0]
-            axes = zip(*(unit_axes(here, self.like, side, axis) for side in (0, 1)), strict=True)
-            moved = [units.moved(*leaf, pre, post) for *leaf, (pre, post) in zip(leaves, own, axes, strict=True)]
-            self.kernel = tree_unflatten(moved, spec)
+            axes = (unit_axes(here, self.like, side, axis) for side in (0, 1))
+            parts = zip(leaves, own, *axes, strict=True)
+            self.kernel = tree_unflatten([units.moved(*part) for part in parts], spec)
         if source.e is not None:
             self.e = units.moved_e(source.e, self.e, (self.batch_size, *self.rule.geometry.shape))
         self.bound = None

@@ -66,11 +66,11 @@ def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
     if state.kernel is None:
         state.kernel = rule.kernel.init(*state.like)
     pre, post = as_numbers(pre, e.dtype), as_numbers(post, e.dtype)
-    pairs = state.steps is not None and state.steps.pairs
-    if pairs and state.steps.step(e, state.kernel, pre.contiguous(), post.contiguous(), dt):
+    steps = state.steps
+    if steps is not None and steps.pairs and steps.step(e, state.kernel, pre.contiguous(), post.contiguous(), dt):
         return
     coincidence, state.kernel = careful_step(rule.kernel, pre, post, state.kernel, dt)
-    if state.steps is not None and state.steps.join(e, coincidence, dt):
+    if steps is not None and steps.join(e, coincidence, dt):
         return
     traces.step_(rule.trace, rule.geometry, e, coincidence, dt)
 
