@@ -90,8 +90,7 @@ class Connection:
         self.met = self.met_in_eval = 0  # how much of both the last step had met
         self.moved = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
-        once = self.config.three_factor.update_frequency == 1
-        self._learns_at_once = once and self.samples is None
+        self._learns_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
         self._pending: Tensor | None = None
         self._finite: Tensor | None = None  # the last change, where it is known to be finite
         self._steps, self._warned = 0, False
@@ -266,7 +265,9 @@ class Connection:
             return None
         if self.config.three_factor.weight_clamp is not None:
             delta.clamp_(*self.config.three_factor.weight_clamp)
-        return self.update._landing_at_once(weight, delta)
+        if self.update.adds and weight.is_cpu and weight.shape == delta.shape and not weight.is_inference():
+            return Landing(weight, delta, "sum")
+        return self.update._landing_at_once(weight, delta, into=delta)
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""
@@ -286,8 +287,7 @@ class Connection:
         Raises:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
-        weight = self.weight
-        finite, self._finite = self._finite, None
+        weight, finite, self._finite = self.weight, self._finite, None
         landing = self.update._landing_at_once(weight, delta) if finite is not None and delta is finite else None
         if landing is not None:
             return landing

@@ -38,7 +38,7 @@ from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .signals import GateSignals
-from .third_factor import GateOutput, ThirdFactor, batch_of
+from .third_factor import AnyOutput, ThirdFactor, batch_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -205,8 +205,10 @@ class PlasticityLearner:
         self._check(chosen)
         batch = batch_of(chosen, self.connections.values())
         output = self.third_factor.compute(modulator, signals, batch)
-        if not details and self._land_at_once(chosen, output, modulator, signals):
+        given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
+        if not details and self._land_at_once(chosen, output, given, batch.size):
             return None, None
+        output = output.settled()
         for connection in chosen:
             connection.check(output.factor)
         with all_or_nothing(chosen, safe=details or self.reduce is not None):
@@ -223,7 +225,6 @@ class PlasticityLearner:
                 self._optimizers = OptimizerWatch(self, hybrid_weights)
             landing.land()
         loss = sum(losses[1:], losses[0]) if losses else None
-        given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
         self.silence.after(
             Step(chosen, given, output.factor, changes, unmoved, self._lr_scale, self.reduce is not None),
             self.third_factor.gate, attached=bool(self.hooks), enabled=self.enabled, looks=looks,
@@ -234,7 +235,7 @@ class PlasticityLearner:
         return loss, plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
 
     def _land_at_once(
-        self, chosen: list[Connection], output: GateOutput, modulator: Given, signals: Mapping[str, Any]
+        self, chosen: list[Connection], output: AnyOutput, given: Collection[str] | None, size: int | None
     ) -> bool:
         """The rest of a step in which all is as usual: weights change by compiled loops, and nothing is looked at.
 
@@ -245,10 +246,12 @@ class PlasticityLearner:
             return False
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             with untracked(chosen[0].weight):
-                return self._land_at_once(chosen, output, modulator, signals)
-        landings, idle = [], True
+                return self._land_at_once(chosen, output, given, size)
+        factor, landings, idle = output.factor, [], True
+        if isinstance(factor, Tensor) and factor.is_cpu and (factor.dim() == 0 or (size == 1 and factor.numel() == 1)):
+            factor = factor.item()
         for connection in chosen:
-            landing = connection.landing_at_once(output.factor, self._lr_scale)
+            landing = connection.landing_at_once(factor, self._lr_scale)
             if landing is None:
                 return False
             landings.append(landing)
@@ -257,14 +260,13 @@ class PlasticityLearner:
         if idle or len(set(map(id, weights))) < len(weights):
             return False
         for landing in landings:
-            landing.land()
+            landing.weight.add_(landing.value) if landing.into == "sum" else landing.land()
         for connection in chosen:
             connection.meet()
             connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
         self.third_factor.keep(output)
         silence.steps += 1
-        if modulator is None or isinstance(modulator, Mapping):
-            silence.signals_given.update(signals, modulator or ())
+        silence.signals_given.update(given or ())
         return True
 
     def reset(self, mask: Tensor | None = None, scope: Scope = "episode") -> None:

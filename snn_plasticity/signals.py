@@ -46,6 +46,8 @@ Range = tuple[float | None, float | None]
 ANY: Range = (None, None)
 NOT_NEGATIVE: Range = (0.0, None)
 FRACTION: Range = (0.0, 1.0)
+NO_RANGE: Range = (1.0, 0.0)  # no number lies in it
+ONE = torch.Size((1,))
 
 
 class SignalReading(dict[str, Tensor]):
@@ -153,6 +155,19 @@ class Vocabulary:
         like = torch.empty(shape, device=device, dtype=dtype) if like is None else like
         alone = batch_size == 1 and len(numbers) == len(reading) and like.is_cpu and not is_compiling()
         return SignalReading(reading, like, numbers if alone else None)
+
+    def numbers(self, values: Mapping[str, Signal], dtype: torch.dtype) -> dict[str, float] | None:
+        """Signals of one sample as numbers, in one look; None where `read` has to look closer, or to refuse."""
+        found = {}
+        for name, value in values.items():
+            if type(value) is Tensor and value.dtype is dtype and value.shape == ONE and value.layout is torch.strided:
+                value = value.item() if value.is_cpu and not (is_compiling() or is_wrapped(value)) else None
+            low, high = self.ranges.get(name, NO_RANGE)
+            low, high = -1e38 if low is None else low, 1e38 if high is None else high
+            if type(value) is not float or not low <= value <= high:
+                return None
+            found[name] = value
+        return found
 
     def _unknown(self, name: object) -> str:
         close = get_close_matches(str(name), self.ranges, n=1)

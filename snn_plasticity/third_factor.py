@@ -19,6 +19,7 @@ from ._saved import (
 )
 from ._untracked import casting_anywhere, untracked
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
+from .neuromodulation.gate import Alone
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
 from .signals import GATE
@@ -42,6 +43,33 @@ class GateOutput(NamedTuple):
     modulators: dict[str, Tensor]
     factor: float | Tensor
     kept: GateMemory
+
+    def settled(self) -> GateOutput:
+        """Itself: all of it is in tensors."""
+        return self
+
+
+class NumberOutput:
+    """As `GateOutput`, of one sample, as numbers: tensors are made of them where somebody reads them."""
+
+    __slots__ = ("_gate", "_state", "numbers")
+
+    def __init__(self, gate: NeuromodulatoryGate, numbers: Alone, state: NeuromodState) -> None:
+        self._gate, self.numbers, self._state = gate, numbers, state
+
+    @property
+    def factor(self) -> float:
+        """The third factor."""
+        return self.numbers.gain
+
+    def settled(self) -> GateOutput:
+        """The same in tensors."""
+        with untracked(self._state.levels):
+            modulators, gain, state = self._gate.tensors_of(self.numbers, self._state)
+        return GateOutput(modulators, gain, GateMemory(state, loose=False))
+
+
+AnyOutput = GateOutput | NumberOutput
 
 
 class Batch(NamedTuple):
@@ -110,8 +138,9 @@ class ThirdFactor:
 
     def __init__(self, gate: NeuromodulatoryGate) -> None:
         self.gate = gate
-        self.kept = GateMemory()
-        self.last: GateOutput | None = None  # what the last step was told
+        self._kept = GateMemory()
+        self._last: GateOutput | None = None
+        self._ahead: NumberOutput | None = None  # a later step, in numbers
         self._given = False  # whether any signals were given, even of a step that was refused afterwards
 
     @property
@@ -119,19 +148,43 @@ class ThirdFactor:
         """The state of the gate: None before any signals, and as new for one sample where none left anything behind."""
         return self.gate.init(1) if self._given and self.kept.state is None else self.kept.state
 
-    def keep(self, output: GateOutput) -> None:
+    @property
+    def kept(self) -> GateMemory:
+        """What is remembered from step to step."""
+        return self._settled()[0]
+
+    @kept.setter
+    def kept(self, kept: GateMemory) -> None:
+        self._last, self._kept = self._settled()[1], kept
+
+    @property
+    def last(self) -> GateOutput | None:
+        """What the last step was told."""
+        return self._settled()[1]
+
+    def _settled(self) -> tuple[GateMemory, GateOutput | None]:
+        """What is kept, and what the last step was told, in tensors."""
+        if self._ahead is not None:
+            self._last, self._ahead = self._ahead.settled(), None
+            self._kept = self._last.kept
+        return self._kept, self._last
+
+    def keep(self, output: AnyOutput) -> None:
         """A step was made of this."""
+        if isinstance(output, NumberOutput):
+            self._ahead = output
+            return
         factor = output.factor
         if isinstance(factor, Tensor) and factor.requires_grad:
             output = output._replace(factor=factor.detach())
-        self.kept, self.last = output.kept, output
+        self._kept, self._last, self._ahead = output.kept, output, None
 
     def compute(
         self,
         modulator: Signal | Mapping[str, Signal] | None,
         signals: Mapping[str, Signal],
         batch: Batch,
-    ) -> GateOutput:
+    ) -> AnyOutput:
         """The third factor of a step, checked; nothing is stored yet.
 
         What all samples are told alike is one number where sums of samples are kept, as long as none differs from the
@@ -145,6 +198,10 @@ class ThirdFactor:
             TypeError: neither modulator nor signals, or both.
             ValueError: unknown names, NaN, shapes that do not fit.
         """
+        if modulator is None and batch.size == 1 and signals:
+            alone = self._alone(signals)
+            if alone is not None:
+                return alone
         if isinstance(modulator, Mapping):
             signals = {**modulator, **signals}
         elif modulator is not None:
@@ -176,6 +233,17 @@ class ThirdFactor:
                 state = self._for_batch(size)
             modulators, factor, state = self.gate.step(told, state)
         return self._output(modulators, factor, state, batch_size if as_one and size == 1 else None)
+
+    def _alone(self, signals: Mapping[str, Signal]) -> NumberOutput | None:
+        """A step of one sample in numbers; None where tensors are needed, or something is to be refused."""
+        state = self._kept.state
+        if state is None:
+            return None
+        before = self.gate.remembered(state) if self._ahead is None else self._ahead.numbers
+        told = None if before is None else GATE.numbers(signals, state.levels.dtype)
+        if told is None or before is None:
+            return None
+        return NumberOutput(self.gate, self.gate.stepped_alone(told, before), state)
 
     def _output(
         self, modulators: dict[str, Tensor], factor: Tensor, state: NeuromodState, batch_size: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from snn_plasticity.plasticity._engine import compiled
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
 # Of one step of one layer that learns at every step, in compiled loops, or without them.
-CALLS, FILES, DEPTH = (40, 10, 8) if compiled.available() else (100, 19, 9)
+CALLS, FILES, DEPTH = (40, 10, 8) if compiled.available() else (105, 19, 9)
 
 
 def way(function: Callable[[], object]) -> tuple[Counter[str], int]:
@@ -135,6 +136,52 @@ def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, su
     counted = operations.counted
     assert (counted["_local_scalar_dense"], counted["sum"]) == (looks, sums)
     assert counted["add_"] == 1 and counted["tanh"] == 1 and not counted["isfinite"]
+
+
+@pytest.mark.parametrize("preset", ["minimal", "dev", "production"])
+def test_every_way_through_a_step_comes_to_the_same_bits(preset):
+    """One sample: the usual way in numbers, with details, the long way, and saved and gone on from in between."""
+    g = torch.Generator().manual_seed(1)
+    x, rewards = (torch.rand(40, 1, 20, generator=g) < 0.4).float(), torch.randn(40, 1, generator=g)
+    found = {}
+    for way_of in ("usual", "details", "long", "saved"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
+        learner = attach(model, getattr(PlasticityConfig, preset)())
+        if way_of == "long":
+            learner._land_at_once = lambda *arguments: False
+        for k in range(40):
+            model(x[k])
+            learner.step(reward=rewards[k], return_details=way_of == "details")
+            if way_of == "saved" and k % 7 == 3:
+                learner.load_state_dict(copy.deepcopy(learner.state_dict()))
+        found[way_of] = [model[0].weight.detach(), *learner.third_factor.state]
+    for name, parts in found.items():
+        assert all(map(torch.equal, parts, found["usual"])), name
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"da_tau": 20.0, "ne_tau": 5.0, "ach_baseline": 0.25}, {"reward_baseline": "running"}]
+)
+@pytest.mark.parametrize("combination", ["weighted_sum", "gated_product"])
+def test_one_sample_in_numbers_is_one_of_a_batch_in_tensors(config, combination):
+    """The gate takes one sample as numbers and two as tensors: to rounding the same, step after step."""
+    gate, g = (
+        NeuromodulatoryGate(NeuromodConfig(combination_fn=combination, **config)),
+        torch.Generator().manual_seed(0),
+    )
+    alone, both = gate.init(1), gate.init(2)
+    for k in range(50):
+        reward, novelty = torch.randn(2, generator=g), torch.rand(2, generator=g)
+        told = {"reward": reward, "novelty": novelty, **({"urgency": 0.5} if k % 3 else {})}
+        first = {name: value[:1] if isinstance(value, torch.Tensor) else value for name, value in told.items()}
+        amounts, gain, alone = gate.step(first, alone)
+        expected, gains, both = gate.step(told, both)
+        torch.testing.assert_close(gain, gains[:1], rtol=1e-5, atol=1e-6)
+        for name in NAMES:
+            torch.testing.assert_close(amounts[name], expected[name][:1], rtol=1e-5, atol=1e-6)
+        for part, of_both in zip(alone, both, strict=True):
+            torch.testing.assert_close(part, of_both[:1], rtol=1e-5, atol=1e-5)
 
 
 def test_one_vocabulary_names_what_may_be_said_by_keyword():

@@ -10,13 +10,23 @@ fresh state, and no tonic baselines, modulators and gain are exactly zero for ev
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .._checks import Signal, is_wrapped, require_batch_size, require_count, require_device, require_dtype, require_flag
+from .._checks import (
+    Signal,
+    is_compiling,
+    is_wrapped,
+    require_batch_size,
+    require_count,
+    require_device,
+    require_dtype,
+    require_flag,
+)
 from .._saved import require_parts, require_tensor
 from .._untracked import AS_IT_IS, casting_anywhere, uncast
 from .._usual_size import bounded_square, update_sums, usual_size
@@ -28,6 +38,17 @@ from .baselines import RewardBaseline
 from .combine import combination_of, weights_of
 from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic, Modulator, Value, modulators_of, multiplied, summed
 from .state import NeuromodState, require_state
+
+
+class Alone(NamedTuple):
+    """A step of one sample as numbers: what there is of each modulator, the gain, and what is carried on."""
+
+    amounts: list[float]
+    gain: float
+    levels: list[float]
+    baseline: float
+    pace: list[float]
+    precision: str  # "f" or "d", the code of an `array`
 
 
 class NeuromodulatoryGate(nn.Module):
@@ -142,10 +163,10 @@ class NeuromodulatoryGate(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
         """As `step`, of what was checked. What rests, undriven and without a memory, is zero."""
         before = state.levels
-        if told.numbers is not None and self._takes_numbers and not released and len(before) == 1:
-            followed = torch.is_grad_enabled() and any(part.requires_grad for part in (told.like, *state))
-            if not followed and not is_wrapped(before):
-                return self._stepped_alone(told.numbers, state)
+        if told.numbers is not None and not released and not (torch.is_grad_enabled() and told.like.requires_grad):
+            alone = self.remembered(state)
+            if alone is not None:
+                return self.tensors_of(self.stepped_alone(told.numbers, alone), state)
         drives: dict[str, Tensor] = {}
         for place, modulator in enumerate(self.modulators):
             value = told.get(modulator.source)
@@ -168,25 +189,41 @@ class NeuromodulatoryGate(nn.Module):
             gain = before.new_zeros(len(before)) if self._named is not None else self.combine(amounts)
         return amounts, gain, state._replace(levels=torch.stack(levels, dim=-1))
 
-    def _stepped_alone(
-        self, told: Mapping[str, float], state: NeuromodState
-    ) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
-        """As `stepped`, of one sample, as numbers."""
+    def remembered(self, state: NeuromodState) -> Alone | None:
+        """What a state of one sample on the CPU holds, as numbers; None where its step is one of tensors."""
+        levels = state.levels
+        if not self._takes_numbers or len(levels) != 1 or not levels.is_cpu or is_compiling() or is_wrapped(levels):
+            return None
+        if torch.is_grad_enabled() and any(part.requires_grad for part in state):
+            return None
+        expected = (state.baseline.item(), state.pace.view(-1).tolist()) if self._expects else (0.0, [])
+        return Alone([], 0.0, levels.tolist()[0], *expected, "d" if levels.dtype == torch.float64 else "f")
+
+    def stepped_alone(self, told: Mapping[str, float], before: Alone) -> Alone:
+        """As `stepped`, of one sample, as numbers; each is rounded as a tensor would be."""
         drives = {modulator.name: told[modulator.source] for modulator in self.modulators if modulator.source in told}
-        form, first = {"dtype": state.levels.dtype, "device": state.levels.device}, self.modulators[0]
-        if self._expects and first.name in drives:
-            before = state.baseline.item(), state.pace.view(-1).tolist()
-            error, after, pace = self.reward_baseline.squashed_alone(drives[first.name], *before, first.scale)
-            drives[first.name] = error
-            averages = torch.full_like(state.baseline, after), torch.tensor(pace, **form).view_as(state.pace)
-            state = state._replace(baseline=averages[0], pace=averages[1])
-        found = self._amounts(drives, state.levels.tolist()[0], IN_NUMBERS)
+        first, expected, pace = self.modulators[0].name, before.baseline, before.pace
+        if self._expects and first in drives:
+            drives[first], expected, pace = self.reward_baseline.squashed_alone(
+                drives[first], expected, pace, self.modulators[0].scale
+            )
+        found, rounds = self._amounts(drives, before.levels, IN_NUMBERS), before.precision
         amounts = [0.0 if pair is None else pair[0] for pair in found]
-        *parts, gain = torch.tensor([[x] for x in (*amounts, self._combined(found, IN_NUMBERS) or 0.0)], **form).unbind(
-            0
+        levels = array(rounds, [0.0 if pair is None else pair[1] for pair in found]).tolist()
+        expected, *pace = array(rounds, [expected, *pace]).tolist()
+        return Alone(amounts, self._combined(found, IN_NUMBERS) or 0.0, levels, expected, pace, rounds)
+
+    def tensors_of(self, alone: Alone, state: NeuromodState) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
+        """What `stepped` gives, of the numbers; `state` is one of this gate for one sample."""
+        form = {"dtype": state.levels.dtype, "device": state.levels.device}
+        *amounts, gain = torch.tensor([*alone.amounts, alone.gain], **form).split_with_sizes(
+            [1] * (len(alone.amounts) + 1)
         )
-        levels = torch.tensor([[0.0 if pair is None else pair[1] for pair in found]], **form)
-        return dict(zip(self.sources, parts, strict=True)), gain, state._replace(levels=levels)
+        state = state._replace(levels=torch.tensor([alone.levels], **form))
+        if self._expects:
+            pace = torch.tensor(alone.pace, **form).view_as(state.pace)
+            state = state._replace(baseline=torch.full_like(state.baseline, alone.baseline), pace=pace)
+        return dict(zip(self.sources, amounts, strict=True)), gain, state
 
     def _amounts(
         self, drives: Mapping[str, Value], before: Sequence[Value], of: Arithmetic

@@ -81,18 +81,28 @@ def suits(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.dtype in KINDS and loops() is not None
 
 
-def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
-    """What bounds make of a weight and a finite change; None where no loop can."""
+def bounded(
+    weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds, *, into: Tensor | None = None
+) -> Tensor | None:
+    """What bounds make of a weight and a finite change; None where no loop can.
+
+    Args:
+        weight, delta: of one shape.
+        bounds: hard or soft.
+        into: takes the result, shaped like them; the change itself may.
+    """
     same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
     if not (same and suits(weight) and weight.is_contiguous() and delta.is_contiguous()):
         return None
-    found, after, number = loops(), torch.empty_like(delta), NUMBERS[delta.dtype]
+    found, after, number = loops(), torch.empty_like(delta) if into is None else into, NUMBERS[delta.dtype]
     assert found is not None
-    arrays = weight.detach().view(-1).numpy(), delta.view(-1).numpy(), number(bounds.low), number(bounds.high)
+    changes = delta.numpy().reshape(-1)
+    results = changes if after is delta else after.numpy().reshape(-1)
+    arrays = weight.detach().numpy().reshape(-1), changes, number(bounds.low), number(bounds.high)
     if isinstance(bounds, SoftBounds):
-        found.soft_bounded(*arrays, number(bounds.mu_plus), number(bounds.mu_minus), after.view(-1).numpy())
+        found.soft_bounded(*arrays, number(bounds.mu_plus), number(bounds.mu_minus), results)
     else:
-        found.hard_bounded(*arrays, after.view(-1).numpy())
+        found.hard_bounded(*arrays, results)
     return after
 
 

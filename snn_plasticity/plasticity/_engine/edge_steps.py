@@ -53,6 +53,7 @@ class EdgeLanding(NamedTuple):
     weight: Tensor
     told: tuple[np.ndarray, np.ndarray, np.floating]
     ends: tuple[np.floating, ...]
+    into: str = "pass"
 
     def land(self) -> Tensor:
         """Change the weight."""
