@@ -119,6 +119,33 @@ def test_a_movement_that_nobody_has_described_mixes():
     assert origin.mixed == "index_copy"
 
 
+def _called(ledger, name, output):
+    call = SynapseCall(Synapse(name, nn.Linear(2, 4)), torch.ones(3, 2), output, None)
+    ledger.record_call(call)
+    return call
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_only_the_target_of_an_operation_is_written(inference):
+    """Inference tensors count no versions: `c += x` changes c and leaves x; and `out=` holds nothing of before."""
+    ledger = Ledger()
+    with torch.inference_mode(inference), torch.no_grad():
+        a, b, x = torch.rand(3, 4), torch.rand(3, 4), torch.rand(3, 4)
+        ledger.mark_unrelated((x,))
+        first, second = _called(ledger, "a", a), _called(ledger, "b", b)
+        watch = Operations(ledger)
+        watch.on()
+        a += x
+        beside, (origin,) = ledger.of(x), ledger.of(a).origins
+        torch.mul(b, 2.0, out=a)
+        (written,) = ledger.of(a).origins
+        b -= a
+        (both,) = ledger.of(b).origins
+        watch.off()
+    assert beside is None and origin.calls == (first,)
+    assert written.calls == both.calls == (second,)
+
+
 class Steady(nn.Module):
     """Frames (T, B, N), read as they come until `how` says otherwise; it notes which frame each spike answers."""
 

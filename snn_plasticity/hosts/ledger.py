@@ -168,7 +168,7 @@ class Ledger:
             self.values_escaped = True
         for part in operation.written:
             self._write(operation, part)
-        done = {part.memory for part in operation.parts}
+        done = {part.memory for part in (*operation.parts, *operation.written)}
         for out in tensors_in((result,)):
             part = self.operand(out)
             if part.memory is None:
@@ -224,16 +224,17 @@ def _overwritten(target: Operand, source: Any, origins: Sequence[Origin], index:
         index: where in the target.
     """
     seen, size = Layout.of(target.tensor), elements_of(target.tensor)
-    if index is ... and not origins and target.tensor.numel() == size:
-        return []
-    old, new = ([o for o in some if o.places is not None] for some in (target.origins, origins))
+    before = target.origins
+    if index is ... and target.tensor.numel() == size:  # nothing is left of it
+        before = ()
+    old, new = ([o for o in some if o.places is not None] for some in (before, origins))
     found = []
     for k in range(max(len(old), len(new))):
         calls, (kept, come) = joined(terms[k] if k < len(terms) else None for terms in (old, new))
         memory = torch.full((size,), -1) if kept is None else kept.value.clone()
         seen.view(memory)[index] = -1 if come is None else Layout.of(source).view(come.value)
         found.append(compact(Origin(calls, Places.fixed(memory))))
-    mixed = [o.mixed_by("writing into a part") for o in (*target.origins, *origins) if o.places is None]
+    mixed = [o.mixed_by("writing into a part") for o in (*before, *origins) if o.places is None]
     return summed([*found, *mixed])
 
 
@@ -303,7 +304,11 @@ class Operations(TorchFunctionMode):
         if name in UNIT_BY_UNIT and self.ledger.record_alike(tensors, versions, result):
             return result
         parts = [self.ledger.operand(tensor) for tensor in tensors]
-        written = [part for part, before in zip(parts, versions, strict=True) if _written(part, before, name)]
+        before = zip(parts, versions, strict=True)
+        written = [part for part, version in before if _written(part, version, name, args, kwargs)]
+        out = kwargs.get("out")
+        if isinstance(out, Tensor) and not any(tensor is out for tensor in tensors_in(args)):
+            parts = [part for part in parts if part.tensor is not out]  # what it held has no part in it
         operation = Operation(name, func, args, kwargs, parts, written)
         if torch.is_grad_enabled():
             with torch.no_grad():
@@ -342,7 +347,16 @@ def _restack(modes: Sequence[TorchFunctionMode]) -> None:
         _push_mode(mode)
 
 
-def _written(part: Operand, before: int, name: str) -> bool:
-    if before < 0:  # no count is kept: the name tells
-        return name.endswith("_") and (not name.startswith("__")) or name in ("__setitem__", "__iadd__", "__imul__")
-    return version_of(part.tensor) != before
+_IN_PLACE = frozenset(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "div", "floordiv", "mod", "pow"))
+
+
+def _written(part: Operand, before: int, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation has written into one of its tensors, of this version before."""
+    if before >= 0:
+        return version_of(part.tensor) != before
+    if part.tensor is kwargs.get("out"):
+        return True
+    first = args[0] if args else None  # no count is kept: the name tells whether it is written into
+    given = part.tensor is first or (isinstance(first, (tuple, list)) and any(part.tensor is each for each in first))
+    in_place = (name.endswith("_") and not name.startswith("__")) or name in _IN_PLACE or name == "__setitem__"
+    return given and in_place
