@@ -396,3 +396,39 @@ def test_another_number_of_samples_and_one_sum_of_all_are_refused():
     assert connection.eligibility is None
     with pytest.raises(ValueError, match="path 'shared' keeps one sum"):
         Connection("edges", layer, path="shared")
+
+
+def test_an_empty_batch_has_empty_currents_with_delays_and_without():
+    for delays in (None, DELAYS):
+        layer, nobody = made(delays=delays), torch.zeros(0, N_PRE, dtype=torch.float64)
+        for shape in ((0, N_PRE), (2, 0, N_PRE)):
+            layer.reset()
+            assert layer(nobody.expand(shape)).shape == (*shape[:-1], N_POST)
+        with torch.no_grad():
+            layer.reset()
+            assert layer(nobody).shape == (0, N_POST)
+
+
+@pytest.mark.parametrize("grad", (True, False))
+def test_a_layer_that_never_ran_is_compiled_as_one_graph_and_exported(grad):
+    """Its tables are there beforehand, since a tracer cannot sort edges."""
+    x = (trains(1, 5, N_PRE, rate=0.1)[0]).double()
+    with torch.set_grad_enabled(grad):
+        expected = x @ matrix(made()).T + made().bias
+        compiled_layer = torch.compile(made(), backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled_layer(x), expected)
+        exported = torch.export.export(made(), (x,)).module()
+        torch.testing.assert_close(exported(1 - x), (1 - x) @ matrix(made()).T + made().bias)
+
+
+def test_forward_derivatives_are_those_of_the_full_matrix():
+    layer, (x, dx) = made(), torch.rand(2, 5, N_PRE, dtype=torch.float64)
+    weight, change = layer.weight.detach(), torch.rand(len(EDGES[0]), dtype=torch.float64)
+
+    def current(w, x):
+        return torch.func.functional_call(layer, {"weight": w}, (x,))
+
+    _, slope = torch.func.jvp(current, (weight, x), (change, dx))
+    moved = made()
+    moved.weight.data = change
+    torch.testing.assert_close(slope, x @ matrix(moved).T + dx @ matrix(layer).T)

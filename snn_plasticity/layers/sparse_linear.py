@@ -8,6 +8,7 @@ synapse (edge) joins an axon to a post neuron; what arrives at the ends of all a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -273,7 +274,7 @@ class SparseLinear(nn.Module):
                 f"input has shape {tuple(input.shape)}; expected (..., {self.samples}, {self.in_features}): each of "
                 f"the {self.samples} samples has weights of its own."
             )
-        current = self._delivered(spikes.reshape(-1, spikes.shape[-1]))
+        current = self._delivered(spikes.reshape(math.prod(spikes.shape[:-1]), spikes.shape[-1]))
         current = current.reshape(*spikes.shape[:-1], self.out_features)
         return current if self.bias is None else current + self.bias
 
@@ -306,6 +307,7 @@ class SparseLinear(nn.Module):
         if origin is not None:
             place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
             self.edges.after = Rewiring(edges, origin, torch.where(self._keys[place] == keys, place, -1))
+        edges.prepare(device)
         self.edges, self._axons, self._keys = edges, ends, keys
 
     def _arrived(self, spikes: Tensor) -> Tensor:
@@ -315,7 +317,7 @@ class SparseLinear(nn.Module):
                 f"input has shape {tuple(spikes.shape)}; a layer with delays expected one step ({self.in_features},) "
                 f"or (B, {self.in_features}), or a sequence (T, B, {self.in_features})."
             )
-        steps = spikes if spikes.dim() == 3 else spikes.reshape(1, -1, self.in_features)
+        steps = spikes if spikes.dim() == 3 else spikes.reshape(1, *(spikes.shape[:-1] or (1,)), self.in_features)
         past = self.past
         if past is None:
             past = steps.new_zeros(self._longest, *steps.shape[1:])
@@ -329,7 +331,7 @@ class SparseLinear(nn.Module):
         ends = [
             window[self._longest - delay :][: len(steps)].index_select(-1, neurons) for delay, neurons in self._axons
         ]
-        return torch.cat(ends, -1).reshape(*spikes.shape[:-1], -1)
+        return torch.cat(ends, -1).reshape(*spikes.shape[:-1], len(self._keys))
 
     def _delivered(self, spikes: Tensor) -> Tensor:
         """Rows (R, A) of what arrives, summed onto post neurons (R, N_post)."""
@@ -337,7 +339,8 @@ class SparseLinear(nn.Module):
         if self._few(spikes):
             return self.edges.delivered(spikes, self.weight)
         source, target = self.edges.ends(spikes.device)
-        if self.samples is None and rows >= FEW_ROWS:
+        followed = not torch.compiler.is_compiling() and any(map(is_functorch_wrapped_tensor, (self.weight, spikes)))
+        if self.samples is None and rows >= FEW_ROWS and not followed:  # a bag has no forward derivative
             order, starts = self.edges.onto(spikes.device)
             table = spikes.t().contiguous()
             return embedding_bag(source[order], table, starts, mode="sum", per_sample_weights=self.weight[order]).t()
@@ -366,6 +369,7 @@ class SparseLinear(nn.Module):
         super()._apply(fn, recurse)
         device = self.connectivity.device
         self._axons = [(delay, neurons.to(device)) for delay, neurons in self._axons]
+        self.edges.prepare(device)
         self.arriving = None
         return self
 

@@ -83,6 +83,11 @@ class Edges(SmallProducts):
         lists = self.of_post
         return self._at("order", lists.edges, device), self._at("starts", lists.starts, device)
 
+    def prepare(self, device: torch.device) -> None:
+        """Make the tables that are needed there: a compiler cannot, in the middle of a graph."""
+        self.ends(device)
+        self.onto(device)
+
     def _at(self, name: str, table: Tensor, device: torch.device) -> Tensor:
         if table.device == device:
             return table
