@@ -1,4 +1,4 @@
-"""`python -m snn_plasticity validate` and `bench`: the contract and the speed, on the machine that runs."""
+"""`python -m snn_plasticity validate`, `bench`, `compile`: contract and speed of the machine that runs; loops ahead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import torch
 
 from . import __version__
 from ._bench import measure
+from .config import EligibilityConfig
 from .contract import run
+from .plasticity._engine import compiled
+from .plasticity.bounds import HardBounds, SoftBounds
+from .plasticity.eligibility import EligibilityTraceModule
 
 
 def validate(device: str) -> int:
@@ -50,6 +54,40 @@ def bench(device: str) -> int:
     return 0
 
 
+def compile_ahead() -> int:
+    """Compile every loop that there is, so that no later run waits for it; 1 without numba."""
+    if not compiled.available():
+        print('There are no compiled loops: numba is not installed (pip install "snn_plasticity[fast]").')
+        return 1
+    start = time.perf_counter()
+    for dtype in compiled.KINDS:
+        spikes, mod = torch.ones(3, 2, 4, dtype=dtype), torch.ones(2, dtype=dtype)
+        for kind in ("accumulating", "replacing", "dutch"):
+            for kernel in ("stdp_pair", "stdp_triplet"):
+                config = EligibilityConfig(
+                    trace_type=kind, kernel=kernel, clamp_range=(-0.1, 0.1), dutch_scope="active"
+                )
+                traces = EligibilityTraceModule(4, 4, config)
+                for _ in range(3):  # one reward, and another after the next step: from there on, step by step
+                    traces.observe(spikes[0], spikes[0])
+                    traces.change(mod)
+                traces.update_window(spikes, spikes)
+        shared = EligibilityTraceModule(4, 4, EligibilityConfig(clamp_range=None), path="shared")
+        edges = EligibilityTraceModule(
+            4, 4, EligibilityConfig(kernel="stdp_pair"), connectivity=torch.ones(4, 4, dtype=torch.bool)
+        )
+        for _ in range(3):
+            shared.observe(spikes[0], spikes[0])
+            shared.change(mod[0])
+        edges.update_window(spikes, spikes)
+        edges.change(mod)
+        edges.rule.geometry.delivered(spikes[0], torch.ones(16, dtype=dtype))  # type: ignore[attr-defined]
+        for bounds in (HardBounds(-1.0, 1.0), SoftBounds(-1.0, 1.0)):
+            compiled.bounded(spikes[0], spikes[0], bounds)
+    print(f"All loops are compiled (numba {compiled.version()}), in {time.perf_counter() - start:.1f} s.")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the package."""
     parser = argparse.ArgumentParser(prog="python -m snn_plasticity", description="Check a running installation.")
@@ -57,7 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, what in (("validate", "check the contract on this machine"), ("bench", "measure throughput on it")):
         command = commands.add_parser(name, help=what)
         command.add_argument("--device", default="cpu", help="where the tensors live, for instance cuda (default: cpu)")
+    commands.add_parser("compile", help="compile all loops now, with numba")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "compile":
+        return compile_ahead()
     try:
         torch.empty(0, device=chosen.device)
     except (RuntimeError, AssertionError) as error:

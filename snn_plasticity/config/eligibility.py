@@ -12,7 +12,7 @@ from .validation import Serializable, require_flag_field, require_number_field, 
 
 TraceType = Literal["accumulating", "replacing", "dutch"]
 KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet"]
-TracePath = Literal["auto", "plain", "fold", "shared", "rows"]
+TracePath = Literal["auto", "plain", "fold", "shared", "rows", "compiled", "torch"]
 TRACES: tuple[TraceType, ...] = get_args(TraceType)
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 

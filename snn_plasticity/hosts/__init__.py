@@ -64,8 +64,9 @@ def attach(
         pre: what counts as presynaptic activity: the input as it is ("raw"), "binary", or a function of it.
         dt: step length of the traces: None as in the settings, "auto" that of the (Norse) neuron, or a number.
         strict: whether another batch size in mid-sequence is an error; else the traces start anew, with a warning.
-        path: how the traces are worked out: "auto", "plain", "fold", "shared" or "rows"; all are exact, and a path that
-            would not be is refused. "shared" suits modulators that are one number for the whole batch.
+        path: how the traces are worked out: "auto", "plain", "fold", "shared", "rows", "compiled" or "torch"; all are
+            exact, and a path that would not be is refused. "shared" suits modulators that are one number for the whole
+            batch; "compiled" insists on compiled loops, "torch" does without.
         reduce: applied to each Δw before it lands; for instance an average over the ranks of a distributed run.
 
     Returns:

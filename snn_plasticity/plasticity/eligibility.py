@@ -28,6 +28,7 @@ from ..config.validation import require_config
 from ..conventions import Reduction
 from ._engine.engine import RunningTraces
 from ._engine.snapshots import TraceMark, gone_back, marked, moved, pack, unpack
+from ._engine.state import compiled_or_not, one_step
 from .geometry import Geometry
 from .input_checks import (
     admitted_step,
@@ -62,7 +63,8 @@ class EligibilityTraceModule(nn.Module):
         geometry: layout of the synapses, instead of a full matrix or a diagonal.
         connectivity: the synapses there are, as a boolean mask (N_post, N_pre) or a list (2, E) of pre and post
             neurons; e is then (B, E).
-        path: "auto", "plain", "fold", "shared" or "rows", as in `attach`. All are exact.
+        path: "auto", "plain", "fold", "shared" or "rows", as in `attach`; "compiled" insists on compiled loops, "torch"
+            does without. All are exact.
 
     Raises:
         ValueError: diagonal synapses between populations of different size, or a path that would not be exact.
@@ -449,9 +451,11 @@ class EligibilityTraceModule(nn.Module):
         return described(self.config)
 
     def extra_repr(self) -> str:
-        """Geometry, kernel, trace, the path that was chosen and, once there are spikes, the strategy of now."""
+        """Geometry, kernel, trace, path, whether loops are compiled and, once there are spikes, the strategy of now."""
         strategy = "" if self._running is None else f", strategy={self._running.strategy!r}"
-        return f"{self.rule.geometry}, {self.rule.kernel}, {self.rule.trace}, path={self.path!r}{strategy}"
+        rule, like = self.rule, one_step(self.rule.geometry) if self._running is None else self._running.like
+        compiled = f"compiled={compiled_or_not(rule, like, self.path)}"
+        return f"{rule.geometry}, {rule.kernel}, {rule.trace}, path={self.path!r}, {compiled}{strategy}"
 
     def _apply(self, fn: Any, recurse: bool = True) -> EligibilityTraceModule:
         """Follow `.to(device)` and `.double()`; traces never fall below fp32."""

@@ -19,7 +19,7 @@ from .._untracked import untracked
 from ._engine.engine import PATHS
 from ._engine.snapshots import TraceMark
 from ._engine.spikes import as_binary
-from ._engine.state import Units
+from ._engine.state import Units, one_step, require_compiled
 from .dense import Dense, Diagonal
 from .edges import Edges
 from .geometry import Geometry
@@ -124,6 +124,8 @@ def choose_path(path: str, rule: EligibilityRule) -> str:
     kind = type(trace).__name__.lower()
     if trace.linear and path == "rows":
         raise ValueError(f"path = 'rows' is for traces that are not linear; {kind} ones are folded: path='fold'.")
+    if path == "compiled":
+        require_compiled(rule, one_step(rule.geometry))
     if not trace.linear and path in ("fold", "shared"):
         raise ValueError(
             f"path = {path!r} folds steps by a sum, which is not exact for a {kind} trace; use 'rows' or 'plain'."

@@ -133,7 +133,9 @@ class SteppedRows(NamedTuple):
     e: Tensor
 
 
-def step_rows(trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float) -> list[SteppedRows]:
+def step_rows(
+    trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float, *, fast: bool
+) -> list[SteppedRows]:
     """Rows of e after a window; e itself stays as it is, or where all rows are meant: changes in place.
 
     Args:
@@ -142,11 +144,12 @@ def step_rows(trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None,
         window: the steps, without positions (T, B, N).
         rows: (B, N_post) bool, those that are meant; None is all of them.
         dt: step length.
+        fast: whether compiled loops may be used.
     """
     scale, retained, stepped = scale_of(trace), trace.retained(dt), []
     left = torch.stack([window.values(term.post) * (term.scale * scale) for term in window.terms], dim=-1)
     right = torch.stack([window.values(term.pre) for term in window.terms], dim=-2)
-    loop = compiled.row_loop_of(trace, e)
+    loop = compiled.row_loop_of(trace, e) if fast else None
     for b, some in _some_rows(e, rows, e.shape[1] if loop else max(1, CACHED_ENTRIES // e.shape[2])):
         part = e[b, some]  # a view where all rows are meant
         (loop or _step_in_torch_)(trace, part, left[:, b, some], right[:, b], retained)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -48,7 +49,31 @@ def loops() -> ModuleType | None:
     except Exception as error:  # another NumPy than it was built for, a broken wheel
         notice(f"numba is installed, but cannot be used ({error}); everything is worked out in torch, more slowly.")
         return None
+    _announce()
     return compiled_loops
+
+
+def _announce() -> None:
+    """Have it said on stderr, once, when something has to be compiled: it takes seconds."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            loop: Any = (event.data or {}).get("dispatcher")
+            if not self.said and getattr(loop, "__module__", "").startswith(__package__ or "") and sys.stderr:
+                self.said = True
+                print(
+                    "snn_plasticity compiles its loops for this machine, once, which takes some seconds; they are kept "
+                    f"in {loop.stats.cache_path or 'no place, since none can be written to: set NUMBA_CACHE_DIR'}.",
+                    file=sys.stderr,
+                )
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
 
 
 def version() -> str:
@@ -142,6 +167,19 @@ class CompiledSteps:
         shared: whether e is summed over the batch.
     """
 
+    _e: Any  # whose step is due, or was taken last; its memory, like all of `_MEMORY`, is not that of a copy
+    _state: Any
+    _left: Any  # (K, B, N_post), and (K, B, N_pre): the products of a step, and how arrays see them
+    _right: Any
+    _terms: Any
+    _flat: Any
+    _traces: Any
+    _pair_terms: Any
+    _pass: Any
+    _still: Any
+    _room: Any
+    _zero: Any
+
     def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> None:
         self.kernel, self.trace, self.like, self.shared = kernel, trace, like, shared
         self.due, self.number, self._dt = False, NUMBERS[like[0].dtype], -1.0
@@ -171,7 +209,7 @@ class CompiledSteps:
         found = why_not(trace, shared) is None and like[0].dim() == 2 and min(like[0].numel(), like[1].numel()) > 0
         return cls(kernel, trace, like, shared) if found and placed(like[0]) is None else None
 
-    def step(self, e: Tensor, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
+    def step(self, e: Tensor | None, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step of spikes as they came; e is due then. False, and nothing, where NaN is given or no loop is there.
 
         Args:
@@ -180,6 +218,8 @@ class CompiledSteps:
             pre, post: (B, N_pre) and (B, N_post).
             dt: step length.
         """
+        if e is None or (state is None and type(self.kernel) is not Rate):  # not begun yet
+            return False
         if (e is not self._e or state is not self._state) and not self._hold(e, state, 2):
             return False
         if dt != self._dt:
@@ -256,7 +296,7 @@ class CompiledSteps:
 
     def _let_go(self) -> None:
         """Look at no memory."""
-        self._e = self._state = self._left = self._right = self._pair_terms = self._pass = None  # type: ignore
+        self._e = self._state = self._left = self._right = self._pair_terms = self._pass = None
         self._terms = self._flat = self._traces = self._still = self._room = self._zero = ()  # type: ignore
 
     def _take(self, dt: float) -> None:

@@ -8,6 +8,9 @@ same order; where a decay is kept as one factor of a row, results differ by roun
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -15,10 +18,28 @@ SMALL = 1 << 17  # entries of all terms of a step below which no matrix product 
 RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
 
 _fast = {"nsz", "arcp", "contract", "reassoc"}  # NaN and infinity keep their meaning
-loop = numba.njit(cache=True, nogil=True, fastmath=_fast, error_model="numpy")
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _compiled(function: Callable, fastmath: Any) -> Any:
+    """A function that is compiled when it is first called, and kept on disk where there is a place for it."""
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor for this user can anything be written
+        return numba.njit(**options)(function)
+
+
+def loop(function: Callable) -> Any:
+    """Compile a loop, with fast arithmetic."""
+    return _compiled(function, _fast)
+
+
+def strict(function: Callable) -> Any:
+    """Compile a loop as it is written."""
+    return _compiled(function, False)
+
+
+@strict
 def _all_finite(values):
     """Whether no entry is NaN or infinite, nor their sum: compiled strictly, since fast arithmetic may overlook NaN."""
     total = 0.0

@@ -5,6 +5,8 @@
     auto     as fold, but no e is built before it is needed: a weight change comes straight from the spikes
     shared   only Σ_b e_b is kept, for modulators that the whole batch shares
     rows     spikes wait; many steps of a trace that is not linear: row by row
+    torch    as auto (or rows), without compiled loops
+    compiled as auto (or rows), refused where no compiled loop could take these steps
 
 All give the same e and the same changes. Within a path, what happened last decides the strategy of the next steps:
 
@@ -27,11 +29,11 @@ from ..rule import EligibilityRule
 from ..three_factor import contracted
 from .edge_steps import UNBOUNDED
 from .spikes import PendingSpikes, SpikeBlock, as_numbers
-from .state import TraceState, Units, silenced, unit_axis
+from .state import TraceState, Units, require_compiled, silenced, unit_axis
 from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
 from .window_terms import Windowed
 
-PATHS = ("auto", "plain", "fold", "shared", "rows")
+PATHS = ("auto", "plain", "fold", "shared", "rows", "compiled", "torch")
 Strategy = Literal["lazy", "folded", "stepwise"]
 MIN_WINDOW, MAX_WINDOW = 64, 1024  # steps of a contraction: as many as leave the table of a sample small, within these
 MAX_CLAMPED_WINDOW = 256  # where a clamp has to be shown not to bind, or traces are not linear
@@ -50,9 +52,13 @@ class RunningTraces:
     """
 
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
+        if path == "compiled":
+            require_compiled(rule, like)
+        compilable = path not in ("plain", "torch")
+        path = ("auto" if rule.trace.linear else "rows") if path in ("compiled", "torch") else path
         self.rule, self.like, self.path = rule, like, path
         self.batch_size = like[1].shape[0]
-        self.state = TraceState(rule, like, self.shared, fast=path != "plain")
+        self.state = TraceState(rule, like, self.shared, fast=compilable)
         self.pending = PendingSpikes()
         self.queued: list[QueuedModulators] = []
         self.partial: Tensor | None = None  # what queued modulators came to that met e before the last fold

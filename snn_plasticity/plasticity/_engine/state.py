@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ..dense import Dense
+from ..edges import Edges
+from ..geometry import Geometry
 from ..kernel_state import along, forgotten, unit_axes
 from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..traces import scale_of
-from .compiled import CompiledSteps
+from .compiled import CompiledSteps, placed, version, why_not
 from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
@@ -24,6 +26,44 @@ INSTEAD = {
     "synapses that are few, or diagonal=True.",
     True: "List the synapses that there are: connectivity=(2, E), or take a smaller layer.",
 }
+
+
+def why_not_compiled(rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> str | None:
+    """Why no compiled loop steps such traces, as the end of a sentence; None where one does."""
+    if path in ("plain", "torch"):
+        return f"path={path!r}"
+    reason = placed(like[0])
+    if reason is not None or isinstance(rule.geometry, Edges):
+        alone = reason or EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
+        return reason if alone else "edges have loops for pair and symmetric STDP with numbers and a linear trace"
+    if not isinstance(rule.geometry, Dense) or like[0].dim() != 2:
+        return "loops are for full matrices and edges"
+    return why_not(rule.trace, path == "shared")
+
+
+def one_step(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Zeros like one step's pre and post of one sample, on the CPU."""
+    sides = (geometry.n_pre, geometry.n_post) if isinstance(geometry, Dense | Edges) else (1, 1)
+    pre, post = (torch.zeros(1, size, device="cpu") for size in sides)
+    return pre, post
+
+
+def require_compiled(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> None:
+    """Refuse traces that no compiled loop steps.
+
+    Raises:
+        ValueError: naming the reason.
+    """
+    reason = why_not_compiled(rule, like, "compiled")
+    if reason is not None:
+        hint = 'pip install "snn_plasticity[fast]", or take' if "not installed" in reason else "take"
+        raise ValueError(f"path = 'compiled' cannot be taken: {reason}; {hint} path='auto'.")
+
+
+def compiled_or_not(rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> str:
+    """Whether compiled loops step such traces, and if not, why."""
+    reason = why_not_compiled(rule, like, path)
+    return f"yes (numba {version()})" if reason is None else f"no: {reason}"
 
 
 class TraceState:
@@ -38,7 +78,7 @@ class TraceState:
 
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
         self.rule, self.like, self.shared = rule, like, shared
-        dense = fast and isinstance(rule.geometry, Dense)
+        self.fast, dense = fast, fast and isinstance(rule.geometry, Dense)
         self.steps = CompiledSteps.of(rule.kernel, rule.trace, like, shared) if dense else None
         self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
