@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import settings, trains
 
-from snn_plasticity import Convention, EligibilityTraceModule
+from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import memory
 from snn_plasticity.plasticity._engine import engine as running
 
@@ -90,3 +90,18 @@ def test_many_modulators_wait_a_few_at_a_time(path, limit, clamp, lag, monkeypat
     right = brute_force.weight_change(mods.numpy(), e, lag=lag)
     np.testing.assert_allclose(module.flush().numpy(), right, rtol=1e-9, atol=1e-11)
     assert not module.flush().any()
+
+
+@pytest.mark.parametrize("clamp_range", (None, (-5.0, 5.0)))
+def test_what_was_flushed_is_not_worked_out_again(clamp_range):
+    """Every other step, on and on: the work of a flush does not grow, and its sum is that of the plain path."""
+    config = EligibilityConfig(kernel="stdp_pair", a_plus=0.02, a_minus=0.02, clamp_range=clamp_range)
+    plain, module = (EligibilityTraceModule(6, 5, config, path=path) for path in ("plain", "auto"))
+    pre, post = trains(40, 2, 6, seed=1), trains(40, 2, 5, seed=2)
+    for t in range(40):
+        for one in (plain, module):
+            one.observe(pre[t], post[t])
+            one.queue(0.3 * t - 2.0)
+        if t % 2:
+            torch.testing.assert_close(module.flush(), plain.flush(), rtol=1e-10, atol=1e-12)
+            assert len(module._running.pending) <= (2 if t == 1 else 0)

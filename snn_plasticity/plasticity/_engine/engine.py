@@ -35,6 +35,7 @@ from .window_terms import Windowed
 
 PATHS = ("auto", "plain", "fold", "shared", "rows", "compiled", "torch")
 Strategy = Literal["lazy", "folded", "stepwise"]
+FEW_STEPS = 8  # up to so many, e is worked out step by step where it is needed after them
 MIN_WINDOW, MAX_WINDOW = 64, 1024  # steps of a contraction: as many as leave the table of a sample small, within these
 MAX_CLAMPED_WINDOW = 256  # where a clamp has to be shown not to bind, or traces are not linear
 SAMPLE_ENTRIES = 1 << 19  # of the table of a sample
@@ -270,7 +271,9 @@ class RunningTraces:
 
     def flush(self) -> Tensor:
         """Σ over all modulators that were queued since the last time, shaped like the weight."""
-        total, self.partial = self._flushed(), None
+        going_on = self.strategy != "lazy"  # not for the first time: what is worked out goes into e
+        total, self.partial = self._flushed(update=going_on), None
+        self.strategy = self.strategy if going_on else "folded"
         return total
 
     def _step(self, pre: Tensor, post: Tensor, dt: float) -> None:
@@ -306,9 +309,9 @@ class RunningTraces:
             self.pending.drop_last(min(new, len(self.pending)))
             raise
 
-    def _flushed(self) -> Tensor:
+    def _flushed(self, *, update: bool = False) -> Tensor:
         queued, self.queued = self.queued, []
-        total = self._worked_out(queued)
+        total = self._worked_out(queued, update=update)
         return total if self.partial is None else total + self.partial
 
     def _worked_out(self, queued: list[QueuedModulators], *, update: bool = False) -> Tensor:
@@ -321,7 +324,7 @@ class RunningTraces:
         at_once = update and self.rule.trace.clamp_range is None
         with untracked(self.like[0]):
             total = None
-            if self.path != "plain" and self.pending.one_dt():
+            if self.path != "plain" and self.pending.one_dt() and not (update and self.visible <= FEW_STEPS):
                 blocks = list(self.pending.windows(self.visible, self._length))
                 total = change_from_spikes(self.state, blocks, queued, update=at_once)
             if total is None:
