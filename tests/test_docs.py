@@ -124,3 +124,12 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if not target.startswith(("http", "mailto:")):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_architecture_calls_things_by_their_names() -> None:
+    """What stands there in `code` style, outside of blocks, are words of the package's source."""
+    page = re.sub(r"```.*?```", "", (DOCS / "architecture.md").read_text(encoding="utf-8"), flags=re.S)
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "snn_plasticity").rglob("*.py")]
+    words = set(re.findall(r"\w+", " ".join(sources))) | {path.stem for path in (ROOT / "snn_plasticity").rglob("*.py")}
+    named = {word for code in re.findall(r"`([A-Za-z_][\w./]*)", page) for word in re.split(r"[./]", code) if word}
+    assert len(named) > 30 and not named - words
