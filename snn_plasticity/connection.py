@@ -20,6 +20,7 @@ from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
+from .plasticity._engine.compiled import BoundLanding
 from .plasticity._engine.edge_steps import EdgeLanding
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
@@ -248,7 +249,7 @@ class Connection:
         self.discard_pending()
         return change if self.mask is None or change is None else change * self.mask
 
-    def landing_at_once(self, mod: float | Tensor, lr_scale: float) -> Landing | EdgeLanding | None:
+    def landing_at_once(self, mod: float | Tensor, lr_scale: float) -> Landing | EdgeLanding | BoundLanding | None:
         """What `weight_change` and `landing` come to together where all is as usual; nothing is changed yet.
 
         None where there is more to look at, or something to refuse. What has landed is said by `meet`.
@@ -263,11 +264,10 @@ class Connection:
         delta = self._change_at_once(mod, lr_scale)
         if delta is None:
             return None
-        if self.config.three_factor.weight_clamp is not None:
-            delta.clamp_(*self.config.three_factor.weight_clamp)
+        clamp = self.config.three_factor.weight_clamp
         if self.update.adds and weight.is_cpu and weight.shape == delta.shape and not weight.is_inference():
-            return Landing(weight, delta, "sum")
-        return self.update._landing_at_once(weight, delta, into=delta)
+            return Landing(weight, delta if clamp is None else delta.clamp_(*clamp), "sum")
+        return BoundLanding.of(weight, delta, clamp, self.update.bounds if self.update.online else None)
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""

@@ -14,10 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from snn_plasticity import AffectiveLoop, NeuromodConfig, NeuromodulatoryGate, PlasticityConfig, attach, signals
+from snn_plasticity import (
+    AffectiveLoop,
+    NeuromodConfig,
+    NeuromodulatoryGate,
+    PlasticityConfig,
+    ThreeFactorConfig,
+    attach,
+    signals,
+)
 from snn_plasticity.loop import EVENTS
 from snn_plasticity.neuromodulators import NAMES
 from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity.plasticity.bounds import bounds_of
 
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
@@ -239,3 +248,23 @@ def test_a_fifth_modulator_is_a_line_of_the_table_and_one_of_the_vocabulary(tmp_
         path.write_text(source.replace(before, line + before), encoding="utf-8")
     run = subprocess.run([sys.executable, "-c", FIFTH], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert not run.returncode, run.stderr
+
+
+@pytest.mark.skipif(not compiled.available(), reason="needs compiled loops, with numba")
+@pytest.mark.parametrize("bounds", [(-0.2, 0.2), (-0.05, 0.05)])
+@pytest.mark.parametrize("soft", [None, 1.0, (0.5, 2.0)])
+def test_a_bound_weight_that_is_written_at_once_is_the_bound_of_w_and_dw(bounds, soft):
+    """Against bounds in torch, of a change that is clamped; and a graph that needs the weight finds out."""
+    rule = ThreeFactorConfig(lr=5.0, weight_clamp=(-0.1, 0.1), weight_bounds=bounds, soft_bounds=soft)
+    model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
+    learner = attach(model, PlasticityConfig(three_factor=rule))
+    expected = bounds_of(rule)
+    x = (torch.rand(20, 4, 20, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    for k in range(20):
+        model(x[k])
+        before, version = model[0].weight.detach().clone(), model[0].weight._version
+        e, reward = learner.connections["0"].eligibility, torch.randn(4)
+        learner.step(reward)
+        change = (5.0 * torch.einsum("b,bij->ij", reward, e) / 4).clamp(-0.1, 0.1)
+        torch.testing.assert_close(model[0].weight.detach(), expected(before, change), rtol=1e-5, atol=1e-6)
+        assert model[0].weight._version > version

@@ -129,7 +129,8 @@ class ThreeFactorUpdate:
         require_choice("reduction", reduction, REDUCTIONS)
         self.reduction: Reduction = reduction
         self.bounds = bounds_of(self.config)
-        self.adds = self.bounds is free and self.config.mode == "online"  # whether a weight becomes w + Δw
+        self.online = self.config.mode == "online"
+        self.adds = self.bounds is free and self.online  # whether a weight becomes w + Δw
         self._within = unchecked(self.bounds)
         at_once = self.config.mode == "online" and self.config.update_frequency == 1
         self.ends = _ends(self.config.weight_clamp, self.bounds) if at_once else None
@@ -175,19 +176,14 @@ class ThreeFactorUpdate:
         with without_gradients():
             return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
 
-    def _landing_at_once(self, weight: Tensor, delta: Tensor, into: Tensor | None = None) -> Landing | None:
-        """Online, of a change that is known to be finite; None where there is more to look at.
-
-        Where there are bounds, `into` takes the new weight.
-        """
+    def _landing_at_once(self, weight: Tensor, delta: Tensor) -> Landing | None:
+        """Online, of a change that is known to be finite; None where there is more to look at."""
         alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
         if not alike or self.config.mode != "online" or weight.is_inference():
             return None
         if self.adds:
             return Landing(weight, delta, "sum")
-        after = (
-            bounded(weight, delta, self.bounds, into=into) if isinstance(self.bounds, HardBounds | SoftBounds) else None
-        )
+        after = bounded(weight, delta, self.bounds) if isinstance(self.bounds, HardBounds | SoftBounds) else None
         return None if after is None else Landing(weight, after, "weight")
 
     def apply_(self, weight: Tensor, delta: Tensor) -> None:

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from ..._untracked import untracked
 from ...decay import decay_factor
@@ -106,29 +107,54 @@ def suits(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.dtype in KINDS and loops() is not None
 
 
-def bounded(
-    weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds, *, into: Tensor | None = None
-) -> Tensor | None:
-    """What bounds make of a weight and a finite change; None where no loop can.
-
-    Args:
-        weight, delta: of one shape.
-        bounds: hard or soft.
-        into: takes the result, shaped like them; the change itself may.
-    """
-    same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
-    if not (same and suits(weight) and weight.is_contiguous() and delta.is_contiguous()):
+def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
+    """What bounds make of a weight and a finite change; None where no loop can."""
+    if not _alike(weight, delta):
         return None
-    found, after, number = loops(), torch.empty_like(delta) if into is None else into, NUMBERS[delta.dtype]
-    assert found is not None
-    changes = delta.numpy().reshape(-1)
-    results = changes if after is delta else after.numpy().reshape(-1)
-    arrays = weight.detach().numpy().reshape(-1), changes, number(bounds.low), number(bounds.high)
-    if isinstance(bounds, SoftBounds):
-        found.soft_bounded(*arrays, number(bounds.mu_plus), number(bounds.mu_minus), results)
-    else:
-        found.hard_bounded(*arrays, results)
+    after = torch.empty_like(delta)
+    _bound(weight, delta, None, bounds, after)
     return after
+
+
+class BoundLanding(NamedTuple):
+    """A finite change of a weight, not clamped yet, for one pass over the weight."""
+
+    weight: Tensor
+    delta: Tensor
+    clamp: tuple[float, float] | None
+    bounds: HardBounds | SoftBounds
+    into: str = "pass"
+
+    @classmethod
+    def of(cls, weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: Any) -> BoundLanding | None:
+        """None where no loop can."""
+        known = type(bounds) in (HardBounds, SoftBounds) and not weight.is_inference()
+        return cls(weight, delta, clamp, bounds) if known and _alike(weight, delta) else None
+
+    def land(self) -> None:
+        """Change the weight."""
+        _bound(*self[:4], self.weight)
+        increment_version(self.weight)  # a graph that needs the weight as it was finds out
+
+
+def _alike(weight: Tensor, delta: Tensor) -> bool:
+    """Whether a loop can go over both."""
+    same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
+    return same and suits(weight) and weight.is_contiguous() and delta.is_contiguous()
+
+
+def _bound(
+    weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: HardBounds | SoftBounds, after: Tensor
+) -> None:
+    """In place: `after`, which may be the weight itself."""
+    found, ends = loops(), (*(clamp or (-math.inf, math.inf)), bounds.low, bounds.high)
+    assert found is not None
+    loop = found.hard_bounded
+    if isinstance(bounds, SoftBounds):
+        loop, ends = found.soft_bounded, (*ends, bounds.mu_plus, bounds.mu_minus)
+    flat = weight.detach().numpy().reshape(-1)
+    into = flat if after is weight else after.numpy().reshape(-1)
+    loop(flat, delta.numpy().reshape(-1), *map(NUMBERS[delta.dtype], ends), into)
 
 
 RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]

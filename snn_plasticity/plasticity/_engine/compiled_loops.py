@@ -171,25 +171,28 @@ def add_shared(e, left, right, kept):
 
 
 @loop
-def hard_bounded(weight, delta, low, high, after):
-    """after = weight + delta between low and high, all flat; a weight that is outside already may only come nearer."""
+def hard_bounded(weight, delta, least, most, low, high, after):
+    """after = weight + delta, flat: the change between least and most, the weight between low and high.
+
+    A weight that is outside already may only come nearer. `after` may be the weight itself.
+    """
     for k in range(weight.size):
         w = weight[k]
-        after[k] = min(max(w + delta[k], min(w, low)), max(w, high))
+        after[k] = min(max(w + min(max(delta[k], least), most), min(w, low)), max(w, high))
 
 
 @loop
-def soft_bounded(weight, delta, low, high, mu_plus, mu_minus, after):
+def soft_bounded(weight, delta, least, most, low, high, mu_plus, mu_minus, after):
     """As `hard_bounded`, of a change that shrinks with the distance that is left to its bound."""
     none, one = high - high, (high - low) / (high - low)
     if mu_plus == 1 and mu_minus == 1:
         for k in range(weight.size):
-            w, d = weight[k], delta[k]
+            w, d = weight[k], min(max(delta[k], least), most)
             room = ((high - w) if d > 0 else (w - low)) / (high - low)
             after[k] = min(max(w + d * min(max(room, none), one), min(w, low)), max(w, high))
         return
     for k in range(weight.size):
-        w, d = weight[k], delta[k]
+        w, d = weight[k], min(max(delta[k], least), most)
         room = min(max(((high - w) if d > 0 else (w - low)) / (high - low), none), one)
         after[k] = min(max(w + d * room ** (mu_plus if d > 0 else mu_minus), min(w, low)), max(w, high))
 
