@@ -26,7 +26,7 @@ from .._untracked import untraced, untracked
 from ..connection import Connection
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex
-from .provenance import SynapseCall, expired, free_weak_reference
+from .provenance import expired, free_weak_reference
 
 MAX_LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
 
@@ -154,21 +154,22 @@ class SynapseHook(Hook):
                 ):
                     if read.looks > 0 and given.is_cpu:
                         read(self.key, given)
-                    self._note(call, given.detach() if given.requires_grad else given, output)
+                    # what `SynapseCall.set` does, for a strided output: the call becomes the next one of its synapse
+                    storage = output.untyped_storage()
+                    free_weak_reference(call.memory)
+                    call.memory, call.bytes, call.itemsize = (
+                        storage._weak_ref(),
+                        storage.nbytes(),
+                        output.element_size(),
+                    )
+                    call.version, call.shape = output._version, output.shape
+                    call.place = (output.stride(), int(output.storage_offset()))
+                    call.pre = given.detach() if given.requires_grad else given
+                    call.output, call.read, call.source_memory = weakref.ref(output), False, None
+                    call.waiting += 1
                     manager.wiring.latest[self.key] = call
                     return
         self.notify(module, args, kwargs, output)
-
-    @staticmethod
-    def _note(call: SynapseCall, pre: Tensor, output: Tensor) -> None:
-        """What `SynapseCall.set` does, for a strided output: the call becomes the next one of its synapse."""
-        storage = output.untyped_storage()
-        free_weak_reference(call.memory)
-        call.memory, call.bytes, call.itemsize = storage._weak_ref(), storage.nbytes(), output.element_size()
-        call.version, call.shape = output._version, output.shape
-        call.place = (output.stride(), int(output.storage_offset()))
-        call.pre, call.output, call.read, call.source_memory = pre, weakref.ref(output), False, None
-        call.waiting += 1
 
 
 class DirectReading(NamedTuple):
@@ -282,14 +283,17 @@ class BeginHook(PassHook):
         learner, wiring = manager.learner(), manager.wiring
         if learner is None or not learner.enabled:
             return
-        if wiring.watching or wiring.superseded or not wiring.latest.keys() <= wiring.unlisted.keys():
-            manager.on_pass_begin((args, kwargs.values()))
-            return
-        for call in wiring.latest.values():
-            call.waiting = 0
-            if expired(call.memory) and not (call.handed_on and call.held):
-                call.pre = None
-        wiring.latest.clear()
+        if not (wiring.watching or wiring.superseded):
+            for name, call in wiring.latest.items():
+                if name not in wiring.unlisted:
+                    break
+                call.waiting = 0
+                if expired(call.memory) and not (call.handed_on and call.held):
+                    call.pre = None
+            else:
+                wiring.latest.clear()
+                return
+        manager.on_pass_begin((args, kwargs.values()))
 
 
 class InertHook:
