@@ -20,7 +20,7 @@ from .compiled import CompiledSteps, placed, version, why_not
 from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
-TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
+TABLE_ENTRIES = 1 << 19  # of one table of a window, (T, B, N); more samples are worked on in groups
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",

@@ -154,6 +154,7 @@ def _update_shared(state: TraceState, block: SpikeBlock) -> None:
     for start, part, window in windows:
         _fold_(part, e, window, dt, 1.0 if start else 0.0 if fresh else None)  # the sum decays once
         part.kernel = window.state_after
+        del window
     state.e = e
     state.join(parts)
 
@@ -193,6 +194,7 @@ def change_from_spikes(
                 kept = 1.0 if state.shared and samples.start else 0.0 if fresh else None
                 _fold_(part, e if state.shared else e[samples], window, dt, kept)
             part.kernel = window.state_after
+            del window  # its tables, before there are those of the next samples
         start, fresh = start + len(block.pre), False
     if update:
         state.e = e
