@@ -10,8 +10,10 @@ change with the hour, as long as the rates do not. In the first second e is held
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+import warnings
 from typing import NamedTuple
 
 import results
@@ -23,7 +25,18 @@ from timing import one_thread
 from torch import Tensor
 from tqdm import tqdm
 
-from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, NeuromodConfig, NeuromodulatoryGate
+from snn_plasticity import (
+    Connection,
+    Convention,
+    EligibilityConfig,
+    NeuromodConfig,
+    NeuromodulatoryGate,
+    PlasticityConfig,
+    PlasticityLearner,
+    PlasticityWarning,
+    SparseLinear,
+    ThreeFactorConfig,
+)
 
 NEURONS, EXCITATORY, FAN_OUT, BLOCK = 1000, 800, 100, 10
 PLASTIC = EXCITATORY * FAN_OUT
@@ -47,9 +60,11 @@ class Network:
         reach = [NEURONS] * EXCITATORY + [EXCITATORY] * (NEURONS - EXCITATORY)
         targets = torch.cat([torch.randperm(n, generator=generator)[:FAN_OUT] for n in reach])
         edges = torch.stack((torch.arange(NEURONS).repeat_interleave(FAN_OUT), targets))
-        order = torch.argsort(targets[:PLASTIC], stable=True)
-        self.edges = torch.cat((edges[:, :PLASTIC][:, order], edges[:, PLASTIC:]), dim=1)
-        self.leaving = torch.argsort(self.edges[0], stable=True).view(NEURONS, FAN_OUT)
+        inhibiting = edges[:, PLASTIC:] - torch.tensor([[EXCITATORY], [0]])
+        self.excitatory = SparseLinear(EXCITATORY, NEURONS, edges[:, :PLASTIC], bias=False)
+        self.inhibitory = SparseLinear(NEURONS - EXCITATORY, NEURONS, inhibiting, bias=False)
+        torch.nn.init.constant_(self.excitatory.weight, 1.0)
+        torch.nn.init.constant_(self.inhibitory.weight, -1.0)
         excitatory = torch.arange(NEURONS) < EXCITATORY
         self.parameters = IzhikevichParameters(
             a=torch.where(excitatory, 0.02, 0.1), b=0.2, c=-65.0, d=torch.where(excitatory, 8.0, 2.0), tau_inv=1000.0,
@@ -57,15 +72,11 @@ class Network:
         )  # type: ignore[arg-type]  # fmt: skip
         self.state = IzhikevichState(torch.full((1, NEURONS), -65.0), torch.full((1, NEURONS), -13.0))
         self.spikes = torch.zeros(1, NEURONS)
-        self.weights = torch.full((NEURONS * FAN_OUT,), -1.0)
-        self.plastic = self.weights[:PLASTIC]  # a view
-        self.plastic.fill_(1.0)
 
     def step(self) -> Tensor:
         """Spikes (1, N) of the next millisecond."""
         current = 13.0 * (torch.rand(1, NEURONS, generator=self.generator) - 0.5)
-        edges = self.leaving[self.spikes.nonzero()[:, 1]].flatten()
-        current[0].index_add_(0, self.edges[1][edges], self.weights[edges])
+        current += self.excitatory(self.spikes[:, :EXCITATORY]) + self.inhibitory(self.spikes[:, EXCITATORY:])
         first, state = izhikevich_feed_forward_step(current, self.state, self.parameters, dt=0.0005)
         second, self.state = izhikevich_feed_forward_step(current, state, self.parameters, dt=0.0005)
         self.spikes = first + second
@@ -75,24 +86,21 @@ class Network:
 class Learning:
     """e, dopamine and the weights of the plastic synapses, a block of milliseconds at a time."""
 
-    def __init__(self, network: Network, path: str = "auto") -> None:
+    def __init__(self, layer: SparseLinear, path: str = "auto") -> None:
         rule = EligibilityConfig(
             kernel="stdp_pair", tau_e=1000.0, a_plus=0.1, a_minus=0.15 / 0.95, clamp_range=None,
             convention=Convention.preset("izhikevich2007"),
         )  # fmt: skip
-        self.plastic = network.plastic
-        self.traces = EligibilityTraceModule(
-            EXCITATORY, NEURONS, rule, path=path, connectivity=network.edges[:, :PLASTIC]
-        )
+        bounded = ThreeFactorConfig(lr=BLOCK / 10, weight_clamp=None, weight_bounds=(0.0, 4.0))
         dopamine = NeuromodConfig(da_scale=math.atanh(0.5), da_tau=200.0, da_baseline=0.002, dt=float(BLOCK))
-        self.gate = NeuromodulatoryGate(dopamine)
-        self.levels = self.gate.init(1)
+        config = PlasticityConfig(rule, three_factor=bounded)
+        self.synapses = Connection("excitatory", layer, config=config, path=path)
+        self.learner = PlasticityLearner([self.synapses], NeuromodulatoryGate(dopamine))
 
     def block(self, arriving: Tensor, spikes: Tensor, reward: float) -> None:
         """Past spikes that arrive, (T, 1, 800), and spikes that leave, (T, 1, 1000)."""
-        e = self.traces.update_window(arriving, spikes)
-        _, gain, self.levels = self.gate.step({"reward": reward}, self.levels)
-        self.plastic.addcmul_(gain, e[0], value=BLOCK / 10).clamp_(0.0, 4.0)
+        self.synapses.observe_sequence(arriving, spikes, new_sequence=False)
+        self.learner.step(reward=reward)
 
 
 class Run(NamedTuple):
@@ -113,8 +121,8 @@ class Run(NamedTuple):
 def live(seconds: int) -> Run:
     """A second to warm up and to be checked, then so many that count."""
     network = Network(torch.Generator().manual_seed(0))
-    learning, plain = Learning(network), Learning(network, path="plain")
-    plain.plastic = network.plastic.clone()
+    learning, plain = Learning(network.excitatory), Learning(copy.deepcopy(network.excitatory), path="plain")
+    warnings.simplefilter("ignore", PlasticityWarning)  # at first nobody fires, and nothing is learned
     chance = torch.Generator().manual_seed(1)
     cpu, counts, difference = dict.fromkeys(PARTS, 0.0), torch.zeros(NEURONS), 0.0
     for block in tqdm(range((1 + seconds) * SECOND), desc="dopamine", unit="block", mininterval=1.0):
@@ -128,7 +136,7 @@ def live(seconds: int) -> Run:
         end = time.process_time()
         if block < SECOND:
             plain.block(arriving, spikes, reward)
-            difference = _difference(learning.traces, plain.traces)
+            difference = _difference(learning.synapses, plain.synapses)
             continue
         cpu["neurons"] += neurons
         cpu["learning"] += end - middle
@@ -138,7 +146,7 @@ def live(seconds: int) -> Run:
     return Run(seconds, cpu, both, difference)
 
 
-def _difference(ours: EligibilityTraceModule, plain: EligibilityTraceModule) -> float:
+def _difference(ours: Connection, plain: Connection) -> float:
     e, expected = ours.eligibility, plain.eligibility
     assert e is not None and expected is not None
     return float((e - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -38,7 +38,8 @@ HEADER = (
 TEXT = """## Edge lists
 
 Populations with synapses onto themselves as a list of edges, steps of 1 ms: the same spikes replayed in both, no
-neurons simulated, a reward every 10 or 100 ms and the weights current with it. µs of CPU time per ms, learning only.
+neurons simulated, a reward every 10 or 100 ms and the weights current with it: ours as a `SparseLinear` and a learner's
+`observe_sequence` and `step`, checks included. µs of CPU time per ms, learning only.
 *Asked*: the most that it may be, and the aim.
 """
 

@@ -8,7 +8,16 @@ from players import Player, StepByStep, WholeWindow
 from timing import cpu_seconds
 from trains import Rule, Trains
 
-from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
+from snn_plasticity import (
+    Connection,
+    Convention,
+    EligibilityConfig,
+    EligibilityTraceModule,
+    PlasticityConfig,
+    PlasticityLearner,
+    SparseLinear,
+    ThreeFactorConfig,
+)
 
 Clamp = tuple[float, float] | None
 
@@ -23,7 +32,15 @@ def traces_of(
     clamp: Clamp = None,
 ) -> EligibilityTraceModule:
     """The eligibility of these trains, on one of the library's paths."""
-    config = EligibilityConfig(
+    config = _config(rule, convention, trace_type, clamp)
+    edges = None if trains.edges is None else torch.from_numpy(trains.edges)
+    return EligibilityTraceModule(trains.size.n_pre, trains.size.n_post, config, path=path, connectivity=edges)
+
+
+def _config(
+    rule: Rule, convention: Convention | None, trace_type: str = "accumulating", clamp: Clamp = None
+) -> EligibilityConfig:
+    return EligibilityConfig(
         kernel="stdp_pair",
         trace_type=trace_type,
         tau_e=rule.tau_e,
@@ -34,8 +51,6 @@ def traces_of(
         clamp_range=clamp,
         convention=convention or Convention(),
     )
-    edges = None if trains.edges is None else torch.from_numpy(trains.edges)
-    return EligibilityTraceModule(trains.size.n_pre, trains.size.n_post, config, path=path, connectivity=edges)
 
 
 def change_of_window(
@@ -57,7 +72,7 @@ def change_of_window(
 
 
 class WeightsOften:
-    """The weights of a list of edges are current every `every` steps: windows one after the other.
+    """The weights of a list of edges are current every `every` steps, as a learner of a `SparseLinear` keeps them.
 
     A reward meets e at the steps 0, `every`, 2 `every`, … A portion is one round of the trains, whose length `every`
     divides; its last window ends with the first step of the next round.
@@ -66,8 +81,13 @@ class WeightsOften:
     def __init__(
         self, trains: Trains, rule: Rule, convention: Convention, *, every: int = 10, path: str = "auto"
     ) -> None:
-        self.traces, self.rule, self.portion = traces_of(trains, rule, convention, path=path), rule, len(trains.pre)
-        self.weight = _zeros(self.traces)
+        assert trains.edges is not None
+        layer = SparseLinear(trains.size.n_pre, trains.size.n_post, torch.from_numpy(trains.edges), bias=False)
+        self.weight, self.portion = torch.nn.init.zeros_(layer.weight), len(trains.pre)
+        update = ThreeFactorConfig(lr=rule.lr, weight_clamp=None)
+        config = PlasticityConfig(_config(rule, convention), three_factor=update)
+        self.synapses = Connection("edges", layer, config=config, path=path)
+        self.learner = PlasticityLearner([self.synapses])
         pre, post, reward = (torch.from_numpy(array) for array in trains[:3])
         self.first = pre[:1], post[:1], reward[0]
         pre, post, reward = (side.roll(-1, 0) for side in (pre, post, reward))
@@ -87,7 +107,7 @@ class WeightsOften:
 
     def change(self) -> np.ndarray:
         """Weight change since the start."""
-        return self.weight.numpy()
+        return self.weight.detach().numpy()
 
     def _begin(self) -> None:
         if not self.begun:
@@ -96,8 +116,8 @@ class WeightsOften:
 
     def _advance(self, windows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
         for pre, post, reward in windows:
-            self.traces.observe_window(pre, post)
-            self.weight.add_(self.traces.change(reward), alpha=self.rule.lr)
+            self.synapses.observe_sequence(pre, post, new_sequence=False)
+            self.learner.step(reward)
 
 
 def change_of_edges(trains: Trains, rule: Rule, convention: Convention) -> Player:

@@ -8,6 +8,7 @@ from conftest import KERNELS, TRACES, settings, trains
 
 from snn_plasticity import Convention, EligibilityTraceModule
 from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity.plasticity._engine.contract import Product
 from snn_plasticity.plasticity.edges import EdgeLists, Edges
 
 N_PRE, N_POST, T, B = 12, 9, 40, 3
@@ -175,3 +176,13 @@ def test_few_events_are_followed_whichever_side_they_are_on(side, monkeypatch):
         e = [module.update_window(pre, post) for module in (full, edges)]
         torch.testing.assert_close(e[1], e[0][:, mask], rtol=1e-10, atol=1e-11)
     assert side in followed
+
+
+@pytest.mark.parametrize("n", (1000, 4000, 4200))
+def test_quiet_windows_are_followed_event_by_event_at_any_size(n):
+    """4096 × 4096 is as many places of a full matrix as may be written down; nothing changes there."""
+    source = torch.arange(n).repeat_interleave(20)
+    edges = Edges(source, (source * 7 + 3) % n, n, n)
+    spikes = torch.zeros(10, 1, n)
+    spikes[:, 0, ::400] = 1.0
+    assert edges._events(torch.zeros(len(source)), Product(spikes, spikes)) in ("pre", "post")
