@@ -15,7 +15,7 @@ from conftest import settings, trains
 from torch import nn
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule, attach
-from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity.plasticity._engine import compiled, state, stepping
 from snn_plasticity.plasticity._engine.engine import RunningTraces
 
 needs_numba = pytest.mark.skipif(not compiled.available(), reason="numba is not installed")
@@ -51,6 +51,17 @@ class TestByName:
         for found, right in zip(forced[:2], plain[:2], strict=True):
             torch.testing.assert_close(found, right)
         assert f"path='compiled', compiled=yes (numba {compiled.version()})" in forced[2]
+
+    @pytest.mark.parametrize("path", ("auto", "torch"))
+    def test_samples_in_groups_go_the_way_that_was_asked_for(self, path, monkeypatch):
+        """A batch whose tables are large is worked on in groups of samples: in loops, or without."""
+        monkeypatch.setattr(state, "TABLE_ENTRIES", 1)
+        taken: list[bool] = []
+        original = stepping.step_rows
+        monkeypatch.setattr(stepping, "step_rows", lambda *given: (taken.append(given[5]), original(*given))[1])
+        found, right = learned(path, "replacing")[1], learned("plain", "replacing")[1]
+        torch.testing.assert_close(found, right)
+        assert len(taken) >= 3 and set(taken) == {path == "auto"}
 
     def test_what_cannot_be_compiled_is_refused_with_the_reason(self, monkeypatch):
         monkeypatch.setattr(compiled, "available", lambda: True)

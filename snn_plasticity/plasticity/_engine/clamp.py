@@ -134,7 +134,7 @@ class SteppedRows(NamedTuple):
 
 
 def step_rows(
-    trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float, *, fast: bool
+    trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float, fast: bool = True
 ) -> list[SteppedRows]:
     """Rows of e after a window; e itself stays as it is, or where all rows are meant: changes in place.
 

@@ -138,6 +138,7 @@ class TraceState:
     def copied(self) -> TraceState:
         """The same state, to go on from without changing it; e is not copied."""
         other = TraceState(self.rule, self.like, self.shared)
+        other.fast = self.fast
         other.kernel, other.e, other.bound = self.kernel, self.e, self.bound
         return other
 
@@ -208,6 +209,7 @@ class TraceState:
 
     def _some(self, samples: slice) -> TraceState:
         part = TraceState(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
+        part.fast = self.fast
         part.kernel = tree_map_only(Tensor, lambda leaf: leaf[samples], self.kernel)
         part.e = self.e if self.e is None or self.shared else self.e[samples]
         part.bound = None if self.bound is None else self.bound[samples]

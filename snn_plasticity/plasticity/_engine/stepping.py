@@ -106,7 +106,7 @@ def _update_linear(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool)
         _update_stepwise(state, block)
         return
     whole = bool(torch.count_nonzero(failing) > WHOLE * failing.numel())
-    stepped = step_rows(trace, e, window, None if whole else failing, dt, fast=state.fast)
+    stepped = step_rows(trace, e, window, None if whole else failing, dt, state.fast)
     if not whole:
         _fold_(state, e, window, dt)
     state.kernel = window.state_after
@@ -119,7 +119,7 @@ def _update_rows(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -
     window, e = _window(state, block), e.zero_() if fresh else e
     state.kernel = window.state_after
     if window.terms:
-        step_rows(state.rule.trace, e, window, None, block.dt, fast=state.fast)
+        step_rows(state.rule.trace, e, window, None, block.dt, state.fast)
     else:
         e.mul_(float(state.rule.trace.retained(block.dt)) ** len(window))
 
