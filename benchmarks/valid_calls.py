@@ -40,10 +40,13 @@ CHECKED_BEFORE = {
     "connection.Connection.landing_at_once",
     "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
-    "neuromodulation.NeuromodulatoryGate.stepped",
+    *(
+        f"neuromodulation.NeuromodulatoryGate.{name}"
+        for name in ("stepped", "stepped_alone", "remembered", "tensors_of")
+    ),
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_alone")),
     *(f"plasticity.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
-    *(f"plasticity.Edges.{name}" for name in ("delivered", "ends", "onto")),
+    *(f"plasticity.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
 CONFIGS = (

@@ -269,7 +269,7 @@ class ThirdFactor:
             return GateMemory() if mask is None else self.kept
         state = self.kept.state
         if mask is None:
-            mask = torch.ones(len(state.levels), dtype=torch.bool)
+            mask = torch.ones(len(state.levels), dtype=torch.bool, device=state.levels.device)
             return GateMemory(reset_samples(state, mask, keep_baseline=True), loose=True)
         if not len(mask):
             return self.kept

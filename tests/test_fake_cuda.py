@@ -28,7 +28,6 @@ SCENARIOS = scenarios()  # `benchmarks/cuda.py` plays them on a real one
 ACCEPTED_WAITS: dict[str, int] = {}
 ACCEPTED_UPLOADS = {
     "plasticity/edges.py:_at: to": 3,  # the lists of edges, once for each module
-    "neuromodulation/state.py:reset_samples: to": 1,  # a mask, once for each reset
 }
 
 

@@ -14,6 +14,7 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -132,8 +133,12 @@ class ThreeFactorUpdate:
         self.online = self.config.mode == "online"
         self.adds = self.bounds is free and self.online  # whether a weight becomes w + Δw
         self._within = unchecked(self.bounds)
-        at_once = self.config.mode == "online" and self.config.update_frequency == 1
-        self.ends = _ends(self.config.weight_clamp, self.bounds) if at_once else None
+
+    @cached_property
+    def ends(self) -> tuple[float, float, float, float] | None:
+        """Of one change, and of the weight, where a loop lands at every step; None where there is more to it."""
+        at_once = self.online and self.config.update_frequency == 1
+        return _ends(self.config.weight_clamp, self.bounds) if at_once else None
 
     def delta(self, mod: float | Tensor, e: Tensor, *, lr: float | Tensor | None = None) -> Tensor:
         """Δw of one application, shaped like the weight; pure and differentiable.
