@@ -5,12 +5,12 @@
     P_i, D_i   for the potentiating and the depressing terms:  Σ |scale| · min( max_t F(|post_i|) · max |pre|,
                                                                                max_t |post_i| · max F(|pre|) )
 
-F is the eligibility's own exponential filter. Larger, and cheaper, is a bound of which nothing is known but the sum of
-each neuron's spikes and the tallest of them; it is tried first. Potentiation and depression have opposite signs where
-all factors are non-negative, so that the larger of the two counts; otherwise their sum does. It holds for every step of
-the window and for each post neuron, so that only rows that fail need go through the window step by step: entries of e
-depend on each other through nothing but the vectors of the window, so that this is done a few rows at a time, while
-these are in the cache; compiled where that is possible.
+F is the eligibility's own exponential filter. Larger and cheaper is a plain sum over the window, and cheaper still a
+bound of which nothing is known but the sum of each neuron's spikes and the tallest of them; these are tried first.
+Potentiation and depression have opposite signs where all factors are non-negative, so that the larger of the two
+counts; otherwise their sum does. It holds for every step of the window and for each post neuron, so that only rows that
+fail need go through the window step by step: entries of e depend on each other through nothing but the vectors of the
+window, so that this is done a few rows at a time, while these are in the cache; compiled where that is possible.
 """
 
 from __future__ import annotations
@@ -48,15 +48,16 @@ def failing_rows(state: TraceState, window: WindowTerms, dt: float, *, refresh: 
     low, high = trace.clamp_range
     limit, beta = max(0.0, min(-low, high)), float(trace.retained(dt))
     before = state.row_maxima() if state.bound is None else state.bound
-    counted = count_bounds(window, state.scale)
-    new = row_bounds(geometry, window, beta, state.scale) if counted is None else counted
+    new, tighter = count_bounds(window, state.scale), [1.0, beta]
+    if new is None:
+        new = row_bounds(geometry, window, tighter.pop(0), state.scale)
     failing = before + new > limit
     if refresh and not state.shared and state.e is not None and bool(failing.any()):
         before = state.row_maxima()
         failing = before + new > limit
     few = bool(torch.count_nonzero(before >= limit) < MOST_FAILING * before.numel())
-    if counted is not None and few and bool(failing.any()):
-        new = torch.minimum(counted, row_bounds(geometry, window, beta, state.scale))
+    while few and tighter and bool(failing.any()):
+        new = torch.minimum(new, row_bounds(geometry, window, tighter.pop(0), state.scale))
         failing = before + new > limit
     state.bound = (beta ** len(window) * before + new).clamp(max=max(abs(low), abs(high)))
     return failing if bool(failing.any()) else None
@@ -71,12 +72,17 @@ def row_bounds(geometry: Geometry, window: WindowTerms, beta: float, scale: floa
         positive = positive and not any(signed)
         post, pre = (side.abs() if sign else side for side, sign in zip(sides, signed, strict=True))
         rows = geometry.by_neuron(post)
-        bound = forward(rows, beta).amax(0) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
+        bound = _largest(rows, beta) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
         if rows is post:  # no positions; where a weight sums over them, so must post
-            other = rows.amax(0) * forward(pre, beta).amax(dim=(0, 2)).unsqueeze(1)
+            other = rows.amax(0) * _largest(pre, beta).flatten(1).amax(1, keepdim=True)
             bound = torch.minimum(bound, other)
         bounds.append((term.scale * scale, bound))
     return _joined(bounds, positive)
+
+
+def _largest(values: Tensor, beta: float) -> Tensor:
+    """The most that has come together of values (T, ...) at any step; with beta = 1 their sum, which costs little."""
+    return values.sum(0) if beta == 1.0 else forward(values, beta).amax(0)
 
 
 def count_bounds(window: WindowTerms, scale: float) -> Tensor | None:
