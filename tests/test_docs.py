@@ -133,3 +133,15 @@ def test_the_page_of_architecture_calls_things_by_their_names() -> None:
     words = set(re.findall(r"\w+", " ".join(sources))) | {path.stem for path in (ROOT / "snn_plasticity").rglob("*.py")}
     named = {word for code in re.findall(r"`([A-Za-z_][\w./]*)", page) for word in re.split(r"[./]", code) if word}
     assert len(named) > 30 and not named - words
+
+
+def test_extras_that_pages_install_are_there() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = set(re.findall(r"^(\w+) = ", project.partition("\n[")[0], re.M))
+    asked = {
+        e
+        for page in PAGES
+        for names in re.findall(r'\.\[([\w,]+)\]"', page.read_text(encoding="utf-8"))
+        for e in names.split(",")
+    }
+    assert {"fast", "demos", "test"} <= asked <= extras
