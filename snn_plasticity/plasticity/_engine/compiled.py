@@ -246,7 +246,7 @@ class CompiledSteps:
         """
         if e is None or (state is None and type(self.kernel) is not Rate):  # not begun yet
             return False
-        if (e is not self._e or state is not self._state) and not self._hold(e, state, 2):
+        if (e is not self._e or state is not self._state or len(self._left) != 2) and not self._hold(e, state, 2):
             return False
         if dt != self._dt:
             self._take(dt)
@@ -282,7 +282,7 @@ class CompiledSteps:
 
     def total(self, e: Tensor | None, mod: float | Tensor, factor: float) -> Tensor | None:
         """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where no loop can or it is not finite."""
-        if e is None or self.shared or (e is not self._e and (self.due or not self._hold(e, None, 1))):
+        if e is None or self.shared or (e is not self._e and (self.due or not self._hold(e, None, 2))):
             return None
         mods = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
         total = torch.empty(e.shape[1:], dtype=e.dtype)
