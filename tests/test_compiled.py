@@ -152,6 +152,22 @@ def test_what_is_due_is_there_for_whoever_looks(look):
     play(fast, plain, pre[15:], post[15:], mods[15:])
 
 
+@pytest.mark.parametrize("kernel", (*KERNELS, "stdp_triplet"))
+def test_a_modulator_that_comes_before_the_first_step(kernel):
+    """e is there already, after a load or a window; no step has made room for its products."""
+    pre, post, mods = some()
+    fast, plain = both(settings(kernel))
+    play(fast, plain, pre[:4], post[:4], mods[:4])
+    saved, fast = fast.get_extra_state(), both(fast.config)[0]
+    fast.set_extra_state(saved)
+    torch.testing.assert_close(fast.change(mods[4]), plain.change(mods[4]))
+    play(fast, plain, pre[5:9], post[5:9], mods[5:9])
+    for traces in (fast, plain):
+        traces.observe_window(pre[9:20], post[9:20])
+    torch.testing.assert_close(fast.change(mods[20]), plain.change(mods[20]))
+    play(fast, plain, pre[21:], post[21:], mods[21:])
+
+
 def test_what_is_graded_and_signed_and_what_lies_otherwise():
     pre, post, mods = some()
     pre, post = (side * (torch.rand_like(side) - 0.4) for side in (pre, post))
