@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from snn_plasticity.plasticity._engine import compiled
+
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import hops  # noqa: E402
 import shown  # noqa: E402
 
 LIMITS = {  # calls, files, depth
-    "observing a step of a window": (45, 15, 9),
-    "its learner.step(reward=)": (315, 38, 18),
-    "observing a step, a reward at each": (80, 23, 12),
-    "its learner.step": (120, 25, 14),
+    "observing a step of a window": (25, 6, 6),
+    "its learner.step(reward=)": (325, 31, 16),
+    "observing a step, a reward at each": (25, 6, 5),
+    "its learner.step": (50, 11, 8),
 }
+if not compiled.available():
+    LIMITS |= {"observing a step, a reward at each": (60, 18, 10), "its learner.step": (120, 21, 13)}
 
 
 @pytest.mark.parametrize("preset", shown.presets())
