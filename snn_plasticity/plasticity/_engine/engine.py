@@ -129,12 +129,10 @@ class RunningTraces:
         if self.pending.blocks:
             if not self.pending.append_binary(pre, post, dt):
                 return False
-            if self.strategy == "stepwise" and not self.unmet and self._step_lagging(dt):
-                self.unmet = 1
-                return True
-            if self.strategy != "lazy":  # else only memory counts, which is looked at when a block is full
-                self._fold_if_due(1)
-            self._unmet(1)
+            if self.strategy == "lazy":  # only memory counts, which is looked at when a block is full
+                self.unmet += 1
+            else:
+                self._appended(1, dt)
             return True
         state, steps, kind = self.state, self.state.steps, like_pre.dtype
         if (
@@ -230,8 +228,7 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight."""
-        soon = self.strategy != "lazy" or self.unmet <= 1  # e is going to be needed again
-        if soon and self.visible and not self.queued:
+        if self.visible and not self.queued and (self.strategy != "lazy" or self.unmet <= 1):  # e will be needed again
             self.fold()
         if self.state._e is not None and not self.visible:  # e is as the modulator meets it
             with untracked(self.like[0]):
@@ -289,8 +286,15 @@ class RunningTraces:
     def _append(self, pre: Tensor, post: Tensor, dt: float) -> None:
         """Steps (T, B, ...) that wait."""
         self.pending.append(pre, post, dt)
-        self._fold_if_due(len(pre))
-        self._unmet(len(pre))
+        self._appended(len(pre), dt)
+
+    def _appended(self, steps: int, dt: float) -> None:
+        """What follows of steps that have just been written down to wait."""
+        if steps == 1 and self.strategy == "stepwise" and not self.unmet and self._step_lagging(dt):
+            self.unmet = 1
+        else:
+            self._fold_if_due(steps)
+            self._unmet(steps)
 
     def _fold_if_due(self, new: int) -> None:
         """Fold what has waited long enough, or takes more room than the eligibility is worth.

@@ -189,7 +189,10 @@ class PendingSpikes:
     def drop_first(self) -> None:
         """Forget the first step; the block goes on where it lies."""
         first = self.blocks[0]
-        self.blocks[0] = first._replace(pre=first.pre[1:], post=first.post[1:], steps=first.steps - 1)
+        rest = first._replace(pre=first.pre[1:], post=first.post[1:], steps=first.steps - 1)
+        if first.grows and len(rest.pre) < 2:  # it has room again, as after a load
+            rest = _empty_block(rest.pre[0], rest.post[0], rest.dt, rest.restarts).grown(*rest[:2])
+        self.blocks[0] = rest
         self._steps -= 1
 
     def drop_last(self, steps: int) -> None:
