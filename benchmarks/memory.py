@@ -30,7 +30,9 @@ from timing import one_thread
 from tqdm import tqdm
 from trains import Rule, Size, Trains
 
-SIZE, QUICK_SIZE, WARM, STEPS, RULE, MIB = Size(1000, 1000, 32), Size(500, 500, 32), Size(50, 50, 2), 256, Rule(), 2**20
+from snn_plasticity.plasticity._engine import compiled
+
+SIZE, QUICK_SIZE, WARM, STEPS, RULE, MIB = Size(1000, 1000, 32), Size(500, 500, 32), Size(300, 300, 4), 256, Rule(), 2**20
 PROCESSES = 5
 HEADER = ("work", "peak above the network, MiB", "in sizes of e", "asked")
 TEXT = f"""## Memory
@@ -80,6 +82,7 @@ def worker(name: str, size: Size) -> None:
     """Print the bytes that one kind of work takes."""
     one_thread()
     steps = 6 if name == "naive" else STEPS
+    compiled.loops()  # numba is no memory of the work
     small, trains = spikes.bernoulli(WARM, STEPS), spikes.bernoulli(size, steps)
     WORK[name].build(small, RULE).play_all()
     player = WORK[name].build(trains, RULE)
