@@ -32,7 +32,8 @@ from trains import Rule, Size, Trains
 
 from snn_plasticity.plasticity._engine import compiled
 
-SIZE, QUICK_SIZE, WARM, STEPS, RULE, MIB = Size(1000, 1000, 32), Size(500, 500, 32), Size(300, 300, 4), 256, Rule(), 2**20
+SIZE, QUICK_SIZE, WARM = Size(1000, 1000, 32), Size(500, 500, 32), Size(300, 300, 4)
+STEPS, RULE, MIB = 256, Rule(), 2**20
 PROCESSES = 5
 HEADER = ("work", "peak above the network, MiB", "in sizes of e", "asked")
 TEXT = f"""## Memory
