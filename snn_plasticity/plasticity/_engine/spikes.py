@@ -312,6 +312,20 @@ class EmbeddingBags(NamedTuple):
         return torch.embedding_bag(table, self.columns, self.starts, False, 0, False, self.values, True)[0]
 
 
+def _ones(flat: np.ndarray) -> np.ndarray:
+    """Where flat booleans are true, eight at a time: most eights of a sparse train are empty.
+
+    >>> _ones(np.arange(9999) % 4001 == 5)
+    array([   5, 4006, 8007])
+    """
+    whole = len(flat) // 8 * 8
+    eights = flat[:whole].view(np.uint64)
+    some = np.flatnonzero(eights != 0)
+    within = np.flatnonzero(eights[some].view(np.bool_))
+    places = (some[within >> 3] << 3) | (within & 7)
+    return np.concatenate((places, np.flatnonzero(flat[whole:]) + whole)) if whole < len(flat) else places
+
+
 class _SpikeTimes(NamedTuple):
     """The spikes of each sample and neuron, one row after the other: where a row starts, at which steps, how high."""
 
@@ -328,7 +342,7 @@ class _SpikeTimes(NamedTuple):
             part = slice(start, start + TRANSPOSED_STEPS)
             turned[..., part] = given[part].transpose(1, 2, 0)
         flat = turned.ravel()
-        where = np.flatnonzero(flat)
+        where = _ones(flat) if trains.dtype == torch.bool else np.flatnonzero(flat)
         starts = np.searchsorted(where, np.arange(0, flat.size + 1, count))
         steps = where - np.repeat(np.arange(0, flat.size, count), np.diff(starts))
         values = None if trains.dtype == torch.bool else torch.from_numpy(flat[where]).to(dtype)

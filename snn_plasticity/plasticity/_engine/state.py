@@ -20,7 +20,7 @@ from .compiled import CompiledSteps, placed, version, why_not
 from .edge_steps import EdgeSteps
 from .window_terms import Windowed
 
-TABLE_ENTRIES = 1 << 19  # of one table of a window, (T, B, N); more samples are worked on in groups
+TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",
@@ -144,7 +144,9 @@ class TraceState:
 
     def split(self, steps: int) -> list[tuple[slice, TraceState]]:
         """Groups of samples whose tables of so many steps are not too large, so that memory stays near that of e."""
-        batch, entries = self.batch_size, max(side.numel() for side in self.like) // max(1, self.batch_size)
+        batch, sizes = self.batch_size, [side.numel() // max(1, self.batch_size) for side in self.like]
+        table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]  # the spikes themselves take less
+        entries = max(table, max(sizes) // 4)
         room = TABLE_ENTRIES if self.like[0].is_cpu else 256 * TABLE_ENTRIES  # elsewhere, few large products are better
         count = max(1, room // max(1, steps * entries))
         if count >= batch or not self._divisible():
