@@ -259,7 +259,7 @@ class Connection:
             return None
         if (edges := running.state.edge_steps) is not None:
             batch = running.batch_size if self.samples is None and self.update.reduction == "mean" else 1
-            lr = self.config.three_factor.lr * lr_scale / batch
+            lr = self.config.three_factor.lr * lr_scale / max(1, batch)  # an empty batch changes nothing
             return edges.landing(running, weight, mod, lr, self.update.ends) if self.mask is None else None
         delta = self._change_at_once(mod, lr_scale)
         if delta is None:

@@ -56,6 +56,23 @@ def test_windows_and_steps_are_those_of_the_plain_path(kernel, trace, clamp):
         torch.testing.assert_close(fast.eligibility, plain.eligibility, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("reduction", ("mean", "sum"))
+def test_a_steady_net_meets_an_empty_batch(reduction):
+    """Nothing is learned of it, and the next batch learns on."""
+    layer = SparseLinear(N_PRE, N_POST, EDGES, bias=False)
+    eligibility = settings("stdp_pair", convention=Convention(reduction=reduction))
+    config = PlasticityConfig(eligibility, three_factor=ThreeFactorConfig(lr=0.1))
+    connection = Connection("edges", layer, config=config)
+    learner = PlasticityLearner([connection])
+    for batch in (B, B, B, B, 0, 0, B):
+        before = layer.weight.detach().clone()
+        pre, post = torch.ones(1, batch, N_PRE), torch.ones(1, batch, N_POST)
+        learner.reset()
+        connection.observe_sequence(pre, post, new_sequence=False)
+        learner.step(1.0)
+        assert torch.equal(layer.weight, before) is (batch == 0)
+
+
 def test_the_clamp_that_is_tested_binds():
     pre, post = signals()
     free, bound = (pair(settings("stdp_pair", clamp_range=clamp))[1].update_window(pre, post) for clamp in CLAMPS[:2])
