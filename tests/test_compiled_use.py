@@ -112,6 +112,11 @@ for _ in range(4):
     traces.observe(torch.ones(1, 3), torch.ones(1, 2))
     traces.change(torch.ones(1))
 """
+EDGE_STEPS = """
+config = EligibilityConfig(kernel="stdp_pair")
+edges = EligibilityTraceModule(3, 2, config, connectivity=torch.ones(2, 3, dtype=torch.bool))
+edges.update_window(torch.ones(4, 1, 3), torch.ones(4, 1, 2))
+"""
 
 
 @needs_numba
@@ -151,7 +156,7 @@ beside.ensure_cache_path = never
         own = run(code.format(""), XDG_CACHE_HOME=str(tmp_path), NUMBA_CACHE_DIR="")
         assert not own.returncode, own.stderr
         assert str(tmp_path) in own.stderr and list(tmp_path.rglob("*.nbi"))
-        nowhere = run(code.format("caching.CacheImpl._locator_classes = []"))
+        nowhere = run(code.format("caching.CacheImpl._locator_classes = []") + EDGE_STEPS)
         assert not nowhere.returncode, nowhere.stderr
         assert "set NUMBA_CACHE_DIR" in nowhere.stderr
 

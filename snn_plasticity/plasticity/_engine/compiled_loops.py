@@ -177,6 +177,12 @@ def add_shared(e, left, right, kept):
     return left_out, dense
 
 
+@strict
+def _moved(w, change, least, most, low, high):
+    """A weight after a change, between bounds; one that is outside already may only come nearer."""
+    return min(max(w + min(max(change, least), most), min(w, low)), max(w, high))
+
+
 @loop
 def hard_bounded(weight, delta, least, most, low, high, after):
     """after = weight + delta, flat: the change between least and most, the weight between low and high.
@@ -184,8 +190,7 @@ def hard_bounded(weight, delta, least, most, low, high, after):
     A weight that is outside already may only come nearer. `after` may be the weight itself.
     """
     for k in range(weight.size):
-        w = weight[k]
-        after[k] = min(max(w + min(max(delta[k], least), most), min(w, low)), max(w, high))
+        after[k] = _moved(weight[k], delta[k], least, most, low, high)
 
 
 @loop

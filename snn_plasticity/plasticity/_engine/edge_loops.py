@@ -10,13 +10,11 @@ next ones. Only `edge_steps` imports this file, where numba is there.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .compiled_loops import loop
+from .compiled_loops import _moved, loop, strict
 
 EDGES_AT_ONCE = 1 << 18  # edges that all events visit before they visit the next ones
-exact = numba.njit(cache=True, nogil=True, error_model="numpy")  # rounds as torch does
 
 
 @loop
@@ -178,13 +176,7 @@ def pair_edges(e, x, y, pre_spikes, post_spikes, numbers, flags, gains, longest,
     return reach
 
 
-@exact
-def _moved(w, change, least, most, low, high):
-    """A weight after a change, between bounds; one that is outside already may only come nearer."""
-    return min(max(w + min(max(change, least), most), min(w, low)), max(w, high))
-
-
-@exact
+@strict  # rounds as torch does
 def land(weight, e, mods, factor, ends):
     """In place: weight ← weight + Δ, within the ends of a change and of a weight.
 
