@@ -180,6 +180,20 @@ def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained
         found.active_rows(*window, number(1.0 - trace.alpha))  # type: ignore[attr-defined]
 
 
+def pair_flags(kernel: PairSTDP | SymmetricSTDP) -> tuple[bool, bool, bool]:
+    """Nearest pairs; whether a spike meets x, and y, as they were before those of its own step."""
+    convention = kernel.convention
+    return convention.pairing == "nearest", convention.coincidence == "none", convention.coincidence != "both"
+
+
+def pair_factors(kernel: PairSTDP | SymmetricSTDP, trace: Trace, dt: float) -> tuple[float, float, float, float]:
+    """What is kept of x and y in a step, then up and down in f = up · post ⊗ x + down · y ⊗ pre."""
+    scale, decay = plain_number(scale_of(trace)), kernel.convention.spike_trace_decay
+    x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
+    sign = -scale if isinstance(kernel, PairSTDP) else scale
+    return x, y, scale * plain_number(kernel.a_plus), sign * plain_number(kernel.a_minus)
+
+
 class CompiledSteps:
     """Steps of a full matrix: any kernel with a few products, any trace of this library.
 
@@ -213,11 +227,7 @@ class CompiledSteps:
             type(kernel) in (PairSTDP, SymmetricSTDP)
             and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
         )
-        self._flags = (False, False, False)
-        if self.pairs and type(kernel) is not Rate:
-            convention = kernel.convention  # type: ignore[attr-defined]
-            before = convention.coincidence == "none", convention.coincidence != "both"
-            self._flags = (convention.pairing == "nearest", *before)
+        self._flags = pair_flags(kernel) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (False, False, False)
         self._let_go()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -322,34 +332,18 @@ class CompiledSteps:
 
     def _let_go(self) -> None:
         """Look at no memory."""
-        self._e = self._state = self._left = self._right = self._pair_terms = self._pass = None
-        self._terms = self._flat = self._traces = self._still = self._room = self._zero = ()  # type: ignore
+        vars(self).update(dict.fromkeys(_MEMORY))
 
     def _take(self, dt: float) -> None:
         """The factors of a step length."""
-        kernel, trace, scale = self.kernel, self.trace, plain_number(scale_of(self.trace))
-        x, y, up, down = 0.0, 0.0, scale, 0.0
+        kernel, trace = self.kernel, self.trace
+        factors = (0.0, 0.0, plain_number(scale_of(trace)), 0.0)  # of a rate
         if self.pairs and isinstance(kernel, (PairSTDP, SymmetricSTDP)):
-            decay, sign = kernel.convention.spike_trace_decay, -scale if isinstance(kernel, PairSTDP) else scale
-            x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
-            up, down = scale * plain_number(kernel.a_plus), sign * plain_number(kernel.a_minus)
+            factors = pair_factors(kernel, trace, dt)
         low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
         spared = -1.0 if isinstance(trace, Replacing) else 1.0 - plain_number(getattr(trace, "alpha", 0.0))
-        self._dt, self._numbers = dt, tuple(map(self.number, (x, y, up, down)))
+        self._dt, self._numbers = dt, tuple(map(self.number, factors))
         self._joins = tuple(map(self.number, (plain_number(trace.retained(dt)), low, high, spared)))
 
 
-_MEMORY = (
-    "_e",
-    "_state",
-    "_left",
-    "_right",
-    "_pair_terms",
-    "_pass",
-    "_terms",
-    "_flat",
-    "_traces",
-    "_still",
-    "_room",
-    "_zero",
-)
+_MEMORY = tuple(CompiledSteps.__annotations__)  # what the class only declares

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from ...decay import decay_factor
 from ..edges import EdgeLists, Edges
 from ..geometry import Geometry
 from ..kernels import Kernel, PairSTDP, SymmetricSTDP
 from ..parameters import constant, plain_number
-from ..traces import Accumulating, Dutch, Trace, scale_of
-from .compiled import NUMBERS, suits
+from ..traces import Accumulating, Dutch, Trace
+from .compiled import NUMBERS, PARAMETERS, pair_factors, pair_flags, suits
 
 SPIKES = (torch.bool, torch.float32, torch.float64)
 SURELY = {torch.float32: 1e38, torch.float64: 1e300}  # below which products are finite, whatever is rounded
@@ -67,28 +66,20 @@ class EdgeSteps:
     """What brings the traces of edges past a window.
 
     Args:
-        kernel: `PairSTDP` with numbers for parameters.
+        kernel: with numbers for parameters.
         trace: linear, with numbers for parameters, and a clamp that holds zero or none.
-        sign: of what a pre spike brings: −1 depresses.
         edges: the synapses.
     """
 
-    def __init__(self, kernel: PairSTDP, trace: Trace, sign: float, edges: Edges) -> None:
-        self.kernel, self.trace, self.sign, self.edges = kernel, trace, sign, edges
-        convention = kernel.convention
-        self._flags = (
-            convention.pairing == "nearest",
-            convention.coincidence == "none",
-            convention.coincidence != "both",
-        )
+    def __init__(self, kernel: PairSTDP | SymmetricSTDP, trace: Trace, edges: Edges) -> None:
+        self.kernel, self.trace, self.edges, self._flags = kernel, trace, edges, pair_flags(kernel)
         self._known: Any = (0, 0.0, ())  # the numbers of the last window, by its length and dt
         self._ends: Any = (None, ())  # of the last change, as they were given and as numbers of e
 
     @classmethod
     def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], geometry: Geometry) -> EdgeSteps | None:
         """What steps such a kernel and trace on these synapses; None where nothing does."""
-        pair: Any = getattr(kernel, "_pair", kernel)
-        if type(kernel) not in (PairSTDP, SymmetricSTDP) or not isinstance(geometry, Edges):
+        if not (type(kernel) is PairSTDP or type(kernel) is SymmetricSTDP) or not isinstance(geometry, Edges):
             return None
         if (
             type(trace) not in (Accumulating, Dutch)
@@ -98,10 +89,8 @@ class EdgeSteps:
         ):
             return None
         low, high = trace.clamp_range or (-math.inf, math.inf)
-        numbers = (pair.tau_plus, pair.tau_minus, pair.a_plus, pair.a_minus, trace.tau_e, getattr(trace, "alpha", 0.0))
-        if not low <= 0.0 <= high or not constant(*numbers):
-            return None
-        return cls(pair, trace, 1.0 if kernel is not pair else -1.0, geometry)
+        numbers = [getattr(kernel, name) for name in PARAMETERS] + [trace.tau_e, getattr(trace, "alpha", 0.0)]
+        return cls(kernel, trace, geometry) if low <= 0.0 <= high and constant(*numbers) else None
 
     def take_window(self, running: Any, pre: Tensor, post: Tensor, dt: float) -> bool:
         """A window as it came into running traces, where each window meets a modulator; False, and nothing, if not."""
@@ -172,12 +161,9 @@ class EdgeSteps:
 
     def _numbers(self, steps: int, dt: float, number: Any) -> tuple[tuple, np.ndarray, int]:
         """The factors of a window of so many steps, as `pair_edges` takes them."""
-        kernel, trace = self.kernel, self.trace
-        scale, decay = plain_number(scale_of(trace)), kernel.convention.spike_trace_decay
-        x, y = (decay_factor(plain_number(tau), dt, decay) for tau in (kernel.tau_plus, kernel.tau_minus))
+        trace, (x, y, up, down) = self.trace, pair_factors(self.kernel, self.trace, dt)
         most = float(np.finfo(number).max)  # what is infinite times what is left of nothing would be NaN
         low, high = (min(max(end, -most), most) for end in trace.clamp_range or (-most, most))
-        up, down = scale * plain_number(kernel.a_plus), self.sign * scale * plain_number(kernel.a_minus)
         beta, longest, at = plain_number(trace.retained(dt)), steps, np.arange(float(steps))
         while longest > 1 and min(x, y) ** (longest - 1) < LEAST:
             longest //= 2
