@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TypedDict
 
 import torch
@@ -46,7 +47,7 @@ Range = tuple[float | None, float | None]
 ANY: Range = (None, None)
 NOT_NEGATIVE: Range = (0.0, None)
 FRACTION: Range = (0.0, 1.0)
-NO_RANGE: Range = (1.0, 0.0)  # no number lies in it
+NO_RANGE = (1.0, 0.0)  # no number lies in it
 ONE = torch.Size((1,))
 
 
@@ -85,6 +86,14 @@ class Vocabulary:
     ranges: dict[str, Range]
     example: str
     one_device: bool = True
+
+    @cached_property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The range of each as numbers, within which there is nothing to look at more closely."""
+        return {
+            name: (-1e38 if low is None else low, 1e38 if high is None else high)
+            for name, (low, high) in self.ranges.items()
+        }
 
     def layout(self, values: Mapping[str, Signal]) -> tuple[int | None, torch.device | None, torch.dtype]:
         """Batch size, device and precision that the tensors among `values` ask for.
@@ -136,21 +145,21 @@ class Vocabulary:
         """
         reading, shape, numbers = {}, (batch_size,), {}
         for name, value in values.items():
-            low, high = self.ranges[name]
-            if type(value) is float and (-1e38 if low is None else low) <= value <= (1e38 if high is None else high):
+            bounds, limits = self.ranges[name], self.limits[name]
+            if type(value) is float and limits[0] <= value <= limits[1]:
                 reading[name] = torch.full(shape, value, device=device, dtype=dtype)
                 numbers[name] = value
             elif (
                 isinstance(value, Tensor) and type(value) is Tensor and value.layout is torch.strided
                 and value.shape == shape and value.dtype == dtype and value.device == device
             ):  # fmt: skip
-                reading[name], number = value, _checked(name, value, low, high)
+                reading[name], number = value, _checked(name, value, bounds, limits)
                 if number is not None:
                     numbers[name] = number
             else:
                 reading[name] = as_signal(value, batch_size, name=name, device=device, dtype=dtype)
-                if low is not None:
-                    require_within(name, reading[name], low, high)
+                if bounds[0] is not None:
+                    require_within(name, reading[name], *bounds)
         like = next(iter(reading.values()), None)
         like = torch.empty(shape, device=device, dtype=dtype) if like is None else like
         alone = batch_size == 1 and len(numbers) == len(reading) and like.is_cpu and not is_compiling()
@@ -162,8 +171,7 @@ class Vocabulary:
         for name, value in values.items():
             if type(value) is Tensor and value.dtype is dtype and value.shape == ONE and value.layout is torch.strided:
                 value = value.item() if value.is_cpu and not (is_compiling() or is_wrapped(value)) else None
-            low, high = self.ranges.get(name, NO_RANGE)
-            low, high = -1e38 if low is None else low, 1e38 if high is None else high
+            low, high = self.limits.get(name, NO_RANGE)
             if type(value) is not float or not low <= value <= high:
                 return None
             found[name] = value
@@ -175,7 +183,7 @@ class Vocabulary:
         return f"no {self.noun} is called {name!r}; the {self.noun}s are {', '.join(self.ranges)}.{hint}"
 
 
-def _checked(name: str, tensor: Tensor, low: float | None, high: float | None) -> float | None:
+def _checked(name: str, tensor: Tensor, bounds: Range, limits: tuple[float, float]) -> float | None:
     """The value where it is one, and nobody has to wait for it; NaN, infinity and what is out of range are refused."""
     plain = tensor.detach() if tensor.requires_grad else tensor
     if not plain.is_cpu or not plain.numel() or is_compiling() or is_wrapped(plain):
@@ -183,14 +191,14 @@ def _checked(name: str, tensor: Tensor, low: float | None, high: float | None) -
     number = plain.item() if plain.numel() == 1 else None
     if number is not None:
         least = most = number
-    elif low is None and high is None:
+    elif bounds == ANY:
         least = most = plain.sum().item()  # a finite sum has finite terms
     else:
         least, most = (end.item() for end in plain.aminmax())
-    if (-1e38 if low is None else low) <= least and most <= (1e38 if high is None else high):
+    if limits[0] <= least and most <= limits[1]:
         return number
     require_finite(name, tensor)
-    require_within(name, tensor, low, high)
+    require_within(name, tensor, *bounds)
     return number
 
 
