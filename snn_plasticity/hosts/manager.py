@@ -365,8 +365,7 @@ class DroppedNotice:
 
     def withdraw(self) -> None:
         """Leave without a word."""
-        while self.handles:
-            self.handles.pop().remove()
+        _remove(self.handles)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InertHook:
         return InertHook()
@@ -380,8 +379,7 @@ def remove_of_dropped(
 ) -> None:
     """Take the hooks of a learner that is gone off its model; where they were still on and it never stepped, say so."""
     unused = bool(handles) and not silence.steps
-    while handles:
-        handles.pop().remove()
+    _remove(handles)
     if unused:
         DroppedNotice(module for ref in modules if (module := ref()) is not None)
 

@@ -203,8 +203,7 @@ class Provenance(Memory):
     layer: str | None = None  # the layer that handed it on, where it is the output of a call laid out as it was
 
     def __init__(self, tensor: Tensor, origins: Sequence[Origin], *, watched: bool) -> None:
-        storage = tensor.untyped_storage() if tensor.layout is torch.strided else storage_of(tensor)
-        self.memory = storage._weak_ref()
+        super().__init__(tensor)
         self.version, self.itemsize = -1 if tensor.is_inference() else tensor._version, tensor.element_size()
         self.watched, self._origins = watched, tuple(origins)
 

@@ -137,8 +137,7 @@ class TraceState:
 
     def copied(self) -> TraceState:
         """The same state, to go on from without changing it; e is not copied."""
-        other = TraceState(self.rule, self.like, self.shared)
-        other.fast = self.fast
+        other = self._fresh(self.like)
         other.kernel, other.e, other.bound = self.kernel, self.e, self.bound
         return other
 
@@ -209,9 +208,14 @@ class TraceState:
         pairs = zip(leaves, axes, strict=False)
         return len(leaves) == len(axes) and all(axis == 0 for leaf, axis in pairs if isinstance(leaf, Tensor))
 
+    def _fresh(self, like: tuple[Tensor, Tensor]) -> TraceState:
+        """Nothing worked in yet, for windows only: no loops of single steps are made."""
+        other = TraceState(self.rule, like, self.shared)
+        other.fast = self.fast
+        return other
+
     def _some(self, samples: slice) -> TraceState:
-        part = TraceState(self.rule, (self.like[0][samples], self.like[1][samples]), self.shared)
-        part.fast = self.fast
+        part = self._fresh((self.like[0][samples], self.like[1][samples]))
         part.kernel = tree_map_only(Tensor, lambda leaf: leaf[samples], self.kernel)
         part.e = self.e if self.e is None or self.shared else self.e[samples]
         part.bound = None if self.bound is None else self.bound[samples]
