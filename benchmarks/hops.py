@@ -49,35 +49,51 @@ class Way(NamedTuple):
     depth: int
 
 
-class _Counter:
-    """A profile function: calls inside the package, and how deep they are."""
+class Calls:
+    """Python calls inside a folder, as a profile function sees them: file, first line and name of each; how deep.
 
-    def __init__(self) -> None:
-        self.seen: list[str] = []
+    Args:
+        room: the folder.
+    """
+
+    def __init__(self, room: Path) -> None:
+        self.room = str(room) + os.sep
+        self.seen: list[tuple[str, int, str]] = []
         self.depth = self.deepest = 0
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        name = frame.f_code.co_filename
-        if not name.startswith(str(PACKAGE) + os.sep):
+        """One event of the profile."""
+        code = frame.f_code
+        if not code.co_filename.startswith(self.room):
             return
         if event == "call":
-            self.seen.append(f"{name}:{frame.f_code.co_firstlineno}")
+            self.seen.append((code.co_filename, code.co_firstlineno, code.co_name))
             self.depth += 1
             self.deepest = max(self.deepest, self.depth)
         elif event == "return":
             self.depth -= 1
 
+    @property
+    def files(self) -> set[str]:
+        """The files that were called into."""
+        return {file for file, _, _ in self.seen}
 
-def way(work: Callable[[], object]) -> Way:
-    """Calls, functions, files and depth of `work` inside the package."""
-    counter, before = _Counter(), sys.getprofile()
-    sys.setprofile(counter)
+
+def calls_of(work: Callable[[], object], room: Path = PACKAGE) -> Calls:
+    """The calls of `work` inside a folder."""
+    calls, before = Calls(room), sys.getprofile()
+    sys.setprofile(calls)
     try:
         work()
     finally:
         sys.setprofile(before)
-    files = {name.rsplit(":", 1)[0] for name in counter.seen}
-    return Way(len(counter.seen), len(set(counter.seen)), len(files), counter.deepest)
+    return calls
+
+
+def way(work: Callable[[], object]) -> Way:
+    """Calls, functions, files and depth of `work` inside the package."""
+    calls = calls_of(work)
+    return Way(len(calls.seen), len(set(calls.seen)), len(calls.files), calls.deepest)
 
 
 @torch.no_grad()

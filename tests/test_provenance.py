@@ -33,10 +33,15 @@ from torch.overrides import _get_current_function_mode_stack as modes
 
 from snn_plasticity import PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach, hosts
 from snn_plasticity.hosts import PairingError
+from snn_plasticity.hosts.hooks import LayerHook
 from snn_plasticity.hosts.index import Synapse
 from snn_plasticity.hosts.ledger import Ledger, Operations
 from snn_plasticity.hosts.provenance import SLOT, Layout, Places, SynapseCall
 
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import hops  # noqa: E402
+
+HOSTS = Path(hosts.__file__).parent
 X = trains(12, 3, N_IN)
 MOVES = {
     "transpose": lambda x, r: x.transpose(0, r.randrange(x.dim())),
@@ -226,66 +231,40 @@ class TestSteady:
     def test_layers_in_between_are_notes_too(self):
         """BatchNorm and dropout between layer and neuron: hosts/ is called for each of the layers, and once more."""
         layers = nn.Linear(N_IN, N_OUT), nn.BatchNorm1d(N_OUT), nn.Dropout(0.1), snntorch.Leaky(0.8, init_hidden=True)
-        net, calls, room = excitable(nn.Sequential(*layers)), [], str(Path(hosts.__file__).parent)
+        net, hook = excitable(nn.Sequential(*layers)), LayerHook.__call__.__code__
         learner = attach(net, CONFIG)
-
-        def count(frame, event, argument):
-            if event == "call" and frame.f_code.co_filename.startswith(room):
-                calls.append(frame.f_code.co_qualname)
-
         with torch.no_grad():
             for x in X:
                 net(x)
-            before = sys.getprofile()
-            sys.setprofile(count)
-            try:
-                net(X[0])
-            finally:
-                sys.setprofile(before)
+            calls = hops.calls_of(lambda: net(X[0]), HOSTS).seen
         assert learner.connections["0"].activity.seen == len(X) + 1
-        assert calls.count("LayerHook.__call__") == 2 and not [name for name in calls if "notify" in name]
+        assert calls.count((hook.co_filename, hook.co_firstlineno, hook.co_name)) == 2
+        assert not [name for _, _, name in calls if "notify" in name]
 
     @pytest.mark.parametrize("host", ["snntorch", "norse"])
     def test_a_step_that_is_heard_takes_few_calls(self, host):
         """From the hooks to `observe`: calls and files of hosts/, for one layer and its neuron."""
         neuron = snntorch.Leaky(0.8, init_hidden=True) if host == "snntorch" else norse.LIFCell(FAST)
         make = nn.Sequential if host == "snntorch" else norse.SequentialState
-        net, calls, state = excitable(make(nn.Linear(N_IN, N_OUT), neuron)), [], ()
+        net, state = excitable(make(nn.Linear(N_IN, N_OUT), neuron)), ()
         learner = attach(net, CONFIG)
-        room = str(Path(hosts.__file__).parent)
-
-        def count(frame, event, argument):
-            if event == "call" and frame.f_code.co_filename.startswith(room):
-                calls.append(frame.f_code.co_filename)
-
         with torch.no_grad():
             for _ in range(3):
                 for x in X:
                     output = net(x, *state)
                     state = output[1:] if host == "norse" else ()
-            before = sys.getprofile()
-            sys.setprofile(count)
-            try:
-                net(X[0], *state)
-            finally:
-                sys.setprofile(before)
+            calls = hops.calls_of(lambda: net(X[0], *state), HOSTS)
         assert learner.connections["0"].eligibility is not None
-        assert 0 < len(calls) <= (4 if host == "snntorch" else 6)
-        assert len(set(calls)) <= (1 if host == "snntorch" else 2)
+        assert 0 < len(calls.seen) <= (4 if host == "snntorch" else 6)
+        assert len(calls.files) <= (1 if host == "snntorch" else 2)
 
     @pytest.mark.parametrize("how", ["the third forward", "a later one of a window", "a reward at every step"])
     def test_observing_a_step_takes_25_calls_through_6_files(self, how):
         """Of the whole package, from the hooks to where the step is in e or waits for a reward."""
         if how == "a reward at every step":
             pytest.importorskip("numba")
-        net, calls = nn.Sequential(nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True)), []
+        net = nn.Sequential(nn.Linear(N_IN, N_OUT), snntorch.Leaky(0.8, init_hidden=True))
         learner, trains = attach(excitable(net), PlasticityConfig.dev()), (X > 0).float()
-        room = str(Path(hosts.__file__).parent.parent)
-
-        def count(frame, event, argument):
-            if event == "call" and frame.f_code.co_filename.startswith(room):
-                calls.append(frame.f_code.co_filename)
-
         with torch.no_grad():
             for x in [] if how == "the third forward" else [*trains] * 4:
                 net(x)
@@ -295,15 +274,10 @@ class TestSteady:
             for x in trains[:2] if how != "a reward at every step" else []:
                 net(x)
             seen = learner.connections["0"].activity.seen
-            before = sys.getprofile()
-            sys.setprofile(count)
-            try:
-                net(trains[2])
-            finally:
-                sys.setprofile(before)
+            way = hops.way(lambda: net(trains[2]))
         assert learner.connections["0"].activity.seen == seen + 1
-        assert 0 < len(calls) <= 25
-        assert len(set(calls)) <= 6
+        assert 0 < way.calls <= 25
+        assert way.files <= 6
 
     def test_inputs_are_not_kept_alive_by_outputs_that_are_gone(self):
         net = excitable(Steady(nn.Identity()))

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,51 +27,36 @@ from snn_plasticity.neuromodulators import NAMES
 from snn_plasticity.plasticity._engine import compiled
 from snn_plasticity.plasticity.bounds import bounds_of
 
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import hops  # noqa: E402
+
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
 # Of one step of one layer that learns at every step, in compiled loops, or without them.
 CALLS, FILES, DEPTH = (40, 10, 8) if compiled.available() else (105, 19, 9)
 
 
-def way(function: Callable[[], object]) -> tuple[Counter[str], int]:
-    """Calls of functions of this package by file and name, and how deep they are."""
-    calls, stack, deepest = Counter(), [], 0
-
-    def look(frame, event, argument):
-        nonlocal deepest
-        if not frame.f_code.co_filename.startswith(str(PACKAGE)):
-            return
-        if event == "call":
-            stack.append(Path(frame.f_code.co_filename).name)
-            calls[f"{frame.f_code.co_filename}:{frame.f_code.co_name}"] += 1
-            deepest = max(deepest, len(stack))
-        elif event == "return" and stack:
-            stack.pop()
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    return calls, deepest
-
-
-@pytest.mark.parametrize("told", [{"reward": torch.ones(8)}, {"reward": 1.0}, {"modulator": 1.0}])
-def test_the_way_of_a_step_is_short(told):
+def rewarded(config, told):
+    """A layer that learned at ten steps, its learner, and a further step that was observed."""
     model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
-    learner = attach(model, PlasticityConfig.dev())
+    learner = attach(model, config)
     x = (torch.rand(12, 8, 20) < 0.3).float()
     with torch.no_grad():
         for k in range(10):
             model(x[k])
             learner.step(**told)
         model(x[10])
-        before = model[0].weight.clone()
-        calls, depth = way(lambda: learner.step(**told))
+    return model, learner
+
+
+@pytest.mark.parametrize("told", [{"reward": torch.ones(8)}, {"reward": 1.0}, {"modulator": 1.0}])
+def test_the_way_of_a_step_is_short(told):
+    model, learner = rewarded(PlasticityConfig.dev(), told)
+    before = model[0].weight.clone()
+    with torch.no_grad():
+        way = hops.way(lambda: learner.step(**told))
     assert not torch.equal(model[0].weight, before)
-    files = {name.rsplit(":", 1)[0] for name in calls}
-    assert calls.total() <= CALLS and len(files) <= FILES and depth <= DEPTH
+    assert way.calls <= CALLS and way.files <= FILES and way.depth <= DEPTH
 
 
 class Operations(torch.utils._python_dispatch.TorchDispatchMode):
@@ -132,16 +116,9 @@ def test_the_values_of_a_signal_are_looked_at_once(monkeypatch, tell, batch):
 @pytest.mark.parametrize(("told", "looks", "sums"), [({"reward": torch.ones(8)}, 1, 1), ({"reward": 1.0}, 0, 0)])
 def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, sums):
     """Of tensors as large as a batch or a weight: one sum of the reward, and one addition to the weight."""
-    model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True))
-    learner = attach(model, PlasticityConfig.minimal())
-    x = (torch.rand(12, 8, 20) < 0.3).float()
-    with torch.no_grad():
-        for k in range(10):
-            model(x[k])
-            learner.step(**told)
-        model(x[10])
-        with Operations() as operations:
-            learner.step(**told)
+    _, learner = rewarded(PlasticityConfig.minimal(), told)
+    with torch.no_grad(), Operations() as operations:
+        learner.step(**told)
     counted = operations.counted
     assert (counted["_local_scalar_dense"], counted["sum"]) == (looks, sums)
     assert counted["add_"] == 1 and counted["tanh"] == 1 and not counted["isfinite"]
