@@ -23,7 +23,7 @@ from .window_terms import Filtered, Spikes, Term, Values, WindowTerms
 if TYPE_CHECKING:
     from ..geometry import Geometry
 
-VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (1.25 times faster)
+VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (up to 1.1 times faster)
 
 
 class Product(NamedTuple):
