@@ -21,13 +21,13 @@ CALLABLES = "class|function of nothing|module|its class"
 RECORDS = (
     "affect.InternalSignals affect.InternalReading affect.Evidence affect.AppraisalResult affect.ModulationVector "
     "affect.AffectiveState affect.MarkerState "
-    "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState plasticity.Pair plasticity.Coincidence "
+    "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState kernels.Pair kernels.Coincidence "
     "plasticity.EligibilityState diagnostics.LayerTrace diagnostics.PlasticityTrace diagnose.Diagnosis "
     "diagnose.LayerDiagnosis hosts.NeuronCall dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"
 )
 STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* saved.*"
 PURE = (
-    "plasticity.Rate.* plasticity.*STDP.* plasticity.Window.* plasticity.EProp.* plasticity.EligibilityRule.* "
+    "kernels.Rate.* kernels.*STDP.* kernels.Window.* kernels.EProp.* plasticity.EligibilityRule.* "
     "plasticity.Accumulating.* plasticity.Replacing.* plasticity.Dutch.* plasticity.ThreeFactorUpdate.clamp* "
     "neuromodulation.Modulator.step neuromodulation.ModulatorMLP.forward neuromodulation.weighted_sum "
     "neuromodulation.gated_product"
@@ -36,7 +36,7 @@ PURE = (
 ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("plasticity.ThreeFactorUpdate.delta", "e", "nan tensor", "NaN is refused by the doors of module and learner"),
     ("plasticity.EligibilityTraceModule.*", "pre post mod", "same, huge", "products of 1e30 are infinite, and say so"),
-    ("plasticity.alif_step", "beta rho", "1e300", "pure: what overflows is infinite, and says so"),
+    ("kernels.alif_step", "beta rho", "1e300", "pure: what overflows is infinite, and says so"),
     ("decay.decay_factor", "tau", "nan tensor", "pure: values of tensors are not read, NaN stays NaN"),
     ("layers.SparseLinear.forward", "input", "nan tensor", "as nn.Linear: NaN stays NaN, and the traces refuse it"),
     ("connection.Connection.go_back", "mark.*", "nan|inf", "what mark() gave, NaN too: it is put back as it was"),
@@ -69,9 +69,9 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("*", "*", "meta tensor", "shapes in, shapes out: the meta device holds no values"),
     ("*", "*", LISTS, "a list that fits, and is as good as a tuple"),
     ("*", "*", TEXTS, "any text is a name, a label or a path"),
-    ("plasticity.Rate.*", "state dt pre post", "*", "a rate keeps no state, and `dt` does not matter to it"),
-    ("plasticity.Window.check_step", "pre post", "*", "not read: a window only minds its step length"),
-    ("plasticity.*.balance", "pre_rate post_rate", "*", "not read where all spikes are paired"),
+    ("kernels.Rate.*", "state dt pre post", "*", "a rate keeps no state, and `dt` does not matter to it"),
+    ("kernels.Window.check_step", "pre post", "*", "not read: a window only minds its step length"),
+    ("kernels.*.balance", "pre_rate post_rate", "*", "not read where all spikes are paired"),
     ("plasticity.EligibilityRule.step*", "state.waiting state.kernel", "*", "not read: nothing waits without a lag"),
     ("affect.AffectiveEstimator.*", "state.*", "*", "not read: of the past, mood and expectations go on"),
     ("affect.AppraisalModule.weigh", "readings.modulators", "*", "not read: levels act on affect, not on appraisal"),
@@ -83,7 +83,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.When learner.PlasticityLearner",
      "loss run teach reduce pre signals condition function", CALLABLES, "looked at when it is called"),
     ("connection.Connection.check_weight", "around", CALLABLES, "asked only where a weight is new"),
-    ("config.NeuromodConfig config.ThreeFactorConfig plasticity.Window",
+    ("config.NeuromodConfig config.ThreeFactorConfig kernels.Window",
      "combination_fn weight_bounds curve", CALLABLES, "held to its contract where it is built in"),
     ("learner.PlasticityLearner.step loop.AffectiveLoop.step", "layers", "empty dict|set", "no layer hears it"),
     ("dual.Trainee.load_state_dict dual.DualModelTrainer.load_state_dict", "state.*", "*", "as torch keeps it"),

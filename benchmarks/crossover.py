@@ -13,8 +13,8 @@ from timing import cpu_seconds
 from tqdm import tqdm
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense
-from snn_plasticity.plasticity._engine.spikes import MAX_DENSITY, MIN_ENTRIES, SpikeTrains
+from snn_plasticity.layers import dense
+from snn_plasticity.layers.spike_trains import MAX_DENSITY, MIN_ENTRIES, SpikeTrains
 
 DENSITIES = (0.01, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 SHAPES = ((64, 300), (64, 1000), (256, 300), (256, 1000), (256, 2000))  # rows of the train (steps × samples), N

@@ -30,8 +30,7 @@ from snn_plasticity import EligibilityConfig, EligibilityTraceModule, Plasticity
 PACKAGE = Path(snn_plasticity.__file__).parent
 HEADER = ("what", "rule", "calls", "functions", "files", "depth", "asked")
 OBSERVING, STEP = "≤ 25 calls, 6 files", "≤ 80 calls, 10 files"
-MACHINERY = ("_engine", "plasticity/_engine", "plasticity/paths", *(f"plasticity/{name}.py" for name in
-             ("sparse", "sweeps", "scratch", "bits", "filters", "terms")))  # fmt: skip
+MACHINERY = ("_compiled", "plasticity/_engine", "kernels/terms.py", "layers/spike_trains.py")
 TEXT = """## The way of a step
 
 Python calls inside the package while a step of one (Linear, Leaky) is observed, B = 8, and while its learner takes a

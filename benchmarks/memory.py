@@ -30,7 +30,7 @@ from timing import one_thread
 from tqdm import tqdm
 from trains import Rule, Size, Trains
 
-from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity import _compiled
 
 SIZE, QUICK_SIZE, WARM = Size(1000, 1000, 32), Size(500, 500, 32), Size(300, 300, 4)
 STEPS, RULE, MIB = 256, Rule(), 2**20
@@ -83,7 +83,7 @@ def worker(name: str, size: Size) -> None:
     """Print the bytes that one kind of work takes."""
     one_thread()
     steps = 6 if name == "naive" else STEPS
-    compiled.loops()  # numba is no memory of the work
+    _compiled.loops()  # numba is no memory of the work
     small, trains = spikes.bernoulli(WARM, STEPS), spikes.bernoulli(size, steps)
     WORK[name].build(small, RULE).play_all()
     player = WORK[name].build(trains, RULE)

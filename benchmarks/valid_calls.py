@@ -21,13 +21,15 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import snn_plasticity as sp
-from snn_plasticity import affect, config, dual, hosts, layers, loop, neuromodulation, plasticity, plot
+from snn_plasticity import affect, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
+from snn_plasticity.kernels import EProp, alif_step
+from snn_plasticity.layers import Dense, Edges, Geometry
 from snn_plasticity.notices import notice
-from snn_plasticity.plasticity import Dense, Edges, EProp, Geometry, alif_step, inner_step
+from snn_plasticity.plasticity import inner_step
 
-ROOMS = (sp, config, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot)
+ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot)
 BESIDE = (
     affect_config.AffectiveConfig,
     affect_config.AffectiveFullConfig,
@@ -45,8 +47,8 @@ CHECKED_BEFORE = {
         for name in ("stepped", "stepped_alone", "remembered", "tensors_of")
     ),
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_alone")),
-    *(f"plasticity.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
-    *(f"plasticity.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
+    *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
+    *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
 CONFIGS = (
@@ -286,12 +288,12 @@ def _configs() -> Iterator[tuple[str, Callable[[], Call]]]:
 
 def _kernels() -> Iterator[tuple[str, Callable[[], Call]]]:
     made: dict[str, Any] = {
-        "plasticity.Rate": plasticity.Rate(),
-        "plasticity.PairSTDP": plasticity.PairSTDP(),
-        "plasticity.SymmetricSTDP": plasticity.SymmetricSTDP(),
-        "plasticity.TripletSTDP": plasticity.TripletSTDP(),
-        "plasticity.Window": plasticity.Window(lambda gap: 1.0 - abs(gap), span=2.0),
-        "plasticity.EProp": EProp(),
+        "kernels.Rate": kernels.Rate(),
+        "kernels.PairSTDP": kernels.PairSTDP(),
+        "kernels.SymmetricSTDP": kernels.SymmetricSTDP(),
+        "kernels.TripletSTDP": kernels.TripletSTDP(),
+        "kernels.Window": kernels.Window(lambda gap: 1.0 - abs(gap), span=2.0),
+        "kernels.EProp": EProp(),
     }
     for name, kernel in made.items():
         if fields(kernel):
@@ -366,7 +368,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
         f"{room}EligibilityRule",
         _free(
             plasticity.EligibilityRule,
-            lambda: {"geometry": Dense(N_PRE, N_POST), "kernel": plasticity.Rate(), "trace": plasticity.Accumulating()},
+            lambda: {"geometry": Dense(N_PRE, N_POST), "kernel": kernels.Rate(), "trace": plasticity.Accumulating()},
         ),
     )
     of = lambda: {"geometry": Dense(N_PRE, N_POST), "config": sp.EligibilityConfig()}
@@ -391,7 +393,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}SoftBounds", _free(plasticity.SoftBounds, lambda: dict(soft))
     yield f"{room}SoftBounds.__call__", _bound(lambda: plasticity.SoftBounds(**soft), "__call__", change)
     yield f"{room}free", _free(plasticity.free, change)
-    yield f"{room}geometry_of", _free(plasticity.geometry_of, lambda: {"layer": nn.Linear(N_PRE, N_POST)})
+    yield "layers.geometry_of", _free(layers.geometry_of, lambda: {"layer": nn.Linear(N_PRE, N_POST)})
     meet = lambda: {"mod": torch.ones(B), "e": e(), "reduction": "mean"}
     yield f"{room}modulate", _free(plasticity.modulate, meet)
     update = lambda: plasticity.ThreeFactorUpdate(sp.ThreeFactorConfig(weight_bounds=(0.0, 1.0)))
@@ -408,7 +410,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
         _bound(update, "delta", lambda: {"mod": torch.ones(B), "e": e(), "lr": 0.1}),
     )
     adaptive = lambda: {"psi": post(), "x": pre(), "epsilon": e(), "beta": 0.5, "rho": 0.9}
-    yield f"{room}alif_step", _free(alif_step, adaptive)
+    yield "kernels.alif_step", _free(alif_step, adaptive)
     inner = lambda: {
         "weight": weight(),
         "gradient": weight(),
@@ -418,11 +420,11 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
         "lr": 0.1,
     }
     yield f"{room}inner_step", _free(inner_step, inner)
-    yield f"{room}Dense", _free(Dense, lambda: {"n_pre": N_PRE, "n_post": N_POST})
+    yield "layers.Dense", _free(Dense, lambda: {"n_pre": N_PRE, "n_post": N_POST})
     ends = lambda: {"source": torch.tensor([0, 2]), "target": torch.tensor([1, 3]), "n_pre": N_PRE, "n_post": N_POST}
-    yield f"{room}Edges", _free(Edges, ends)
+    yield "layers.Edges", _free(Edges, ends)
     wired = lambda: {"connectivity": torch.tensor([[0, 2], [1, 3]]), "n_pre": N_PRE, "n_post": N_POST}
-    yield f"{room}Edges.of", _free(Edges.of, wired)
+    yield "layers.Edges.of", _free(Edges.of, wired)
     yield "decay.decay_factor", _free(decay_factor, lambda: {"tau": 20.0, "dt": 1.0, "mode": "exponential"})
     yield "conventions.Convention", _free(sp.Convention, lambda: {f.name: f.default for f in fields(sp.Convention)})
     yield "conventions.Convention.from_dict", _free(sp.Convention.from_dict, lambda: {"values": {"lag": 1}})
@@ -954,9 +956,9 @@ def _plots() -> Iterator[tuple[str, Callable[[], Call]]]:
 
 
 def _records() -> Iterator[tuple[str, Callable[[], Call]]]:
-    step = lambda: plasticity.PairSTDP().step(pre(), post(), plasticity.PairSTDP().init(pre(), post()))[0]
-    yield "plasticity.Pair", _free(plasticity.Pair, lambda: {"post": post(), "pre": pre()})
-    yield "plasticity.Coincidence", _free(plasticity.Coincidence, lambda: step()._asdict())
+    step = lambda: kernels.PairSTDP().step(pre(), post(), kernels.PairSTDP().init(pre(), post()))[0]
+    yield "kernels.Pair", _free(kernels.Pair, lambda: {"post": post(), "pre": pre()})
+    yield "kernels.Coincidence", _free(kernels.Coincidence, lambda: step()._asdict())
     e = lambda: {"kernel": None, "e": torch.ones(B, N_POST, N_PRE), "waiting": None}
     yield "plasticity.EligibilityState", _free(plasticity.EligibilityState, e)
     zero = torch.zeros(())

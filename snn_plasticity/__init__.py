@@ -30,6 +30,13 @@ from .diagnostics import LayerTrace as LayerTrace
 from .diagnostics import PlasticityTrace as PlasticityTrace
 from .hosts import PairingError as PairingError
 from .hosts import attach as attach
+from .kernels import Coincidence as Coincidence
+from .kernels import Pair as Pair
+from .kernels import PairSTDP as PairSTDP
+from .kernels import Rate as Rate
+from .kernels import SymmetricSTDP as SymmetricSTDP
+from .kernels import TripletSTDP as TripletSTDP
+from .kernels import Window as Window
 from .layers import SparseLinear as SparseLinear
 from .learner import PlasticityLearner as PlasticityLearner
 from .loop import AffectiveLoop as AffectiveLoop
@@ -42,16 +49,9 @@ from .neuromodulation import TDCriticConfig as TDCriticConfig
 from .neuromodulation import gate_attention as gate_attention
 from .neuromodulation import gate_confidence as gate_confidence
 from .notices import PlasticityWarning as PlasticityWarning
-from .plasticity import Coincidence as Coincidence
 from .plasticity import EligibilityRule as EligibilityRule
 from .plasticity import EligibilityTraceModule as EligibilityTraceModule
-from .plasticity import Pair as Pair
-from .plasticity import PairSTDP as PairSTDP
-from .plasticity import Rate as Rate
-from .plasticity import SymmetricSTDP as SymmetricSTDP
 from .plasticity import ThreeFactorUpdate as ThreeFactorUpdate
-from .plasticity import TripletSTDP as TripletSTDP
-from .plasticity import Window as Window
 from .plasticity import modulate as modulate
 
 __version__ = "0.1.0"

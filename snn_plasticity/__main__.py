@@ -9,11 +9,11 @@ import time
 
 import torch
 
-from . import __version__
+from . import __version__, _compiled
 from ._bench import measure
 from .config import EligibilityConfig
 from .contract import run
-from .plasticity._engine import compiled
+from .plasticity._engine.compiled import bounded
 from .plasticity.bounds import HardBounds, SoftBounds
 from .plasticity.eligibility import EligibilityTraceModule
 
@@ -56,11 +56,11 @@ def bench(device: str) -> int:
 
 def compile_ahead() -> int:
     """Compile every loop that there is, so that no later run waits for it; 1 without numba."""
-    if not compiled.available():
+    if not _compiled.available():
         print('There are no compiled loops: numba is not installed (pip install "snn_plasticity[fast]").')
         return 1
     start = time.perf_counter()
-    for dtype in compiled.KINDS:
+    for dtype in _compiled.KINDS:
         spikes, mod = torch.ones(3, 2, 4, dtype=dtype), torch.ones(2, dtype=dtype)
         for kind in ("accumulating", "replacing", "dutch"):
             for kernel in ("stdp_pair", "stdp_triplet"):
@@ -83,8 +83,8 @@ def compile_ahead() -> int:
         edges.change(mod)
         edges.rule.geometry.delivered(spikes[0], torch.ones(16, dtype=dtype))  # type: ignore[attr-defined]
         for bounds in (HardBounds(-1.0, 1.0), SoftBounds(-1.0, 1.0)):
-            compiled.bounded(spikes[0], spikes[0], bounds)
-    print(f"All loops are compiled (numba {compiled.version()}), in {time.perf_counter() - start:.1f} s.")
+            bounded(spikes[0], spikes[0], bounds)
+    print(f"All loops are compiled (numba {_compiled.version()}), in {time.perf_counter() - start:.1f} s.")
     return 0
 
 

@@ -20,14 +20,14 @@ from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
+from .layers.geometry import Geometry
+from .layers.synapses import geometry_of, require_geometry
 from .plasticity._engine.compiled import BoundLanding
 from .plasticity._engine.edge_steps import EdgeLanding
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
-from .plasticity.geometry import Geometry
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
-from .plasticity.synapses import geometry_of, require_geometry
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 
 __all__ = ["Connection"]

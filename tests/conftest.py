@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, Window
-from snn_plasticity.plasticity.kernels import Coincidence
+from snn_plasticity.kernels.stdp import Coincidence
 
 torch.set_num_threads(1)
 

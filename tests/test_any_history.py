@@ -12,9 +12,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense
+from snn_plasticity.layers import dense, spike_trains
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import spikes as spike_store
 from snn_plasticity.plasticity._engine import state as states
 
 CLAMPS = (
@@ -70,14 +69,14 @@ def expected(pre: torch.Tensor, post: torch.Tensor, config: EligibilityConfig) -
 
 def _elsewhere(patch: pytest.MonkeyPatch) -> None:
     """As on a device whose values are not looked at: spikes wait as the numbers that they are."""
-    patch.setattr(spike_store, "_readable", lambda trains: False)
+    patch.setattr(spike_trains, "_readable", lambda trains: False)
 
 
 def _small(patch: pytest.MonkeyPatch) -> None:
     """Make the sizes from which fast ways are taken so small that short stories meet them all."""
     for module, name, value in (
         (running, "MIN_WINDOW", 7), (running, "MAX_WINDOW", 7), (running, "MAX_CLAMPED_WINDOW", 7),
-        (states, "TABLE_ENTRIES", 70), (dense, "SMALL_POPULATION", 0), (spike_store, "MIN_ENTRIES", 0),
+        (states, "TABLE_ENTRIES", 70), (dense, "SMALL_POPULATION", 0), (spike_trains, "MIN_ENTRIES", 0),
     ):  # fmt: skip
         patch.setattr(module, name, value)
 

@@ -29,7 +29,7 @@ def test_valid_calls_are_valid():
         warnings.simplefilter("ignore")
         for name, build in calls().items():
             call = build()
-            if name != "plasticity.Rate.balance":  # refuses always: nothing depresses
+            if name != "kernels.Rate.balance":  # refuses always: nothing depresses
                 call.function(**call.arguments)
 
 

@@ -18,7 +18,7 @@ from snn_plasticity import (
     SymmetricSTDP,
     TripletSTDP,
 )
-from snn_plasticity.plasticity.named_kernels import kernel_of
+from snn_plasticity.kernels.named_kernels import kernel_of
 
 CONVENTIONS = [
     Convention(coincidence=coincidence, spike_trace_decay=decay, pairing=pairing)

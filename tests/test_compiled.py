@@ -11,11 +11,12 @@ import torch
 from conftest import CONVENTIONS, settings, trains
 from torch import nn
 
-from snn_plasticity import EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import Accumulating, Coincidence, HardBounds, Pair, PairSTDP, SoftBounds
+from snn_plasticity import EligibilityConfig, EligibilityTraceModule, _compiled
+from snn_plasticity.kernels import Coincidence, Pair, PairSTDP
+from snn_plasticity.plasticity import Accumulating, HardBounds, SoftBounds
 from snn_plasticity.plasticity._engine import compiled
 
-if not compiled.available():
+if not _compiled.available():
     pytest.skip("numba is not installed", allow_module_level=True)
 
 KINDS = (torch.float32, torch.float64)
@@ -255,7 +256,7 @@ def test_spikes_with_a_gradient_are_observed(taken):
 
 def test_without_numba_nothing_is_missing(monkeypatch, taken):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(compiled, "available", lambda: False)
-    monkeypatch.setattr(compiled, "loops", lambda: None)
+    monkeypatch.setattr(_compiled, "available", lambda: False)
+    monkeypatch.setattr(_compiled, "loops", lambda: None)
     play(*both(settings("stdp_pair")), *some())
     assert not taken

@@ -14,11 +14,11 @@ import torch
 from conftest import settings, trains
 from torch import nn
 
-from snn_plasticity import EligibilityConfig, EligibilityTraceModule, attach
-from snn_plasticity.plasticity._engine import compiled, state, stepping
+from snn_plasticity import EligibilityConfig, EligibilityTraceModule, _compiled, attach
+from snn_plasticity.plasticity._engine import state, stepping
 from snn_plasticity.plasticity._engine.engine import RunningTraces
 
-needs_numba = pytest.mark.skipif(not compiled.available(), reason="numba is not installed")
+needs_numba = pytest.mark.skipif(not _compiled.available(), reason="numba is not installed")
 ROOT = Path(__file__).parents[1]
 EDGES = torch.ones(5, 7, dtype=torch.bool)
 
@@ -38,7 +38,7 @@ class TestByName:
     @pytest.mark.parametrize("trace", ("accumulating", "replacing", "dutch_active"))
     def test_torch_alone_gives_the_same_and_calls_no_loop(self, trace, monkeypatch):
         plain = learned("plain", trace)
-        monkeypatch.setattr(compiled, "loops", lambda: pytest.fail("a loop was looked for"))
+        monkeypatch.setattr(_compiled, "loops", lambda: pytest.fail("a loop was looked for"))
         alone = learned("torch", trace)
         for found, right in zip(alone[:2], plain[:2], strict=True):
             torch.testing.assert_close(found, right)
@@ -50,7 +50,7 @@ class TestByName:
         forced, plain = learned("compiled", trace), learned("plain", trace)
         for found, right in zip(forced[:2], plain[:2], strict=True):
             torch.testing.assert_close(found, right)
-        assert f"path='compiled', compiled=yes (numba {compiled.version()})" in forced[2]
+        assert f"path='compiled', compiled=yes (numba {_compiled.version()})" in forced[2]
 
     @pytest.mark.parametrize("path", ("auto", "torch"))
     def test_samples_in_groups_go_the_way_that_was_asked_for(self, path, monkeypatch):
@@ -64,7 +64,7 @@ class TestByName:
         assert len(taken) >= 3 and set(taken) == {path == "auto"}
 
     def test_what_cannot_be_compiled_is_refused_with_the_reason(self, monkeypatch):
-        monkeypatch.setattr(compiled, "available", lambda: True)
+        monkeypatch.setattr(_compiled, "available", lambda: True)
         per_synapse = EligibilityConfig(kernel="stdp_pair", diagonal=True)
         with pytest.raises(ValueError, match="be taken: loops are for full matrices and edges; take path='auto'"):
             EligibilityTraceModule(5, 5, per_synapse, path="compiled")
@@ -83,7 +83,7 @@ class TestByName:
             EligibilityTraceModule(7, 5, EligibilityConfig(kernel="rate"), connectivity=EDGES, path="compiled")
 
     def test_without_numba_it_says_what_to_install(self, monkeypatch):
-        monkeypatch.setattr(compiled, "available", lambda: False)
+        monkeypatch.setattr(_compiled, "available", lambda: False)
         with pytest.raises(ValueError, match=r'numba is not installed; pip install "snn_plasticity\[fast\]"'):
             EligibilityTraceModule(7, 5, path="compiled")
         assert "compiled=no: numba is not installed" in repr(EligibilityTraceModule(7, 5))
@@ -220,13 +220,13 @@ def test_threads():
 def test_all_loops_ahead(capsys, monkeypatch):
     import snn_plasticity.__main__ as command
 
-    if compiled.available():
+    if _compiled.available():
         assert command.main(["compile"]) == 0
-        assert f"All loops are compiled (numba {compiled.version()})" in capsys.readouterr().out
-        from snn_plasticity.plasticity._engine import compiled_loops, edge_loops
+        assert f"All loops are compiled (numba {_compiled.version()})" in capsys.readouterr().out
+        from snn_plasticity._compiled import dense_loops, edge_loops
 
-        public = {n: f for m in (compiled_loops, edge_loops) for n, f in vars(m).items() if hasattr(f, "signatures")}
+        public = {n: f for m in (dense_loops, edge_loops) for n, f in vars(m).items() if hasattr(f, "signatures")}
         assert not [name for name, loop in public.items() if not name.startswith("_") and len(loop.signatures) < 2]
-    monkeypatch.setattr(compiled, "available", lambda: False)
+    monkeypatch.setattr(_compiled, "available", lambda: False)
     assert command.main(["compile"]) == 1
     assert 'pip install "snn_plasticity[fast]"' in capsys.readouterr().out

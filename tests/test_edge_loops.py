@@ -14,12 +14,13 @@ from snn_plasticity import (
     PlasticityLearner,
     SparseLinear,
     ThreeFactorConfig,
+    _compiled,
 )
-from snn_plasticity.plasticity._engine import compiled, edge_steps
+from snn_plasticity.plasticity._engine import edge_steps
 
-edge_loops = edge_steps._loops
+edge_loops = _compiled.loops_over_edges
 
-pytestmark = pytest.mark.skipif(not compiled.available(), reason="numba is not installed")
+pytestmark = pytest.mark.skipif(not _compiled.available(), reason="numba is not installed")
 
 N_PRE, N_POST, T, B = 11, 8, 40, 2
 EDGES = torch.stack(

@@ -6,10 +6,9 @@ import pytest
 import torch
 from conftest import KERNELS, TRACES, settings, trains
 
-from snn_plasticity import Convention, EligibilityTraceModule
-from snn_plasticity.plasticity._engine import compiled
-from snn_plasticity.plasticity._engine.contract import Product
-from snn_plasticity.plasticity.edges import EdgeLists, Edges
+from snn_plasticity import Convention, EligibilityTraceModule, _compiled
+from snn_plasticity.layers.edges import EdgeLists, Edges
+from snn_plasticity.layers.geometry import Product
 
 N_PRE, N_POST, T, B = 12, 9, 40, 3
 MASK = torch.rand(N_POST, N_PRE, generator=torch.Generator().manual_seed(3)) < 0.3
@@ -19,7 +18,7 @@ TARGET, SOURCE = MASK.nonzero().unbind(1)
 @pytest.fixture(autouse=True)
 def _in_torch(monkeypatch):
     """Compiled loops are looked at in `test_edge_loops`."""
-    monkeypatch.setattr(compiled, "loops", lambda: None)
+    monkeypatch.setattr(_compiled, "loops", lambda: None)
 
 
 def both(config, **options):
@@ -39,7 +38,7 @@ def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, way, monk
     for name, value in zip(
         ("SCRATCH", "PER_ENTRY", "PER_EDGE"), (WAYS[way][0], WAYS[way][1], WAYS[way][1]), strict=True
     ):
-        monkeypatch.setattr(f"snn_plasticity.plasticity.edges.{name}", value)
+        monkeypatch.setattr(f"snn_plasticity.layers.edges.{name}", value)
     for lag, clamp in ((0, None), (1, (-0.4, 0.5))):
         config = settings(kernel, trace, Convention(lag=lag), clamp_range=clamp)
         full, edges = both(config, path=path)
@@ -57,7 +56,7 @@ def test_edges_are_the_entries_of_the_full_matrix(kernel, trace, path, way, monk
 @pytest.mark.parametrize("cost", (0, 1 << 30))
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_modulator_at_every_step(kernel, cost, monkeypatch):
-    monkeypatch.setattr("snn_plasticity.plasticity.edges.PER_ENTRY", cost)
+    monkeypatch.setattr("snn_plasticity.layers.edges.PER_ENTRY", cost)
     full, edges = both(settings(kernel))
     pre, post = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
     for shape in ((T,), (T, B), (T, B, N_POST)):
@@ -85,7 +84,7 @@ def test_several_synapses_between_the_same_two_neurons_learn_alike(trace, way, m
     for name, value in zip(
         ("SCRATCH", "PER_ENTRY", "PER_EDGE"), (WAYS[way][0], WAYS[way][1], WAYS[way][1]), strict=True
     ):
-        monkeypatch.setattr(f"snn_plasticity.plasticity.edges.{name}", value)
+        monkeypatch.setattr(f"snn_plasticity.layers.edges.{name}", value)
     twice = torch.tensor([3, 0, 3, 7, 7, 7])
     full, edges = both(
         settings("stdp_pair", trace, clamp_range=(-0.4, 0.5)),
@@ -168,9 +167,9 @@ def test_few_events_are_followed_whichever_side_they_are_on(side, monkeypatch):
     mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(3)) < 0.3
     followed, original = [], Edges._spread
     monkeypatch.setattr(Edges, "_spread", lambda self, *a: (followed.append(a[-1]), original(self, *a)))
-    monkeypatch.setattr("snn_plasticity.plasticity.edges.PER_ENTRY", 1)
+    monkeypatch.setattr("snn_plasticity.layers.edges.PER_ENTRY", 1)
     for scratch in (0, 1 << 24):
-        monkeypatch.setattr("snn_plasticity.plasticity.edges.SCRATCH", scratch)
+        monkeypatch.setattr("snn_plasticity.layers.edges.SCRATCH", scratch)
         config = settings("stdp_pair", convention=Convention(pairing="nearest"))
         full, edges = (EligibilityTraceModule(12, 12, config, connectivity=c) for c in (None, mask))
         e = [module.update_window(pre, post) for module in (full, edges)]

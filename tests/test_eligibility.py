@@ -166,7 +166,7 @@ def test_large_matrices_are_worked_on_in_blocks(monkeypatch):
     config = settings("stdp_pair", "replacing")
     whole = run(EligibilityTraceModule(20, 15, config), pre, post)
     for size in (7, 20, 100, 301, 700):
-        monkeypatch.setattr("snn_plasticity.plasticity.dense.CACHED_ENTRIES", size)
+        monkeypatch.setattr("snn_plasticity.layers.dense.CACHED_ENTRIES", size)
         torch.testing.assert_close(
             run(EligibilityTraceModule(20, 15, config), pre, post), whole, rtol=1e-12, atol=1e-12
         )

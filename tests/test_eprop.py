@@ -7,7 +7,7 @@ import torch
 from conftest import trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, modulate
-from snn_plasticity.plasticity.eprop import EProp, alif_step
+from snn_plasticity.kernels.eprop import EProp, alif_step
 
 ALPHA, RHO, BETA, THRESHOLD = 0.9, 0.95, 0.4, 0.6
 

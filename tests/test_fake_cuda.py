@@ -27,7 +27,7 @@ SCENARIOS = scenarios()  # `benchmarks/cuda.py` plays them on a real one
 # The most that a scenario may have of each.
 ACCEPTED_WAITS: dict[str, int] = {}
 ACCEPTED_UPLOADS = {
-    "plasticity/edges.py:_at: to": 3,  # the lists of edges, once for each module
+    "layers/edges.py:_at: to": 3,  # the lists of edges, once for each module
 }
 
 
@@ -70,8 +70,8 @@ LOOKING = {
     "plasticity/_engine/clamp.py": "a clamp that might bind",
     "plasticity/_engine/stepping.py": "a clamp that might bind",
     "plasticity/input_checks.py": "where neurons lie in another layer is looked at once",
-    "plasticity/edges.py": "wiring is worked out on the CPU",
-    "plasticity/window.py": "a curve is tabulated when it is built",
+    "layers/edges.py": "wiring is worked out on the CPU",
+    "kernels/window.py": "a curve is tabulated when it is built",
     "_saved.py": "what was saved is looked at whole",
 }
 MOVES = {
@@ -79,7 +79,7 @@ MOVES = {
     "loop.LoopState.to",
     "neuromodulation.NeuromodState.to",
 }
-ON_A_CPU = {"plasticity.Rate.balance"}  # refused everywhere
+ON_A_CPU = {"kernels.Rate.balance"}  # refused everywhere
 
 
 @pytest.mark.filterwarnings("ignore")

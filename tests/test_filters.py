@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_plasticity.plasticity._engine import window_terms as filters
+from snn_plasticity.kernels import terms as filters
 
 
 def recursion(x, a, lead, exclusive):

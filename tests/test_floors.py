@@ -16,10 +16,12 @@ HOSTS = {"snntorch", "norse"}
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
     {"_checks", "neuromodulators", "notices", "_untracked", "_usual_size", "_activity"},
-    {"conventions", "decay", "_saved", "signals", "_weights"},
+    {"conventions", "decay", "_saved", "signals", "_weights", "_compiled"},
     {"config"},
-    {"plasticity", "neuromodulation", "affect"},
-    {"connection", "diagnostics", "third_factor", "layers"},
+    {"kernels", "neuromodulation", "affect"},
+    {"layers"},
+    {"plasticity"},
+    {"connection", "diagnostics", "third_factor"},
     {"_causes", "_changes", "_host_hooks", "_optimizers"},
     {"_silence", "diagnose"},
     {"learner"},

@@ -20,7 +20,7 @@ from snn_plasticity import (
     TripletSTDP,
     Window,
 )
-from snn_plasticity.plasticity.named_kernels import kernel_of
+from snn_plasticity.kernels.named_kernels import kernel_of
 
 
 def pair_change(kernel, lag, steps=260):

@@ -10,11 +10,11 @@ import torch
 from conftest import settings, trains
 
 from snn_plasticity import Coincidence, Convention, EligibilityConfig, EligibilityRule, EligibilityTraceModule, Pair
+from snn_plasticity.kernels.kernel_state import batch_axes, unit_axes
+from snn_plasticity.kernels.terms import Spikes, Term, Values
+from snn_plasticity.layers.dense import Dense
 from snn_plasticity.plasticity._engine import engine as running
 from snn_plasticity.plasticity._engine import state as states
-from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values
-from snn_plasticity.plasticity.dense import Dense
-from snn_plasticity.plasticity.kernel_state import batch_axes, unit_axes
 
 T, B, N_PRE, N_POST = 23, 3, 4, 2
 PRE, POST = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)

@@ -9,14 +9,14 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity import dense
+from snn_plasticity.kernels.eprop import EProp
+from snn_plasticity.kernels.stdp import Coincidence, Pair, Rate
+from snn_plasticity.kernels.terms import Spikes, Term, Values
+from snn_plasticity.layers import dense, spike_trains
 from snn_plasticity.plasticity._engine import engine as running
-from snn_plasticity.plasticity._engine import spikes as spike_store
 from snn_plasticity.plasticity._engine import state as states
 from snn_plasticity.plasticity._engine import stepping
-from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values, WindowTerms
-from snn_plasticity.plasticity.eprop import EProp
-from snn_plasticity.plasticity.kernels import Coincidence, Pair, Rate
+from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 LINEAR = ("accumulating", "dutch")
@@ -32,7 +32,7 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(dense, "SMALL_POPULATION", 0)
     monkeypatch.setattr(dense, "TILE_COLUMNS", (16, 16))
     monkeypatch.setattr(dense, "TILE_ENTRIES", 16 * 8)
-    monkeypatch.setattr(spike_store, "MIN_ENTRIES", 0)
+    monkeypatch.setattr(spike_trains, "MIN_ENTRIES", 0)
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 
 
@@ -362,17 +362,17 @@ def test_spikes_are_kept_as_booleans_and_what_is_no_spike_as_it_is():
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
 @pytest.mark.parametrize("piece", (7, 1 << 17))
 def test_only_zeros_and_ones_are_spikes(dtype, piece, monkeypatch):
-    monkeypatch.setattr(spike_store, "LOOKED_AT", piece)
+    monkeypatch.setattr(spike_trains, "LOOKED_AT", piece)
     spikes = trains(20, 3, 30, seed=1).to(dtype)
-    assert torch.equal(spike_store.as_binary(spikes), spikes.bool())
-    assert torch.equal(spike_store.as_binary(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
-    assert torch.equal(spike_store.as_binary(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
+    assert torch.equal(spike_trains.as_binary(spikes), spikes.bool())
+    assert torch.equal(spike_trains.as_binary(torch.where(spikes > 0, spikes, -0.0)), spikes.bool())
+    assert torch.equal(spike_trains.as_binary(spikes.transpose(0, 1)), spikes.transpose(0, 1).bool())
     for odd in (0.5, 2.0, -1.0, 1e-30, 1e-42, 1.0 - 1e-7, 1.0 + 3e-7, float("nan"), float("inf")):
         for number in (1, 600):
             other = spikes.clone()
             other.view(-1)[torch.randperm(other.numel())[:number]] = odd
-            assert spike_store.as_binary(other) is None
-    assert spike_store.as_binary(torch.full((4,), 0.5, dtype=dtype)) is None
+            assert spike_trains.as_binary(other) is None
+    assert spike_trains.as_binary(torch.full((4,), 0.5, dtype=dtype)) is None
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
@@ -380,12 +380,12 @@ def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
     spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
     for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
         rooms = torch.empty(2, 3, 30, dtype=torch.bool)
-        assert spike_store.write_binary(rooms.numpy()[1], given)
+        assert spike_trains.write_binary(rooms.numpy()[1], given)
         assert torch.equal(rooms[1], spikes.bool())
     for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
         room = torch.empty(3, 30, dtype=torch.bool).numpy()
-        assert not spike_store.write_binary(room, torch.where(spikes > 0, odd, spikes))
-        assert not spike_store.write_binary(room.repeat(20, 0), torch.where(spikes > 0, odd, spikes).repeat(20, 1))
+        assert not spike_trains.write_binary(room, torch.where(spikes > 0, odd, spikes))
+        assert not spike_trains.write_binary(room.repeat(20, 0), torch.where(spikes > 0, odd, spikes).repeat(20, 1))
 
 
 def test_no_episode_touches_what_was_kept_of_another():

@@ -12,9 +12,9 @@ from conftest import trains
 from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, PairSTDP, SymmetricSTDP, TripletSTDP
+from snn_plasticity.kernels.eprop import EProp
 from snn_plasticity.plasticity._engine import engine as running
 from snn_plasticity.plasticity._engine import state
-from snn_plasticity.plasticity.eprop import EProp
 
 T, B, N_PRE, N_POST = 40, 2, 3, 2
 PRE, POST = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)

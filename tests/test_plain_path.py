@@ -9,9 +9,9 @@ import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, TRACES, layer_and_trains, settings, trains
 
 from snn_plasticity import Convention, EligibilityRule, EligibilityTraceModule
+from snn_plasticity.layers.dense import Dense
 from snn_plasticity.plasticity import traces
 from snn_plasticity.plasticity._engine import compiled, stepping, window_terms
-from snn_plasticity.plasticity.dense import Dense
 
 T, B, N_PRE, N_POST = 12, 2, 3, 2
 SOME = CONVENTIONS[::5]  # every choice with most others

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
-from snn_plasticity.plasticity._engine import clamp, compiled
+from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, _compiled
+from snn_plasticity.kernels.named_kernels import kernel_of
+from snn_plasticity.kernels.stdp import PairSTDP
+from snn_plasticity.kernels.terms import Spikes, Term, Values
+from snn_plasticity.plasticity._engine import clamp
 from snn_plasticity.plasticity._engine.clamp import step_rows
-from snn_plasticity.plasticity._engine.window_terms import Spikes, Term, Values, WindowTerms
-from snn_plasticity.plasticity.kernels import PairSTDP
-from snn_plasticity.plasticity.named_kernels import kernel_of
+from snn_plasticity.plasticity._engine.window_terms import WindowTerms
 from snn_plasticity.plasticity.traces import Accumulating, Dutch, Replacing, trace_of
 
 CLAMPS = (None, (-0.3, 0.4), (-1.0, 1.0), (0.0, 1.0), (-0.5, 0.0), (-20.0, 0.6), (-float("inf"), 0.5))
@@ -25,9 +26,9 @@ TRACES = ("accumulating", "replacing", "dutch")
 @pytest.fixture(autouse=True, params=("compiled", "torch"))
 def loops(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(compiled, "loops", lambda: None)
+        monkeypatch.setattr(_compiled, "loops", lambda: None)
         monkeypatch.setattr(clamp, "CACHED_ENTRIES", 40)  # several blocks of rows
-    elif not compiled.available():
+    elif not _compiled.available():
         pytest.skip("numba is not installed")
 
 

@@ -16,10 +16,9 @@ from conftest import trains
 from host_models import CONFIG, FAST, LR, MODULATOR, Loop, close
 from torch import nn
 
-from snn_plasticity import Connection, Convention, attach
+from snn_plasticity import Connection, Convention, _compiled, attach
 from snn_plasticity.layers import SparseLinear
-from snn_plasticity.plasticity._engine import compiled
-from snn_plasticity.plasticity.edges import EdgeLists
+from snn_plasticity.layers.edges import EdgeLists
 
 N_PRE, N_POST, STEPS, B = 7, 6, 25, 3
 EDGES = torch.randint(N_POST, (2, 30), generator=torch.Generator().manual_seed(5))  # several join the same neurons
@@ -29,8 +28,8 @@ DELAYS = torch.randint(5, (30,), generator=torch.Generator().manual_seed(6))
 @pytest.fixture(autouse=True, params=("compiled", "torch"))
 def loops(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(compiled, "loops", lambda: None)
-    elif not compiled.available():
+        monkeypatch.setattr(_compiled, "loops", lambda: None)
+    elif not _compiled.available():
         pytest.skip("numba is not installed")
 
 
@@ -98,7 +97,7 @@ def test_without_gradients_only_the_edges_of_spiking_neurons_are_touched(samples
     with torch.no_grad():
         out = layer(x)
     np.testing.assert_allclose(out, arrived(layer, x.numpy()), atol=1e-12)
-    if compiled.loops() is not None:
+    if _compiled.loops() is not None:
         assert not reached and layer.weight.grad is None
         return
     leaving = torch.bincount(EDGES[0], minlength=N_PRE)

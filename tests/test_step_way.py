@@ -19,12 +19,12 @@ from snn_plasticity import (
     NeuromodulatoryGate,
     PlasticityConfig,
     ThreeFactorConfig,
+    _compiled,
     attach,
     signals,
 )
 from snn_plasticity.loop import EVENTS
 from snn_plasticity.neuromodulators import NAMES
-from snn_plasticity.plasticity._engine import compiled
 from snn_plasticity.plasticity.bounds import bounds_of
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -33,7 +33,7 @@ import hops  # noqa: E402
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
 # Of one step of one layer that learns at every step, in compiled loops, or without them.
-CALLS, FILES, DEPTH = (40, 10, 8) if compiled.available() else (105, 19, 9)
+CALLS, FILES, DEPTH = (40, 10, 8) if _compiled.available() else (105, 19, 9)
 
 
 def rewarded(config, told):
@@ -112,7 +112,7 @@ def test_the_values_of_a_signal_are_looked_at_once(monkeypatch, tell, batch):
     assert (looks["reward"], looks["novelty"]) == (1, 1)
 
 
-@pytest.mark.skipif(not compiled.available(), reason="needs compiled loops, with numba")
+@pytest.mark.skipif(not _compiled.available(), reason="needs compiled loops, with numba")
 @pytest.mark.parametrize(("told", "looks", "sums"), [({"reward": torch.ones(8)}, 1, 1), ({"reward": 1.0}, 0, 0)])
 def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, sums):
     """Of tensors as large as a batch or a weight: one sum of the reward, and one addition to the weight."""
@@ -227,7 +227,7 @@ def test_a_fifth_modulator_is_a_line_of_the_table_and_one_of_the_vocabulary(tmp_
     assert not run.returncode, run.stderr
 
 
-@pytest.mark.skipif(not compiled.available(), reason="needs compiled loops, with numba")
+@pytest.mark.skipif(not _compiled.available(), reason="needs compiled loops, with numba")
 @pytest.mark.parametrize("bounds", [(-0.2, 0.2), (-0.05, 0.05)])
 @pytest.mark.parametrize("soft", [None, 1.0, (0.5, 2.0)])
 def test_a_bound_weight_that_is_written_at_once_is_the_bound_of_w_and_dw(bounds, soft):

@@ -7,8 +7,8 @@ import torch
 from conftest import LAYERS, layer_and_trains
 from torch import nn
 
-from snn_plasticity.plasticity import geometry_of
-from snn_plasticity.plasticity.synapses import LayerVJP
+from snn_plasticity.layers import geometry_of
+from snn_plasticity.layers.synapses import LayerVJP
 
 EXTRA = {
     **LAYERS,

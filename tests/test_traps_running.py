@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_plasticity import EligibilityConfig, PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.hosts import attach
-from snn_plasticity.plasticity._engine import window_terms
+from snn_plasticity.kernels import terms
 
 X = trains(STEPS, BATCH, N_IN)
 
@@ -282,7 +282,7 @@ class TestMemory:  # trap 28
         learner = attach(model, CONFIG)
 
         def tensors():
-            window_terms.remaining.cache_clear()  # bounded, but not full yet
+            terms.remaining.cache_clear()  # bounded, but not full yet
             gc.collect()
             return sum(type(o) is torch.Tensor for o in gc.get_objects())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity import _compiled
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import hops  # noqa: E402
@@ -22,7 +22,7 @@ LIMITS = {  # calls, files, depth
     "observing a step, a reward at each": (25, 6, 5),
     "its learner.step": (50, 11, 8),
 }
-if not compiled.available():
+if not _compiled.available():
     LIMITS |= {"observing a step, a reward at each": (60, 18, 10), "its learner.step": (120, 21, 13)}
 
 

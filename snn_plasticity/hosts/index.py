@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from .._weights import refusal_of
 from ..layers import SparseLinear
-from ..plasticity.dense import Dense
-from ..plasticity.geometry import Geometry
-from ..plasticity.synapses import geometry_of
+from ..layers.dense import Dense
+from ..layers.geometry import Geometry
+from ..layers.synapses import geometry_of
 from .adapter import (
     NeuronCall,
     NeuronKind,

@@ -28,7 +28,7 @@ from .._checks import (
     require_number,
     require_real,
 )
-from ..plasticity.edges import Edges, Rewiring, edge_list
+from .edges import Edges, Rewiring, edge_list
 
 MAX_DELAY = 1 << 16  # steps of a delay; all inputs of that time are kept
 FEW_ROWS = 4  # rows below which edges are added one by one, without a table of rows

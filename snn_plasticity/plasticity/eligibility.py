@@ -26,10 +26,11 @@ from .._saved import FORMAT, described, require_format, require_settings
 from ..config.eligibility import EligibilityConfig, TracePath
 from ..config.validation import require_config
 from ..conventions import Reduction
+from ..layers.geometry import Geometry
+from ..layers.synapses import geometry_of
 from ._engine.engine import RunningTraces
 from ._engine.snapshots import TraceMark, gone_back, marked, moved, pack, unpack
 from ._engine.state import compiled_or_not, one_step
-from .geometry import Geometry
 from .input_checks import (
     admitted_step,
     check_spikes,
@@ -48,7 +49,6 @@ from .input_checks import described as shown
 from .memory import require_memory
 from .rule import EligibilityRule
 from .saved_checks import read_reset, unpacked
-from .synapses import geometry_of
 
 
 class EligibilityTraceModule(nn.Module):

@@ -16,14 +16,14 @@ from .._checks import (
     require_real,
 )
 from .._untracked import untracked
+from ..kernels.parameters import require_decays
+from ..layers.dense import Dense, Diagonal
+from ..layers.edges import Edges
+from ..layers.geometry import Geometry
+from ..layers.spike_trains import as_binary
 from ._engine.engine import PATHS
 from ._engine.snapshots import TraceMark
-from ._engine.spikes import as_binary
 from ._engine.state import Units, one_step, require_compiled
-from .dense import Dense, Diagonal
-from .edges import Edges
-from .geometry import Geometry
-from .parameters import require_decays
 from .rule import EligibilityRule
 from .three_factor import modulator_like
 

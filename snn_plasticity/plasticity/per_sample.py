@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..layers.geometry import Geometry
 from .eligibility import EligibilityTraceModule
-from .geometry import Geometry
 
 
 def samples_of(name: str, weight: Tensor, geometry: Geometry, path: str) -> int | None:

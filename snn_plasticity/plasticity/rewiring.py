@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..layers.edges import Edges, Rewiring
+from ..layers.geometry import Geometry
 from ._engine.engine import RunningTraces
 from ._engine.state import Units
-from .edges import Edges, Rewiring
-from .geometry import Geometry
 
 if TYPE_CHECKING:
     from .eligibility import EligibilityTraceModule

@@ -17,12 +17,12 @@ from torch import Tensor
 from .._checks import known_as, require_real
 from ..config import EligibilityConfig
 from ..config.validation import require_config
+from ..kernels.kernel_state import Like, batch_axes
+from ..kernels.named_kernels import kernel_of
+from ..kernels.operands import require_spikes
+from ..kernels.stdp import Coincidence, Kernel
+from ..layers.geometry import Geometry, correlation
 from . import traces
-from .geometry import Geometry, correlation
-from .kernel_state import Like, batch_axes
-from .kernels import Coincidence, Kernel
-from .named_kernels import kernel_of
-from .operands import require_spikes
 from .traces import Trace, trace_of
 
 
@@ -39,7 +39,7 @@ class EligibilityRule:
     """Kernel, geometry and trace together, pure and differentiable.
 
     >>> import torch
-    >>> from snn_plasticity.plasticity.dense import Dense
+    >>> from snn_plasticity.layers.dense import Dense
     >>> rule = EligibilityRule.of(Dense(2, 1), EligibilityConfig(tau_e=20.0))
     >>> pre, post = torch.ones(1, 2), torch.ones(1, 1)
     >>> e, state = rule.step(pre, post, rule.init(pre, post))

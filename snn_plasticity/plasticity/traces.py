@@ -25,10 +25,10 @@ from ..config import EligibilityConfig
 from ..config.validation import require_number_field, require_range_field, require_word_field
 from ..conventions import Convention
 from ..decay import decay_factor
-from .geometry import Geometry
-from .kernels import Coincidence
-from .operands import require_parameters
-from .parameters import Number
+from ..kernels.operands import require_parameters
+from ..kernels.parameters import Number
+from ..kernels.stdp import Coincidence
+from ..layers.geometry import Geometry
 
 
 class Trace(Protocol):

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from snn_plasticity import Connection, NeuromodConfig, PlasticityConfig, PlasticityLearner, ThreeFactorConfig
-from snn_plasticity.plasticity.dense import Diagonal
-from snn_plasticity.plasticity.edges import Edges
+from snn_plasticity.layers.dense import Diagonal
+from snn_plasticity.layers.edges import Edges
 
 from . import settings
 from .layers import Layer, any_layer, weight_of
@@ -37,7 +37,7 @@ class LearnerHistory(Player):
     """Modulators and signals of every kind, resets, refusals, other batches, saving and loading."""
 
     HEAD = ("import copy", "from math import exp", "from torch import nn",
-            "from snn_plasticity.plasticity.edges import Edges", "from snn_plasticity.plasticity.dense import Diagonal",
+            "from snn_plasticity.layers.edges import Edges", "from snn_plasticity.layers.dense import Diagonal",
             "mexican_hat = lambda dt: (1 - (dt / 3) ** 2) * exp(-(dt / 3) ** 2 / 2) - .02 * dt")  # fmt: skip
     events = {
         "run": 9, "modulate": 5, "signal": 5, "forget": 1, "forget_some": 1, "another_batch": 1, "new_sequence": 0.7,

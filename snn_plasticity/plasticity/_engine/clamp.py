@@ -21,12 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..dense import CACHED_ENTRIES
-from ..geometry import Geometry
+from ...kernels.terms import Filtered, Side, Spikes, Values, forward
+from ...layers.dense import CACHED_ENTRIES
+from ...layers.geometry import Geometry
 from ..traces import Trace, scale_of
 from . import compiled
 from .state import TraceState
-from .window_terms import Filtered, Side, Spikes, Values, WindowTerms, forward
+from .window_terms import WindowTerms
 
 MOST_FAILING = 3 / 4  # of all rows: where more are at the clamp already, no tighter bound is looked for
 

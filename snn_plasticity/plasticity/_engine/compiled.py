@@ -1,18 +1,9 @@
-"""Whether compiled loops can be used, and what they are called with: the one door from torch to `compiled_loops`.
-
-They come with numba (`pip install "snn_plasticity[fast]"`) and are taken by themselves on the CPU, in single and double
-precision; without it, or with path="torch", everything works as it does elsewhere, in torch.
-"""
+"""Single steps of full matrices in compiled loops, and what the loops are called with."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import math
-import sys
 from collections.abc import Callable
-from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,75 +11,16 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from ... import _compiled
 from ..._untracked import untracked
 from ...decay import decay_factor
-from ...notices import notice
+from ...kernels.parameters import plain_number
+from ...kernels.stdp import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
 from ..bounds import HardBounds, SoftBounds
-from ..kernels import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
-from ..parameters import plain_number
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
 
-KINDS = (torch.float32, torch.float64)
 MOST = 4  # products of a step
 PARAMETERS = ("tau_plus", "tau_minus", "a_plus", "a_minus")
-NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
-
-
-@cache
-def available() -> bool:
-    """Whether numba is there; it is imported when the first loop is called."""
-    return importlib.util.find_spec("numba") is not None
-
-
-@cache
-def loops() -> ModuleType | None:
-    """The loops; None where numba is missing, or cannot be imported, which is said once."""
-    if not available():
-        return None
-    try:
-        from . import compiled_loops
-    except Exception as error:  # another NumPy than it was built for, a broken wheel
-        notice(f"numba is installed, but cannot be used ({error}); everything is worked out in torch, more slowly.")
-        return None
-    _announce()
-    return compiled_loops
-
-
-def _announce() -> None:
-    """Have it said on stderr, once, when something has to be compiled: it takes seconds."""
-    from numba.core import event
-
-    class Announcement(event.Listener):
-        said = False
-
-        def on_start(self, event: Any) -> None:
-            loop: Any = (event.data or {}).get("dispatcher")
-            if not self.said and getattr(loop, "__module__", "").startswith(__package__ or "") and sys.stderr:
-                self.said = True
-                print(
-                    "snn_plasticity compiles its loops for this machine, once, which takes some seconds; they are kept "
-                    f"in {loop.stats.cache_path or 'no place, since none can be written to: set NUMBA_CACHE_DIR'}.",
-                    file=sys.stderr,
-                )
-
-        def on_end(self, event: Any) -> None:
-            pass
-
-    event.register("numba:compile", Announcement())
-
-
-def version() -> str:
-    """Of numba, which is not imported for it."""
-    return importlib.metadata.version("numba")
-
-
-def placed(tensor: Tensor) -> str | None:
-    """Why a tensor cannot be handed to a loop, as the end of a sentence; None where it can."""
-    if not available():
-        return "numba is not installed"
-    if not tensor.is_cpu:
-        return f"on {tensor.device.type}"
-    return None if tensor.dtype in KINDS else f"in {tensor.dtype}"
 
 
 def why_not(trace: Trace, shared: bool) -> str | None:
@@ -100,11 +32,6 @@ def why_not(trace: Trace, shared: bool) -> str | None:
     if shared and trace.clamp_range is not None:
         return "the path 'shared' cannot clamp sample by sample: clamp_range=None"
     return None
-
-
-def suits(tensor: Tensor) -> bool:
-    """Whether a tensor can be handed to a loop."""
-    return tensor.is_cpu and tensor.dtype in KINDS and loops() is not None
 
 
 def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
@@ -140,21 +67,21 @@ class BoundLanding(NamedTuple):
 def _alike(weight: Tensor, delta: Tensor) -> bool:
     """Whether a loop can go over both."""
     same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
-    return same and suits(weight) and weight.is_contiguous() and delta.is_contiguous()
+    return same and _compiled.suits(weight) and weight.is_contiguous() and delta.is_contiguous()
 
 
 def _bound(
     weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: HardBounds | SoftBounds, after: Tensor
 ) -> None:
     """In place: `after`, which may be the weight itself."""
-    found, ends = loops(), (*(clamp or (-math.inf, math.inf)), bounds.low, bounds.high)
+    found, ends = _compiled.loops(), (*(clamp or (-math.inf, math.inf)), bounds.low, bounds.high)
     assert found is not None
     loop = found.hard_bounded
     if isinstance(bounds, SoftBounds):
         loop, ends = found.soft_bounded, (*ends, bounds.mu_plus, bounds.mu_minus)
     flat = weight.detach().numpy().reshape(-1)
     into = flat if after is weight else after.numpy().reshape(-1)
-    loop(flat, delta.numpy().reshape(-1), *map(NUMBERS[delta.dtype], ends), into)
+    loop(flat, delta.numpy().reshape(-1), *map(_compiled.NUMBERS[delta.dtype], ends), into)
 
 
 RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
@@ -162,12 +89,12 @@ RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
 
 def row_loop_of(trace: Trace, e: Tensor) -> RowLoop | None:
     """The loop over rows for a trace; None where there is none."""
-    return _loop_rows if why_not(trace, False) is None and suits(e) else None
+    return _loop_rows if why_not(trace, False) is None and _compiled.suits(e) else None
 
 
 def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained: float) -> None:
     """In place: rows (R, N_pre) of one sample after a window, left (T, R, K) and right (T, K, N_pre)."""
-    found, number = loops(), NUMBERS[rows.dtype]
+    found, number = _compiled.loops(), _compiled.NUMBERS[rows.dtype]
     assert found is not None
     low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
     weights, other = np.ascontiguousarray(left.transpose(0, 1).numpy()), np.ascontiguousarray(right.numpy())
@@ -222,7 +149,7 @@ class CompiledSteps:
 
     def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> None:
         self.kernel, self.trace, self.like, self.shared = kernel, trace, like, shared
-        self.due, self.number, self._dt = False, NUMBERS[like[0].dtype], -1.0
+        self.due, self.number, self._dt = False, _compiled.NUMBERS[like[0].dtype], -1.0
         self.pairs = type(kernel) is Rate or (
             type(kernel) in (PairSTDP, SymmetricSTDP)
             and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
@@ -243,7 +170,7 @@ class CompiledSteps:
     def of(cls, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> CompiledSteps | None:
         """What steps such a kernel and trace for spikes like these; None where nothing does."""
         found = why_not(trace, shared) is None and like[0].dim() == 2 and min(like[0].numel(), like[1].numel()) > 0
-        return cls(kernel, trace, like, shared) if found and placed(like[0]) is None else None
+        return cls(kernel, trace, like, shared) if found and _compiled.placed(like[0]) is None else None
 
     def step(self, e: Tensor | None, state: SpikeTraces | None, pre: Tensor, post: Tensor, dt: float) -> bool:
         """One step of spikes as they came; e is due then. False, and nothing, where NaN is given or no loop is there.
@@ -274,7 +201,7 @@ class CompiledSteps:
             return False
         if dt != self._dt:
             self._take(dt)
-        scale, found = plain_number(scale_of(self.trace)), loops()
+        scale, found = plain_number(scale_of(self.trace)), _compiled.loops()
         assert found is not None
         for k, (post, pre) in enumerate(pairs):
             self._left[k].copy_(post).mul_(scale if k < len(coincidence.ltp) else -scale)
@@ -315,7 +242,7 @@ class CompiledSteps:
 
     def _hold(self, e: Tensor, state: SpikeTraces | None, terms: int) -> bool:
         """Look at the memory of e and of the spike traces; False where no loop can."""
-        found = loops()
+        found = _compiled.loops()
         if found is None or not e.is_contiguous() or not all(side.is_contiguous() for side in state or ()):
             return False
         self._e, self._state, self._pair_terms = e, state, found.pair_terms

@@ -1,39 +1,30 @@
 """Pair STDP and a linear trace on edges, past a step or a window in one call of a compiled loop.
 
 All pairs and nearest pairs, with a clamp or without; work is in proportion to spikes × edges per neuron, and one pass
-over e. Taken by itself where numba is there (`compiled.suits`); elsewhere windows are folded as any other geometry.
+over e. Taken by itself where numba is there (`_compiled.suits`); elsewhere windows are folded as any other geometry.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from ..edges import EdgeLists, Edges
-from ..geometry import Geometry
-from ..kernels import Kernel, PairSTDP, SymmetricSTDP
-from ..parameters import constant, plain_number
+from ... import _compiled
+from ...kernels.parameters import constant, plain_number
+from ...kernels.stdp import Kernel, PairSTDP, SymmetricSTDP
+from ...layers.edges import Edges
+from ...layers.geometry import Geometry
 from ..traces import Accumulating, Dutch, Trace
-from .compiled import NUMBERS, PARAMETERS, pair_factors, pair_flags, suits
+from .compiled import PARAMETERS, pair_factors, pair_flags
 
 SPIKES = (torch.bool, torch.float32, torch.float64)
 SURELY = {torch.float32: 1e38, torch.float64: 1e300}  # below which products are finite, whatever is rounded
 LEAST = 1e-12  # of a trace, when its decay is no longer kept as one factor
-
-
-@cache
-def _loops() -> ModuleType:
-    from . import edge_loops
-
-    return edge_loops
 
 
 Ends = tuple[float, float, float, float]  # of a change, and of the weight
@@ -57,7 +48,7 @@ class EdgeLanding(NamedTuple):
     def land(self) -> Tensor:
         """Change the weight."""
         weight = self.weight.detach()
-        _loops().land(weight.numpy().reshape(-1, self.told[0].shape[1]), *self.told, self.ends)
+        _compiled.loops_over_edges().land(weight.numpy().reshape(-1, self.told[0].shape[1]), *self.told, self.ends)
         increment_version(self.weight)  # a graph that needs the weight as it was finds out
         return weight
 
@@ -85,7 +76,7 @@ class EdgeSteps:
             type(trace) not in (Accumulating, Dutch)
             or not trace.linear
             or type(like[0]) is not Tensor
-            or not suits(like[0])
+            or not _compiled.suits(like[0])
         ):
             return None
         low, high = trace.clamp_range or (-math.inf, math.inf)
@@ -125,7 +116,7 @@ class EdgeSteps:
         plain = type(weight) in (Tensor, nn.Parameter) and weight.dtype is kind and weight.is_cpu
         if e is None or running.visible or reach is None or not plain:
             return None
-        number = NUMBERS[kind]
+        number = _compiled.NUMBERS[kind]
         mods = mod.detach().reshape(-1).numpy() if isinstance(mod, Tensor) else np.full(1, mod, number)
         largest = abs(float(mods[0])) if mods.size == 1 else float(np.abs(mods).max())
         finite = reach * abs(lr) * largest < SURELY[kind]
@@ -146,13 +137,13 @@ class EdgeSteps:
         if state.kernel is None:
             state.kernel = self.kernel.init(*state.like)
         if self._known[:2] != (len(pre), dt):
-            self._known = len(pre), dt, self._numbers(len(pre), dt, NUMBERS[e.dtype])
+            self._known = len(pre), dt, self._numbers(len(pre), dt, _compiled.NUMBERS[e.dtype])
         held = e.numpy(), state.kernel.x.numpy(), state.kernel.y.numpy()
         if reach is None:
             reach = len(e) * float(np.abs(held[0]).max(initial=0.0))
         numbers, *others = self._known[2]
-        written = _loops().pair_edges(
-            *held, _rows(pre), _rows(post), numbers, self._flags, *others, *compact(self.edges)
+        written = _compiled.loops_over_edges().pair_edges(
+            *held, _rows(pre), _rows(post), numbers, self._flags, *others, *self.edges.compact
         )
         if written < 0.0:
             return False
@@ -171,42 +162,6 @@ class EdgeSteps:
         return tuple(number(value) for value in (x, y, beta**steps, up, down, low, high)), gains, longest
 
 
-def delivered(edges: Edges, spikes: Tensor, weight: Tensor) -> Tensor | None:
-    """The currents (R, N_post) of spikes (R, N_pre), in a compiled loop; None without one.
-
-    Args:
-        edges: the synapses.
-        spikes: of R rows; row r is of sample r modulo B.
-        weight: (E,), or (B, E) with weights of its own for each sample.
-    """
-    if not suits(spikes) or weight.dtype is not spikes.dtype:
-        return None
-    current = spikes.new_zeros(len(spikes), edges.n_post)
-    held = (tensor.detach().contiguous().numpy() for tensor in (current, spikes, weight.view(-1, edges.shape[0])))
-    _loops().deliver(*held, compact(edges)[0])
-    return current
-
-
 def _rows(spikes: Tensor) -> np.ndarray:
     """Steps and samples one below the other."""
     return (spikes.detach() if spikes.requires_grad else spikes).reshape(-1, spikes.shape[-1]).numpy()
-
-
-Lists = tuple[np.ndarray, np.ndarray]  # where the edges of each neuron begin (N + 1,); edges and their far ends (E, 2)
-
-
-def compact(edges: Edges) -> tuple[Lists, Lists]:
-    """The edges of each pre and of each post neuron; worked out once."""
-    if edges not in _known:
-        _known[edges] = _lists(edges.of_pre, edges.of_post), _lists(edges.of_post, edges.of_pre)
-    return _known[edges]
-
-
-def _lists(own: EdgeLists, far: EdgeLists) -> Lists:
-    """In as few bytes as will do."""
-    order = own.edges.numpy()
-    kind = np.uint32 if max(len(order), len(far.counts)) < 2**32 else np.uint64
-    return np.append(own.starts.numpy(), len(order)), np.stack((order, far.neuron[order]), 1).astype(kind)
-
-
-_known: WeakKeyDictionary[Edges, tuple[Lists, Lists]] = WeakKeyDictionary()

@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from ..._untracked import untracked
-from ..kernel_state import careful_step, require_shape
+from ...kernels.kernel_state import careful_step, require_shape
+from ...kernels.terms import Windowed
 from ..rule import EligibilityRule
 from ..three_factor import contracted
 from .edge_steps import UNBOUNDED
-from .spikes import PendingSpikes, SpikeBlock, as_numbers
+from .spikes import PendingSpikes, SpikeBlock
 from .state import TraceState, Units, require_compiled, silenced, unit_axis
 from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
-from .window_terms import Windowed
 
 PATHS = ("auto", "plain", "fold", "shared", "rows", "compiled", "torch")
 Strategy = Literal["lazy", "folded", "stepwise"]
@@ -157,7 +157,7 @@ class RunningTraces:
         if state.kernel is None:  # e may be there, all zeros, before the first step is worked in
             state.kernel = self.rule.kernel.init(*self.like)
         block = pending.blocks[0]
-        pre, post = (as_numbers(side[0], self.like[0].dtype) for side in (block.pre, block.post))
+        pre, post = block.first(self.like)
         if block.dt != dt or block.restarts or not steps.step(state.allocated(), state.kernel, pre, post, dt):
             return False
         pending.drop_first()
@@ -367,9 +367,9 @@ class RunningTraces:
             return
         self.rule.batch_axes(self.like)
         if state is None:
-            first = next(self.pending.windows(1, 1))
-            pre, post = (as_numbers(side[0], like.dtype) for side, like in zip(first[:2], self.like, strict=True))
-            state = careful_step(kernel, pre, post, kernel.init(*self.like), first.dt)[1]
+            block = next(self.pending.windows(1, 1))
+            pre, post = block.first(self.like)
+            state = careful_step(kernel, pre, post, kernel.init(*self.like), block.dt)[1]
         require_shape(kernel, self.like, state)
 
     def forget(self, mask: Tensor) -> None:

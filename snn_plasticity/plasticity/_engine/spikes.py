@@ -1,75 +1,18 @@
-"""Spikes that wait to be worked in, and the sparse matrices that are made of them.
-
-Trains of zeros and ones are known by looking at them, and wait as booleans, a byte per entry; anything else waits as it
-came. Of the two factors of a fold one is mostly zeros: a spike adds a row of the other factor to the row of its neuron,
-which is what an embedding bag does, in one pass and at twice the speed of torch's own sparse product. That pays below a
-density of about 35 % (measured: `benchmarks/crossover.py`), on the CPU alone: elsewhere, counting spikes would
-synchronise.
-"""
+"""Spikes that wait to be worked in: as booleans where all are zeros and ones, anything else as it came."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...layers.spike_trains import as_binary, as_numbers, write_binary
+
 BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
-LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
-FEW = 1024  # entries up to which numbers are counted as they are
-MAX_DENSITY = 0.35  # above it, the dense product is faster
-MIN_ENTRIES = 1 << 14  # of a train, below which the dense product is faster, whatever the density
-TRANSPOSED_STEPS = 32  # steps that are transposed together, so that what is read and written stays in the cache
-
-
-def as_binary(trains: Tensor) -> Tensor | None:
-    """Trains as booleans if they are all zeros and ones; None if not, or if looking would synchronise a device.
-
-    >>> as_binary(torch.tensor([1.0, 0.0]))
-    tensor([ True, False])
-    """
-    if not _readable(trains):
-        return trains if trains.dtype == torch.bool else None
-    bits = torch.empty(trains.shape, dtype=torch.bool)
-    if trains.numel() <= LOOKED_AT:
-        return bits if _written(bits.numpy(), trains.numpy()) else None
-    parts = zip(bits.view(-1).split(LOOKED_AT), trains.reshape(-1).split(LOOKED_AT), strict=True)
-    return bits if all(_written(room.numpy(), part.numpy()) for room, part in parts) else None
-
-
-def write_binary(room: np.ndarray, spikes: Tensor) -> bool:
-    """Write spikes of the CPU into booleans if they are all zeros and ones; whether they were.
-
-    >>> room = np.empty(2, bool)
-    >>> write_binary(room, torch.tensor([1.0, 0.0])), write_binary(room, torch.tensor([0.5, 0.0]))
-    (True, False)
-    """
-    spikes = spikes.detach() if spikes.requires_grad else spikes
-    if spikes.dtype == torch.bool:
-        room[...] = spikes.numpy()
-        return True
-    return spikes.dtype in (torch.float32, torch.float64) and _written(room, spikes.numpy())
-
-
-def _readable(trains: Tensor) -> bool:
-    return trains.is_cpu and trains.dtype in (torch.float32, torch.float64)
-
-
-def _written(room: np.ndarray, numbers: np.ndarray) -> bool:
-    """Write where the ones are; whether all the others are zeros."""
-    np.equal(numbers, 1.0, out=room)
-    others = numbers if numbers.size < FEW else numbers != 0.0  # which booleans are counted faster, but made first
-    return bool(np.count_nonzero(others) == np.count_nonzero(room))
-
-
-def as_numbers(trains: Tensor, dtype: torch.dtype) -> Tensor:
-    """Trains in this precision."""
-    # booleans are the bytes 0 and 1, which become numbers faster
-    return (trains.view(torch.uint8) if trains.dtype == torch.bool else trains).to(dtype)
 
 
 class SpikeBlock(NamedTuple):
@@ -90,6 +33,10 @@ class SpikeBlock(NamedTuple):
         """Some of its steps, where they lie; a restart between two steps belongs to those before it."""
         restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at)
         return SpikeBlock(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
+
+    def first(self, like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Pre and post of its first step, in the precision of these."""
+        return as_numbers(self.pre[0], like[0].dtype), as_numbers(self.post[0], like[1].dtype)
 
     def has_room(self, dt: float) -> bool:
         """Whether it grows, and a further step of this length has a place in it."""
@@ -244,116 +191,3 @@ def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int
     with torch.inference_mode(False):
         pre, post = (side.new_empty(BLOCK_STEPS, *side.shape) for side in (pre, post))
         return SpikeBlock(pre, post, dt, 0, grows=True, restarts=restarts)
-
-
-class SpikeTrains:
-    """Spikes of a window, (T, B, N), and the sparse matrices that have been made of them.
-
-    Args:
-        spikes: the trains, numbers or booleans.
-        dtype: of what is worked out of them, if not that of the numbers.
-    """
-
-    def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None) -> None:
-        self.spikes, self.dtype = spikes, dtype or spikes.dtype
-
-    @property
-    def binary(self) -> bool:
-        """Whether they are known to be zeros and ones."""
-        return self.spikes.dtype == torch.bool
-
-    @cached_property
-    def sparse(self) -> bool:
-        """Whether they should be multiplied as sparse matrices; every eighth step of a long train tells."""
-        if not self.spikes.is_cpu or self.spikes.numel() < MIN_ENTRIES:
-            return False
-        some = self.spikes[:: 1 if len(self.spikes) < 64 else 8]
-        return bool(np.count_nonzero(some.bool().numpy()) < MAX_DENSITY * some.numel())
-
-    @cached_property
-    def count(self) -> Tensor:
-        """Spikes of each sample and neuron, (B, N)."""
-        if not self.binary or not self.spikes.is_cpu:
-            return self.spikes.sum(0, dtype=self.dtype)
-        bits = self.spikes.numpy().view(np.uint8)  # 255 of them fit into a byte, and as bytes they add fastest
-        parts = (np.add.reduce(bits[t : t + 255], axis=0, dtype=np.uint8) for t in range(0, len(bits), 255))
-        return sum((torch.from_numpy(part).to(self.dtype) for part in parts), start=torch.zeros((), dtype=self.dtype))
-
-    @cached_property
-    def together(self) -> EmbeddingBags:
-        """A row for each neuron, (N, T·B): a column for each step and sample."""
-        steps, batch, n = self.spikes.shape
-        return _SpikeTimes.of(self.spikes.reshape(steps * batch, 1, n), self.dtype).bags(0, 1, n)
-
-    def apart(self, first: int, count: int) -> EmbeddingBags:
-        """Some samples, (count·N, T·count): rows for each of their neurons, columns as in `together`."""
-        _, batch, n = self.spikes.shape
-        return self.together if batch == 1 else self._times.bags(first, count, n)
-
-    @cached_property
-    def _times(self) -> _SpikeTimes:
-        return _SpikeTimes.of(self.spikes, self.dtype)
-
-
-class EmbeddingBags(NamedTuple):
-    """A matrix that is mostly zeros: where each row starts in the list of its columns; and its values, None for ones.
-
-    >>> EmbeddingBags(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1])).times(torch.tensor([[1.0], [10.0]]))
-    tensor([[11.],
-            [10.]])
-    """
-
-    starts: Tensor
-    columns: Tensor
-    values: Tensor | None = None
-
-    def times(self, table: Tensor) -> Tensor:
-        """The product with a dense matrix, (rows, M)."""
-        return torch.embedding_bag(table, self.columns, self.starts, False, 0, False, self.values, True)[0]
-
-
-def _ones(flat: np.ndarray) -> np.ndarray:
-    """Where flat booleans are true, eight at a time: most eights of a sparse train are empty.
-
-    >>> _ones(np.arange(9999) % 4001 == 5)
-    array([   5, 4006, 8007])
-    """
-    whole = len(flat) // 8 * 8
-    eights = flat[:whole].view(np.uint64)
-    some = np.flatnonzero(eights != 0)
-    within = np.flatnonzero(eights[some].view(np.bool_))
-    places = (some[within >> 3] << 3) | (within & 7)
-    return np.concatenate((places, np.flatnonzero(flat[whole:]) + whole)) if whole < len(flat) else places
-
-
-class _SpikeTimes(NamedTuple):
-    """The spikes of each sample and neuron, one row after the other: where a row starts, at which steps, how high."""
-
-    starts: np.ndarray
-    steps: np.ndarray
-    values: Tensor | None
-
-    @classmethod
-    def of(cls, trains: Tensor, dtype: torch.dtype) -> _SpikeTimes:
-        """Of trains (T, B, N)."""
-        given, count = trains.numpy(), len(trains)
-        turned = np.empty((*given.shape[1:], count), given.dtype)
-        for start in range(0, count, TRANSPOSED_STEPS):
-            part = slice(start, start + TRANSPOSED_STEPS)
-            turned[..., part] = given[part].transpose(1, 2, 0)
-        flat = turned.ravel()
-        where = _ones(flat) if trains.dtype == torch.bool else np.flatnonzero(flat)
-        starts = np.searchsorted(where, np.arange(0, flat.size + 1, count))
-        steps = where - np.repeat(np.arange(0, flat.size, count), np.diff(starts))
-        values = None if trains.dtype == torch.bool else torch.from_numpy(flat[where]).to(dtype)
-        return cls(starts.astype(np.int32), steps.astype(np.int32), values)
-
-    def bags(self, first: int, count: int, n: int) -> EmbeddingBags:
-        """Some samples of n neurons as one matrix; see `SpikeTrains.apart`."""
-        starts = self.starts[first * n : (first + count) * n + 1]
-        entries = slice(int(starts[0]), int(starts[-1]))
-        starts, column = starts - starts[0], self.steps[entries]
-        if count > 1:  # column (step, sample) lies at step · count + sample
-            column = column * count + np.repeat(np.arange(count, dtype=np.int32), np.diff(starts[::n]))
-        values = None if self.values is None else self.values[entries]
-        return EmbeddingBags(torch.from_numpy(starts), torch.from_numpy(column), values)

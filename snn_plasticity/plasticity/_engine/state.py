@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from ..dense import Dense
-from ..edges import Edges
-from ..geometry import Geometry
-from ..kernel_state import along, forgotten, unit_axes
+from ... import _compiled
+from ...kernels.kernel_state import along, forgotten, unit_axes
+from ...kernels.terms import Windowed
+from ...layers.dense import Dense
+from ...layers.edges import Edges
+from ...layers.geometry import Geometry
 from ..memory import require_memory
 from ..rule import EligibilityRule
 from ..traces import scale_of
-from .compiled import CompiledSteps, placed, version, why_not
+from .compiled import CompiledSteps, why_not
 from .edge_steps import EdgeSteps
-from .window_terms import Windowed
 
 TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
 INSTEAD = {
@@ -32,7 +33,7 @@ def why_not_compiled(rule: EligibilityRule, like: tuple[Tensor, Tensor], path: s
     """Why no compiled loop steps such traces, as the end of a sentence; None where one does."""
     if path in ("plain", "torch"):
         return f"path={path!r}"
-    reason = placed(like[0])
+    reason = _compiled.placed(like[0])
     if reason is not None or isinstance(rule.geometry, Edges):
         alone = reason or EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         return reason if alone else "edges have loops for pair and symmetric STDP with numbers and a linear trace"
@@ -63,7 +64,7 @@ def require_compiled(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> None
 def compiled_or_not(rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> str:
     """Whether compiled loops step such traces, and if not, why."""
     reason = why_not_compiled(rule, like, path)
-    return f"yes (numba {version()})" if reason is None else f"no: {reason}"
+    return f"yes (numba {_compiled.version()})" if reason is None else f"no: {reason}"
 
 
 class TraceState:

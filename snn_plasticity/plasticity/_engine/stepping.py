@@ -14,15 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...kernels.kernel_state import careful_step
+from ...kernels.terms import backward, remaining
+from ...layers.dense import Dense
+from ...layers.spike_trains import as_numbers
 from .. import traces
-from ..dense import Dense
-from ..kernel_state import careful_step
 from ..three_factor import modulate
 from .clamp import failing_rows, step_rows
-from .contract import fold_, folded
-from .spikes import SpikeBlock, as_numbers
+from .folding import fold_, folded
+from .spikes import SpikeBlock
 from .state import TraceState
-from .window_terms import WindowTerms, backward, remaining
+from .window_terms import WindowTerms
 
 WHOLE = 3 / 4  # of all rows: where the clamp might bind in more of them, all of e goes through the window
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..config.validation import require_count_field
-from ._engine.contract import Product, scaled_
-from ._engine.spikes import EmbeddingBags, SpikeTrains, as_numbers
-from .geometry import SmallProducts
-from .kernels import Coincidence
+from ..kernels.stdp import Coincidence
+from .geometry import Product, SmallProducts, scaled_
+from .spike_trains import EmbeddingBags, SpikeTrains, as_numbers
 
 SMALL_POPULATION = 80  # neurons of the smaller population up to which the dense product is cheaper
 SMALLER = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population

@@ -13,49 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from .spikes import SpikeTrains
-from .window_terms import Filtered, Spikes, Term, Values, WindowTerms
-
-if TYPE_CHECKING:
-    from ..geometry import Geometry
+from ...kernels.terms import Filtered, Spikes, Term, Values
+from ...layers.geometry import Geometry, Product, scaled_
+from ...layers.spike_trains import SpikeTrains
+from .window_terms import WindowTerms
 
 VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (up to 1.1 times faster)
-
-
-class Product(NamedTuple):
-    """Σ_t post_t ⊗ pre_t over a window, (T, B, ...) both; one side may be mostly zeros.
-
-    Args:
-        post, pre: both factors; the side that is mostly zeros may be booleans.
-        sparse: the side that is mostly zeros, "post", "pre" or None.
-        trains: that side with its sparse matrices.
-        first: the sample of `trains` that is the first one here.
-    """
-
-    post: Tensor
-    pre: Tensor
-    sparse: str | None = None
-    trains: SpikeTrains | None = None
-    first: int = 0
-
-    @property
-    def table(self) -> Tensor:
-        """The side that is not mostly zeros."""
-        return self.pre if self.sparse == "post" else self.post
-
-    def of(self, samples: slice) -> Product:
-        """The same for some samples."""
-        part = self._replace(post=self.post[:, samples], pre=self.pre[:, samples])
-        return part._replace(first=self.first + samples.start)
-
-
-def scaled_(out: Tensor, beta: float) -> Tensor:
-    """In place: beta·out, or zeros whatever was there."""
-    return out.mul_(beta) if beta else out.zero_()
 
 
 def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, beta: float = 1.0) -> None:

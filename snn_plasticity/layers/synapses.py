@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .._checks import known_as, require_kind
-from ._engine.contract import Product, scaled_
 from .conv import Conv
 from .dense import Dense
-from .geometry import Geometry, SmallProducts
+from .geometry import Geometry, Product, SmallProducts, scaled_
 
 
 class LayerVJP(SmallProducts):

@@ -9,14 +9,45 @@ only stores and multiplies: it knows neither kernels nor traces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ._engine.contract import Product
-from ._engine.spikes import SpikeTrains
-from .kernels import Coincidence
+from ..kernels.stdp import Coincidence
+from .spike_trains import SpikeTrains
+
+
+class Product(NamedTuple):
+    """Σ_t post_t ⊗ pre_t over a window, (T, B, ...) both; one side may be mostly zeros.
+
+    Args:
+        post, pre: both factors; the side that is mostly zeros may be booleans.
+        sparse: the side that is mostly zeros, "post", "pre" or None.
+        trains: that side with its sparse matrices.
+        first: the sample of `trains` that is the first one here.
+    """
+
+    post: Tensor
+    pre: Tensor
+    sparse: str | None = None
+    trains: SpikeTrains | None = None
+    first: int = 0
+
+    @property
+    def table(self) -> Tensor:
+        """The side that is not mostly zeros."""
+        return self.pre if self.sparse == "post" else self.post
+
+    def of(self, samples: slice) -> Product:
+        """The same for some samples."""
+        part = self._replace(post=self.post[:, samples], pre=self.pre[:, samples])
+        return part._replace(first=self.first + samples.start)
+
+
+def scaled_(out: Tensor, beta: float) -> Tensor:
+    """In place: beta·out, or zeros whatever was there."""
+    return out.mul_(beta) if beta else out.zero_()
 
 
 class Geometry(Protocol):

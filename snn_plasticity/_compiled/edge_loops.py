@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled_loops import _moved, loop, strict
+from .dense_loops import _moved, loop, strict
 
 EDGES_AT_ONCE = 1 << 18  # edges that all events visit before they visit the next ones
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _compiled
 from .._checks import require_count, require_real, shown
-from ._engine.contract import Product, scaled_
-from ._engine.spikes import as_numbers
 from .dense import Dense
-from .geometry import SmallProducts
+from .geometry import Product, SmallProducts, scaled_
+from .spike_trains import as_numbers
 
 SCRATCH = 1 << 24  # entries of a full matrix that is still worth writing down
 PER_ENTRY, PER_EDGE = 10, 5  # entries of such a matrix, and edges at a step, that cost as much as an edge of an event
@@ -74,6 +74,11 @@ class Edges(SmallProducts):
         """The edges that end on each post neuron."""
         return EdgeLists(self.target, self.n_post)
 
+    @cached_property
+    def compact(self) -> tuple[Lists, Lists]:
+        """The edges of each pre and of each post neuron, as compiled loops read them."""
+        return _lists(self.of_pre, self.of_post), _lists(self.of_post, self.of_pre)
+
     def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Pre and post neuron of each edge, there."""
         return self._at("source", self.source, device), self._at("target", self.target, device)
@@ -102,10 +107,10 @@ class Edges(SmallProducts):
             spikes: of R rows; row r is of sample r modulo B.
             weight: (E,), or (B, E) with weights of its own for each sample.
         """
-        from ._engine.edge_steps import delivered  # which knows edges itself
-
-        current = delivered(self, spikes, weight)
-        if current is not None:
+        if _compiled.suits(spikes) and weight.dtype is spikes.dtype:
+            current = spikes.new_zeros(len(spikes), self.n_post)
+            held = (one.detach().contiguous().numpy() for one in (current, spikes, weight.view(-1, self.shape[0])))
+            _compiled.loops_over_edges().deliver(*held, self.compact[0])
             return current
         numbers, width = spikes.detach().contiguous().numpy().ravel(), spikes.shape[1]
         spike = np.flatnonzero(numbers)
@@ -293,3 +298,13 @@ class EdgeLists:
         place = (self.starts.numpy()[neurons] - ends + counts)[event]
         place += np.arange(len(event))
         return event, self.edges.numpy()[place]
+
+
+Lists = tuple[np.ndarray, np.ndarray]  # where the edges of each neuron begin (N + 1,); edges and their far ends (E, 2)
+
+
+def _lists(own: EdgeLists, far: EdgeLists) -> Lists:
+    """In as few bytes as will do."""
+    order = own.edges.numpy()
+    kind = np.uint32 if max(len(order), len(far.counts)) < 2**32 else np.uint64
+    return np.append(own.starts.numpy(), len(order)), np.stack((order, far.neuron[order]), 1).astype(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from ..config import EligibilityConfig
-from .kernels import Kernel, PairSTDP, Rate, SymmetricSTDP
+from .stdp import Kernel, PairSTDP, Rate, SymmetricSTDP
 from .triplet import TripletSTDP
 
 

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from ..conventions import Convention
 from ..decay import decay_factor
-from ._engine.window_terms import Filtered, Spikes, StateAfter, Term, accepts_bool
 from .balance import pair_traces
 from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import Number as Number
 from .parameters import constant, plain_number, require_decays, require_fit
+from .terms import Filtered, Spikes, StateAfter, Term, accepts_bool
 
 
 class Pair(NamedTuple):

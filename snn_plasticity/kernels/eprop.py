@@ -20,10 +20,10 @@ from torch import Tensor
 from .._checks import require_finite, require_operands, require_real, require_tensors
 from ..conventions import Convention
 from ..decay import decay_factor
-from ._engine.window_terms import Filtered, StateAfter, Term, Values
-from .kernels import Coincidence, Number, Pair, advance_trace
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
+from .stdp import Coincidence, Number, Pair, advance_trace
+from .terms import Filtered, StateAfter, Term, Values
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ..conventions import Convention
-from ._engine.window_terms import Spikes, StateAfter, Term
 from .balance import mean_trace, pair_traces, require_rate
-from .kernels import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
 from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import constant, plain_number, require_decays, require_fit
+from .stdp import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
+from .terms import Spikes, StateAfter, Term
 
 
 class TripletTraces(NamedTuple):

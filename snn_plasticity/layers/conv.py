@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad  # type: ignore[attr-defined]
 
-from ._engine.contract import Product, scaled_
-from .geometry import SmallProducts
+from .geometry import Product, SmallProducts, scaled_
 
 _CONV_WEIGHT: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,

@@ -19,9 +19,9 @@ from .. import _checks as plain
 from .._checks import shown
 from ..config.validation import require_number_field
 from ..conventions import Convention
-from ._engine.window_terms import Spikes, Term, Values
-from .kernels import Coincidence, Pair
 from .operands import require_parameters, require_spikes, require_state, require_window
+from .stdp import Coincidence, Pair
+from .terms import Spikes, Term, Values
 
 MOST_STEPS = 10**6  # of a curve: more is a slip of units
 
