@@ -501,7 +501,6 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield "connection.Connection", _free(sp.Connection, parts)
     of_connection = {
         "weight_change": lambda: {"mod": torch.ones(B), "lr_scale": 1.0},
-        "check": lambda: {"mod": torch.ones(B)},
         "check_weight": lambda: {"around": list},
         "landing": lambda: {"delta": torch.zeros(N_POST, N_PRE)},
         "load_state_dict": lambda: {"state": connection().state_dict()},

@@ -91,9 +91,8 @@ class Connection:
         self.met = self.met_in_eval = 0  # how much of both the last step had met
         self.moved = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
-        self._learns_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
+        self._changes_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
         self._pending: Tensor | None = None
-        self._finite: Tensor | None = None  # the last change, where it is known to be finite
         self._steps, self._warned = 0, False
         self._guard = WeightGuard(self.name, self.module, self.attribute)
 
@@ -210,35 +209,32 @@ class Connection:
     @property
     def running(self) -> RunningTraces | None:
         """Its running traces; None before anything was observed."""
-        self._follow()
         return self._traces._running
-
-    def check(self, mod: float | Tensor) -> None:
-        """Refuse a modulator that does not fit the eligibility, before anything changes."""
-        if self.traces.batch_size is not None and not self.traces._meets(mod):
-            try:
-                self.traces.modulator(mod)
-            except ValueError as error:
-                raise ValueError(f"{self.name}: {error}") from None
 
     def weight_change(self, mod: float | Tensor, lr_scale: float = 1.0) -> Tensor | None:
         """lr · lr_scale · reduce_B(mod · e), masked; None before the weight's turn, or with nothing observed.
 
         With `update_frequency` = k the modulators of k steps are worked out together, at the last of them.
+
+        Raises:
+            ValueError: a modulator that does not fit the eligibility, naming this connection; NaN.
         """
-        if self.traces.batch_size is None:
+        self._follow()
+        if self._traces.batch_size is None:
             return None
         lr_scale = require_number("lr_scale", lr_scale)
-        lr, once = self.config.three_factor.lr * lr_scale, self.config.three_factor.update_frequency == 1
-        self._finite = self._change_at_once(mod, lr_scale)
-        if self._finite is not None:
+        change = self._change_at_once(mod, lr_scale)
+        if change is not None:
             self.meet()
-            return self._finite
-        if type(mod) is not float and not (isinstance(mod, Tensor) and mod.dtype in PRECISE):
-            mod = self.traces.modulator(mod)
-        mod = lr * mod
-        if once and self.samples is None:
-            change = self.traces.change(mod)
+            return change
+        try:
+            fitting = self._traces.modulator(mod)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        plain = type(mod) is float or (isinstance(mod, Tensor) and mod.dtype in PRECISE)
+        mod = self.config.three_factor.lr * lr_scale * (mod if plain else fitting)
+        if self.samples is None and self.config.three_factor.update_frequency == 1:
+            change = self._traces.change(mod)
         else:
             self._queue(mod)
             self._steps += 1
@@ -261,22 +257,27 @@ class Connection:
             batch = running.batch_size if self.samples is None and self.update.reduction == "mean" else 1
             lr = self.config.three_factor.lr * lr_scale / max(1, batch)  # an empty batch changes nothing
             return edges.landing(running, weight, mod, lr, self.update.ends) if self.mask is None else None
-        delta = self._change_at_once(mod, lr_scale)
+        update, clamp = self.update, self.config.three_factor.weight_clamp
+        plain = weight.is_cpu and weight.dtype is running.like[1].dtype and not weight.is_inference()
+        delta = self._change_at_once(mod, lr_scale) if plain and update.known else None
         if delta is None:
             return None
-        clamp = self.config.three_factor.weight_clamp
-        if self.update.adds and weight.is_cpu and weight.shape == delta.shape and not weight.is_inference():
-            return Landing(weight, delta if clamp is None else delta.clamp_(*clamp), "sum")
-        return BoundLanding.of(weight, delta, clamp, self.update.bounds if self.update.online else None)
+        landing = None if update.adds else BoundLanding.of(weight, delta, clamp, update.bounds)
+        if landing is not None:
+            return landing
+        delta = delta if clamp is None else delta.clamp_(*clamp)
+        return Landing(weight, delta, "sum") if update.adds else Landing(weight, update.within(weight, delta), "weight")
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""
         self._traces._running.meet()  # type: ignore[union-attr]
 
     def _change_at_once(self, mod: float | Tensor, lr_scale: float) -> Tensor | None:
-        """lr · reduce_B(mod · e), finite, by one compiled loop; None, and nothing, where that is not the way."""
+        """lr · reduce_B(mod · e), known to be finite; None, and nothing, where that is not the way."""
         running = self._traces._running
-        if running is None or not self._learns_at_once or self.mask is not None or self.fixed is not None:
+        if running is None or not self._changes_at_once or self.mask is not None or self.fixed is not None:
+            return None
+        if self._foreign and running.visible:  # what the user wrote may refuse in the middle of it
             return None
         lr, batch = self.config.three_factor.lr * lr_scale, running.batch_size
         return running.change_at_once(mod, lr / batch if batch > 1 and self.update.reduction == "mean" else lr)
@@ -287,10 +288,7 @@ class Connection:
         Raises:
             ValueError, TypeError: a change that is NaN, infinite or does not fit the weight, naming this connection.
         """
-        weight, finite, self._finite = self.weight, self._finite, None
-        landing = self.update._landing_at_once(weight, delta) if finite is not None and delta is finite else None
-        if landing is not None:
-            return landing
+        weight = self.weight
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran

@@ -209,8 +209,6 @@ class PlasticityLearner:
         if not details and self._land_at_once(chosen, output, given, batch.size):
             return None, None
         output = output.settled()
-        for connection in chosen:
-            connection.check(output.factor)
         with all_or_nothing(chosen, safe=details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = changes_of(chosen, output.factor, self._lr_scale, self.reduce)

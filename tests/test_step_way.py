@@ -33,7 +33,7 @@ import hops  # noqa: E402
 snn = pytest.importorskip("snntorch")
 PACKAGE = Path(signals.__file__).parent
 # Of one step of one layer that learns at every step, in compiled loops, or without them.
-CALLS, FILES, DEPTH = (40, 10, 8) if _compiled.available() else (105, 19, 9)
+CALLS, FILES, DEPTH = (36, 10, 8) if _compiled.available() else (47, 14, 9)
 
 
 def rewarded(config, told):
@@ -124,9 +124,13 @@ def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, su
     assert counted["add_"] == 1 and counted["tanh"] == 1 and not counted["isfinite"]
 
 
+@pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("preset", ["minimal", "dev", "production"])
-def test_every_way_through_a_step_comes_to_the_same_bits(preset):
-    """One sample: the usual way in numbers, with details, the long way, and saved and gone on from in between."""
+def test_every_way_through_a_step_comes_to_the_same_bits(preset, every):
+    """One sample: the usual way in numbers, with details, the long way, and saved and gone on from in between.
+
+    With a reward at every step, or after windows; there details build e before the first change, and agree to rounding.
+    """
     g = torch.Generator().manual_seed(1)
     x, rewards = (torch.rand(40, 1, 20, generator=g) < 0.4).float(), torch.randn(40, 1, generator=g)
     found = {}
@@ -138,12 +142,26 @@ def test_every_way_through_a_step_comes_to_the_same_bits(preset):
             learner._land_at_once = lambda *arguments: False
         for k in range(40):
             model(x[k])
-            learner.step(reward=rewards[k], return_details=way_of == "details")
+            if k % every == every - 1:
+                learner.step(reward=rewards[k], return_details=way_of == "details")
             if way_of == "saved" and k % 7 == 3:
                 learner.load_state_dict(copy.deepcopy(learner.state_dict()))
         found[way_of] = [model[0].weight.detach(), *learner.third_factor.state]
+    if every > 1:
+        torch.testing.assert_close(found.pop("details"), found["usual"])
     for name, parts in found.items():
         assert all(map(torch.equal, parts, found["usual"])), name
+
+
+@pytest.mark.parametrize("preset", ["minimal", "production"])
+def test_what_reduce_makes_of_a_change_in_place_is_looked_at(preset):
+    """It may return the very tensor that was known to be finite, with NaN in it by now."""
+    model, learner = rewarded(getattr(PlasticityConfig, preset)(), {"reward": 1.0})
+    learner.reduce = lambda delta: delta.fill_(float("nan"))
+    before = model[0].weight.clone()
+    with pytest.raises(ValueError, match="NaN"):
+        learner.step(reward=1.0)
+    assert torch.equal(model[0].weight, before)
 
 
 @pytest.mark.parametrize(

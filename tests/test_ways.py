@@ -18,12 +18,12 @@ import shown  # noqa: E402
 
 LIMITS = {  # calls, files, depth
     "observing a step of a window": (25, 6, 6),
-    "its learner.step(reward=)": (325, 31, 16),
+    "its learner.step(reward=)": (260, 31, 16),
     "observing a step, a reward at each": (25, 6, 5),
     "its learner.step": (50, 11, 8),
 }
 if not _compiled.available():
-    LIMITS |= {"observing a step, a reward at each": (60, 18, 10), "its learner.step": (120, 21, 13)}
+    LIMITS |= {"observing a step, a reward at each": (60, 19, 10), "its learner.step": (70, 19, 10)}
 
 
 @pytest.mark.parametrize("preset", shown.presets())

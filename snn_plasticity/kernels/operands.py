@@ -47,7 +47,8 @@ def require_spikes(pre: object, post: object) -> None:
 
 def require_window(pre: object, post: object) -> None:
     """Refuse what are no windows (T, B, ...) of one length."""
-    require_spikes(pre, post)
+    require_real("pre", pre)
+    require_real("post", post)
     assert isinstance(pre, Tensor) and isinstance(post, Tensor)
     if pre.dim() < 2 or post.dim() < 2 or len(pre) != len(post) or not len(pre):
         raise ValueError(

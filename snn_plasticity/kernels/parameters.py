@@ -19,7 +19,8 @@ def constant(*numbers: Number) -> bool:
     >>> constant(20.0, torch.tensor(10.0)), constant(torch.tensor([10.0, 20.0]))
     (True, False)
     """
-    return all(not isinstance(number, Tensor) or (number.numel() == 1 and number.is_cpu) for number in numbers)
+    tensors = [number for number in numbers if isinstance(number, Tensor)]
+    return not tensors or all(tensor.numel() == 1 and tensor.is_cpu for tensor in tensors)
 
 
 def plain_number(number: Number) -> float:

@@ -90,12 +90,12 @@ def spike_filters(
     dt: float,
 ) -> tuple[Filtered, Filtered]:
     """The pre and post traces of a window, as far as each is seen by the other side's spikes; taus are `constant`."""
-    seen = (convention.coincidence == "none", convention.coincidence != "both")
-    taus = (plain_number(tau) for tau in (tau_plus, tau_minus))
-    decays = (decay_factor(tau, dt, convention.spike_trace_decay) for tau in taus)
-    leads = state or (None, None)
-    x, y = (Filtered(*side) for side in zip(spikes, decays, leads, seen, strict=True))
-    return x, y
+    (pre, post), (x, y), mode = spikes, state or (None, None), convention.spike_trace_decay
+    left_x, left_y = decay_factor(plain_number(tau_plus), dt, mode), decay_factor(plain_number(tau_minus), dt, mode)
+    return (
+        Filtered(pre, left_x, x, exclusive=convention.coincidence == "none"),
+        Filtered(post, left_y, y, exclusive=convention.coincidence != "both"),
+    )
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,9 @@ class PairSTDP:
         if state is not None:
             require_state(state, SpikeTraces, (("x", pre[0]), ("y", post[0])))
         x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
-        up, down = (plain_number(amplitude) for amplitude in (self.a_plus, self.a_minus))
-        terms = [Term(up, Spikes(post), x), Term(-down, y, Spikes(pre))]
-        return terms, lambda last: SpikeTraces(last(x), last(y))
+        ltp = Term(plain_number(self.a_plus), Spikes(post), x)
+        ltd = Term(-plain_number(self.a_minus), y, Spikes(pre))
+        return [ltp, ltd], lambda last: SpikeTraces(last(x), last(y))
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
         """The `a_minus` at which unrelated spikes neither potentiate nor depress (formulas in `balance.py`).

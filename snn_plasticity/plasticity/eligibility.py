@@ -314,16 +314,13 @@ class EligibilityTraceModule(nn.Module):
             if found is not None:
                 running.meet()
                 return found
-            return self._reduced(running.change(require_finite("modulator", mod).detach()), None)
         require_reduction(reduction)
         mod = require_finite("modulator", self.modulator(mod))
         if running is None or not running.batch_size:
             return mod.new_zeros(self.rule.geometry.shape)
-        return self._reduced(running.change(mod.detach()), reduction)
-
-    def _meets(self, mod: object) -> bool:
-        """Whether a modulator is a tensor (B,) or (), in the precision and on the device of the running traces."""
-        return self._running is not None and self._running.meets(mod)
+        total = running.change(mod.detach())
+        running.meet()
+        return self._reduced(total, reduction)
 
     def queue(self, mod: float | Tensor) -> None:
         """A modulator that meets e now, worked out together with others by `flush`; errors as in `change`."""

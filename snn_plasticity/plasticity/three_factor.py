@@ -132,7 +132,8 @@ class ThreeFactorUpdate:
         self.bounds = bounds_of(self.config)
         self.online = self.config.mode == "online"
         self.adds = self.bounds is free and self.online  # whether a weight becomes w + Δw
-        self._within = unchecked(self.bounds)
+        self.known = self.online and (self.bounds is free or isinstance(self.bounds, HardBounds | SoftBounds))
+        self.within = unchecked(self.bounds)
 
     @cached_property
     def ends(self) -> tuple[float, float, float, float] | None:
@@ -181,16 +182,6 @@ class ThreeFactorUpdate:
         with without_gradients():
             return (self._online if self.config.mode == "online" else self._hybrid)(weight, delta, fixed)
 
-    def _landing_at_once(self, weight: Tensor, delta: Tensor) -> Landing | None:
-        """Online, of a change that is known to be finite; None where there is more to look at."""
-        alike = weight.dtype is delta.dtype and weight.shape == delta.shape and weight.is_cpu and delta.is_cpu
-        if not alike or self.config.mode != "online" or weight.is_inference():
-            return None
-        if self.adds:
-            return Landing(weight, delta, "sum")
-        after = bounded(weight, delta, self.bounds) if isinstance(self.bounds, HardBounds | SoftBounds) else None
-        return None if after is None else Landing(weight, after, "weight")
-
     def apply_(self, weight: Tensor, delta: Tensor) -> None:
         """Online: change the weight in place, within its bounds, computed in at least fp32; errors as in `landing`."""
         with without_gradients():
@@ -234,8 +225,9 @@ class ThreeFactorUpdate:
 
     def _bounded(self, weight: Tensor, delta: Tensor, fixed: Tensor | None) -> Tensor:
         """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
-        if self.bounds is not self.config.weight_bounds:
-            return self._within(weight, delta)
+        if isinstance(self.bounds, HardBounds | SoftBounds):
+            after = bounded(weight, delta.detach(), self.bounds)  # None where no loop can
+            return self.within(weight, delta) if after is None else after
         new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
         new = new if fixed is None else torch.where(fixed, weight, new)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero

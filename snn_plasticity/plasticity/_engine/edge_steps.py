@@ -126,6 +126,12 @@ class EdgeSteps:
             self._ends = ends, tuple(number(end) for end in ends)
         return EdgeLanding(weight, (e.numpy(), mods, number(lr)), self._ends[1])
 
+    def total(self, running: Any, mod: float | Tensor, factor: float) -> Tensor | None:
+        """factor · Σ_b mod_b · e_b of running traces; None as in `landing`."""
+        zeros = running.like[1].new_zeros(running.rule.geometry.shape)
+        landing = self.landing(running, zeros, mod, factor, UNBOUNDED)
+        return None if landing is None else landing.land()
+
     def window(self, state: Any, pre: Tensor, post: Tensor, dt: float) -> bool:
         """In place: e and the spike traces after a window; False, and nothing, where a spike is NaN or infinite.
 

@@ -23,12 +23,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..._checks import has_finite_sum, require_finite
 from ..._untracked import untracked
 from ...kernels.kernel_state import careful_step, require_shape
 from ...kernels.terms import Windowed
 from ..rule import EligibilityRule
 from ..three_factor import contracted
-from .edge_steps import UNBOUNDED
 from .spikes import PendingSpikes, SpikeBlock
 from .state import TraceState, Units, require_compiled, silenced, unit_axis
 from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
@@ -58,6 +58,7 @@ class RunningTraces:
         compilable = path not in ("plain", "torch")
         path = ("auto" if rule.trace.linear else "rows") if path in ("compiled", "torch") else path
         self.rule, self.like, self.path = rule, like, path
+        self.shared = path == "shared"  # whether e is summed over the batch
         self.batch_size = like[1].shape[0]
         self.state = TraceState(rule, like, self.shared, fast=compilable)
         self.pending = PendingSpikes()
@@ -69,11 +70,6 @@ class RunningTraces:
         self._length = 1 if path == "plain" else _window_length(rule, like)
         if path not in ("auto", "shared"):
             self.state.empty()
-
-    @property
-    def shared(self) -> bool:
-        """Whether e is summed over the batch."""
-        return self.path == "shared"
 
     @property
     def visible(self) -> int:
@@ -165,18 +161,21 @@ class RunningTraces:
         return True
 
     def change_at_once(self, mod: float | Tensor, factor: float) -> Tensor | None:
-        """factor · Σ_b mod_b · e_b, finite, by one compiled loop; None where that is not the way.
+        """factor · Σ_b mod_b · e_b, known to be finite; None where that is not the way.
 
         That a modulator has met the latest step is said by `meet`, once the change is sure to land.
         """
-        steps = self.state.steps
-        if self.state.edge_steps is not None:
-            total = self.like[1].new_zeros(self.rule.geometry.shape)
-            landing = self.state.edge_steps.landing(self, total, mod, factor, UNBOUNDED)
-            return None if landing is None else landing.land()
-        if steps is None or self.queued or (self.pending.blocks and self.visible):
+        state, like = self.state, self.like[1]
+        if state.edge_steps is not None:
+            return state.edge_steps.total(self, mod, factor)
+        if self.queued or not (self.batch_size and like.is_cpu) or not (type(mod) is float or self.meets(mod)):
             return None
-        return steps.total(self.state._e, mod, factor) if type(mod) is float or self.meets(mod) else None
+        steps = None if self.pending.blocks and self.visible else state.steps
+        if steps is not None and (total := steps.total(state._e, mod, factor)) is not None:
+            return total
+        given = like.new_full((), mod) if type(mod) is float else require_finite("modulator", mod.detach())  # type: ignore[union-attr]
+        total = self.change(given * factor)
+        return total if has_finite_sum(total) else None
 
     def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
         """One step, and e after it."""
@@ -227,17 +226,16 @@ class RunningTraces:
         )  # fmt: skip
 
     def change(self, mod: Tensor) -> Tensor:
-        """Σ_b mod_b · e_b as things stand, shaped like the weight."""
-        if self.visible and not self.queued and (self.strategy != "lazy" or self.unmet <= 1):  # e will be needed again
+        """Σ_b mod_b · e_b as things stand, shaped like the weight; that they have met is said by `meet`."""
+        waiting = self.visible
+        if waiting and not self.queued and (self.strategy != "lazy" or self.unmet <= 1):  # e will be needed again
             self.fold()
-        if self.state._e is not None and not self.visible:  # e is as the modulator meets it
-            with untracked(self.like[0]):
-                e = self.state.allocated()
-                total = mod * e if self.shared else contracted(self.rule.geometry.per_synapse(mod), e)
-        else:
-            total = self._worked_out([QueuedModulators(self.visible, mod.unsqueeze(0))])
-        self.meet()
-        return total
+            waiting = 0
+        if waiting or self.state._e is None:
+            return self._worked_out([QueuedModulators(waiting, mod.unsqueeze(0))])
+        with untracked(self.like[0]):
+            e = self.state.allocated()
+            return mod * e if self.shared else contracted(self.rule.geometry.per_synapse(mod), e)
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Append a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
