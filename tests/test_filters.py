@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from snn_plasticity import _compiled
 from snn_plasticity.kernels import terms as filters
+from snn_plasticity.plasticity._engine.folding import add_filtered
 
 
 def recursion(x, a, lead, exclusive):
@@ -36,3 +38,26 @@ def test_filters_equal_the_recursion(a, steps, exclusive, form, monkeypatch):
     forth = (filters.forward(x, a, exclusive=exclusive) * z).sum()
     back = (x * filters.backward(z, a, exclusive=exclusive)).sum()
     torch.testing.assert_close(forth, back, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", (torch.bool, torch.float64))
+@pytest.mark.parametrize("one_gain", (True, False))
+@pytest.mark.parametrize("exclusive", (True, False))
+@pytest.mark.parametrize("a", (0.0, 0.9, 1.0))
+def test_a_compiled_filter_adds_gained_traces_and_gained_futures_to_a_table(a, exclusive, one_gain, kind):
+    if _compiled.loops() is None:
+        pytest.skip("numba is not installed")
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.random((9, 6, 5)) < 0.4).to(kind)[:, 2:5]  # some samples of a batch
+    gains, lead, table = rng.normal(size=(9, 1 if one_gain else 3)), rng.normal(size=(5, 3)).T, rng.normal(size=x.shape)
+    spikes, gained = x.numpy().astype(float), gains[..., None] * x.numpy()
+    traces, last = recursion(spikes, a, lead, exclusive)
+    futures, first = recursion(gained[::-1], a, np.zeros((3, 5)), exclusive)
+    moved, given = filters.Filtered(x, a, torch.from_numpy(lead), exclusive), torch.from_numpy(gains)
+    for back, expected, end in ((False, gains[..., None] * traces, last), (True, futures[::-1], first)):
+        for before in (None, table, np.asfortranarray(table)):
+            start = None if before is None else torch.from_numpy(before.copy(order="K"))
+            got, after = add_filtered(start, x, given[:, 0] if one_gain else given, moved, back=back)
+            added = expected if before is None else before + expected
+            np.testing.assert_allclose(got, added, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(after, end, rtol=1e-12, atol=1e-12)

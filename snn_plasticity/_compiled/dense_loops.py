@@ -86,6 +86,28 @@ def pair_terms(x, y, pre, post, numbers, nearest, x_before, y_before, left, righ
 
 
 @loop
+def add_filtered(table, spikes, gains, decay, exclusive, back, fresh, trace):
+    """In place: table += gains · (spikes filtered forward), or with `back` the filter backward of gains · spikes.
+
+    table (T, B, N), whatever is in it if `fresh`; spikes (T, B, N) bytes; gains (T, B), or (T, 1) for all; trace (B, N)
+    is that before the window, and after it that of which the decay has yet to be taken.
+    """
+    steps, batch, n = spikes.shape
+    one = decay / decay if decay > 0 else decay + 1
+    for b in range(batch):
+        kept = trace[b]
+        for k in range(steps):
+            t = steps - 1 - k if back else k
+            gain, x, out = gains[t, b if gains.shape[1] > 1 else 0], spikes[t, b], table[t, b]
+            inner, outer = (gain, one) if back else (one, gain)
+            for j in range(n):
+                before = decay * kept[j]
+                kept[j] = before + inner * x[j]
+                shown = outer * (before if exclusive else kept[j])
+                out[j] = shown if fresh else out[j] + shown
+
+
+@loop
 def all_finite(left, right):
     """Whether all terms of a step are finite."""
     return _all_finite(left) and _all_finite(right)

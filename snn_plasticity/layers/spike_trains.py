@@ -18,7 +18,7 @@ from torch import Tensor
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
 FEW = 1024  # entries up to which numbers are counted as they are
 MAX_DENSITY = 0.35  # above it, the dense product is faster
-MIN_ENTRIES = 1 << 14  # of a train, below which the dense product is faster, whatever the density
+MIN_ENTRIES = 1 << 14  # of a train, below which dense products are faster, whatever the density, and loops not worth it
 TRANSPOSED_STEPS = 32  # steps that are transposed together, so that what is read and written stays in the cache
 
 
@@ -78,6 +78,7 @@ class SpikeTrains:
 
     def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None) -> None:
         self.spikes, self.dtype = spikes, dtype or spikes.dtype
+        self.large = spikes.is_cpu and spikes.numel() >= MIN_ENTRIES
 
     @property
     def binary(self) -> bool:
@@ -87,7 +88,7 @@ class SpikeTrains:
     @cached_property
     def sparse(self) -> bool:
         """Whether they should be multiplied as sparse matrices; every eighth step of a long train tells."""
-        if not self.spikes.is_cpu or self.spikes.numel() < MIN_ENTRIES:
+        if not self.large:
             return False
         some = self.spikes[:: 1 if len(self.spikes) < 64 else 8]
         return bool(np.count_nonzero(some.bool().numpy()) < MAX_DENSITY * some.numel())

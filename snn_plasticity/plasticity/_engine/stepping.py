@@ -84,7 +84,8 @@ def _has_rows(state: TraceState, block: SpikeBlock) -> bool:
 
 def _window(state: TraceState, block: SpikeBlock, samples: slice = slice(None)) -> WindowTerms:
     steps = block.pre[:, samples], block.post[:, samples]
-    return WindowTerms(state.rule.kernel, *steps, state.kernel, block.dt, state.like[1].dtype, block.restarts)
+    dtype = state.like[1].dtype
+    return WindowTerms(state.rule.kernel, *steps, state.kernel, block.dt, dtype, block.restarts, state.fast)
 
 
 def _fold_(state: TraceState, e: Tensor, window: WindowTerms, dt: float, kept: float | None = None) -> None:
@@ -195,7 +196,8 @@ def change_from_spikes(
             if update and e is not None:
                 kept = 1.0 if state.shared and samples.start else 0.0 if fresh else None
                 _fold_(part, e if state.shared else e[samples], window, dt, kept)
-            part.kernel = window.state_after
+            if update or block is not blocks[-1]:
+                part.kernel = window.state_after
             del window  # its tables, before there are those of the next samples
         start, fresh = start + len(block.pre), False
     if update:

@@ -29,6 +29,7 @@ class WindowTerms:
         dtype: precision of everything.
         restarts: after how many steps samples in a mask (B,) start anew, or later than these; only where the kernel is
             no `Windowed` one.
+        fast: whether compiled loops may be used.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class WindowTerms:
         dt: float,
         dtype: torch.dtype,
         restarts: Sequence[tuple[int, Tensor]] = (),
+        fast: bool = False,
     ) -> None:
-        self._dtype, self._length = dtype, len(pre)
+        self._dtype, self._length, self.fast = dtype, len(pre), fast
         self._numbers: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
         window = kernel.window if isinstance(kernel, Windowed) else lambda *_: None
