@@ -178,7 +178,8 @@ class Connection:
 
     def has_known_weight(self) -> bool:
         """Whether the weight is the one that was last found fit to learn, as one quick look tells."""
-        self._follow()
+        if self._follower is not None:
+            self._follow()
         weight, guard = self.module._parameters.get(self.attribute), self._guard
         weight = getattr(self.module, self.attribute, None) if weight is None else weight
         if weight is None or guard.verified is None or weight is not guard.verified():
@@ -253,17 +254,17 @@ class Connection:
         running, weight = self._traces._running, self.module._parameters.get(self.attribute)
         if weight is None or running is None:
             return None
-        if (edges := running.state.edge_steps) is not None:
-            batch = running.batch_size if self.samples is None and self.update.reduction == "mean" else 1
-            lr = self.config.three_factor.lr * lr_scale / max(1, batch)  # an empty batch changes nothing
-            return edges.landing(running, weight, mod, lr, self.update.ends) if self.mask is None else None
         update, clamp = self.update, self.config.three_factor.weight_clamp
+        if self.mask is None and (steps := running.state.edge_steps or running.state.steps) is not None:
+            batch = running.batch_size if self.samples is None and update.reduction == "mean" else 1
+            lr = self.config.three_factor.lr * lr_scale / max(1, batch)  # an empty batch changes nothing
+            if (landing := steps.landing(running, weight, mod, lr, update.ends)) is not None:
+                return landing
         plain = weight.is_cpu and weight.dtype is running.like[1].dtype and not weight.is_inference()
         delta = self._change_at_once(mod, lr_scale) if plain and update.known else None
         if delta is None:
             return None
-        landing = None if update.adds else BoundLanding.of(weight, delta, clamp, update.bounds)
-        if landing is not None:
+        if not update.adds and (landing := BoundLanding.of(weight, delta, clamp, update.bounds)) is not None:
             return landing
         delta = delta if clamp is None else delta.clamp_(*clamp)
         return Landing(weight, delta, "sum") if update.adds else Landing(weight, update.within(weight, delta), "weight")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
 
 SMALL = 1 << 17  # entries of all terms of a step below which no matrix product is worth its call
 RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
@@ -37,6 +38,22 @@ def loop(function: Callable) -> Any:
 def strict(function: Callable) -> Any:
     """Compile a loop as it is written."""
     return _compiled(function, False)
+
+
+@intrinsic
+def _pointer(typing, address, like):
+    kind = numba.types.CPointer(like.dtype)
+
+    def made(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
+
+    return kind(numba.types.int64, like), made
+
+
+@loop
+def _lying(address, shape, like):
+    """Numbers of the kind of `like` that lie in memory from an address on; whoever gives it keeps that memory."""
+    return numba.carray(_pointer(address, like), shape)
 
 
 @loop
@@ -66,19 +83,21 @@ def _see(trace, spikes, decay, nearest, before, seen):
 
 
 @loop
-def pair_terms(x, y, pre, post, numbers, nearest, x_before, y_before, left, right):
+def pair_terms(x_at, y_at, pre_at, post_at, numbers, nearest, x_before, y_before, left, right):
     """A step of pair STDP in two terms, f = up · post ⊗ x + down · y ⊗ pre, and its spike traces, in place.
 
-    x, pre (B·N_pre,) and y, post (B·N_post,); numbers: what is kept of x and y, up and down; left (2, B·N_post) and
-    right (2, B·N_pre) take the terms. Returns False, with nothing changed, where a spike is NaN or infinite.
+    Addresses of x (B·N_pre,), y (B·N_post,) and as many spikes; numbers: what is kept of x and y, up and down; left
+    (2, B·N_post) and right (2, B·N_pre) take the terms. Returns False, with nothing changed, where a spike is NaN or
+    infinite.
     """
-    x_decay, y_decay, up, down = numbers
+    pre, post, down = _lying(pre_at, right[0].size, right), _lying(post_at, left[0].size, left), numbers[3]
     if not (_all_finite(pre) and _all_finite(post)):
         return False
-    _see(x, pre, x_decay, nearest, x_before, right[0])
-    _see(y, post, y_decay, nearest, y_before, left[1])
+    x, y = _lying(x_at, pre.size, right), _lying(y_at, post.size, left)
+    _see(x, pre, numbers[0], nearest, x_before, right[0])
+    _see(y, post, numbers[1], nearest, y_before, left[1])
     for k in range(post.size):
-        left[0, k] = up * post[k]
+        left[0, k] = numbers[2] * post[k]
         left[1, k] *= down
     for k in range(pre.size):
         right[1, k] = pre[k]
@@ -114,15 +133,17 @@ def all_finite(left, right):
 
 
 @loop
-def add_terms(e, left, right, numbers, mods, factor, change):
+def add_terms(e_at, left, right, numbers, mods_at, count, change):
     """One step of a linear trace, and the change of weights that comes of it, in one pass over e, in place.
 
-    e (B, N_post, N_pre); left (K, B, N_post) and right (K, B, N_pre): f = Σ_k left_k ⊗ right_k; numbers: what is kept
-    of e, the clamp, and one more; mods (B,) or (1,) for all; change (N_post, N_pre) = factor · Σ_b mods_b e_b. Where no
-    change is wanted, it is room (1, N_pre). Returns whether all of it is finite.
+    The address of e (B, N_post, N_pre); left (K, B, N_post) and right (K, B, N_pre): f = Σ_k left_k ⊗ right_k; numbers:
+    what is kept of e, the clamp, one more, and a factor; the address of B modulators, or of one for all; change
+    (N_post, N_pre) = factor · Σ_b mods_b e_b. Where no change is wanted, it is room (1, N_pre). Returns whether all of
+    it is finite.
     """
-    kept, low, high, _ = numbers
+    kept, low, high, factor, mods = numbers[0], numbers[1], numbers[2], numbers[4], _lying(mods_at, count, left)
     terms, batch, n_post = left.shape
+    e = _lying(e_at, (batch, n_post, right.shape[2]), left)
     own = kept if terms < 3 else kept / kept
     change[:] = 0
     for b in range(batch):  # rows are views written into the loop: a call for each would count references
@@ -146,13 +167,14 @@ def add_terms(e, left, right, numbers, mods, factor, change):
 
 
 @loop
-def join_terms(e, left, right, numbers, mods, factor, change):
+def join_terms(e_at, left, right, numbers, mods_at, count, change):
     """As `add_terms` with one or two terms, of a replacing trace, or of a Dutch one that gives up a share where f ≠ 0.
 
-    The last of the numbers is what is left by that share, or negative for a replacing trace.
+    The fourth of the numbers is what is left by that share, or negative for a replacing trace.
     """
-    kept, low, high, spared = numbers
+    kept, low, high, spared, factor = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     terms, batch, n_post = left.shape
+    mods, e = _lying(mods_at, count, left), _lying(e_at, (batch, n_post, right.shape[2]), left)
     change[:] = 0
     for b in range(batch):
         mod, rows, x, p = factor * mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
@@ -169,12 +191,13 @@ def join_terms(e, left, right, numbers, mods, factor, change):
 
 
 @loop
-def add_shared(e, left, right, kept):
-    """In place: e (N_post, N_pre) ← kept · e + terms that are mostly zeros on the left, or all of them if they are few.
+def add_shared(e_at, left, right, kept):
+    """In place: e (N_post, N_pre) at an address ← kept · e + terms that are mostly zeros on the left, or all if few.
 
     Returns how many terms are left out, and which; with all of them, e has not been touched.
     """
     terms, batch, n_post = left.shape
+    e = _lying(e_at, (n_post, right.shape[2]), left)
     few, dense, left_out = terms * batch * e.size < SMALL, np.zeros(terms, np.bool_), 0
     for k in range(terms):
         count = 0
@@ -206,29 +229,28 @@ def _moved(w, change, least, most, low, high):
 
 
 @loop
-def hard_bounded(weight, delta, least, most, low, high, after):
-    """after = weight + delta, flat: the change between least and most, the weight between low and high.
+def land(change, ends, weight_at):
+    """In place: a weight like `change` (N_post, N_pre), of which the address is given, after it.
 
-    A weight that is outside already may only come nearer. `after` may be the weight itself.
+    The change lies between the first two ends, the weight between the next two; one that is outside already may only
+    come nearer. Two exponents may follow: of a change that shrinks with the distance that is left to its bound.
     """
-    for k in range(weight.size):
-        after[k] = _moved(weight[k], delta[k], least, most, low, high)
-
-
-@loop
-def soft_bounded(weight, delta, least, most, low, high, mu_plus, mu_minus, after):
-    """As `hard_bounded`, of a change that shrinks with the distance that is left to its bound."""
-    none, one = high - high, (high - low) / (high - low)
-    if mu_plus == 1 and mu_minus == 1:
+    least, most, low, high = ends[0], ends[1], ends[2], ends[3]
+    delta, weight = change.reshape(-1), _lying(weight_at, change.size, change)
+    if ends.size == 4:
         for k in range(weight.size):
-            w, d = weight[k], min(max(delta[k], least), most)
-            room = ((high - w) if d > 0 else (w - low)) / (high - low)
-            after[k] = min(max(w + d * min(max(room, none), one), min(w, low)), max(w, high))
+            weight[k] = _moved(weight[k], delta[k], least, most, low, high)
         return
-    for k in range(weight.size):
+    mu_plus, mu_minus, none, one = ends[4], ends[5], high - high, (high - low) / (high - low)
+    linear = mu_plus == 1 and mu_minus == 1
+    for k in range(weight.size if linear else 0):
+        w, d = weight[k], min(max(delta[k], least), most)
+        room = ((high - w) if d > 0 else (w - low)) / (high - low)
+        weight[k] = min(max(w + d * min(max(room, none), one), min(w, low)), max(w, high))
+    for k in range(0 if linear else weight.size):
         w, d = weight[k], min(max(delta[k], least), most)
         room = min(max(((high - w) if d > 0 else (w - low)) / (high - low), none), one)
-        after[k] = min(max(w + d * room ** (mu_plus if d > 0 else mu_minus), min(w, low)), max(w, high))
+        weight[k] = min(max(w + d * room ** (mu_plus if d > 0 else mu_minus), min(w, low)), max(w, high))
 
 
 @loop

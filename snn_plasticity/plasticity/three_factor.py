@@ -13,7 +13,6 @@ Frémaux & Gerstner 2016; Gerstner, Lehmann, Liakoni, Corneil & Brea 2018.
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from .._untracked import without_gradients
 from ..config import ThreeFactorConfig
 from ..config.validation import require_config
 from ..conventions import Reduction
-from ._engine.compiled import bounded
+from ._engine.compiled import bounded, ends_of
 from .bounds import HardBounds, SoftBounds, bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
@@ -136,10 +135,10 @@ class ThreeFactorUpdate:
         self.within = unchecked(self.bounds)
 
     @cached_property
-    def ends(self) -> tuple[float, float, float, float] | None:
-        """Of one change, and of the weight, where a loop lands at every step; None where there is more to it."""
+    def ends(self) -> tuple[float, ...] | None:
+        """As `ends_of`, where a loop lands at every step; None where there is more to it."""
         at_once = self.online and self.config.update_frequency == 1
-        return _ends(self.config.weight_clamp, self.bounds) if at_once else None
+        return ends_of(self.config.weight_clamp, self.bounds) if at_once else None
 
     def delta(self, mod: float | Tensor, e: Tensor, *, lr: float | Tensor | None = None) -> Tensor:
         """Δw of one application, shaped like the weight; pure and differentiable.
@@ -232,14 +231,6 @@ class ThreeFactorUpdate:
         new = new if fixed is None else torch.where(fixed, weight, new)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero
         return require_finite("The new weight from weight_bounds", new)
-
-
-def _ends(clamp: tuple[float, float] | None, bounds: object) -> tuple[float, float, float, float] | None:
-    """Of one change, and of the weight, where nothing else limits them; None where something does."""
-    of_weight = (-math.inf, math.inf) if bounds is free else None
-    if type(bounds) is HardBounds:
-        of_weight = bounds.low, bounds.high
-    return None if of_weight is None else (*(clamp or (-math.inf, math.inf)), *of_weight)
 
 
 def require_change(weight: Tensor, delta: object) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from ... import _compiled
@@ -16,10 +17,11 @@ from ..._untracked import untracked
 from ...decay import decay_factor
 from ...kernels.parameters import plain_number
 from ...kernels.stdp import Coincidence, Kernel, PairSTDP, Rate, SpikeTraces, SymmetricSTDP
-from ..bounds import HardBounds, SoftBounds
+from ..bounds import HardBounds, SoftBounds, free
 from ..traces import Accumulating, Dutch, Replacing, Trace, scale_of
 
 MOST = 4  # products of a step
+WEIGHT_KINDS = (Tensor, nn.Parameter)  # that loops change where they lie
 PARAMETERS = ("tau_plus", "tau_minus", "a_plus", "a_minus")
 
 
@@ -36,52 +38,51 @@ def why_not(trace: Trace, shared: bool) -> str | None:
 
 def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
     """What bounds make of a weight and a finite change; None where no loop can."""
-    if not _alike(weight, delta):
-        return None
-    after = torch.empty_like(delta)
-    _bound(weight, delta, None, bounds, after)
-    return after
+    landing = BoundLanding.of(weight.detach().clone(), delta, None, bounds) if weight.is_contiguous() else None
+    return None if landing is None else landing.land()
 
 
 class BoundLanding(NamedTuple):
-    """A finite change of a weight, not clamped yet, for one pass over the weight."""
+    """A finite change of a weight, not clamped yet, for one pass over the weight.
+
+    Args:
+        weight: contiguous. change: like it. ends: as `dense_loops.land` takes them.
+    """
 
     weight: Tensor
-    delta: Tensor
-    clamp: tuple[float, float] | None
-    bounds: HardBounds | SoftBounds
+    change: np.ndarray
+    ends: np.ndarray
     into: str = "pass"
 
     @classmethod
     def of(cls, weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: Any) -> BoundLanding | None:
         """None where no loop can."""
-        known = type(bounds) in (HardBounds, SoftBounds) and not weight.is_inference()
-        return cls(weight, delta, clamp, bounds) if known and _alike(weight, delta) else None
+        ends, alike = ends_of(clamp, bounds), weight.dtype is delta.dtype and weight.shape == delta.shape
+        if (
+            ends is None or not (alike and type(weight) in WEIGHT_KINDS and weight.layout is torch.strided)
+            or not (_compiled.suits(delta) and delta.is_contiguous() and weight.is_cpu and weight.is_contiguous())
+            or weight.is_inference() or weight.is_neg()
+        ):  # fmt: skip
+            return None
+        return cls(weight, delta.numpy(), np.array(ends, _compiled.NUMBERS[delta.dtype]))
 
-    def land(self) -> None:
+    def land(self) -> Tensor:
         """Change the weight."""
-        _bound(*self[:4], self.weight)
+        found = _compiled.loops()
+        assert found is not None
+        found.land(self.change, self.ends, self.weight.data_ptr())
         increment_version(self.weight)  # a graph that needs the weight as it was finds out
+        return self.weight
 
 
-def _alike(weight: Tensor, delta: Tensor) -> bool:
-    """Whether a loop can go over both."""
-    same = weight.dtype is delta.dtype and weight.shape == delta.shape and delta.is_cpu
-    return same and _compiled.suits(weight) and weight.is_contiguous() and delta.is_contiguous()
-
-
-def _bound(
-    weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: HardBounds | SoftBounds, after: Tensor
-) -> None:
-    """In place: `after`, which may be the weight itself."""
-    found, ends = _compiled.loops(), (*(clamp or (-math.inf, math.inf)), bounds.low, bounds.high)
-    assert found is not None
-    loop = found.hard_bounded
-    if isinstance(bounds, SoftBounds):
-        loop, ends = found.soft_bounded, (*ends, bounds.mu_plus, bounds.mu_minus)
-    flat = weight.detach().numpy().reshape(-1)
-    into = flat if after is weight else after.numpy().reshape(-1)
-    loop(flat, delta.numpy().reshape(-1), *map(_compiled.NUMBERS[delta.dtype], ends), into)
+def ends_of(clamp: tuple[float, float] | None, bounds: object) -> tuple[float, ...] | None:
+    """Of one change, and of the weight, then the exponents of soft bounds; None where something else limits them."""
+    of_change = clamp or (-math.inf, math.inf)
+    if bounds is free:
+        return *of_change, -math.inf, math.inf
+    if type(bounds) is HardBounds:
+        return *of_change, bounds.low, bounds.high
+    return (*of_change, *astuple(bounds)) if type(bounds) is SoftBounds else None
 
 
 RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
@@ -140,21 +141,25 @@ class CompiledSteps:
     _right: Any
     _terms: Any
     _flat: Any
-    _traces: Any
     _pair_terms: Any
     _pass: Any
-    _still: Any
-    _room: Any
-    _zero: Any
+    _number: Any  # one modulator for all, and where it lies
+    _number_at: Any
+    _room: Any  # spike traces of a rate, which has none
+    _row: Any
+    _change: Any
 
     def __init__(self, kernel: Kernel, trace: Trace, like: tuple[Tensor, Tensor], shared: bool) -> None:
         self.kernel, self.trace, self.like, self.shared = kernel, trace, like, shared
         self.due, self.number, self._dt = False, _compiled.NUMBERS[like[0].dtype], -1.0
+        self._ends: Any = (None, None)  # of the last change, as they were given and as an array
         self.pairs = type(kernel) is Rate or (
             type(kernel) in (PairSTDP, SymmetricSTDP)
             and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
         )
         self._flags = pair_flags(kernel) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (False, False, False)
+        still = (1.0, -math.inf, math.inf, 1.0 if trace.linear else -1.0, 0.0)  # e stays, and is summed
+        self._still = np.array(still, self.number)
         self._let_go()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -187,8 +192,10 @@ class CompiledSteps:
             return False
         if dt != self._dt:
             self._take(dt)
-        given = pre.numpy().reshape(-1), post.numpy().reshape(-1)
-        self.due = self._pair_terms(*self._traces, *given, self._numbers, *self._flags, *self._flat)
+        x, y = state or self._room
+        self.due = self._pair_terms(
+            x.data_ptr(), y.data_ptr(), pre.data_ptr(), post.data_ptr(), self._numbers, *self._flags, *self._flat
+        )
         return self.due
 
     def join(self, e: Tensor, coincidence: Coincidence, dt: float) -> bool:
@@ -214,25 +221,55 @@ class CompiledSteps:
         if self.shared:
             self._flush_shared()
         else:
-            self._pass(self._e.numpy(), *self._terms, self._joins, self._zero, self._zero[0], self._room)
+            self._sum(0.0, 0.0, self._row)
         self.due = False
 
     def total(self, e: Tensor | None, mod: float | Tensor, factor: float) -> Tensor | None:
         """Σ_b factor · mod_b · e_b with what is due, which goes into e; None where no loop can or it is not finite."""
         if e is None or self.shared or (e is not self._e and (self.due or not self._hold(e, None, 2))):
             return None
-        mods = np.array((mod,), self.number) if type(mod) is float else mod.detach().numpy().reshape(-1)  # type: ignore
-        total = torch.empty(e.shape[1:], dtype=e.dtype)
+        total = e.new_empty(e.shape[1:])
+        return total if self._sum(mod, factor, total.numpy()) else None
+
+    def landing(
+        self, running: Any, weight: Tensor, mod: float | Tensor, factor: float, ends: tuple[float, ...] | None
+    ) -> BoundLanding | None:
+        """What a weight comes to by factor · Σ_b mod_b · e_b of running traces; None where that is not the way.
+
+        Args:
+            weight: (N_post, N_pre). mod: a number, (B,) or ().
+            ends: as `ends_of`; None where there is more to a change.
+        """
+        e, change = running.state._e, self._change
+        if (
+            ends is None or e is None or self.shared or running.queued or (running.pending.blocks and running.visible)
+            or (e is not self._e and (self.due or not self._hold(e, None, 2)))
+            or weight.dtype is not e.dtype or weight.shape != e.shape[1:] or weight.is_inference() or weight.is_neg()
+            or not (type(weight) in WEIGHT_KINDS and weight.is_cpu and weight.layout is torch.strided)
+            or not weight.is_contiguous() or not (type(mod) is float or running.meets(mod))
+        ):  # fmt: skip
+            return None
+        if change is None:
+            change = self._change = np.empty(tuple(weight.shape), self.number)
+        if self._ends[0] is not ends:
+            self._ends = ends, np.array(ends, self.number)
+        return BoundLanding(weight, change, self._ends[1]) if self._sum(mod, factor, change) else None
+
+    def _sum(self, mod: float | Tensor, factor: float, change: np.ndarray) -> bool:
+        """In place: e with what is due, and change = Σ_b factor · mod_b · e_b; whether that is finite."""
+        given = mod.contiguous() if isinstance(mod, Tensor) else None
+        if given is None:
+            self._number[0] = mod
+        at, count = (self._number_at, 1) if given is None else (given.data_ptr(), given.numel())
         if not self.due:  # the same sum to the last bit, of an e that stays
-            self._left.zero_()
-        joins = self._joins if self.due else self._still
-        finite = self._pass(e.numpy(), *self._terms, joins, mods, self.number(factor), total.numpy())
-        self.due = False
-        return total if finite else None
+            self._terms[0].fill(0.0)
+        numbers, self.due = self._joins if self.due else self._still, False
+        numbers[4] = factor
+        return self._pass(self._e.data_ptr(), *self._terms, numbers, at, count, change)
 
     def _flush_shared(self) -> None:
         """Terms that are mostly zeros spike by spike, the others in one product."""
-        left_out, dense = self._pass(self._e.numpy(), *self._terms, self._joins[0])
+        left_out, dense = self._pass(self._e.data_ptr(), *self._terms, self._joins[0])
         if left_out:
             every = left_out == len(dense)
             left, right = (side if every else side[torch.from_numpy(dense)] for side in (self._left, self._right))
@@ -251,10 +288,10 @@ class CompiledSteps:
         self._left, self._right = (torch.zeros(terms, *side.shape, dtype=side.dtype) for side in reversed(self.like))
         self._terms = self._left.numpy(), self._right.numpy()
         self._flat = tuple(side.reshape(terms, -1) for side in self._terms)
-        traces = (torch.zeros_like(side) for side in self.like) if state is None else state
-        self._traces = tuple(side.numpy().reshape(-1) for side in traces)
-        self._still = tuple(map(self.number, (1.0, -math.inf, math.inf, 1.0 if self.trace.linear else -1.0)))
-        self._room, self._zero = np.empty((1, e.shape[-1]), self.number), np.zeros(1, self.number)
+        self._room = tuple(map(torch.zeros_like, self.like)) if state is None else None
+        self._row = np.empty((1, e.shape[-1]), self.number)
+        self._number = np.zeros(1, self.number)
+        self._number_at = self._number.ctypes.data
         return True
 
     def _let_go(self) -> None:
@@ -269,8 +306,8 @@ class CompiledSteps:
             factors = pair_factors(kernel, trace, dt)
         low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
         spared = -1.0 if isinstance(trace, Replacing) else 1.0 - plain_number(getattr(trace, "alpha", 0.0))
-        self._dt, self._numbers = dt, tuple(map(self.number, factors))
-        self._joins = tuple(map(self.number, (plain_number(trace.retained(dt)), low, high, spared)))
+        self._dt, self._numbers = dt, np.array(factors, self.number)
+        self._joins = np.array((plain_number(trace.retained(dt)), low, high, spared, 0.0), self.number)
 
 
 _MEMORY = tuple(CompiledSteps.__annotations__)  # what the class only declares

@@ -27,9 +27,7 @@ SURELY = {torch.float32: 1e38, torch.float64: 1e300}  # below which products are
 LEAST = 1e-12  # of a trace, when its decay is no longer kept as one factor
 
 
-Ends = tuple[float, float, float, float]  # of a change, and of the weight
-
-
+Ends = tuple[float, ...]  # of a change, and of the weight
 UNBOUNDED: Ends = (-math.inf, math.inf, -math.inf, math.inf)
 
 
@@ -106,9 +104,9 @@ class EdgeSteps:
         Args:
             weight: (E,), or (B, E) with weights of its own for each sample.
             mod: a number, (B,) or (). lr: learning rate, and of a mean its 1/B.
-            ends: of one change, and of the weight; None where there is more to a change.
+            ends: as `compiled.ends_of`; None where there is more to a change.
         """
-        if ends is None or running.queued or not (type(mod) is float or running.meets(mod)):
+        if ends is None or len(ends) > 4 or running.queued or not (type(mod) is float or running.meets(mod)):
             return None
         if running.visible and (running.strategy != "lazy" or weight.dim() > 1):
             running.fold()

@@ -153,7 +153,7 @@ class RunningTraces:
         if state.kernel is None:  # e may be there, all zeros, before the first step is worked in
             state.kernel = self.rule.kernel.init(*self.like)
         block = pending.blocks[0]
-        pre, post = block.first(self.like)
+        pre, post = (side.contiguous() for side in block.first(self.like))
         if block.dt != dt or block.restarts or not steps.step(state.allocated(), state.kernel, pre, post, dt):
             return False
         pending.drop_first()
