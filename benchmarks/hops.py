@@ -25,7 +25,7 @@ from command import parser
 from torch import nn
 
 import snn_plasticity
-from snn_plasticity import EligibilityConfig, EligibilityTraceModule, PlasticityConfig, attach
+from snn_plasticity import AffectiveLoop, EligibilityConfig, EligibilityTraceModule, PlasticityConfig, attach
 
 PACKAGE = Path(snn_plasticity.__file__).parent
 HEADER = ("what", "rule", "calls", "functions", "files", "depth", "asked")
@@ -34,8 +34,9 @@ MACHINERY = ("_compiled", "plasticity/_engine", "kernels/terms.py", "layers/spik
 TEXT = """## The way of a step
 
 Python calls inside the package while a step of one (Linear, Leaky) is observed, B = 8, and while its learner takes a
-reward, when nothing is new any more: after a window of three steps, and at every step. How many calls, through how many
-functions and files, how deep. *Machinery* is everything between a kernel's step and e or Δw.
+reward, when nothing is new any more: after a window of three steps, and at every step; and while the first reward of
+all comes. How many calls, through how many functions and files, how deep. *Machinery* is everything between a kernel's
+step and e or Δw.
 """
 
 
@@ -103,11 +104,12 @@ def of_a_net(config: PlasticityConfig, steps: int = 40) -> dict[str, Way]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(20, 10), snntorch.Leaky(beta=0.9, init_hidden=True, threshold=0.3))
     trains, learner = (torch.rand(64, 8, 20) < 0.3).float(), attach(net, config)
-    reward = torch.randn(8)
+    reward, first = torch.randn(8), None
     for begin in range(0, 60, 3):  # long enough for every neuron to have fired some times: hooks look until then
         net(trains[begin])
         net(trains[begin + 1])
-        third, first = way(partial(net, trains[begin + 2])), way(lambda: learner.step(reward=reward))
+        third, after = way(partial(net, trains[begin + 2])), way(lambda: learner.step(reward=reward))
+        first = first or after
         learner.reset()
     for pre in trains[3:steps]:
         net(pre)
@@ -115,10 +117,25 @@ def of_a_net(config: PlasticityConfig, steps: int = 40) -> dict[str, Way]:
     observing, learning = way(lambda: net(trains[steps])), way(lambda: learner.step(reward=reward))
     return {
         "observing a step of a window": third,
-        "its learner.step(reward=)": first,
+        "its learner.step(reward=)": after,
+        "its learner.step(reward=), the first of all": first,
         "observing a step, a reward at each": observing,
         "its learner.step": learning,
     }
+
+
+@torch.no_grad()
+def of_a_loop(steps: int = 40) -> dict[str, Way]:
+    """`AffectiveLoop.step` on such a net at every step: the first of all, and after a while."""
+    import snntorch
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 10), snntorch.Leaky(beta=0.9, init_hidden=True, threshold=0.3))
+    loop, reward, found = AffectiveLoop(attach(net)), torch.randn(8), []
+    for pre in (torch.rand(steps, 8, 20) < 0.3).float():
+        net(pre)
+        found.append(way(lambda: loop.step(reward=reward, novelty=0.3)))
+    return {"AffectiveLoop.step": found[-1], "AffectiveLoop.step, the first of all": found[0]}
 
 
 @torch.no_grad()
@@ -165,7 +182,7 @@ def ways() -> dict[tuple[str, str], Way]:
     found: dict[tuple[str, str], Way] = {}
     for name, config in shown.presets().items():
         found |= {(what, name): one for what, one in of_a_net(config).items()}
-    return found | {(what, "pair STDP"): one for what, one in traces_alone().items()}
+    return found | {(what, "pair STDP"): one for what, one in (of_a_loop() | traces_alone()).items()}
 
 
 def asked(what: str) -> str:

@@ -80,7 +80,8 @@ class Silence:
             connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
         self.next_look = self.steps if self._idle else (1 << self.steps.bit_length()) - 1
         for cause in said:
-            self._say(cause)
+            if cause is not None and cause.key not in self.told:
+                self._say(cause)
 
     def _wait(self, step: Step) -> Cause | None:
         """Look at the third factor until it speaks for the first time."""
@@ -94,7 +95,7 @@ class Silence:
             said.append(causes.unused_signals(gate, step.signals))
             if self.steps >= PATIENCE and "unused" not in self.told:
                 said.append(causes.closed_gate(gate, self.signals_given))
-        if is_zero(step.factor) is not False:
+        if not step.changes or is_zero(step.factor) is not False:
             return said
         dead, stuck, full = [], [], []
         for connection in step.connections:
@@ -112,10 +113,13 @@ class Silence:
                 self._idle.pop(connection.name, None)
                 if not step.reduced and causes.at_the_clamp(connection, delta, step.factor, step.lr_scale):
                     full.append(connection)
-        rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
-        said.append(causes.zero_eligibility(rated))
-        said.append(causes.unmoved_weights(self._untold("stuck", stuck)))
-        said.append(causes.clamped_eligibility(self._untold("saturated", full)))
+        if dead:
+            rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
+            said.append(causes.zero_eligibility(rated))
+        if stuck:
+            said.append(causes.unmoved_weights(self._untold("stuck", stuck)))
+        if full:
+            said.append(causes.clamped_eligibility(self._untold("saturated", full)))
         return said
 
     def _is_dead(self, connection: Connection) -> bool:
@@ -137,9 +141,7 @@ class Silence:
             self._idle.pop(connection.name, None)
         return fresh
 
-    def _say(self, cause: Cause | None) -> None:
-        if cause is None or cause.key in self.told:
-            return
+    def _say(self, cause: Cause) -> None:
         if cause.key not in ("dead", "stuck", "saturated"):  # those are said once for each layer
             self.told.add(cause.key)
         notice(cause.sentence, stacklevel=4)

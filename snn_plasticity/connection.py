@@ -220,11 +220,11 @@ class Connection:
         Raises:
             ValueError: a modulator that does not fit the eligibility, naming this connection; NaN.
         """
-        self._follow()
-        if self._traces.batch_size is None:
+        if self.traces.batch_size is None:
             return None
         lr_scale = require_number("lr_scale", lr_scale)
-        change = self._change_at_once(mod, lr_scale)
+        running, rate = self._traces._running, self._rate_at_once(lr_scale)
+        change = None if running is None or rate is None else running.change_at_once(mod, rate)
         if change is not None:
             self.meet()
             return change
@@ -261,7 +261,8 @@ class Connection:
             if (landing := steps.landing(running, weight, mod, lr, update.ends)) is not None:
                 return landing
         plain = weight.is_cpu and weight.dtype is running.like[1].dtype and not weight.is_inference()
-        delta = self._change_at_once(mod, lr_scale) if plain and update.known else None
+        rate = self._rate_at_once(lr_scale) if plain and update.known else None
+        delta = None if rate is None else running.change_at_once(mod, rate)
         if delta is None:
             return None
         if not update.adds and (landing := BoundLanding.of(weight, delta, clamp, update.bounds)) is not None:
@@ -273,15 +274,15 @@ class Connection:
         """A change has landed that was worked out at once."""
         self._traces._running.meet()  # type: ignore[union-attr]
 
-    def _change_at_once(self, mod: float | Tensor, lr_scale: float) -> Tensor | None:
-        """lr · reduce_B(mod · e), known to be finite; None, and nothing, where that is not the way."""
+    def _rate_at_once(self, lr_scale: float) -> float | None:
+        """lr, with the 1/B of a mean, for a change of one step with nothing between e and Δw; None where there is."""
         running = self._traces._running
         if running is None or not self._changes_at_once or self.mask is not None or self.fixed is not None:
             return None
         if self._foreign and running.visible:  # what the user wrote may refuse in the middle of it
             return None
         lr, batch = self.config.three_factor.lr * lr_scale, running.batch_size
-        return running.change_at_once(mod, lr / batch if batch > 1 and self.update.reduction == "mean" else lr)
+        return lr / batch if batch > 1 and self.update.reduction == "mean" else lr
 
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.
@@ -304,7 +305,6 @@ class Connection:
 
     def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
-        safe = require_flag("safe", safe)
         return ConnectionMark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps)
 
     def go_back(self, mark: ConnectionMark) -> None:

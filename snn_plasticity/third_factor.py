@@ -44,10 +44,6 @@ class GateOutput(NamedTuple):
     factor: float | Tensor
     kept: GateMemory
 
-    def settled(self) -> GateOutput:
-        """Itself: all of it is in tensors."""
-        return self
-
 
 class NumberOutput:
     """As `GateOutput`, of one sample, as numbers: tensors are made of them where somebody reads them."""
@@ -151,23 +147,27 @@ class ThirdFactor:
     @property
     def kept(self) -> GateMemory:
         """What is remembered from step to step."""
-        return self._settled()[0]
+        if self._ahead is not None:
+            self._settle(self._ahead)
+        return self._kept
 
     @kept.setter
     def kept(self, kept: GateMemory) -> None:
-        self._last, self._kept = self._settled()[1], kept
+        if self._ahead is not None:
+            self._settle(self._ahead)
+        self._kept = kept
 
     @property
     def last(self) -> GateOutput | None:
         """What the last step was told."""
-        return self._settled()[1]
-
-    def _settled(self) -> tuple[GateMemory, GateOutput | None]:
-        """What is kept, and what the last step was told, in tensors."""
         if self._ahead is not None:
-            self._last, self._ahead = self._ahead.settled(), None
-            self._kept = self._last.kept
-        return self._kept, self._last
+            self._settle(self._ahead)
+        return self._last
+
+    def _settle(self, ahead: NumberOutput) -> None:
+        """What the last step was told, and what is kept of it, in tensors."""
+        self._last, self._ahead = ahead.settled(), None
+        self._kept = self._last.kept
 
     def keep(self, output: AnyOutput) -> None:
         """A step was made of this."""

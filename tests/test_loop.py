@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from snn_plasticity import EligibilityConfig, NeuromodConfig, PlasticityConfig, ThreeFactorConfig
-from snn_plasticity.affect import AffectiveEstimator, AffectiveModulator, InternalSignals, to_neuromodulators
+from snn_plasticity.affect import (
+    AffectiveEstimator,
+    AffectiveModulator,
+    AppraisalModule,
+    InternalSignals,
+    to_neuromodulators,
+)
 from snn_plasticity.config.affect import MAX_LOOP_GAIN, AffectiveConfig, AffectiveFullConfig, AppraisalConfig
 from snn_plasticity.connection import Connection
 from snn_plasticity.learner import PlasticityLearner
@@ -581,3 +587,38 @@ def test_it_says_what_it_is():
     said = repr(AffectiveLoop(a_learner(), shared=True))
     assert "loop gains: valence 0.17, arousal 0.2, dominance 0.1" in said
     assert "one for the batch" in said and "DA←reward" in said and "w: 2×4" in said
+
+
+def test_what_takes_the_place_of_a_state_is_looked_at():
+    """At once, and the state that was there stays; None is as new."""
+    loop = AffectiveLoop()
+    loop.step(reward=torch.ones(B))
+    before = loop.state
+    for wrong, kind, what in (
+        (1, TypeError, "state is a int"),
+        (before._replace(gate=None), TypeError, r"state\.gate"),
+        (before._replace(affect=before.affect._replace(mood=torch.full((B, 3), math.nan))), ValueError, "state.mood"),
+        (before._replace(affect=loop.init(B + 1).affect), ValueError, f"state.affect is for {B + 1}"),
+    ):
+        with pytest.raises(kind, match=what):
+            loop.state = wrong
+        with pytest.raises(kind, match=what):
+            loop.advance({"reward": 1.0}, wrong)
+        assert loop.state is before
+    loop.state = None
+    loop.step(reward=1.0)
+    assert len(loop.state.plasticity) == 1
+
+
+class Undecided(nn.Module):
+    """An appraisal whose relevance is NaN."""
+
+    def weigh(self, readings):
+        return AppraisalModule().weigh(readings)._replace(relevance=torch.full_like(readings.novelty_score, math.nan))
+
+
+def test_a_mood_that_is_not_a_number_is_refused_before_it_is_kept():
+    loop = AffectiveLoop(appraisal=Undecided())
+    with pytest.raises(ValueError, match=r"state\.mood holds"):
+        loop.step(reward=1.0)
+    assert loop.state is None

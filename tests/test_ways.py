@@ -18,7 +18,8 @@ import shown  # noqa: E402
 
 LIMITS = {  # calls, files, depth
     "observing a step of a window": (25, 6, 6),
-    "its learner.step(reward=)": (260, 31, 16),
+    "its learner.step(reward=)": (247, 31, 16),
+    "its learner.step(reward=), the first of all": (335, 37, 17),
     "observing a step, a reward at each": (25, 6, 5),
     "its learner.step": (50, 11, 8),
 }
@@ -26,11 +27,21 @@ if not _compiled.available():
     LIMITS |= {"observing a step, a reward at each": (60, 19, 10), "its learner.step": (70, 19, 10)}
 
 
-@pytest.mark.parametrize("preset", shown.presets())
-def test_a_step_stays_short(preset):
-    found = hops.of_a_net(shown.presets()[preset])
-    assert set(found) == set(LIMITS)
+LIMITS_OF_A_LOOP = {"AffectiveLoop.step": (109, 26, 13), "AffectiveLoop.step, the first of all": (232, 42, 18)}
+
+
+def held(found, limits):
+    assert set(found) == set(limits)
     for what, way in found.items():
         assert way.calls > 0, "nothing was counted"
-        for now, most in zip((way.calls, way.files, way.depth), LIMITS[what], strict=True):
-            assert now <= most, f"{what}: {way}, where (calls, files, depth) may be {LIMITS[what]}"
+        for now, most in zip((way.calls, way.files, way.depth), limits[what], strict=True):
+            assert now <= most, f"{what}: {way}, where (calls, files, depth) may be {limits[what]}"
+
+
+@pytest.mark.parametrize("preset", shown.presets())
+def test_a_step_stays_short(preset):
+    held(hops.of_a_net(shown.presets()[preset]), LIMITS)
+
+
+def test_a_step_of_the_loop_stays_short():
+    held(hops.of_a_loop(), LIMITS_OF_A_LOOP)

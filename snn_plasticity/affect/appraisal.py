@@ -114,6 +114,8 @@ def checked_evidence(appraisal: nn.Module, readings: InternalReading) -> Evidenc
         TypeError: it returns no `Evidence`.
         ValueError: evidence of another shape or device.
     """
+    if getattr(appraisal.weigh, "__func__", None) is AppraisalModule.weigh:
+        return appraisal._weighed(readings)  # type: ignore[operator]
     if isinstance(appraisal, AppraisalModule):
         return appraisal.weigh(readings)
     found, like = appraisal.weigh(readings._replace(modulators={})), readings.reward_prediction_error  # type: ignore
@@ -183,6 +185,10 @@ class AppraisalModule(nn.Module):
                 raise ValueError(f"readings.{name} is {shown(reading)}; expected real (B,), all on one device.")
             require_real(f"readings.{name}", reading)
         require_flag("readings.aleatoric_known", readings.aleatoric_known)
+        return self._weighed(readings)
+
+    def _weighed(self, readings: InternalReading) -> Evidence:
+        """As `weigh`, of readings that were checked already."""
         found = evidence(readings)
         if self.inward is None or self.outward is None:
             return found

@@ -20,7 +20,7 @@ from ..config.affect import AffectiveConfig, AffectiveFullConfig
 from ..config.validation import require_config
 from . import dimensions
 from .appraisal import AppraisalModule, AppraisalResult, Evidence, checked_evidence, score
-from .mapping import from_neuromodulators
+from .mapping import felt
 from .modulation import AffectiveModulator, ModulationVector
 from .mood import moving_average, shift_by_mood
 from .signals import InternalReading, InternalSignals, layout, read_internal
@@ -77,6 +77,12 @@ class AffectiveEstimator(nn.Module):
             )
         self.appraisal = own
         self.modulator = AffectiveModulator(config.modulation)
+        self._in_units = [
+            name for name, source in ERROR_SOURCES.items() if getattr(config.affect, source) == "normalized"
+        ]
+        self._shares = config.appraisal.valence_shares
+        self._arousal = config.affect.arousal_scale * config.appraisal.arousal_share
+        self._dominance = config.affect.dominance_scale * config.appraisal.dominance_share
 
     def reset(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -92,9 +98,12 @@ class AffectiveEstimator(nn.Module):
             ValueError: `batch_size` is no whole number above zero.
         """
         batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        return self._fresh(batch_size, device, require_dtype("dtype", dtype))
+
+    def _fresh(self, batch_size: int, device: torch.device | None, dtype: torch.dtype) -> AffectiveState:
+        """As `reset`, of what was checked already."""
         device = device or next((p.device for p in self.parameters()), None)
-        wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
-        zero = torch.zeros(batch_size, device=device, dtype=wide)
+        zero = torch.zeros(batch_size, device=device, dtype=torch.promote_types(dtype, torch.float32))
         half, able = zero + dimensions.RELEVANCE_AT_REST, zero + dimensions.COPING_AT_REST
         appraisal = AppraisalResult(half, zero, able, half, able, zero)
         modulation = self.modulator._factors_of(zero, zero, zero)
@@ -116,7 +125,10 @@ class AffectiveEstimator(nn.Module):
             ValueError: a wrong shape, batch size or device, NaN, a value out of its range; the sentence names the
                 signal and its range.
         """
-        readings, state = self._check_inputs(signals, state)
+        return self._estimated(*self._check_inputs(signals, state))
+
+    def _estimated(self, readings: InternalReading, state: AffectiveState) -> AffectiveState:
+        """As `estimate`, of readings and a state that were checked already."""
         mood, expected, usual, levels = state.mood, state.expected, state.usual, readings.modulators
         if not self.through_time:
             mood, expected, usual = mood.detach(), expected.detach(), usual.detach()
@@ -159,33 +171,29 @@ class AffectiveEstimator(nn.Module):
 
     def _in_usual_units(self, readings: InternalReading, usual: Tensor) -> tuple[InternalReading, Tensor]:
         """Prediction errors divided by their usual size, where the config says so; and the sizes that heard them."""
-        names = [name for name, source in ERROR_SOURCES.items() if getattr(self.config.affect, source) == "normalized"]
-        if not names:
+        if not self._in_units:
             return readings, usual
-        tau, errors = (
-            self.config.affect.tau_usual,
-            torch.stack([getattr(readings, name) for name in ERROR_SOURCES], dim=1),
-        )
+        tau = self.config.affect.tau_usual
+        errors = torch.stack((readings.reward_prediction_error, readings.prediction_error_magnitude), dim=1)
         in_units = dict(zip(ERROR_SOURCES, (errors / usual_size(usual, tau)).unbind(1), strict=True))
         usual = update_sums(usual, (bounded_square(errors),), errors != 0, tau)
-        return readings._replace(**{name: in_units[name] for name in names}), usual
+        return readings._replace(**{name: in_units[name] for name in self._in_units}), usual
 
     def _affect(
         self, found: Evidence, appraisal: AppraisalResult, expected: Tensor, levels: dict[str, Tensor]
-    ) -> tuple[Tensor, ...]:
+    ) -> list[Tensor]:
         """Valence, arousal and dominance, each (B,), within the clamp."""
-        weights, config, scaled = self.config.appraisal, self.config.affect, appraisal
+        config, scaled = self.config.affect, appraisal
         if config.valence_scale != 1.0:
             congruence, deviation = config.valence_scale * found.congruence, config.valence_scale * found.deviation
             scaled = score(found._replace(congruence=congruence, deviation=deviation))
         raw = (
-            dimensions.valence(scaled, weights.valence_shares),
-            dimensions.arousal(appraisal, expected[:, 0], config.arousal_scale * weights.arousal_share),
-            dimensions.dominance(appraisal, expected[:, 1], config.dominance_scale * weights.dominance_share),
+            dimensions.valence(scaled, self._shares),
+            dimensions.arousal(appraisal, expected[:, 0], self._arousal),
+            dimensions.dominance(appraisal, expected[:, 1], self._dominance),
         )
-        felt = from_neuromodulators(levels, config)
         bound = config.output_clamp
-        return tuple((own + other).clamp(-bound, bound) for own, other in zip(raw, felt, strict=True))
+        return [(own + back).clamp(-bound, bound) for own, back in zip(raw, felt(levels, config), strict=True)]
 
     def _check_inputs(
         self, signals: InternalSignals | InternalReading, state: AffectiveState | None

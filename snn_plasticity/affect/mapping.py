@@ -36,6 +36,11 @@ def to_neuromodulators(state: AffectiveState) -> dict[str, Tensor]:
     tensor([0.4621])
     """
     require_affect_state(state, None, None)
+    return release(state)
+
+
+def release(state: AffectiveState) -> dict[str, Tensor]:
+    """As `to_neuromodulators`, of a state that was checked already."""
     activation = state.arousal.clamp(min=0.0)
     return {
         "DA": state.valence,
@@ -71,6 +76,11 @@ def from_neuromodulators(levels: Mapping[str, Tensor], config: AffectiveConfig) 
     for m in four.values():
         if not isinstance(m, Tensor) or m.shape != first.shape or m.device != first.device or m.is_sparse:
             require_tensors(four, like="DA")
+    return felt(levels, config)
+
+
+def felt(levels: Mapping[str, Tensor], config: AffectiveConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """As `from_neuromodulators`, of levels that were checked already."""
     return (
         config.da_feedback * levels["DA"],
         config.ne_feedback * levels["NE"] + config.ach_feedback * levels["ACh"],

@@ -101,7 +101,7 @@ def require_affect_state(
             raise ValueError(f"state.mood is on {state.mood.device}, state.{name} on {part.device}; move one.")
     require_kind("state.step_count", state.step_count, int, "As from estimator.reset(B).")
     held = state.mood.shape[0] if state.mood.dim() else 0
-    shapes = tuple(tuple(part.shape) for part in (state.mood, state.expected, state.usual))
+    shapes = tuple(state.mood.shape), tuple(state.expected.shape), tuple(state.usual.shape)
     if shapes != ((held, 3), (held, 2), (held, 2, 2)):
         raise ValueError(
             "state.mood has shape {}, state.expected {} and state.usual {}; ".format(*shapes)

@@ -25,6 +25,8 @@ from .._checks import (
     require_batch_size,
     require_choice,
     require_device,
+    require_dtype,
+    require_finite,
     require_flag,
     require_kind,
     require_mask,
@@ -40,7 +42,16 @@ from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..neuromodulators import NAMES
 from ..signals import LOOP, EventSignals
 from .events import prediction_error, to_gate_signals, to_internal_signals
-from .state import LoopState, clone_tensors, empty_state, read_loop_state, require_loop_state, reset_state, resize_state
+from .state import (
+    LoopState,
+    admitted,
+    clone_tensors,
+    empty_state,
+    read_loop_state,
+    require_one_batch,
+    reset_state,
+    resize_state,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -106,8 +117,17 @@ class AffectiveLoop:
         self.gate = gate or (NeuromodulatoryGate(NORMALIZED_REWARD) if learner is None else learner.gate)
         self.estimator.config.require_settling(self.gate.config)
         self.learner, self.shared = learner, require_flag("shared", shared)
-        self.state: LoopState | None = None
+        self._state: LoopState | None = None
         self._any_batch_size = True  # whether a batch of any size may come next, as after a reset of all samples
+
+    @property
+    def state(self) -> LoopState | None:
+        """What the loop remembers; None before anything happened. What is put in its place is looked at."""
+        return self._state
+
+    @state.setter
+    def state(self, state: LoopState | None) -> None:
+        self._state = None if state is None else admitted(state, shared=self.shared)
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -123,9 +143,13 @@ class AffectiveLoop:
             ValueError: `batch_size` is no whole number above zero.
         """
         batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        return self._fresh(batch_size, device, require_dtype("dtype", dtype))
+
+    def _fresh(self, batch_size: int, device: torch.device | None, dtype: torch.dtype) -> LoopState:
+        """As `init`, of what was checked already."""
         device = device or next((p.device for part in (self.estimator, self.gate) for p in part.parameters()), None)
-        gate = self.gate.init(batch_size, device, dtype)
-        affect = self.estimator.reset(1 if self.shared else batch_size, gate.levels.device, gate.levels.dtype)
+        gate = self.gate._fresh(batch_size, device, dtype)
+        affect = self.estimator._fresh(1 if self.shared else batch_size, gate.levels.device, gate.levels.dtype)
         zero = gate.levels.new_zeros(batch_size)
         return LoopState(affect, gate, dict.fromkeys(NAMES, zero), zero)
 
@@ -144,10 +168,20 @@ class AffectiveLoop:
             ValueError: an unknown event, a wrong shape, batch size or device, NaN, a value out of its range; the
                 sentence names the event and its range.
         """
-        size, device, dtype = LOOP.layout(events)
+        layout = LOOP.layout(events)
+        return self._advance(events, layout, None if state is None else admitted(state, shared=self.shared))
+
+    def _advance(
+        self,
+        events: Mapping[str, Signal],
+        layout: tuple[int | None, torch.device | None, torch.dtype],
+        state: LoopState | None,
+    ) -> LoopState:
+        """As `advance`, of names that `layout` has seen and a state that was admitted."""
+        size, device, dtype = layout
         if state is None:
-            state = self._empty_batch(device, dtype) if size == 0 else self.init(size or 1, device, dtype)
-        require_loop_state(state, size, device, shared=self.shared)
+            state = self._empty_batch(device, dtype) if size == 0 else self._fresh(size or 1, device, dtype)
+        require_one_batch(state, size, device)
         place = state.plasticity.device
         if not len(state.plasticity):
             LOOP.read(events, 0, place, state.plasticity.dtype)
@@ -156,12 +190,13 @@ class AffectiveLoop:
         given = LOOP.read(events, len(state.plasticity), place, state.plasticity.dtype)
         before = state.gate
         if not self.estimator.through_time:
-            before = NeuromodState(*(part.detach() for part in before))
+            before = NeuromodState(*map(Tensor.detach, before))
         error = prediction_error(given, self.gate, before.baseline, state.plasticity)
         felt = state.modulators
         if self.gate.config.da_response == "linear":  # without a range in the gate; felt within that of affect
             felt = {**felt, "DA": felt["DA"].clamp(-1.0, 1.0)}
-        affect = self.estimator.estimate(to_internal_signals(given, error, felt, shared=self.shared), state.affect)
+        affect = self.estimator._estimated(to_internal_signals(given, error, felt, shared=self.shared), state.affect)
+        require_finite("state.mood", affect.mood)  # an appraisal of one's own may say anything
         signals, released = to_gate_signals(given, affect, self.gate)
         modulators, plasticity, after = self.gate.step(signals, before, released=released)
         return LoopState(affect, after, modulators, plasticity)
@@ -236,10 +271,11 @@ class AffectiveLoop:
         if layers is not None and not isinstance(layers, (list, tuple, set, frozenset, dict)):
             raise ValueError(f"layers = {shown(layers)}; expected a list of names of layers, or None.")
         with torch.inference_mode(False):
-            state = self.advance(events, self._state_for(events))
+            layout = LOOP.layout(events)
+            state = self._advance(events, layout, self._state_for(*layout))
             learned = None if self.learner is None else learn(self.learner, state)
         if len(state.plasticity):
-            self.state, self._any_batch_size = state, False
+            self._state, self._any_batch_size = state, False
         return state, learned
 
     def reset(self, mask: Tensor | None = None, scope: LoopScope = "episode") -> None:
@@ -260,11 +296,11 @@ class AffectiveLoop:
         state = self.state
         if state is not None and (mask is None or len(mask)):
             state = state if mask is None or not self._any_batch_size else self._resized(state, len(mask))
-            fresh = self.init(len(state.plasticity), state.plasticity.device, state.plasticity.dtype)
+            fresh = self._fresh(len(state.plasticity), state.plasticity.device, state.plasticity.dtype)
             state = reset_state(state, fresh, mask, scope)
         if self.learner is not None and scope != "affect":
             self.learner.reset(mask, scope)
-        self.state = None if scope == "all" and mask is None else state
+        self._state = None if scope == "all" and mask is None else state
         self._any_batch_size = self._any_batch_size or (mask is None and scope != "affect")
 
     def learning_rate(self, base: float | Tensor) -> Tensor:
@@ -329,7 +365,7 @@ class AffectiveLoop:
                 learner()
             self.estimator.load_state_dict(estimator)
             self.gate.load_state_dict(gate)
-            self.state, self._any_batch_size = state, loose
+            self._state, self._any_batch_size = state, loose
 
         return commit
 
@@ -347,27 +383,26 @@ class AffectiveLoop:
         lines = [affect, f"gate: {self.gate.extra_repr()}", f"learner: {self.learner!r}"]
         return "\n  ".join(["AffectiveLoop(", *(line.replace("\n", "\n  ") for line in lines)]) + "\n)"
 
-    def _state_for(self, events: Mapping[str, Signal]) -> LoopState | None:
+    def _state_for(self, size: int | None, device: torch.device | None, dtype: torch.dtype) -> LoopState | None:
         """The held state, or a new one for the batch that the events or the learner have."""
-        size, device, dtype = LOOP.layout(events)
         if size is None and self.learner is not None:
             size = self.learner.batch_size
         state = self.state
         if size == 0:
             return self._empty_batch(device, dtype)
         if state is None:
-            return None if size is None else self.init(size, device, dtype)
+            return None if size is None else self._fresh(size, device, dtype)
         if size is None or size == len(state.plasticity) or not (self.shared or self._any_batch_size):
             return state
         return self._resized(state, size)
 
     def _resized(self, state: LoopState, size: int) -> LoopState:
         """What was felt and learnt, for a batch of another size."""
-        return resize_state(state, self.init(size, state.plasticity.device, state.plasticity.dtype))
+        return resize_state(state, self._fresh(size, state.plasticity.device, state.plasticity.dtype))
 
     def _empty_batch(self, device: torch.device | None, dtype: torch.dtype) -> LoopState:
         """The state of an empty batch."""
-        return empty_state(*(self.init(size, device, dtype) for size in (1, 2)))
+        return empty_state(*(self._fresh(size, device, dtype) for size in (1, 2)))
 
     def _require_mask(self, mask: Tensor) -> None:
         """Refuse a mask that does not fit what is known of the batch."""

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..affect import AffectiveState, to_neuromodulators
+from ..affect import AffectiveState
+from ..affect.mapping import release
 from ..affect.signals import InternalReading, reading_of
 from ..neuromodulation import NeuromodulatoryGate
 from ..signals import GATE, SignalReading
@@ -30,7 +31,7 @@ def prediction_error(given: Mapping[str, Tensor], gate: NeuromodulatoryGate, exp
         return given["td_error"]
     if "reward" not in given:
         return torch.zeros_like(like)
-    if gate.sources["DA"] != "reward":
+    if gate.sources["DA"] != "reward" or gate.config.reward_baseline == "none":
         return given["reward"]
     context, baseline = given.get("context"), gate.reward_baseline
     if expected.shape != baseline.state_shape(len(like)):  # of another gate: refused in a sentence
@@ -48,7 +49,8 @@ def to_internal_signals(
         "epistemic_uncertainty": given.get("uncertainty", given.get("entropy", zero)),
         "prediction_error_magnitude": given.get("surprise", error.abs()),
         "novelty_score": given.get("novelty", zero),
-        **{name: given[name] for name in ("homeostatic_deviation", "aleatoric_uncertainty") if name in given},
+        "homeostatic_deviation": given.get("homeostatic_deviation", zero),
+        "aleatoric_uncertainty": given.get("aleatoric_uncertainty", zero),
         **felt,
     }
     if shared:
@@ -62,7 +64,7 @@ def to_gate_signals(
     """What drives the gate: what the events say, and what affect releases, each (B,)."""
     of_gate = {name: value for name, value in given.items() if name in GATE.ranges}
     signals = SignalReading(of_gate, given.like, given.numbers)
-    released = {name: amount.expand(len(given.like)) for name, amount in to_neuromodulators(affect).items()}
+    released = {name: amount.expand(len(given.like)) for name, amount in release(affect).items()}
     source = gate.sources["DA"]
     if source in given or (source == "reward" and gate.config.reward_baseline != "none"):
         del released["DA"]

@@ -13,6 +13,7 @@ from .._checks import known_as, require_device, require_dtype, require_kind, req
 from .._saved import require_parts, require_saved_count, require_tensor
 from ..affect import AffectiveState, ModulationVector
 from ..affect import reset_samples as reset_affect
+from ..affect.state import require_affect_state
 from ..neuromodulation import NeuromodState, for_batch
 from ..neuromodulation import reset_samples as reset_gate
 from ..neuromodulators import NAMES
@@ -41,7 +42,7 @@ class LoopState(NamedTuple):
     @property
     def third_factor(self) -> Tensor:
         """What the synapses hear, (B,): factor of the learning rate · gate."""
-        return self.modulation.learning_rate_scale * self.plasticity
+        return self.affect.modulation.learning_rate_scale * self.plasticity
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LoopState:
         """The same state on another device or in another precision; never below fp32."""
@@ -84,11 +85,24 @@ def clone_tensors(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {n: value.detach().clone() if isinstance(value, Tensor) else value for n, value in tensors.items()}
 
 
-def require_loop_state(state: LoopState, size: int | None, device: torch.device | None, *, shared: bool) -> None:
-    """Refuse what is no state of this loop, or a state for another batch size or device."""
+def admitted(state: LoopState, *, shared: bool) -> LoopState:
+    """The state, its affect in its precision; what is no state of a loop like this is refused."""
     if not isinstance(state, LoopState):
         raise TypeError(f"state is a {type(state).__name__}; expected the LoopState of loop.init(B).")
     _require_fields(state)
+    held = len(state.plasticity)
+    if len(state.affect.mood) != (1 if shared else held):
+        raise ValueError(
+            f"state.affect is for {len(state.affect.mood)}; expected {1 if shared else held}. It comes from a loop "
+            f"with shared={not shared}; start anew with loop.init({held})."
+        )
+    require_affect_state(state.affect, None, state.plasticity.device)
+    dtype = torch.promote_types(state.affect.mood.dtype, state.plasticity.dtype)
+    return state if state.affect.mood.dtype == dtype else state._replace(affect=state.affect.to(dtype=dtype))
+
+
+def require_one_batch(state: LoopState, size: int | None, device: torch.device | None) -> None:
+    """Refuse a state for another batch size or device than the events'."""
     held, place = len(state.plasticity), state.plasticity.device
     if size is not None and size != held:
         raise ValueError(
@@ -99,12 +113,6 @@ def require_loop_state(state: LoopState, size: int | None, device: torch.device 
         raise ValueError(
             f"The events are on {device}, the state on {place}; expected the same device. Move the state with "
             f"state.to({str(device)!r})."
-        )
-    felt = 1 if shared else held
-    if len(state.affect.mood) != felt:
-        raise ValueError(
-            f"state.affect is for {len(state.affect.mood)}; expected {felt}. It comes from a loop with "
-            f"shared={not shared}; start anew with loop.init({held})."
         )
 
 
