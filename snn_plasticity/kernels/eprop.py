@@ -21,7 +21,7 @@ from .._checks import require_finite, require_operands, require_real, require_te
 from ..conventions import Convention
 from ..decay import decay_factor
 from .operands import require_parameters, require_spikes, require_window
-from .parameters import constant, plain_number, require_decays, require_fit
+from .parameters import plain_numbers, require_decays, require_fit
 from .stdp import Coincidence, Number, Pair, advance_trace
 from .terms import Filtered, StateAfter, Term, Values
 
@@ -60,11 +60,12 @@ class EProp:
     ) -> tuple[list[Term], StateAfter[Tensor]] | None:
         """Many steps (T, B, ...) at once; None where each neuron has a time constant of its own."""
         require_window(pre, post)
-        if not constant(self.tau_m):
+        taus = plain_numbers(self.tau_m)
+        if taus is None:
             return None
         if state is not None:
             require_tensors({"state": state, "pre": pre[0]}, like="pre", finite=False)
-        x = Filtered(pre, decay_factor(plain_number(self.tau_m), dt, self.convention.spike_trace_decay), state)
+        x = Filtered(pre, decay_factor(taus[0], dt, self.convention.spike_trace_decay), state)
         return [Term(1.0, Values(post), x)], lambda last: last(x)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:

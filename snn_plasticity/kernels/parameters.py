@@ -13,19 +13,25 @@ from .._checks import require_number
 Number = float | Tensor
 
 
-def constant(*numbers: Number) -> bool:
-    """Whether each is one number for all neurons that can be read without asking a device.
-
-    >>> constant(20.0, torch.tensor(10.0)), constant(torch.tensor([10.0, 20.0]))
-    (True, False)
-    """
-    tensors = [number for number in numbers if isinstance(number, Tensor)]
-    return not tensors or all(tensor.numel() == 1 and tensor.is_cpu for tensor in tensors)
-
-
 def plain_number(number: Number) -> float:
-    """A `constant` as a float."""
+    """One number as a float."""
     return float(number.detach()) if isinstance(number, Tensor) else float(number)
+
+
+def plain_numbers(*numbers: Number) -> list[float] | None:
+    """Each as a float; None if one is not one number for all neurons that can be read without asking a device.
+
+    >>> plain_numbers(20.0, torch.tensor(10.0)), plain_numbers(torch.tensor([10.0, 20.0]))
+    ([20.0, 10.0], None)
+    """
+    plain = []
+    for number in numbers:
+        if isinstance(number, Tensor):
+            if number.numel() != 1 or not number.is_cpu:
+                return None
+            number = float(number.detach())
+        plain.append(number)
+    return plain
 
 
 def require_fit(numbers: Mapping[str, Number], like: Tensor, side: str) -> None:

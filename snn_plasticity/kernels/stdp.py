@@ -27,7 +27,7 @@ from ..decay import decay_factor
 from .balance import pair_traces
 from .operands import require_parameters, require_spikes, require_state, require_window
 from .parameters import Number as Number
-from .parameters import constant, plain_number, require_decays, require_fit
+from .parameters import plain_numbers, require_decays, require_fit
 from .terms import Filtered, Spikes, StateAfter, Term, accepts_bool
 
 
@@ -82,19 +82,18 @@ def advance_trace(
 
 
 def spike_filters(
-    tau_plus: Number,
-    tau_minus: Number,
+    tau_plus: float,
+    tau_minus: float,
     convention: Convention,
     spikes: tuple[Tensor, Tensor],
     state: SpikeTraces | None,
     dt: float,
 ) -> tuple[Filtered, Filtered]:
-    """The pre and post traces of a window, as far as each is seen by the other side's spikes; taus are `constant`."""
+    """The pre and post traces of a window, as far as each is seen by the other side's spikes."""
     (pre, post), (x, y), mode = spikes, state or (None, None), convention.spike_trace_decay
-    left_x, left_y = decay_factor(plain_number(tau_plus), dt, mode), decay_factor(plain_number(tau_minus), dt, mode)
     return (
-        Filtered(pre, left_x, x, exclusive=convention.coincidence == "none"),
-        Filtered(post, left_y, y, exclusive=convention.coincidence != "both"),
+        Filtered(pre, decay_factor(tau_plus, dt, mode), x, exclusive=convention.coincidence == "none"),
+        Filtered(post, decay_factor(tau_minus, dt, mode), y, exclusive=convention.coincidence != "both"),
     )
 
 
@@ -181,16 +180,16 @@ class PairSTDP:
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], StateAfter[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
-        numbers = (self.tau_plus, self.tau_minus, self.a_plus, self.a_minus)
         require_window(pre, post)
-        if self.convention.pairing == "nearest" or not constant(*numbers):
+        numbers = plain_numbers(self.tau_plus, self.tau_minus, self.a_plus, self.a_minus)
+        if self.convention.pairing == "nearest" or numbers is None:
             return None
+        tau_plus, tau_minus, a_plus, a_minus = numbers
         if state is not None:
             require_state(state, SpikeTraces, (("x", pre[0]), ("y", post[0])))
-        x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), state, dt)
-        ltp = Term(plain_number(self.a_plus), Spikes(post), x)
-        ltd = Term(-plain_number(self.a_minus), y, Spikes(pre))
-        return [ltp, ltd], lambda last: SpikeTraces(last(x), last(y))
+        x, y = spike_filters(tau_plus, tau_minus, self.convention, (pre, post), state, dt)
+        terms = [Term(a_plus, Spikes(post), x), Term(-a_minus, y, Spikes(pre))]
+        return terms, lambda last: SpikeTraces(last(x), last(y))
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
         """The `a_minus` at which unrelated spikes neither potentiate nor depress (formulas in `balance.py`).

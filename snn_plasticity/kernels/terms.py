@@ -68,7 +68,9 @@ def backward(x: Tensor, a: float, *, exclusive: bool = False) -> Tensor:
 
 def _filter(x: Tensor, a: float, lead: Tensor | None, exclusive: bool, *, back: bool) -> Tensor:
     """Blocks of steps of (T, N), each times a triangle; what enters a block is the same filter, over their ends."""
-    size = next((steps for width, steps in FILTER_STEPS if x.shape[1] <= width), 1)
+    size = 1
+    for width, steps in reversed(FILTER_STEPS):
+        size = steps if x.shape[1] <= width else size
     if size == 1:
         return _recursion(x, a, lead, exclusive, back=back)
     missing = -len(x) % size

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..conventions import Convention
 from .balance import mean_trace, pair_traces, require_rate
 from .operands import require_parameters, require_spikes, require_state, require_window
-from .parameters import constant, plain_number, require_decays, require_fit
+from .parameters import plain_numbers, require_decays, require_fit
 from .stdp import Coincidence, Number, Pair, PairSTDP, SpikeTraces, advance_trace, spike_filters
 from .terms import Spikes, StateAfter, Term
 
@@ -89,20 +89,20 @@ class TripletSTDP:
         self, pre: Tensor, post: Tensor, state: TripletTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], StateAfter[TripletTraces]] | None:
         """Many steps (T, B, ...) at once; None where pairs are nearest, or parameters those of single neurons."""
-        amplitudes = (self.a_plus, self.a3_plus, self.a_minus, self.a3_minus)
-        taus = (self.tau_plus, self.tau_minus, self.tau_x, self.tau_y)
         require_window(pre, post)
-        if self.convention.pairing == "nearest" or not constant(*amplitudes, *taus):
+        amplitudes = plain_numbers(self.a_plus, self.a3_plus, self.a_minus, self.a3_minus)
+        taus = plain_numbers(self.tau_plus, self.tau_minus, self.tau_x, self.tau_y)
+        if self.convention.pairing == "nearest" or amplitudes is None or taus is None:
             return None
         if state is not None:
             sides = (("x", pre[0]), ("y", post[0]), ("x_slow", pre[0]), ("y_slow", post[0]))
             require_state(state, TripletTraces, sides, alike=True)
-        a_plus, a3_plus, a_minus, a3_minus = (plain_number(amplitude) for amplitude in amplitudes)
+        (a_plus, a3_plus, a_minus, a3_minus), (tau_plus, tau_minus, tau_x, tau_y) = amplitudes, taus
         fast = None if state is None else SpikeTraces(state.x, state.y)
         slow = None if state is None else SpikeTraces(state.x_slow, state.y_slow)
         unseen = replace(self.convention, coincidence="none")  # slow traces, before the spike of the same step
-        x, y = spike_filters(self.tau_plus, self.tau_minus, self.convention, (pre, post), fast, dt)
-        x_slow, y_slow = spike_filters(self.tau_x, self.tau_y, unseen, (pre, post), slow, dt)
+        x, y = spike_filters(tau_plus, tau_minus, self.convention, (pre, post), fast, dt)
+        x_slow, y_slow = spike_filters(tau_x, tau_y, unseen, (pre, post), slow, dt)
         ltp = Spikes(post * (a_plus + a3_plus * y_slow.values()))
         ltd = Spikes(pre * (a_minus + a3_minus * x_slow.values()))
         terms = [Term(1.0, ltp, x), Term(-1.0, y, ltd)]

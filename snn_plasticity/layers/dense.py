@@ -13,7 +13,7 @@ from torch import Tensor
 from ..config.validation import require_count_field
 from ..kernels.stdp import Coincidence
 from .geometry import Product, SmallProducts, scaled_
-from .spike_trains import EmbeddingBags, SpikeTrains, as_numbers
+from .spike_trains import EmbeddingBags, SpikeTrains
 
 SMALL_POPULATION = 80  # neurons of the smaller population up to which the dense product is cheaper
 SMALLER = 3  # how many times smaller a post population is when its table is cheaper than that of the pre population
@@ -86,8 +86,8 @@ class Dense(SmallProducts):
 
     def contract_(self, out: Tensor, product: Product, beta: float) -> None:
         """In place: out ← beta·out + Σ_t post ⊗ pre; spikes as sparse matrices where that is faster."""
-        product = self._in_a_row(product)
-        if not self._sparsely(product):
+        product = product if product.post.dim() == 3 else _in_a_row(product)
+        if product.trains is None:
             _contract_dense_(out, product, beta)
         elif out.dim() == 2:
             _contract_sparse_(out, product, beta, apart=False)
@@ -96,31 +96,6 @@ class Dense(SmallProducts):
         else:
             for b, sample in enumerate(out):
                 _contract_sparse_(sample, product.of(slice(b, b + 1)), beta, apart=False)
-
-    def contracted(self, product: Product) -> Tensor:
-        """Σ_t Σ_b post ⊗ pre, a new tensor; the sparse product is one already."""
-        product = self._in_a_row(product)
-        small = product.table.shape[:2].numel() * TILE_COLUMNS[1] <= TILE_ENTRIES
-        if not small or not self._sparsely(product):
-            return super().contracted(product)
-        bags, table = _sparse_factors(product, apart=False)
-        found = bags.times(table)
-        return found if product.sparse == "post" else found.T.contiguous()
-
-    def _in_a_row(self, product: Product) -> Product:
-        """Positions as further steps."""
-        if product.post.dim() == 3:
-            return product
-        post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
-        if product.trains is None:
-            return Product(post, pre)
-        return Product(
-            post, pre, product.sparse, SpikeTrains(post if product.sparse == "post" else pre, product.trains.dtype)
-        )
-
-    def _sparsely(self, product: Product) -> bool:
-        """Whether the product of spikes as a sparse matrix is faster."""
-        return product.trains is not None and self.multiplies_bool(product.trains)
 
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
@@ -131,9 +106,18 @@ class Dense(SmallProducts):
         return torch.cat(left, dim=1).mT, torch.cat(right, dim=1)
 
 
+def _in_a_row(product: Product) -> Product:
+    """Positions as further steps."""
+    post, pre = (side.flatten(2, -2).transpose(1, 2).flatten(0, 1) for side in (product.post, product.pre))
+    if product.trains is None:
+        return Product(post, pre)
+    trains = SpikeTrains(post if product.sparse == "post" else pre, product.trains.dtype)
+    return Product(post, pre, product.sparse, trains)
+
+
 def _contract_dense_(out: Tensor, product: Product, beta: float) -> None:
     """Both sides as numbers; out (N_post, N_pre) or (B, N_post, N_pre)."""
-    post, pre = (as_numbers(side, out.dtype) for side in (product.post, product.pre))
+    post, pre = product.post, product.pre
     if out.dim() == 2:
         out.addmm_(post.flatten(0, 1).T, pre.flatten(0, 1), beta=beta)
     else:

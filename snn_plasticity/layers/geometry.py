@@ -24,7 +24,7 @@ class Product(NamedTuple):
     Args:
         post, pre: both factors; the side that is mostly zeros may be booleans.
         sparse: the side that is mostly zeros, "post", "pre" or None.
-        trains: that side with its sparse matrices.
+        trains: that side, where it is to be multiplied as sparse matrices.
         first: the sample of `trains` that is the first one here.
     """
 
@@ -79,7 +79,7 @@ class Geometry(Protocol):
         ...
 
     def multiplies_bool(self, trains: SpikeTrains) -> bool:
-        """Whether a product's side of spikes may be booleans."""
+        """Whether such trains are multiplied as sparse matrices, for which booleans will do."""
         ...
 
     @property
@@ -104,10 +104,6 @@ class Geometry(Protocol):
 
         With beta = 0 it does not matter what was in `out`.
         """
-        ...
-
-    def contracted(self, product: Product) -> Tensor:
-        """Σ_t post ⊗ pre over a window, summed over the batch, as a new tensor."""
         ...
 
     def blocks(self, e: Tensor, coincidence: Coincidence, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -145,12 +141,6 @@ class SmallProducts:
         """The largest |e| of each post neuron, (B, N_post)."""
         rows = e.reshape(*e.shape[:2], -1)
         return torch.maximum(rows.amax(2), -rows.amin(2))  # 20 times faster than the infinity norm
-
-    def contracted(self: Geometry, product: Product) -> Tensor:
-        """Σ_t post ⊗ pre over a window, summed over the batch, as a new tensor."""
-        out = product.table.new_empty(self.shape)
-        self.contract_(out, product, 0.0)
-        return out
 
     def accumulate_(self: Geometry, e: Tensor, coincidence: Coincidence, beta: float, scale: float) -> None:
         """In place, one product after the other: e ← beta·e + scale·f."""

@@ -78,12 +78,8 @@ class SpikeTrains:
 
     def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None) -> None:
         self.spikes, self.dtype = spikes, dtype or spikes.dtype
+        self.binary = spikes.dtype == torch.bool  # known to be zeros and ones
         self.large = spikes.is_cpu and spikes.numel() >= MIN_ENTRIES
-
-    @property
-    def binary(self) -> bool:
-        """Whether they are known to be zeros and ones."""
-        return self.spikes.dtype == torch.bool
 
     @cached_property
     def sparse(self) -> bool:
@@ -98,9 +94,10 @@ class SpikeTrains:
         """Spikes of each sample and neuron, (B, N)."""
         if not self.binary or not self.spikes.is_cpu:
             return self.spikes.sum(0, dtype=self.dtype)
-        bits = self.spikes.numpy().view(np.uint8)  # 255 of them fit into a byte, and as bytes they add fastest
-        parts = (np.add.reduce(bits[t : t + 255], axis=0, dtype=np.uint8) for t in range(0, len(bits), 255))
-        return sum((torch.from_numpy(part).to(self.dtype) for part in parts), start=torch.zeros((), dtype=self.dtype))
+        bits, total = self.spikes.numpy().view(np.uint8), torch.zeros(self.spikes.shape[1:], dtype=self.dtype)
+        for t in range(0, len(bits), 255):  # so many fit into a byte, and as bytes they add fastest
+            total += torch.from_numpy(np.add.reduce(bits[t : t + 255], axis=0, dtype=np.uint8))
+        return total
 
     @cached_property
     def together(self) -> EmbeddingBags:

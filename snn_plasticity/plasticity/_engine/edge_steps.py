@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from ... import _compiled
-from ...kernels.parameters import constant, plain_number
+from ...kernels.parameters import plain_number, plain_numbers
 from ...kernels.stdp import Kernel, PairSTDP, SymmetricSTDP
 from ...layers.edges import Edges
 from ...layers.geometry import Geometry
@@ -79,7 +79,7 @@ class EdgeSteps:
             return None
         low, high = trace.clamp_range or (-math.inf, math.inf)
         numbers = [getattr(kernel, name) for name in PARAMETERS] + [trace.tau_e, getattr(trace, "alpha", 0.0)]
-        return cls(kernel, trace, geometry) if low <= 0.0 <= high and constant(*numbers) else None
+        return cls(kernel, trace, geometry) if low <= 0.0 <= high and plain_numbers(*numbers) else None
 
     def take_window(self, running: Any, pre: Tensor, post: Tensor, dt: float) -> bool:
         """A window as it came into running traces, where each window meets a modulator; False, and nothing, if not."""

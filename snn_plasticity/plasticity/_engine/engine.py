@@ -74,7 +74,7 @@ class RunningTraces:
     @property
     def visible(self) -> int:
         """Pending steps that a modulator meets now; with lag 1 the last one is yet to come."""
-        return max(0, len(self.pending) - self.rule.trace.convention.lag)
+        return max(0, self.pending.steps - self.rule.trace.convention.lag)
 
     @property
     def at_once(self) -> bool:

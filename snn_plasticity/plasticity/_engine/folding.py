@@ -12,7 +12,6 @@ multiplies the two is `Geometry.contract_`: the one seam to another device.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from ..._compiled import NUMBERS, loops, suits
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values
 from ...layers.geometry import Geometry, Product, scaled_
-from ...layers.spike_trains import SpikeTrains
+from ...layers.spike_trains import SpikeTrains, as_numbers
 from .window_terms import WindowTerms
 
 VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (1.2 times faster)
@@ -37,12 +36,12 @@ def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, b
         gains: (T,), (T, B) or (T, B, N_post).
         beta: factor of what is there; with 0 it may be anything.
     """
-    found = list(products(geometry, window, gains))
+    found, shape = products(geometry, window, gains), geometry.shape
     if not found:
         scaled_(out, beta)
         return
-    batch = len(out) if out.dim() > len(geometry.shape) else 1
-    count = max(1, VISITED_ENTRIES // math.prod(geometry.shape))
+    batch = len(out) if out.dim() > len(shape) else 1
+    count = max(1, VISITED_ENTRIES // math.prod(shape))
     for start in range(0, batch, count):
         samples = slice(start, start + count)
         for k, product in enumerate(found):
@@ -50,24 +49,14 @@ def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, b
             geometry.contract_(*part, 1.0 if k else beta)
 
 
-def folded(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Tensor:
-    """Σ_t G_t f_t, summed over the batch, as a new tensor; arguments as of `fold_`."""
-    found = list(products(geometry, window, gains))
-    if not found:
-        return gains.new_zeros(geometry.shape)
-    out = geometry.contracted(found[0])
-    for product in found[1:]:
-        geometry.contract_(out, product, 1.0)
-    return out
-
-
-def products(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Iterator[Product]:
+def products(geometry: Geometry, window: WindowTerms, gains: Tensor) -> list[Product]:
     """The contractions of a window, as few as there are different trains."""
     tables: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+    found: list[Product] = []
     for term in window.terms:
         side = _spikes_side(geometry, term, gains)
         if side is None:
-            yield _as_it_is(geometry, window, term, gains)
+            found.append(_as_it_is(geometry, window, term, gains))
             continue
         own, other = (term.post, term.pre) if side == "post" else (term.pre, term.post)
         assert not isinstance(own, Values)
@@ -75,11 +64,10 @@ def products(geometry: Geometry, window: WindowTerms, gains: Tensor) -> Iterator
         table, met = _added(tables[key][1] if key in tables else None, geometry, window, own, other, term.scale * gains)
         tables[key] = own.trains, table
         if met is not None and isinstance(own, Filtered) and own.lead is not None:
-            yield _ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0))
+            found.append(_ordered(side, own.lead.unsqueeze(0), met.unsqueeze(0)))
     for (side, _), (trains, table) in tables.items():
-        spikes = window.trains(trains)
-        own = trains if geometry.multiplies_bool(spikes) else window.numbers(trains)
-        yield _ordered(side, own, table)._replace(sparse=side, trains=spikes)
+        found.append(_sparse(geometry, side, window.trains(trains), table))
+    return found
 
 
 def _added(
@@ -136,9 +124,14 @@ def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
 def _as_it_is(geometry: Geometry, window: WindowTerms, term: Term, gains: Tensor) -> Product:
     """A term without tables, its gains on the post side."""
     post, pre = _gained(geometry, window.values(term.post), term.scale * gains), window.values(term.pre)
-    if isinstance(term.post, Spikes):
-        return Product(post, pre, "post", SpikeTrains(post))
-    return Product(post, pre)
+    return _sparse(geometry, "post", SpikeTrains(post), pre) if isinstance(term.post, Spikes) else Product(post, pre)
+
+
+def _sparse(geometry: Geometry, side: str, trains: SpikeTrains, table: Tensor) -> Product:
+    """Trains, as matrices where the geometry multiplies these, and what they are multiplied with."""
+    if geometry.multiplies_bool(trains):
+        return _ordered(side, trains.spikes, table)._replace(sparse=side, trains=trains)
+    return _ordered(side, as_numbers(trains.spikes, table.dtype), table)._replace(sparse=side)
 
 
 def _ordered(side: str, own: Tensor, other: Tensor) -> Product:

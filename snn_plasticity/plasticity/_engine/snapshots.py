@@ -43,7 +43,7 @@ def marked(running: RunningTraces, *, safe: bool) -> TraceMark:
 def gone_back(mark: TraceMark) -> RunningTraces:
     """The running traces as they were at the mark, bit for bit; folded, unless it is whole: the same e."""
     running = mark.running
-    folded = len(running.pending) != mark.pending["_steps"]
+    folded = len(running.pending) != mark.pending["steps"]
     vars(running).update(mark.own)
     if mark.whole or not folded:
         vars(running.state).update(mark.state)

@@ -31,7 +31,7 @@ class SpikeBlock(NamedTuple):
 
     def part(self, start: int, stop: int) -> SpikeBlock:
         """Some of its steps, where they lie; a restart between two steps belongs to those before it."""
-        restarts = tuple((at - start, mask) for at, mask in self.restarts if start < at)
+        restarts = tuple([(at - start, mask) for at, mask in self.restarts if start < at]) if self.restarts else ()
         return SpikeBlock(self.pre[start:stop], self.post[start:stop], self.dt, stop - start, restarts=restarts)
 
     def first(self, like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ class PendingSpikes:
 
     def __init__(self) -> None:
         self.blocks: list[SpikeBlock] = []
-        self._steps = 0
+        self.steps = 0
         self._rooms: tuple[Tensor, np.ndarray, np.ndarray] | None = None  # pre of the block that grows, and both sides
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,12 +74,12 @@ class PendingSpikes:
         return {**vars(self), "_rooms": None}
 
     def __len__(self) -> int:
-        return self._steps
+        return self.steps
 
     def append(self, pre: Tensor, post: Tensor, dt: float, *, copy: bool = True) -> None:
         """Steps (T, B, ...). Few are copied; many booleans are kept as they are given, others are copied if `copy`."""
         binary = as_binary(pre), as_binary(post)
-        self._steps += len(pre)
+        self.steps += len(pre)
         if len(pre) < SHORT_STEPS and copy:
             pre, post = (side if bits is None else bits for side, bits in zip((pre, post), binary, strict=True))
             self._write(pre, post, dt)
@@ -102,7 +102,7 @@ class PendingSpikes:
         if not (write_binary(self._rooms[1][steps], pre) and write_binary(self._rooms[2][steps], post)):
             return False
         self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
-        self._steps += 1
+        self.steps += 1
         return True
 
     def _write(self, pre: Tensor, post: Tensor, dt: float) -> None:
@@ -118,12 +118,13 @@ class PendingSpikes:
         """The first `steps` steps in blocks of at most `longest`, each of one dt."""
         for block in self.blocks:
             stop = min(steps, block.steps)
-            yield from (block.part(start, min(start + longest, stop)) for start in range(0, stop, longest))
+            for start in range(0, stop, longest):
+                yield block.part(start, min(start + longest, stop))
             steps -= stop
 
     def drop(self, steps: int) -> None:
         """Forget the first `steps` steps."""
-        self._steps -= steps
+        self.steps -= steps
         while steps:
             block = self.blocks.pop(0)
             if block.steps > steps:
@@ -140,11 +141,11 @@ class PendingSpikes:
         if first.grows and len(rest.pre) < 2:  # it has room again, as after a load
             rest = _empty_block(rest.pre[0], rest.post[0], rest.dt, rest.restarts).grown(*rest[:2])
         self.blocks[0] = rest
-        self._steps -= 1
+        self.steps -= 1
 
     def drop_last(self, steps: int) -> None:
         """Forget the last `steps` steps."""
-        self._steps -= steps
+        self.steps -= steps
         while steps:
             block = self.blocks.pop()
             if block.steps > steps:
@@ -170,11 +171,11 @@ class PendingSpikes:
             after = tuple((at, mask) for at, mask in restarts)
             whole = SpikeBlock(pre, post, dt, len(pre), restarts=after)
             self.blocks.append(_empty_block(pre[0], post[0], dt, after).grown(pre, post) if grows else whole)
-            self._steps += len(pre)
+            self.steps += len(pre)
 
     def one_dt(self) -> bool:
         """Whether all steps are of one length."""
-        return len({block.dt for block in self.blocks}) <= 1
+        return len(self.blocks) < 2 or len({block.dt for block in self.blocks}) == 1
 
     @property
     def nbytes(self) -> int:

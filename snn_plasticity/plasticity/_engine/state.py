@@ -78,7 +78,7 @@ class TraceState:
     """
 
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
-        self.rule, self.like, self.shared = rule, like, shared
+        self.rule, self.like, self.shared, self.batch_size = rule, like, shared, len(like[1])
         self.fast, dense = fast, fast and isinstance(rule.geometry, Dense)
         self.steps = CompiledSteps.of(rule.kernel, rule.trace, like, shared) if dense else None
         self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
@@ -101,11 +101,6 @@ class TraceState:
     def __getstate__(self) -> dict[str, Any]:
         """Nothing is due in a copy."""
         return {**vars(self), "_e": self.e}
-
-    @property
-    def batch_size(self) -> int:
-        """Samples."""
-        return len(self.like[1])
 
     @property
     def scale(self) -> float:
@@ -139,14 +134,15 @@ class TraceState:
     def copied(self) -> TraceState:
         """The same state, to go on from without changing it; e is not copied."""
         other = self._fresh(self.like)
-        other.kernel, other.e, other.bound = self.kernel, self.e, self.bound
+        other.kernel, other._e, other.bound = self.kernel, self.e, self.bound
         return other
 
     def split(self, steps: int) -> list[tuple[slice, TraceState]]:
         """Groups of samples whose tables of so many steps are not too large, so that memory stays near that of e."""
-        batch, sizes = self.batch_size, [side.numel() // max(1, self.batch_size) for side in self.like]
-        table = sizes[0 if self.rule.geometry.spikes_side == "post" else 1]  # the spikes themselves take less
-        entries = max(table, max(sizes) // 4)
+        batch = self.batch_size
+        pre, post = self.like[0].numel() // max(1, batch), self.like[1].numel() // max(1, batch)
+        table = pre if self.rule.geometry.spikes_side == "post" else post  # the spikes themselves take less
+        entries = max(table, max(pre, post) // 4)
         room = TABLE_ENTRIES if self.like[0].is_cpu else 256 * TABLE_ENTRIES  # elsewhere, few large products are better
         count = max(1, room // max(1, steps * entries))
         if count >= batch or not self._divisible():

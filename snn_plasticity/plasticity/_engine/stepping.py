@@ -21,7 +21,7 @@ from ...layers.spike_trains import as_numbers
 from .. import traces
 from ..three_factor import modulate
 from .clamp import failing_rows, step_rows
-from .folding import fold_, folded
+from .folding import fold_
 from .spikes import SpikeBlock
 from .state import TraceState
 from .window_terms import WindowTerms
@@ -173,26 +173,26 @@ def change_from_spikes(
         queued: the modulators.
         update: also bring the state past these steps, which costs less than doing so later (no clamp only).
     """
-    geometry, trace = state.rule.geometry, state.rule.trace
-    per_neuron = any(one.mods.dim() == 3 for one in queued)
+    geometry, trace, e = state.rule.geometry, state.rule.trace, state.e
     waits = trace.clamp_range is not None and not state.like[0].is_cpu and not state.shared
-    if not blocks or not trace.linear or waits or (per_neuron and not geometry.closed_form):
+    if not blocks or not trace.linear or waits:
         return None
-    dt, steps, start = blocks[0].dt, sum(len(block.pre) for block in blocks), 0
-    gains, lead = _gains(queued, float(trace.retained(dt)), steps)
-    total = None if state.e is None else _from_e(state, state.e, lead)
-    fresh, e = state.e is None, state.empty() if update and state.e is None else state.e
-    parts = (state if update else state.copied()).split(max(len(block.pre) for block in blocks))
+    dt, lengths, start = blocks[0].dt, [len(block.pre) for block in blocks], 0
+    gains, lead = _gains(queued, float(trace.retained(dt)), sum(lengths))
+    if gains.dim() == 3 and not geometry.closed_form:
+        return None
+    fresh, begun = e is None, float(e is not None)
+    total = gains.new_empty(geometry.shape) if e is None else _from_e(state, e, lead)
+    e = state.empty() if update and e is None else e
+    parts = (state if update else state.copied()).split(max(lengths))
     for block in blocks:
         now = state.scale * gains[start : start + len(block.pre)]
         for samples, part in parts:
             window, own = _window(part, block, samples), now if now.dim() == 1 else now[:, samples]
             if failing_rows(part, window, dt, refresh=False) is not None:
                 return None
-            if total is None:
-                total = folded(geometry, window, own)
-            else:
-                fold_(geometry, total, window, own)
+            fold_(geometry, total, window, own, begun)
+            begun = 1.0
             if update and e is not None:
                 kept = 1.0 if state.shared and samples.start else 0.0 if fresh else None
                 _fold_(part, e if state.shared else e[samples], window, dt, kept)
@@ -208,7 +208,7 @@ def change_from_spikes(
 
 def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple[Tensor, Tensor]:
     """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T."""
-    like = max((one.mods[0] for one in queued), key=Tensor.dim)
+    like = max([one.mods[0] for one in queued], key=Tensor.dim)
     met, before = like.new_zeros(steps, *like.shape), torch.zeros_like(like)
     for first, mods in queued:
         mods = mods.view(*mods.shape, *[1] * (met.dim() - mods.dim()))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from ...kernels.kernel_state import along, batch_axes, careful_step, forgotten
-from ...kernels.terms import Filtered, Side, Spikes, Term, Values, Windowed, last
+from ...kernels.terms import Filtered, Side, Spikes, Term, Values, Windowed, forward, last
 from ...layers.spike_trains import SpikeTrains, as_numbers
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class WindowTerms:
             found = _step_by_step(kernel, *given, state, dt, dtype, restarts)
         self.terms, self._after = found
         self._given = given
-        self._trains = {id(side): SpikeTrains(own, dtype) for side, own in zip(given, (pre, post), strict=True)}
+        self._trains = {id(given[0]): SpikeTrains(pre, dtype), id(given[1]): SpikeTrains(post, dtype)}
 
     @cached_property
     def state_after(self) -> Any:
@@ -70,7 +70,8 @@ class WindowTerms:
 
     def _owned(self, state: Tensor) -> Tensor:
         """A part of the kernel's state that outlives this: no view of the caller's spikes."""
-        lent = {side.untyped_storage().data_ptr() for side in self._given}
+        pre, post = self._given
+        lent = pre.untyped_storage().data_ptr(), post.untyped_storage().data_ptr()
         return state.clone() if state.untyped_storage().data_ptr() in lent else state
 
     def numbers(self, trains: Tensor) -> Tensor:
@@ -89,12 +90,14 @@ class WindowTerms:
         if isinstance(side, Spikes):
             return numbers
         if id(side) not in self._values:
-            self._values[id(side)] = side._replace(trains=numbers).values()
+            self._values[id(side)] = forward(numbers, side.decay, side.lead, exclusive=side.exclusive)
         return self._values[id(side)]
 
     def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
-        return self._trains.setdefault(id(side), SpikeTrains(side, self._dtype))
+        if id(side) not in self._trains:
+            self._trains[id(side)] = SpikeTrains(side, self._dtype)
+        return self._trains[id(side)]
 
 
 def _step_by_step(
