@@ -9,7 +9,7 @@ or `Values` (anything else).
     backward   r_t = x_t + a·r_{t+1},  r_T = 0                (exclusive: without this step's x_t)
 
 The two filters are adjoint: ⟨forward(x), z⟩ = ⟨x, backward(z)⟩, so that a filter can be moved to the other side of a
-term (`Filtered.adjoint`). Raw spikes remain: a matrix of zeros and ones, and one table instead of one per term.
+term. Raw spikes remain: a matrix of zeros and ones, and one table instead of one per term.
 """
 
 from __future__ import annotations
@@ -127,14 +127,6 @@ class Filtered(NamedTuple):
     def values(self) -> Tensor:
         """The trace at every step."""
         return forward(self.trains, self.decay, self.lead, exclusive=self.exclusive)
-
-    def adjoint(self, other: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The other side with the filter moved onto it, and what meets the lead, (B, ...)."""
-        moved = backward(other, self.decay, exclusive=self.exclusive)
-        if self.lead is None:
-            return moved, None
-        met = moved[0] + other[0] if self.exclusive else moved[0]
-        return moved, self.decay * met
 
 
 Side = Spikes | Filtered | Values

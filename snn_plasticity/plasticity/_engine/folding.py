@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..._compiled import NUMBERS, loops, suits
-from ...kernels.terms import Filtered, Side, Spikes, Term, Values
+from ...kernels.terms import Filtered, Side, Spikes, Term, Values, backward
 from ...layers.geometry import Geometry, Product, scaled_
 from ...layers.spike_trains import SpikeTrains, as_numbers
 from .window_terms import WindowTerms
@@ -88,7 +88,8 @@ def _added(
         return table, moved.decay * after if back else None
     found, met = _gained(geometry, window.values(other), gains), None
     if isinstance(own, Filtered):
-        found, met = own.adjoint(found)
+        last, found = found[0], backward(found, own.decay, exclusive=own.exclusive)
+        met = own.decay * (found[0] + last if own.exclusive else found[0])
     return found if table is None else table.add_(found), met
 
 
@@ -129,9 +130,9 @@ def _as_it_is(geometry: Geometry, window: WindowTerms, term: Term, gains: Tensor
 
 def _sparse(geometry: Geometry, side: str, trains: SpikeTrains, table: Tensor) -> Product:
     """Trains, as matrices where the geometry multiplies these, and what they are multiplied with."""
-    if geometry.multiplies_bool(trains):
-        return _ordered(side, trains.spikes, table)._replace(sparse=side, trains=trains)
-    return _ordered(side, as_numbers(trains.spikes, table.dtype), table)._replace(sparse=side)
+    matrices = trains if geometry.multiplies_bool(trains) else None
+    spikes = as_numbers(trains.spikes, table.dtype) if matrices is None else trains.spikes
+    return Product(*((spikes, table) if side == "post" else (table, spikes)), side, matrices)
 
 
 def _ordered(side: str, own: Tensor, other: Tensor) -> Product:
