@@ -235,17 +235,24 @@ class PlasticityLearner:
     def _land_at_once(
         self, chosen: list[Connection], output: AnyOutput, given: Collection[str] | None, size: int | None
     ) -> bool:
-        """The rest of a step in which all is as usual: weights change by compiled loops, and nothing is looked at.
+        """The rest of a step in which all is as usual: every weight changes at once, and nothing is looked at.
 
         False, and nothing, where anything is other than usual, or would be refused.
         """
         silence = self.silence
         if self.reduce is not None or not silence.opened or silence.steps >= silence.next_look:
             return False
+        if len(chosen) > 1 and len({id(connection.weight) for connection in chosen}) < len(chosen):
+            return False
+        for connection in chosen:
+            if connection.activity.seen != connection.met:
+                break
+        else:
+            return False  # nothing was observed, of which there may be something to say
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             with untracked(chosen[0].weight):
                 return self._land_at_once(chosen, output, given, size)
-        factor, landings, idle = output.factor, [], True
+        factor, landings = output.factor, []
         if isinstance(factor, Tensor) and factor.is_cpu and (factor.dim() == 0 or (size == 1 and factor.numel() == 1)):
             factor = factor.item()
         for connection in chosen:
@@ -253,10 +260,6 @@ class PlasticityLearner:
             if landing is None:
                 return False
             landings.append(landing)
-            idle = idle and connection.activity.seen == connection.met
-        weights = [landing.weight for landing in landings]
-        if idle or len(set(map(id, weights))) < len(weights):
-            return False
         for landing in landings:
             landing.weight.add_(landing.value) if landing.into == "sum" else landing.land()
         for connection in chosen:

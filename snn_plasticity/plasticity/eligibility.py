@@ -26,6 +26,7 @@ from .._saved import FORMAT, described, require_format, require_settings
 from ..config.eligibility import EligibilityConfig, TracePath
 from ..config.validation import require_config
 from ..conventions import Reduction
+from ..kernels.operands import require_window
 from ..layers.geometry import Geometry
 from ..layers.synapses import geometry_of
 from ._engine.engine import RunningTraces
@@ -34,7 +35,6 @@ from ._engine.state import compiled_or_not, one_step
 from .input_checks import (
     admitted_step,
     check_spikes,
-    check_window,
     choose_path,
     layout_of,
     modulator_for,
@@ -494,5 +494,5 @@ class EligibilityTraceModule(nn.Module):
         return dt
 
     def _window_fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
-        check_window(pre, post)
+        require_window(pre, post)
         return self._fits(pre[0], post[0], dt, anew=anew)

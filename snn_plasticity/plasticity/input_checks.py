@@ -66,17 +66,6 @@ def _check_fit(
         raise ValueError(f"pre is on {pre.device} and post on {post.device}; expected one device.")
 
 
-def check_window(pre: Tensor, post: Tensor) -> None:
-    """Refuse what is no window of spikes (T, B, ...), whatever their values; its first step is for `check_spikes`."""
-    require_real("pre", pre)
-    require_real("post", post)
-    if pre.dim() < 2 or post.dim() < 2 or len(pre) != len(post) or not len(pre):
-        raise ValueError(
-            f"pre has shape {tuple(pre.shape)} and post {tuple(post.shape)}; "
-            "expected windows (T, B, ...) with the same T >= 1."
-        )
-
-
 def admitted_step(rule: EligibilityRule, pre: Tensor, post: Tensor, dt: object) -> float:
     """A step length that this trace and this kernel can take between these neurons.
 
