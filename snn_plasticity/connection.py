@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ._activity import Activity
-from ._checks import PRECISE, known_as, require_flag, require_kind, require_number, require_real, require_tensors
+from ._checks import known_as, require_flag, require_kind, require_number, require_real, require_tensors
 from ._saved import described, require_parts, require_saved_count, require_settings, require_tensor
 from ._untracked import untracked
 from ._weights import FLATTENED, WeightGuard
@@ -224,16 +224,17 @@ class Connection:
             return None
         lr_scale = require_number("lr_scale", lr_scale)
         running, rate = self._traces._running, self._rate_at_once(lr_scale)
+        if running is None or not running.meets(mod):
+            try:
+                fitting = self._traces.modulator(mod)
+            except ValueError as error:
+                raise ValueError(f"{self.name}: {error}") from None
+            mod = mod if type(mod) is float else fitting
         change = None if running is None or rate is None else running.change_at_once(mod, rate)
         if change is not None:
             self.meet()
             return change
-        try:
-            fitting = self._traces.modulator(mod)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from None
-        plain = type(mod) is float or (isinstance(mod, Tensor) and mod.dtype in PRECISE)
-        mod = self.config.three_factor.lr * lr_scale * (mod if plain else fitting)
+        mod = self.config.three_factor.lr * lr_scale * mod
         if self.samples is None and self.config.three_factor.update_frequency == 1:
             change = self._traces.change(mod)
         else:

@@ -32,11 +32,13 @@ from ._checks import (
     as_signal,
     is_compiling,
     is_wrapped,
+    known_as,
     length_of,
     require_batch_size,
     require_device,
     require_dtype,
     require_finite,
+    require_tensors,
     require_within,
 )
 from .neuromodulators import NEUROMODULATORS
@@ -275,6 +277,25 @@ RELEASED = Vocabulary("modulator", dict.fromkeys(LEVELS, ANY), '{"DA": 0.2}')
 
 SIGNALS: tuple[str, ...] = tuple(GATE.ranges)
 EVENTS: dict[str, Range] = LOOP.ranges
+
+
+def levels_of(what: str, levels: Mapping[str, Tensor]) -> list[Tensor]:
+    """The level of each modulator, in the order of the table, each (B,).
+
+    Raises:
+        TypeError: no mapping, or no tensors.
+        ValueError: one is missing, or of another shape.
+    """
+    if not isinstance(levels, Mapping):
+        raise TypeError(f"{what} is {known_as(levels)}; expected a mapping such as {{'DA': da, ...}}.")
+    missing = [name for name in LEVELS if name not in levels]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(missing)}; expected {', '.join(LEVELS)}, each (B,).")
+    found = [levels[name] for name in LEVELS]
+    for m in found:
+        if not isinstance(m, Tensor) or m.shape != found[0].shape or m.device != found[0].device or m.is_sparse:
+            require_tensors(dict(zip(LEVELS, found, strict=True)), like="DA")
+    return found
 
 
 def read_signals(

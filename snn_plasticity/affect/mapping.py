@@ -15,10 +15,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .._checks import known_as, require_tensors
 from ..config.affect import AffectiveConfig
 from ..config.validation import require_config
-from ..neuromodulators import NAMES
+from ..signals import levels_of
 from .state import AffectiveState, require_affect_state
 
 
@@ -66,16 +65,7 @@ def from_neuromodulators(levels: Mapping[str, Tensor], config: AffectiveConfig) 
     (tensor([0.1000]), tensor([0.4000]), tensor([0.1000]))
     """
     config = require_config(config, AffectiveConfig)
-    if not isinstance(levels, Mapping):
-        raise TypeError(f"levels is {known_as(levels)}; expected a mapping such as {{'DA': da, ...}}.")
-    missing = [name for name in NAMES if name not in levels]
-    if missing:
-        raise ValueError(f"levels lacks {', '.join(missing)}; expected {', '.join(NAMES)}, each (B,).")
-    four = {name: levels[name] for name in NAMES}
-    first = four["DA"]
-    for m in four.values():
-        if not isinstance(m, Tensor) or m.shape != first.shape or m.device != first.device or m.is_sparse:
-            require_tensors(four, like="DA")
+    levels_of("levels", levels)
     return felt(levels, config)
 
 

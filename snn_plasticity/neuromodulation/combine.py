@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._checks import known_as, require_count, require_number, require_tensors, shown
+from .._checks import require_count, require_number, shown
 from ..config import NeuromodConfig
 from ..neuromodulators import NAMES, NEUROMODULATORS
+from ..signals import levels_of
 from .modulators import multiplied, summed
 
 Weights = tuple[float, ...]
@@ -63,31 +64,12 @@ def gated_product(modulators: Mapping[str, Tensor], weights: Weights = (1.0, 0.5
 
 def _paired(modulators: Mapping[str, Tensor], weights: Weights) -> list[tuple[float, Tensor]]:
     """Each modulator beside its weight."""
-    four = all_of(modulators)
+    four = levels_of("modulators", modulators)
     if not isinstance(weights, (tuple, list)) or len(weights) != len(NAMES):
         names = ", ".join(f"w_{name}" for name in NAMES)
         raise ValueError(f"weights = {shown(weights)}; expected {len(NAMES)} numbers: {names}.")
     factors = [w if isinstance(w, float) and math.isfinite(w) else require_number("weights", w) for w in weights]
     return list(zip(factors, four, strict=True))
-
-
-def all_of(modulators: Mapping[str, Tensor]) -> list[Tensor]:
-    """The four modulators in order, each (B,).
-
-    Raises:
-        TypeError: no mapping, or no tensors.
-        ValueError: one is missing, or of another shape.
-    """
-    if not isinstance(modulators, Mapping):
-        raise TypeError(f"modulators is {known_as(modulators)}; expected a mapping such as {{'DA': da, ...}}.")
-    missing = [name for name in NAMES if name not in modulators]
-    if missing:
-        raise ValueError(f"modulators lacks {', '.join(missing)}; expected {', '.join(NAMES)}, each (B,).")
-    four = [modulators[name] for name in NAMES]
-    for m in four:
-        if not isinstance(m, Tensor) or m.shape != four[0].shape or m.device != four[0].device or m.is_sparse:
-            require_tensors(dict(zip(NAMES, four, strict=True)), like="DA")
-    return four
 
 
 class ModulatorMLP(nn.Module):
@@ -116,7 +98,7 @@ class ModulatorMLP(nn.Module):
 
     def forward(self, modulators: Mapping[str, Tensor]) -> Tensor:
         """The gain (B,) of the modulators, each (B,), in their precision."""
-        m = torch.stack(all_of(modulators), dim=-1)
+        m = torch.stack(levels_of("modulators", modulators), dim=-1)
         hidden = torch.tanh(F.linear(m, self.inward.to(m)))
         return torch.tanh(F.linear(hidden, self.outward.to(m))).squeeze(-1)
 
