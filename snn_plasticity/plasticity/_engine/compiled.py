@@ -157,7 +157,7 @@ class CompiledSteps:
             type(kernel) in (PairSTDP, SymmetricSTDP)
             and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
         )
-        self._flags = pair_flags(kernel) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (False, False, False)
+        self._flags = tuple(map(int, pair_flags(kernel))) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (0, 0, 0)
         still = (1.0, -math.inf, math.inf, 1.0 if trace.linear else -1.0, 0.0)  # e stays, and is summed
         self._still = np.array(still, self.number)
         self._let_go()
@@ -188,7 +188,7 @@ class CompiledSteps:
         """
         if e is None or (state is None and type(self.kernel) is not Rate):  # not begun yet
             return False
-        if (e is not self._e or state is not self._state or len(self._left) != 2) and not self._hold(e, state, 2):
+        if (e is not self._e or state is not self._state or len(self._flat[0]) != 2) and not self._hold(e, state, 2):
             return False
         if dt != self._dt:
             self._take(dt)
@@ -204,7 +204,7 @@ class CompiledSteps:
         most = MOST if self.trace.linear else 2
         if not 0 < len(pairs) <= most or any((p.post.shape, p.pre.shape) != shapes for p in pairs):
             return False
-        if (e is not self._e or len(pairs) != len(self._left)) and not self._hold(e, None, len(pairs)):
+        if (e is not self._e or len(pairs) != len(self._flat[0])) and not self._hold(e, None, len(pairs)):
             return False
         if dt != self._dt:
             self._take(dt)

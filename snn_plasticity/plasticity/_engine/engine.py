@@ -58,6 +58,7 @@ class RunningTraces:
         compilable = path not in ("plain", "torch")
         path = ("auto" if rule.trace.linear else "rows") if path in ("compiled", "torch") else path
         self.rule, self.like, self.path = rule, like, path
+        self._shapes = like[0].shape, like[1].shape
         self.shared = path == "shared"  # whether e is summed over the batch
         self.batch_size = like[1].shape[0]
         self.state = TraceState(rule, like, self.shared, fast=compilable)
@@ -115,11 +116,9 @@ class RunningTraces:
 
         It looks at all that there is to refuse but says nothing: whatever does not fit is left to slower ways.
         """
-        like_pre, like_post = self.like
         if not (
-            dt == self.admitted and type(pre) is Tensor is type(post) and like_pre.is_cpu
-            and pre.is_cpu and post.is_cpu and pre.shape == like_pre.shape and post.shape == like_post.shape
-            and pre.layout is post.layout is torch.strided
+            dt == self.admitted and type(pre) is Tensor is type(post) and (pre.shape, post.shape) == self._shapes
+            and pre.is_cpu and post.is_cpu and self.like[0].is_cpu and pre.layout is post.layout is torch.strided
         ):  # fmt: skip
             return False
         if self.pending.blocks:
@@ -130,13 +129,12 @@ class RunningTraces:
             else:
                 self._appended(1, dt)
             return True
-        state, steps, kind = self.state, self.state.steps, like_pre.dtype
+        state, steps = self.state, self.state.steps
         if (
-            steps is None or not steps.pairs or self.strategy != "stepwise" or self.unmet or self.queued
-            or state._e is None or pre.requires_grad or post.requires_grad
-            or pre.dtype is not kind or post.dtype is not kind or self.rule.trace.convention.lag
+            steps is None or not steps.pairs or self.strategy != "stepwise" or self.unmet or self.queued or steps.due
+            or not pre.dtype is post.dtype is self.like[0].dtype or self.rule.trace.convention.lag
             or not (pre.is_contiguous() and post.is_contiguous())
-            or not steps.step(state.allocated(), state.kernel, pre, post, dt)
+            or not steps.step(state._e, state.kernel, pre, post, dt)
         ):  # fmt: skip
             return False
         state.bound, self.unmet = None, 1
