@@ -44,9 +44,9 @@ CHECKED_BEFORE = {
     "neuromodulation.Modulator.stepped",
     *(
         f"neuromodulation.NeuromodulatoryGate.{name}"
-        for name in ("stepped", "stepped_alone", "remembered", "tensors_of")
+        for name in ("stepped", "stepped_plain", "remembered", "tensors_of")
     ),
-    *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_alone")),
+    *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_plain")),
     *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces

@@ -38,7 +38,7 @@ from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .signals import GateSignals
-from .third_factor import AnyOutput, NumberOutput, ThirdFactor, batch_of
+from .third_factor import AnyOutput, PlainOutput, ThirdFactor, batch_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -208,7 +208,7 @@ class PlasticityLearner:
         given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
         if not details and self._land_at_once(chosen, output, given, batch.size):
             return None, None
-        output = output.settled() if isinstance(output, NumberOutput) else output
+        output = output.settled() if isinstance(output, PlainOutput) else output
         with all_or_nothing(chosen, safe=details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = changes_of(chosen, output.factor, self._lr_scale, self.reduce)

@@ -23,6 +23,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -177,6 +178,26 @@ class Vocabulary:
             if type(value) is not float or not low <= value <= high:
                 return None
             found[name] = value
+        return found
+
+    def arrays(self, values: Mapping[str, Signal], size: int, dtype: torch.dtype) -> dict[str, np.ndarray] | None:
+        """Signals as arrays (B,) of their own, checked as by `read`; None where `read` has to look closer."""
+        found: dict[str, np.ndarray] = {}
+        for name, value in values.items():
+            low, high = self.limits.get(name, NO_RANGE)
+            plain = (
+                type(value) is Tensor and value.dtype is dtype and value.shape == (size,) and value.is_cpu
+                and value.layout is torch.strided and not value.requires_grad and not is_wrapped(value)
+            )  # fmt: skip
+            known = name in self.ranges and not is_compiling()
+            if not (known and (plain or (type(value) is float and low <= value <= high))):
+                return None
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                _checked(name, value, self.ranges[name], self.limits[name])
+                found[name] = value.numpy().copy()
+            else:
+                found[name] = np.full(size, value, "d" if dtype == torch.float64 else "f")
         return found
 
     def _unknown(self, name: object) -> str:

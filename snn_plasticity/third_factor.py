@@ -19,7 +19,7 @@ from ._saved import (
 )
 from ._untracked import casting_anywhere, untracked
 from .neuromodulation import NeuromodState, NeuromodulatoryGate, for_batch, reset_samples
-from .neuromodulation.gate import Alone
+from .neuromodulation.gate import PlainStep
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
 from .signals import GATE
@@ -45,27 +45,27 @@ class GateOutput(NamedTuple):
     kept: GateMemory
 
 
-class NumberOutput:
-    """As `GateOutput`, of one sample, as numbers: tensors are made of them where somebody reads them."""
+class PlainOutput:
+    """As `GateOutput`, without tensors: they are made where somebody reads them.
 
-    __slots__ = ("_gate", "_state", "numbers")
+    Args:
+        gate: whose it is. step: what the gate gave. state: the last one in tensors.
+    """
 
-    def __init__(self, gate: NeuromodulatoryGate, numbers: Alone, state: NeuromodState) -> None:
-        self._gate, self.numbers, self._state = gate, numbers, state
+    __slots__ = ("_gate", "_state", "factor", "step")
 
-    @property
-    def factor(self) -> float:
-        """The third factor."""
-        return self.numbers.gain
+    def __init__(self, gate: NeuromodulatoryGate, step: PlainStep, state: NeuromodState) -> None:
+        self._gate, self.step, self._state = gate, step, state
+        self.factor = step.gain if type(step.gain) is float else torch.from_numpy(step.gain)
 
     def settled(self) -> GateOutput:
         """The same in tensors."""
         with untracked(self._state.levels):
-            modulators, gain, state = self._gate.tensors_of(self.numbers, self._state)
+            modulators, gain, state = self._gate.tensors_of(self.step, self._state)
         return GateOutput(modulators, gain, GateMemory(state, loose=False))
 
 
-AnyOutput = GateOutput | NumberOutput
+AnyOutput = GateOutput | PlainOutput
 
 
 class Batch(NamedTuple):
@@ -136,7 +136,7 @@ class ThirdFactor:
         self.gate = gate
         self._kept = GateMemory()
         self._last: GateOutput | None = None
-        self._ahead: NumberOutput | None = None  # a later step, in numbers
+        self._ahead: PlainOutput | None = None  # a later step, without tensors
         self._given = False  # whether any signals were given, even of a step that was refused afterwards
 
     @property
@@ -164,14 +164,14 @@ class ThirdFactor:
             self._settle(self._ahead)
         return self._last
 
-    def _settle(self, ahead: NumberOutput) -> None:
+    def _settle(self, ahead: PlainOutput) -> None:
         """What the last step was told, and what is kept of it, in tensors."""
         self._last, self._ahead = ahead.settled(), None
         self._kept = self._last.kept
 
     def keep(self, output: AnyOutput) -> None:
         """A step was made of this."""
-        if isinstance(output, NumberOutput):
+        if isinstance(output, PlainOutput):
             self._ahead = output
             return
         factor = output.factor
@@ -198,10 +198,10 @@ class ThirdFactor:
             TypeError: neither modulator nor signals, or both.
             ValueError: unknown names, NaN, shapes that do not fit.
         """
-        if modulator is None and batch.size == 1 and signals:
-            alone = self._alone(signals)
-            if alone is not None:
-                return alone
+        if modulator is None and batch.size and signals and (batch.size == 1 or not batch.summed):
+            plain = self._plainly(signals, batch.size)
+            if plain is not None:
+                return plain
         if isinstance(modulator, Mapping):
             signals = {**modulator, **signals}
         elif modulator is not None:
@@ -234,16 +234,17 @@ class ThirdFactor:
             modulators, factor, state = self.gate.step(told, state)
         return self._output(modulators, factor, state, batch_size if as_one and size == 1 else None)
 
-    def _alone(self, signals: Mapping[str, Signal]) -> NumberOutput | None:
-        """A step of one sample in numbers; None where tensors are needed, or something is to be refused."""
+    def _plainly(self, signals: Mapping[str, Signal], size: int) -> PlainOutput | None:
+        """A step without tensors; None where they are needed, or something is to be refused."""
         state = self._kept.state
-        if state is None:
+        if state is None or len(state.levels) != size or not self.gate.takes_numbers:
             return None
-        before = self.gate.remembered(state) if self._ahead is None else self._ahead.numbers
-        told = None if before is None else GATE.numbers(signals, state.levels.dtype)
-        if told is None or before is None:
+        kind = state.levels.dtype
+        told: Any = GATE.numbers(signals, kind) if size == 1 else GATE.arrays(signals, size, kind)
+        if told is None:
             return None
-        return NumberOutput(self.gate, self.gate.stepped_alone(told, before), state)
+        before = self.gate.remembered(state) if self._ahead is None else self._ahead.step
+        return None if before is None else PlainOutput(self.gate, self.gate.stepped_plain(told, before), state)
 
     def _output(
         self, modulators: dict[str, Tensor], factor: Tensor, state: NeuromodState, batch_size: int | None

@@ -26,6 +26,7 @@ from snn_plasticity import (
 from snn_plasticity.loop import EVENTS
 from snn_plasticity.neuromodulators import NAMES
 from snn_plasticity.plasticity.bounds import bounds_of
+from snn_plasticity.third_factor import Batch, PlainOutput, ThirdFactor
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import hops  # noqa: E402
@@ -115,14 +116,14 @@ def test_the_values_of_a_signal_are_looked_at_once(monkeypatch, tell, batch):
 @pytest.mark.skipif(not _compiled.available(), reason="needs compiled loops, with numba")
 @pytest.mark.parametrize(("told", "looks", "sums"), [({"reward": torch.ones(8)}, 1, 1), ({"reward": 1.0}, 0, 0)])
 def test_a_steady_step_waits_for_one_value_and_looks_at_no_other(told, looks, sums):
-    """Of tensors as large as a batch or a weight: one sum of the reward; the weight changes in a loop."""
+    """Of tensors as large as a batch or a weight: one sum of the reward; all else is worked out without tensors."""
     _, learner = rewarded(PlasticityConfig.minimal(), told)
     before = learner.connections["0"].weight.clone()
     with torch.no_grad(), Operations() as operations:
         learner.step(**told)
     counted = operations.counted
     assert (counted["_local_scalar_dense"], counted["sum"]) == (looks, sums)
-    assert counted["tanh"] == 1 and not (counted["add_"] or counted["isfinite"])
+    assert not (counted["tanh"] or counted["add_"] or counted["isfinite"])
     assert not torch.equal(before, learner.connections["0"].weight)
 
 
@@ -188,6 +189,33 @@ def test_one_sample_in_numbers_is_one_of_a_batch_in_tensors(config, combination)
             torch.testing.assert_close(amounts[name], expected[name][:1], rtol=1e-5, atol=1e-6)
         for part, of_both in zip(alone, both, strict=True):
             torch.testing.assert_close(part, of_both[:1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+@pytest.mark.parametrize("config", [{"ne_tau": 5.0, "ach_baseline": 0.25}, {"reward_baseline": "running"}])
+@pytest.mark.parametrize("combination", ["weighted_sum", "gated_product"])
+def test_a_batch_in_arrays_is_one_in_tensors(config, combination, scope):
+    """A learner hears arrays where the gate by itself hears tensors; what is given stays as it is."""
+    settings = NeuromodConfig(combination_fn=combination, baseline_scope=scope, da_tau=20.0, **config)
+    gate, g, state = NeuromodulatoryGate(settings), torch.Generator().manual_seed(2), None
+    third = ThirdFactor(gate)
+    for step in range(30):
+        told = {"reward": 2.0 * torch.randn(4, generator=g), "novelty": torch.rand(4, generator=g)}
+        told |= {"urgency": 0.5} if step % 3 else {}
+        if step % 5 == 4:
+            del told["reward"]
+        kept = {name: torch.as_tensor(value).clone() for name, value in told.items()}
+        with torch.no_grad():
+            modulators, gain, state = gate.step(told, state)
+            output = third.compute(None, told, Batch(4))
+        assert all(torch.equal(torch.as_tensor(told[name]), value) for name, value in kept.items())
+        told["novelty"].fill_(9.0)  # what was heard is not heard again
+        third.keep(output)
+        assert isinstance(output, PlainOutput) == (step > 0)
+        torch.testing.assert_close(torch.as_tensor(output.factor), gain)
+        if step % 7 == 0:
+            torch.testing.assert_close(third.last.modulators, modulators)
+            torch.testing.assert_close(tuple(third.state), tuple(state))
 
 
 def test_one_vocabulary_names_what_may_be_said_by_keyword():

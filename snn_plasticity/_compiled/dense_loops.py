@@ -18,6 +18,8 @@ from numba.extending import intrinsic
 SMALL = 1 << 17  # entries of all terms of a step below which no matrix product is worth its call
 RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
 
+carray: Any = numba.carray  # type: ignore[attr-defined]
+
 _fast = {"nsz", "arcp", "contract", "reassoc"}  # NaN and infinity keep their meaning
 
 
@@ -40,8 +42,7 @@ def strict(function: Callable) -> Any:
     return _compiled(function, False)
 
 
-@intrinsic
-def _pointer(typing, address, like):
+def _to_pointer(typing, address, like):
     kind = numba.types.CPointer(like.dtype)
 
     def made(context, builder, signature, arguments):
@@ -50,10 +51,13 @@ def _pointer(typing, address, like):
     return kind(numba.types.int64, like), made
 
 
+_pointer: Any = intrinsic(_to_pointer)
+
+
 @loop
 def _lying(address, shape, like):
     """Numbers of the kind of `like` that lie in memory from an address on; whoever gives it keeps that memory."""
-    return numba.carray(_pointer(address, like), shape)
+    return carray(_pointer(address, like), shape)
 
 
 @loop

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ from ..config import NeuromodConfig
 from ..config.neuromod import BaselineKind, LearningScope
 from ..config.validation import require_config, require_count_field, require_number_field, require_word_field
 from ..decay import decay_factor
-from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic
+from .modulators import IN_ARRAYS, IN_NUMBERS, IN_TENSORS, Arithmetic
 
 TINY = 1e-30
 
@@ -198,15 +199,18 @@ class RewardBaseline:
             pace = torch.add(met[..., :3], pace, alpha=1.0 - self._forgotten)
         return error, after, pace
 
-    def squashed_alone(
-        self, reward: float, state: float, pace: Sequence[float], scale: float
-    ) -> tuple[float, float, list[float]]:
-        """As `squashed`, of numbers: one sample, and one context."""
+    def squashed_plain(self, reward: Any, state: Any, pace: Sequence[Any], scale: float) -> tuple[Any, Any, list[Any]]:
+        """As `squashed`, with one context: of numbers, for one sample, or of arrays (B,)."""
+        of = IN_NUMBERS if type(reward) is float else IN_ARRAYS
         error = reward - state
-        dopamine, distance = math.tanh(scale * error), min(abs(error), LARGEST)
-        sums = [max(part, TINY) for part in pace]
-        after = state + self._move(sums, distance, dopamine, 1.0 / scale, IN_NUMBERS)
-        met, kept = (distance, 1.0 - dopamine * dopamine, 1.0), 1.0 - self._forgotten
+        dopamine, distance = of.tanh(scale * error), of.lesser(abs(error), LARGEST)
+        slope = 1.0 - dopamine * dopamine
+        if of is IN_ARRAYS and self.scope == "batch":  # the mean over samples moves what they share
+            of = IN_NUMBERS
+            dopamine, distance, slope = (float(np.add.reduce(part)) / len(part) for part in (dopamine, distance, slope))
+        sums = [of.at_least(part, TINY) for part in pace]
+        after = state + self._move(sums, distance, dopamine, 1.0 / scale, of)
+        met, kept = (distance, slope, 1.0), 1.0 - self._forgotten
         return error, after, [kept * before + now for before, now in zip(pace, met, strict=True)]
 
     def _move(self, sums: Sequence[Any], distance: Any, dopamine: Any, width: Any, of: Arithmetic) -> Any:

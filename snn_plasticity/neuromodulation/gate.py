@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,18 +37,31 @@ from ..neuromodulators import NAMES
 from ..signals import GATE, RELEASED, SignalReading
 from .baselines import RewardBaseline
 from .combine import combination_of, weights_of
-from .modulators import IN_NUMBERS, IN_TENSORS, Arithmetic, Modulator, Value, modulators_of, multiplied, summed
+from .modulators import (
+    IN_ARRAYS,
+    IN_NUMBERS,
+    IN_TENSORS,
+    Arithmetic,
+    Modulator,
+    Value,
+    modulators_of,
+    multiplied,
+    summed,
+)
 from .state import NeuromodState, require_state
 
 
-class Alone(NamedTuple):
-    """A step of one sample as numbers: what there is of each modulator, the gain, and what is carried on."""
+class PlainStep(NamedTuple):
+    """A step without tensors: what there is of each modulator, the gain, and what is carried on.
 
-    amounts: list[float]
-    gain: float
-    levels: list[float]
-    baseline: float
-    pace: list[float]
+    Each is a number, of one sample or of all that the batch shares; or an array (B,).
+    """
+
+    amounts: list[Any]
+    gain: Any
+    levels: list[Any]
+    baseline: Any
+    pace: list[Any]
     precision: str  # "f" or "d", the code of an `array`
 
 
@@ -95,7 +109,7 @@ class NeuromodulatoryGate(nn.Module):
         self._named = {"weighted_sum": summed, "gated_product": multiplied}.get(str(config.combination_fn))
         self._remembers = not all(modulator.rests for modulator in self.modulators)
         alone = config.reward_baseline == "none" or (self._squashes and config.reward_baseline == "running")
-        self._takes_numbers = alone and not normalized and self._named is not None
+        self.takes_numbers = alone and not normalized and self._named is not None
 
     def init(
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -164,9 +178,9 @@ class NeuromodulatoryGate(nn.Module):
         """As `step`, of what was checked. What rests, undriven and without a memory, is zero."""
         before = state.levels
         if told.numbers is not None and not released and not (torch.is_grad_enabled() and told.like.requires_grad):
-            alone = self.remembered(state)
-            if alone is not None:
-                return self.tensors_of(self.stepped_alone(told.numbers, alone), state)
+            before_it = self.remembered(state)
+            if before_it is not None:
+                return self.tensors_of(self.stepped_plain(told.numbers, before_it), state)
         drives: dict[str, Tensor] = {}
         for place, modulator in enumerate(self.modulators):
             value = told.get(modulator.source)
@@ -189,52 +203,67 @@ class NeuromodulatoryGate(nn.Module):
             gain = before.new_zeros(len(before)) if self._named is not None else self.combine(amounts)
         return amounts, gain, state._replace(levels=torch.stack(levels, dim=-1))
 
-    def remembered(self, state: NeuromodState) -> Alone | None:
-        """What a state of one sample on the CPU holds, as numbers; None where its step is one of tensors."""
+    def remembered(self, state: NeuromodState) -> PlainStep | None:
+        """What a state on the CPU holds, without tensors; None where its step is one of tensors."""
         levels = state.levels
-        if not self._takes_numbers or len(levels) != 1 or not levels.is_cpu or is_compiling() or is_wrapped(levels):
+        if not self.takes_numbers or not len(levels) or not levels.is_cpu or is_compiling() or is_wrapped(levels):
             return None
         if torch.is_grad_enabled() and any(part.requires_grad for part in state):
             return None
-        expected = (state.baseline.item(), state.pace.view(-1).tolist()) if self._expects else (0.0, [])
-        return Alone([], 0.0, levels.tolist()[0], *expected, "d" if levels.dtype == torch.float64 else "f")
+        precision, alone = "d" if levels.dtype == torch.float64 else "f", len(levels) == 1
+        expected: tuple[Any, list[Any]] = (0.0, [])
+        if self._expects and (alone or self.config.baseline_scope == "batch"):
+            expected = state.baseline.item(), state.pace.view(-1).tolist()
+        elif self._expects:
+            baseline, pace = state.baseline.detach().numpy(), state.pace.detach().numpy()
+            expected = baseline[:, 0], list(pace[:, 0].T)
+        return PlainStep(
+            [], 0.0, levels.tolist()[0] if alone else list(levels.detach().numpy().T), *expected, precision
+        )
 
-    def stepped_alone(self, told: Mapping[str, float], before: Alone) -> Alone:
-        """As `stepped`, of one sample, as numbers; each is rounded as a tensor would be."""
+    def stepped_plain(self, told: Mapping[str, Any], before: PlainStep) -> PlainStep:
+        """As `stepped`, of numbers or arrays; each number is rounded as a tensor would be."""
         drives = {modulator.name: told[modulator.source] for modulator in self.modulators if modulator.source in told}
         first, expected, pace = self.modulators[0].name, before.baseline, before.pace
         if self._expects and first in drives:
-            drives[first], expected, pace = self.reward_baseline.squashed_alone(
+            drives[first], expected, pace = self.reward_baseline.squashed_plain(
                 drives[first], expected, pace, self.modulators[0].scale
             )
-        found, rounds = self._amounts(drives, before.levels, IN_NUMBERS), before.precision
-        amounts = [0.0 if pair is None else pair[0] for pair in found]
-        levels = array(rounds, [0.0 if pair is None else pair[1] for pair in found]).tolist()
-        expected, *pace = array(rounds, [expected, *pace]).tolist()
-        return Alone(amounts, self._combined(found, IN_NUMBERS) or 0.0, levels, expected, pace, rounds)
+        alone, rounds = type(before.levels[0]) is float, before.precision
+        of, none = (IN_NUMBERS, 0.0) if alone else (IN_ARRAYS, np.zeros_like(before.levels[0]))
+        found = self._amounts(drives, before.levels, of)
+        amounts = [none if pair is None else pair[0] for pair in found]
+        levels = [none if pair is None else pair[1] for pair in found]
+        levels = array(rounds, levels).tolist() if alone else levels
+        if type(expected) is float:
+            expected, *pace = array(rounds, [expected, *pace]).tolist()
+        gain = self._combined(found, of)
+        return PlainStep(amounts, none if gain is None else gain, levels, expected, pace, rounds)
 
-    def tensors_of(self, alone: Alone, state: NeuromodState) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
-        """What `stepped` gives, of the numbers; `state` is one of this gate for one sample."""
+    def tensors_of(self, step: PlainStep, state: NeuromodState) -> tuple[dict[str, Tensor], Tensor, NeuromodState]:
+        """What `stepped` gives, of a step without tensors; `state` is one of this gate for as many samples."""
         form = {"dtype": state.levels.dtype, "device": state.levels.device}
-        *amounts, gain = torch.tensor([*alone.amounts, alone.gain], **form).split_with_sizes(
-            [1] * (len(alone.amounts) + 1)
-        )
-        state = state._replace(levels=torch.tensor([alone.levels], **form))
+        rows = np.array([*step.amounts, step.gain, *step.levels], step.precision)
+        *amounts, gain = torch.from_numpy(rows[: len(step.amounts) + 1].reshape(len(step.amounts) + 1, -1)).unbind(0)
+        levels = torch.from_numpy(np.ascontiguousarray(rows[len(step.amounts) + 1 :].reshape(len(step.levels), -1).T))
+        state = state._replace(levels=levels)
         if self._expects:
-            pace = torch.tensor(alone.pace, **form).view_as(state.pace)
-            state = state._replace(baseline=torch.full_like(state.baseline, alone.baseline), pace=pace)
+            baseline, pace = np.array(step.baseline), np.array(step.pace)
+            state = state._replace(
+                baseline=torch.tensor(baseline, **form).view_as(state.baseline),
+                pace=torch.tensor(pace.T, **form).view_as(state.pace),
+            )
         return dict(zip(self.sources, amounts, strict=True)), gain, state
 
     def _amounts(
         self, drives: Mapping[str, Value], before: Sequence[Value], of: Arithmetic
     ) -> list[tuple[Value, Value] | None]:
         """Of each modulator what is there in this step, and the level to carry on; None where it rests."""
-        return [
-            None
-            if modulator.rests and modulator.name not in drives
-            else modulator.stepped(drives.get(modulator.name), level, of)
-            for modulator, level in zip(self.modulators, before, strict=True)
-        ]
+        found: list[tuple[Value, Value] | None] = []
+        for modulator, level in zip(self.modulators, before, strict=True):
+            drive = drives.get(modulator.name)
+            found.append(None if drive is None and modulator.rests else modulator.stepped(drive, level, of))
+        return found
 
     def _combined(self, found: Sequence[tuple[Value, Value] | None], of: Arithmetic) -> Value | None:
         """The gain; None where it is zero, and in a combination that has no name."""

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,9 +36,10 @@ from ..neuromodulators import NAMES, NEUROMODULATORS, NORMALIZED
 
 
 class Arithmetic(NamedTuple):
-    """What the equations of the gate are made of besides + − · /, for tensors or for numbers.
+    """What the equations of the gate are made of besides + − · /, for tensors, for numbers or for arrays.
 
-    One sample on the CPU goes through the gate as numbers: an operation on a tensor takes some 1.5 µs, however small.
+    On the CPU a step goes through the gate as numbers, or as arrays (B,): an operation on a tensor takes some 1.5 µs,
+    however small, and one on an array half of that.
     """
 
     tanh: Callable[[Any], Any]
@@ -61,8 +63,15 @@ def _amplify(x: float, y: float, z: float, *, value: float) -> float:
 
 
 IN_TENSORS = Arithmetic(torch.tanh, torch.minimum, torch.clamp, torch.clamp, torch.add, torch.addcmul)
+
+
+def _clamp_array(x: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    return np.minimum(np.maximum(x, low), high)
+
+
 IN_NUMBERS = Arithmetic(math.tanh, min, max, _clamp, _add, _amplify)
-Value = TypeVar("Value", Tensor, float)
+IN_ARRAYS = Arithmetic(np.tanh, np.minimum, np.maximum, _clamp_array, _add, _amplify)
+Value = TypeVar("Value", Tensor, float, np.ndarray)
 
 LOW = {kind.name: kind.low for kind in NEUROMODULATORS}
 

@@ -157,7 +157,9 @@ class CompiledSteps:
             type(kernel) in (PairSTDP, SymmetricSTDP)
             and not any(isinstance(getattr(kernel, name), Tensor) for name in PARAMETERS)  # it may be another tomorrow
         )
-        self._flags = tuple(map(int, pair_flags(kernel))) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (0, 0, 0)
+        self._flags = (
+            tuple(map(int, pair_flags(kernel))) if isinstance(kernel, (PairSTDP, SymmetricSTDP)) else (0, 0, 0)
+        )
         still = (1.0, -math.inf, math.inf, 1.0 if trace.linear else -1.0, 0.0)  # e stays, and is summed
         self._still = np.array(still, self.number)
         self._let_go()

@@ -168,8 +168,8 @@ class RunningTraces:
             return state.edge_steps.total(self, mod, factor)
         if self.queued or not (self.batch_size and like.is_cpu) or not (type(mod) is float or self.meets(mod)):
             return None
-        steps = None if self.pending.blocks and self.visible else state.steps
-        if steps is not None and (total := steps.total(state._e, mod, factor)) is not None:
+        steps = state.steps  # the same way whether what waits is folded now, or was by a step that was left undone
+        if steps is not None and not self._waiting() and (total := steps.total(state._e, mod, factor)) is not None:
             return total
         given = like.new_full((), mod) if type(mod) is float else require_finite("modulator", mod.detach())  # type: ignore[union-attr]
         total = self.change(given * factor)
@@ -223,12 +223,15 @@ class RunningTraces:
             and self.batch_size > 0
         )  # fmt: skip
 
+    def _waiting(self) -> int:
+        """How many visible steps wait: none where e will be needed again, into which they are folded then."""
+        if self.visible and not self.queued and (self.strategy != "lazy" or self.unmet <= 1):
+            self.fold()
+        return self.visible
+
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight; that they have met is said by `meet`."""
-        waiting = self.visible
-        if waiting and not self.queued and (self.strategy != "lazy" or self.unmet <= 1):  # e will be needed again
-            self.fold()
-            waiting = 0
+        waiting = self._waiting()
         if waiting or self.state._e is None:
             return self._worked_out([QueuedModulators(waiting, mod.unsqueeze(0))])
         with untracked(self.like[0]):
