@@ -74,8 +74,9 @@ def compile_ahead() -> int:
                 traces.update_window(spikes, spikes)
         many = torch.ones(64, 2, 128, dtype=dtype)
         for kernel in ("stdp_pair", "stdp_triplet"):  # trains of zeros and ones, and of numbers
-            traces = EligibilityTraceModule(128, 128, EligibilityConfig(kernel=kernel, clamp_range=None))
-            traces.modulate_window(many, many, many[:, :, 0])
+            for clamp in (None, (-400.0, 400.0)):  # the certificate looks closely before it fails
+                traces = EligibilityTraceModule(128, 128, EligibilityConfig(kernel=kernel, clamp_range=clamp))
+                traces.modulate_window(many, many, many[:, :, 0])
         shared = EligibilityTraceModule(4, 4, EligibilityConfig(clamp_range=None), path="shared")
         edges = EligibilityTraceModule(
             4, 4, EligibilityConfig(kernel="stdp_pair"), connectivity=torch.ones(4, 4, dtype=torch.bool)

@@ -8,7 +8,7 @@ import torch
 
 from snn_plasticity import _compiled
 from snn_plasticity.kernels import terms as filters
-from snn_plasticity.plasticity._engine.folding import add_filtered
+from snn_plasticity.plasticity._engine.window_terms import add_filtered
 
 
 def recursion(x, a, lead, exclusive):

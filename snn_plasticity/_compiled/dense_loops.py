@@ -16,7 +16,8 @@ import numpy as np
 from numba.extending import intrinsic
 
 SMALL = 1 << 17  # entries of all terms of a step below which no matrix product is worth its call
-RENEW = 0.3  # a factor of a row below this is multiplied into it, so that precision is kept
+RENEW = 1e-3  # a factor of a row below this is multiplied into it, so that numbers stay small
+MANY, NONE = -2, -1  # terms of a step
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
 
@@ -259,144 +260,150 @@ def land(change, ends, weight_at):
 
 @loop
 def sparse_lists(right):
-    """Columns and values of what is not zero in right (T, K, N), one list after the other; where each starts.
+    """Columns and values of what is not zero in each row of right (cells, N), one list after the other.
 
-    A list that is longer than a quarter of the row is left out: such a term is added to the whole row.
+    A list that is longer than a quarter of the row is left out: such a term is added to the whole row. Returns which
+    are so `long`, which have no other values than ones, where each list starts, and the lists.
     """
-    steps, terms, n = right.shape
-    starts = np.zeros(steps * terms + 1, np.int64)
-    long = np.zeros(steps * terms, np.bool_)
-    total = 0
-    for cell in range(steps * terms):
-        values = right[cell // terms, cell % terms]
-        count = 0
+    cells, n = right.shape
+    starts, long, ones = np.zeros(cells + 1, np.int64), np.zeros(cells, np.bool_), np.zeros(cells, np.bool_)
+    for cell in range(cells):
+        count, others = 0, 0
         for j in range(n):
-            count += values[j] != 0
-        long[cell] = 4 * count > n
-        total += 0 if long[cell] else count
-        starts[cell + 1] = total
-    columns, listed = np.empty(total, np.uint32), np.empty(total, right.dtype)
-    at = 0
-    for cell in range(steps * terms):
-        if not long[cell]:
-            values = right[cell // terms, cell % terms]
-            for j in range(n):
-                if values[j] != 0:
-                    columns[at] = j
-                    listed[at] = values[j]
-                    at += 1
-    return long, starts, columns, listed
+            count += right[cell, j] != 0
+            others += right[cell, j] != 0 and right[cell, j] != 1
+        long[cell], ones[cell] = 4 * count > n, others == 0
+        starts[cell + 1] = starts[cell] + (0 if long[cell] else count)
+    columns, listed = np.empty(starts[cells] + 1, np.uint32), np.empty(starts[cells] + 1, right.dtype)
+    for cell in range(cells):
+        at = starts[cell]
+        for j in range(0 if long[cell] else n):
+            columns[at], listed[at] = j, right[cell, j]  # what is zero is written over
+            at += right[cell, j] != 0
+    return long, ones, starts.astype(np.uint64), columns, listed  # what counts from these is known not to be negative
 
 
 @loop
-def _terms_of(weight, cell, long, starts):
-    """How many terms of a step are long lists, how many are short ones, and which was the last short one."""
-    wide, short, nth = 0, 0, 0
-    for k in range(weight.size):
-        if weight[k] != 0:
-            if long[cell + k]:
-                wide += 1
-            elif starts[cell + k + 1] > starts[cell + k]:
-                short += 1
-                nth = k
-    return wide, short, nth
+def _see_terms(weights, wholly, term):
+    """In place: `term` (T,), the only one of a step, where that is a list; MANY, also at first, or NONE."""
+    terms, steps = weights.shape
+    for t in range(steps):
+        term[t] = NONE
+        for k in range(terms):
+            if weights[k, t] != 0:
+                term[t] = MANY if wholly[k * steps + t] or term[t] != NONE else k
+    term[0] = MANY  # e may lie outside of the clamp before a window
 
 
 @loop
-def _add_terms(out, weight, right, cell, long, starts, columns, listed):
-    """In place: out (N,) += all terms of a step."""
-    for k in range(weight.size):
-        w = weight[k]
-        if w != 0 and long[cell + k]:
-            for j in range(out.size):
-                out[j] += w * right[k, j]
-        elif w != 0:
-            for c in range(starts[cell + k], starts[cell + k + 1]):
-                out[columns[c]] += w * listed[c]
+def _add_step(row, kept, weights, t, own, wholly, begin, columns, listed):
+    """In place: row ← kept · row + all terms of a step, but for a last factor, which is returned."""
+    for k in range(len(weights)):
+        w, cell = weights[k, t] / kept, k * weights.shape[1] + t
+        if w != 0 and not wholly[cell]:
+            for c in range(begin[cell], begin[cell + 1]):
+                row[columns[c]] += w * listed[c]
+    for k in range(len(weights)):
+        w, cell = weights[k, t], k * weights.shape[1] + t
+        if w != 0 and wholly[cell]:
+            for j in range(row.size):
+                row[j] = kept * row[j] + w * own[cell, j]
+            kept = row.dtype.type(1)
+    return kept
 
 
 @loop
-def linear_rows(e, left, right, long, starts, columns, listed, kept, low, high):
-    """Rows of one sample after a window of a linear trace whose clamp may bind, in place.
+def linear_rows(rows, places, left, right, long, ones, starts, columns, listed, kept, low, high, spared):
+    """Rows after a window of a linear trace whose clamp may bind, in place.
 
-    e (R, N_pre), left (R, T, K), right (T, K, N_pre) and its `sparse_lists`. A term with a short list touches its
-    columns only; the decay is one factor of the whole row meanwhile.
+    rows (R, N_pre) lie at `places` among the B·N_post of left (K, B·N_post, T); right (B·K·T, N_pre) comes with its
+    `sparse_lists`. A term with a short list touches its columns only, and the clamp can bind nowhere else; the decay
+    is one factor of the whole row meanwhile.
     """
-    steps, terms, n = right.shape
-    one = kept / kept
-    for i in range(e.shape[0]):
-        row, factor = e[i], one
+    terms, posts, steps = left.shape
+    cells, n_post, one = terms * steps, posts * terms * steps // len(right), rows.dtype.type(1)
+    term = np.empty(steps, np.int64)
+    for i in range(len(places)):
+        row, factor, b = rows[i], one, places[i] // n_post * cells
+        weights, own, begin, wholly = left[:, places[i]], right[b : b + cells], starts[b:], long[b : b + cells]
+        _see_terms(weights, wholly, term)
         for t in range(steps):
-            cell, weight = t * terms, left[i, t]
-            wide, short, nth = _terms_of(weight, cell, long, starts)
             factor *= kept
-            if wide == 0 and short < 2 and t > 0:
-                if factor < RENEW:
-                    for j in range(n):
-                        row[j] *= factor
-                    factor = one
-                w, floor, roof = weight[nth] / factor, low / factor, high / factor
-                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
-                    row[columns[c]] = min(max(row[columns[c]] + w * listed[c], floor), roof)
+            if term[t] == NONE:
                 continue
-            for j in range(n):
-                row[j] *= factor
-            factor = one
-            _add_terms(row, weight, right[t], cell, long, starts, columns, listed)
-            for j in range(n):
-                row[j] = min(max(row[j], low), high)
-        for j in range(n):
+            if factor < RENEW:
+                for j in range(row.size):
+                    row[j] *= factor
+                factor = one
+            if term[t] == MANY:
+                factor = _add_step(row, factor, weights, t, own, wholly, begin, columns, listed)
+                for j in range(row.size):
+                    row[j] = min(max(factor * row[j], low), high)
+                factor = one
+                continue
+            w, cell, floor, roof = weights[term[t], t] / factor, term[t] * steps + t, low / factor, high / factor
+            if not ones[b + cell]:
+                for c in range(begin[cell], begin[cell + 1]):
+                    row[columns[c]] = min(max(row[columns[c]] + w * listed[c], floor), roof)
+            elif w < 0:
+                for c in range(begin[cell], begin[cell + 1]):
+                    row[columns[c]] = max(row[columns[c]] + w, floor)
+            else:
+                for c in range(begin[cell], begin[cell + 1]):
+                    row[columns[c]] = min(row[columns[c]] + w, roof)
+        for j in range(row.size):
             row[j] *= factor
 
 
 @loop
-def _replace(row, f, at, low, high):
-    new = f if abs(f) >= abs(row[at]) else row[at]
-    row[at] = min(max(new, low), high)
+def joined_rows(rows, places, left, right, long, ones, starts, columns, listed, kept, low, high, spared):
+    """As `linear_rows`, of a replacing trace, or of a Dutch one that gives up a share where f ≠ 0.
+
+    `spared` is what is left by that share, or negative for a replacing trace. Where f = 0, both keep what they had.
+    """
+    terms, posts, steps = left.shape
+    cells, n_post, one = terms * steps, posts * terms * steps // len(right), rows.dtype.type(1)
+    term, f = np.empty(steps, np.int64), np.empty(right.shape[1], rows.dtype)
+    for i in range(len(places)):
+        row, factor, b = rows[i], one, places[i] // n_post * cells
+        weights, own, begin, wholly = left[:, places[i]], right[b : b + cells], starts[b:], long[b : b + cells]
+        _see_terms(weights, wholly, term)
+        for t in range(steps):
+            factor *= kept
+            if term[t] == NONE:
+                continue
+            if factor < RENEW:
+                for j in range(row.size):
+                    row[j] *= factor
+                factor = one
+            if term[t] == MANY:
+                f[:] = 0
+                _add_step(f, one, weights, t, own, wholly, begin, columns, listed)
+                for j in range(row.size):
+                    new, old = f[j], factor * row[j]
+                    larger, sum_ = new if abs(new) >= abs(old) else old, new + (spared * old if new != 0 else old)
+                    row[j] = min(max(larger if spared < 0 else sum_, low), high)
+                factor = one
+                continue
+            w, cell, floor, roof = weights[term[t], t] / factor, term[t] * steps + t, low / factor, high / factor
+            if spared < 0 and ones[b + cell]:
+                new = min(max(w, floor), roof)
+                for c in range(begin[cell], begin[cell + 1]):
+                    row[columns[c]] = new if abs(w) >= abs(row[columns[c]]) else row[columns[c]]
+                continue
+            for c in range(begin[cell], begin[cell + 1]):
+                new, old = w * listed[c], row[columns[c]]
+                larger, sum_ = new if abs(new) >= abs(old) else old, new + spared * old
+                row[columns[c]] = min(max(larger if spared < 0 else sum_, floor), roof)
+        for j in range(row.size):
+            row[j] *= factor
 
 
 @loop
-def replacing_rows(e, left, right, long, starts, columns, listed, kept, low, high):
-    """As `linear_rows`, of a replacing trace: where f = 0 it keeps what it had. The decay is taken step by step."""
-    steps, terms, n = right.shape
-    f = np.zeros(n, e.dtype)
-    for i in range(e.shape[0]):
-        row = e[i]
-        for t in range(steps):
-            cell, weight = t * terms, left[i, t]
-            wide, short, nth = _terms_of(weight, cell, long, starts)
-            for j in range(n):
-                row[j] *= kept
-            if wide == 0 and short < 2 and t > 0:
-                w = weight[nth]
-                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
-                    _replace(row, w * listed[c], columns[c], low, high)
-                continue
-            _add_terms(f, weight, right[t], cell, long, starts, columns, listed)
-            for j in range(n):
-                _replace(row, f[j], j, low, high)
-                f[j] = 0
-
-
-@loop
-def active_rows(e, left, right, long, starts, columns, listed, kept, low, high, spared):
-    """As `linear_rows`, of a Dutch trace that gives up a share only where f ≠ 0; `spared` is what is left of it."""
-    steps, terms, n = right.shape
-    f = np.zeros(n, e.dtype)
-    for i in range(e.shape[0]):
-        row = e[i]
-        for t in range(steps):
-            cell, weight = t * terms, left[i, t]
-            for j in range(n):
-                row[j] *= kept
-            wide, short, nth = _terms_of(weight, cell, long, starts)
-            if wide == 0 and short < 2 and t > 0:
-                w = weight[nth]
-                for c in range(starts[cell + nth], starts[cell + nth + 1] if short else starts[cell + nth]):
-                    row[columns[c]] = min(max(spared * row[columns[c]] + w * listed[c], low), high)
-                continue
-            _add_terms(f, weight, right[t], cell, long, starts, columns, listed)
-            for j in range(n):
-                old = spared * row[j] if f[j] != 0 else row[j]
-                row[j] = min(max(old + f[j], low), high)
-                f[j] = 0
+def filtered_peaks(values, decay, peaks):
+    """In place: the largest that exponential traces of values (T, M) come to at any step, at least `peaks` (M,)."""
+    trace = np.zeros(values.shape[1], values.dtype)
+    for t in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            trace[j] = decay * trace[j] + values[t, j]
+            peaks[j] = max(peaks[j], trace[j])

@@ -15,12 +15,10 @@ window, so that this is done a few rows at a time, while these are in the cache;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from ..._compiled import NUMBERS, loops, suits
 from ...kernels.terms import Filtered, Side, Spikes, Values, forward
 from ...layers.dense import CACHED_ENTRIES
 from ...layers.geometry import Geometry
@@ -29,7 +27,8 @@ from . import compiled
 from .state import TraceState
 from .window_terms import WindowTerms
 
-MOST_FAILING = 3 / 4  # of all rows: where more are at the clamp already, no tighter bound is looked for
+MOST_FAILING = 3 / 4  # of all rows: where more would fail even so, no tighter bound is looked for
+TIGHTER = 16  # times: the most that is hoped for of a tighter bound
 
 
 def failing_rows(state: TraceState, window: WindowTerms, dt: float, *, refresh: bool = True) -> Tensor | None:
@@ -52,38 +51,49 @@ def failing_rows(state: TraceState, window: WindowTerms, dt: float, *, refresh: 
     new, tighter = count_bounds(window, state.scale), [1.0, beta]
     if new is None:
         new = row_bounds(geometry, window, tighter.pop(0), state.scale)
-    failing = before + new > limit
-    if refresh and not state.shared and state.e is not None and bool(failing.any()):
+    failing, least = before + new > limit, new / TIGHTER
+    if refresh and not state.shared and state.e is not None and bool(failing.any()) and _few(least > limit):
         before = state.row_maxima()
         failing = before + new > limit
-    few = bool(torch.count_nonzero(before >= limit) < MOST_FAILING * before.numel())
-    while few and tighter and bool(failing.any()):
+    while tighter and bool(failing.any()) and _few(before + least > limit):
         new = torch.minimum(new, row_bounds(geometry, window, tighter.pop(0), state.scale))
         failing = before + new > limit
     state.bound = (beta ** len(window) * before + new).clamp(max=max(abs(low), abs(high)))
     return failing if bool(failing.any()) else None
 
 
+def _few(rows: Tensor) -> bool:
+    """Whether there is something to win by a closer look, where these rows would fail after it, too."""
+    return bool(torch.count_nonzero(rows) < MOST_FAILING * rows.numel())
+
+
 def row_bounds(geometry: Geometry, window: WindowTerms, beta: float, scale: float) -> Tensor:
     """Largest |e| that a window can add to any synapse of each post neuron, (B, N_post)."""
-    bounds, positive = [], True
+    bounds, positive, fast = [], True, window.fast
     for term in window.terms:
         sides = [window.values(side) for side in (term.post, term.pre)]
         signed = [_signed(window, side) for side in (term.post, term.pre)]
         positive = positive and not any(signed)
         post, pre = (side.abs() if sign else side for side, sign in zip(sides, signed, strict=True))
         rows = geometry.by_neuron(post)
-        bound = _largest(rows, beta) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
+        bound = _largest(rows, beta, fast) * pre.flatten(2).amax(dim=(0, 2)).unsqueeze(1)
         if rows is post:  # no positions; where a weight sums over them, so must post
-            other = rows.amax(0) * _largest(pre, beta).flatten(1).amax(1, keepdim=True)
+            other = rows.amax(0) * _largest(pre, beta, fast).flatten(1).amax(1, keepdim=True)
             bound = torch.minimum(bound, other)
         bounds.append((term.scale * scale, bound))
     return _joined(bounds, positive)
 
 
-def _largest(values: Tensor, beta: float) -> Tensor:
+def _largest(values: Tensor, beta: float, fast: bool) -> Tensor:
     """The most that has come together of values (T, ...) at any step; with beta = 1 their sum, which costs little."""
-    return values.sum(0) if beta == 1.0 else forward(values, beta).amax(0)
+    if beta == 1.0:
+        return values.sum(0)
+    found = loops() if fast and suits(values) else None
+    if found is None:
+        return forward(values, beta).amax(0)
+    peaks = torch.zeros_like(values[0])
+    found.filtered_peaks(values.flatten(1).numpy(), NUMBERS[values.dtype](beta), peaks.view(-1).numpy())
+    return peaks
 
 
 def count_bounds(window: WindowTerms, scale: float) -> Tensor | None:
@@ -132,18 +142,10 @@ def _signed(window: WindowTerms, side: Side) -> bool:
     return isinstance(side, Filtered) and side.lead is not None and bool((side.lead < 0).any())
 
 
-class SteppedRows(NamedTuple):
-    """Some rows of one sample, and what they are after a window."""
-
-    sample: int
-    rows: Tensor
-    e: Tensor
-
-
 def step_rows(
     trace: Trace, e: Tensor, window: WindowTerms, rows: Tensor | None, dt: float, fast: bool = True
-) -> list[SteppedRows]:
-    """Rows of e after a window; e itself stays as it is, or where all rows are meant: changes in place.
+) -> Tensor:
+    """Rows of e after a window, (R, N_pre), while e stays as it is; or where all rows are meant: in place.
 
     Args:
         trace: what is kept and how it is joined.
@@ -153,34 +155,48 @@ def step_rows(
         dt: step length.
         fast: whether compiled loops may be used.
     """
-    scale, retained, stepped = scale_of(trace), trace.retained(dt), []
-    left = torch.stack([window.values(term.post) * (term.scale * scale) for term in window.terms], dim=-1)
-    right = torch.stack([window.values(term.pre) for term in window.terms], dim=-2)
-    loop = compiled.row_loop_of(trace, e) if fast else None
-    for b, some in _some_rows(e, rows, e.shape[1] if loop else max(1, CACHED_ENTRIES // e.shape[2])):
-        part = e[b, some]  # a view where all rows are meant
-        (loop or _step_in_torch_)(trace, part, left[:, b, some], right[:, b], retained)  # type: ignore[arg-type]
-        if isinstance(some, Tensor):
-            stepped.append(SteppedRows(b, some, part))
-    return stepped
+    (batch, n_post, n_pre), scale = e.shape, scale_of(trace)
+    terms, steps = window.terms, len(window)
+    left, right = e.new_empty(len(terms), batch * n_post, steps), e.new_empty(batch, len(terms), steps, n_pre)
+    for k, term in enumerate(terms):
+        left[k].copy_(_numbers(window, term.post).flatten(1).t()).mul_(term.scale * scale)
+        right[:, k].copy_(_numbers(window, term.pre).transpose(0, 1))
+    places = torch.arange(batch * n_post, device=e.device) if rows is None else rows.flatten().nonzero().squeeze(1)
+    after = e.reshape(-1, n_pre) if rows is None else e[rows]
+    if fast and compiled.why_not(trace, False) is None and suits(e):
+        _step_compiled_(trace, after, places, left, right, dt)
+    else:
+        counts = [n_post] * batch if rows is None else list(map(int, rows.sum(1)))
+        size = max(1, CACHED_ENTRIES // n_pre)
+        for b, (part, own) in enumerate(zip(after.split(counts), places.split(counts), strict=True)):
+            for some, at in zip(part.split(size), own.split(size), strict=True):
+                _step_in_torch_(trace, some, left[:, at], right[b], float(trace.retained(dt)))
+    if rows is None and not e.is_contiguous():
+        e.copy_(after.view_as(e))
+    return after
+
+
+def _numbers(window: WindowTerms, side: Side) -> Tensor:
+    """A side of a term at every step, spikes in whatever precision."""
+    return window.trains(side.trains).spikes if isinstance(side, Spikes) else window.values(side)
+
+
+def _step_compiled_(trace: Trace, rows: Tensor, places: Tensor, left: Tensor, right: Tensor, dt: float) -> None:
+    """In place: rows (R, N_pre) that lie at `places` of B·N_post, past a window; see the loop."""
+    found, cells = loops(), right.numpy().reshape(-1, right.shape[-1])
+    assert found is not None
+    loop = found.linear_rows if trace.linear else found.joined_rows
+    given = rows.numpy(), places.numpy(), left.numpy(), cells, *found.sparse_lists(cells)
+    loop(*given, *map(NUMBERS[rows.dtype], compiled.joins(trace, dt)))
 
 
 def _step_in_torch_(trace: Trace, part: Tensor, left: Tensor, right: Tensor, retained: float) -> None:
-    """In place: rows (R, N_pre) past a window of f = left (T, R, K) times right (T, K, N_pre)."""
+    """In place: rows (R, N_pre) of one sample past a window of f = left (K, R, T) times right (K, T, N_pre)."""
     f = torch.empty_like(part)
-    for now, other in zip(left, right, strict=True):
+    for now, other in zip(left.permute(2, 1, 0), right.transpose(0, 1), strict=True):
         if trace.linear:
             part.addmm_(now, other, beta=retained)
         else:
             part.copy_(trace.join(part.mul_(retained), torch.mm(now, other, out=f)))
         if trace.clamp_range is not None:
             part.clamp_(*trace.clamp_range)
-
-
-def _some_rows(e: Tensor, rows: Tensor | None, count: int) -> Iterator[tuple[int, Tensor | slice]]:
-    """Sample by sample, a few rows at a time."""
-    for b in range(len(e)):
-        if rows is None:
-            yield from ((b, slice(start, start + count)) for start in range(0, e.shape[1], count))
-        else:
-            yield from ((b, some) for some in rows[b].nonzero().squeeze(1).split(count) if len(some))

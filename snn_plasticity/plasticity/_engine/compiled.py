@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any, NamedTuple
 
@@ -85,27 +84,11 @@ def ends_of(clamp: tuple[float, float] | None, bounds: object) -> tuple[float, .
     return (*of_change, *astuple(bounds)) if type(bounds) is SoftBounds else None
 
 
-RowLoop = Callable[[Trace, Tensor, Tensor, Tensor, Any], None]
-
-
-def row_loop_of(trace: Trace, e: Tensor) -> RowLoop | None:
-    """The loop over rows for a trace; None where there is none."""
-    return _loop_rows if why_not(trace, False) is None and _compiled.suits(e) else None
-
-
-def _loop_rows(trace: Trace, rows: Tensor, left: Tensor, right: Tensor, retained: float) -> None:
-    """In place: rows (R, N_pre) of one sample after a window, left (T, R, K) and right (T, K, N_pre)."""
-    found, number = _compiled.loops(), _compiled.NUMBERS[rows.dtype]
-    assert found is not None
+def joins(trace: Trace, dt: float) -> tuple[float, float, float, float]:
+    """What is kept of e in a step, the clamp, and what is left of e where it meets f (negative: the larger stays)."""
     low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
-    weights, other = np.ascontiguousarray(left.transpose(0, 1).numpy()), np.ascontiguousarray(right.numpy())
-    window = rows.numpy(), weights, other, *found.sparse_lists(other), number(retained), number(low), number(high)
-    if trace.linear:
-        found.linear_rows(*window)
-    elif isinstance(trace, Replacing):
-        found.replacing_rows(*window)
-    else:
-        found.active_rows(*window, number(1.0 - trace.alpha))  # type: ignore[attr-defined]
+    spared = 1.0 if trace.linear else 1.0 - plain_number(getattr(trace, "alpha", 0.0))
+    return plain_number(trace.retained(dt)), low, high, -1.0 if isinstance(trace, Replacing) else spared
 
 
 def pair_flags(kernel: PairSTDP | SymmetricSTDP) -> tuple[bool, bool, bool]:
@@ -306,10 +289,8 @@ class CompiledSteps:
         factors = (0.0, 0.0, plain_number(scale_of(trace)), 0.0)  # of a rate
         if self.pairs and isinstance(kernel, (PairSTDP, SymmetricSTDP)):
             factors = pair_factors(kernel, trace, dt)
-        low, high = (-math.inf, math.inf) if trace.clamp_range is None else trace.clamp_range
-        spared = -1.0 if isinstance(trace, Replacing) else 1.0 - plain_number(getattr(trace, "alpha", 0.0))
         self._dt, self._numbers = dt, np.array(factors, self.number)
-        self._joins = np.array((plain_number(trace.retained(dt)), low, high, spared, 0.0), self.number)
+        self._joins = np.array((*joins(trace, dt), 0.0), self.number)
 
 
 _MEMORY = tuple(CompiledSteps.__annotations__)  # what the class only declares

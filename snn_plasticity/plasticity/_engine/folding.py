@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..._compiled import NUMBERS, loops, suits
+from ..._compiled import suits
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, backward
 from ...layers.geometry import Geometry, Product, scaled_
 from ...layers.spike_trains import SpikeTrains, as_numbers
-from .window_terms import WindowTerms
+from .window_terms import WindowTerms, add_filtered
 
 VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (1.2 times faster)
 
@@ -91,25 +90,6 @@ def _added(
         last, found = found[0], backward(found, own.decay, exclusive=own.exclusive)
         met = own.decay * (found[0] + last if own.exclusive else found[0])
     return found if table is None else table.add_(found), met
-
-
-def add_filtered(
-    table: Tensor | None, spikes: Tensor, gains: Tensor, trace: Filtered, *, back: bool
-) -> tuple[Tensor, Tensor]:
-    """Gains (T,) or (T, B) and trains (T, B, ...), filtered as `trace` says, by the compiled loop of this name.
-
-    Returns the table, a new one for None, to which they were added, and the trace after the last of them.
-    """
-    found, number = loops(), NUMBERS[gains.dtype]
-    assert found is not None
-    into = gains.new_empty(spikes.shape) if table is None else table.contiguous()
-    after = gains.new_zeros(spikes.shape[1:])
-    if trace.lead is not None and not back:
-        after.copy_(trace.lead)
-    given = (np.ascontiguousarray(side.numpy()) for side in (spikes.flatten(2), gains.view(len(gains), -1)))
-    flags = trace.exclusive, back, table is None
-    found.add_filtered(into.flatten(2).numpy(), *given, number(trace.decay), *flags, after.flatten(1).numpy())
-    return into, after
 
 
 def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:

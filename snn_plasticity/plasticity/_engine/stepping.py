@@ -109,12 +109,11 @@ def _update_linear(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool)
         _update_stepwise(state, block)
         return
     whole = bool(torch.count_nonzero(failing) > WHOLE * failing.numel())
-    stepped = step_rows(trace, e, window, None if whole else failing, dt, state.fast)
+    after = step_rows(trace, e, window, None if whole else failing, dt, state.fast)
     if not whole:
         _fold_(state, e, window, dt)
+        e[failing] = after
     state.kernel = window.state_after
-    for sample, rows, after in stepped:
-        e[sample, rows] = after
 
 
 def _update_rows(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:

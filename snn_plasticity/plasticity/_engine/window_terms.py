@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from ..._compiled import NUMBERS, loops, suits
 from ...kernels.kernel_state import along, batch_axes, careful_step, forgotten
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, Windowed, forward, last
 from ...layers.spike_trains import SpikeTrains, as_numbers
@@ -86,18 +88,43 @@ class WindowTerms:
         """A side of a term at every step; not to be changed, and not to outlive this."""
         if isinstance(side, Values):
             return side.tensor
-        numbers = self.numbers(side.trains)
         if isinstance(side, Spikes):
-            return numbers
+            return self.numbers(side.trains)
         if id(side) not in self._values:
-            self._values[id(side)] = forward(numbers, side.decay, side.lead, exclusive=side.exclusive)
+            self._values[id(side)] = self._traces(side)
         return self._values[id(side)]
+
+    def _traces(self, side: Filtered) -> Tensor:
+        trains = self.trains(side.trains)
+        if self.fast and trains.large and suits(once := torch.ones(len(self), dtype=self._dtype)):
+            spikes = trains.spikes if trains.binary else self.numbers(side.trains)
+            return add_filtered(None, spikes, once, side, back=False)[0]
+        return forward(self.numbers(side.trains), side.decay, side.lead, exclusive=side.exclusive)
 
     def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
         if id(side) not in self._trains:
             self._trains[id(side)] = SpikeTrains(side, self._dtype)
         return self._trains[id(side)]
+
+
+def add_filtered(
+    table: Tensor | None, spikes: Tensor, gains: Tensor, trace: Filtered, *, back: bool
+) -> tuple[Tensor, Tensor]:
+    """Gains (T,) or (T, B) and trains (T, B, ...), filtered as `trace` says, by the compiled loop of this name.
+
+    Returns the table, a new one for None, to which they were added, and the trace after the last of them.
+    """
+    found, number = loops(), NUMBERS[gains.dtype]
+    assert found is not None
+    into = gains.new_empty(spikes.shape) if table is None else table.contiguous()
+    after = gains.new_zeros(spikes.shape[1:])
+    if trace.lead is not None and not back:
+        after.copy_(trace.lead)
+    given = (np.ascontiguousarray(side.numpy()) for side in (spikes.flatten(2), gains.view(len(gains), -1)))
+    flags = trace.exclusive, back, table is None
+    found.add_filtered(into.flatten(2).numpy(), *given, number(trace.decay), *flags, after.flatten(1).numpy())
+    return into, after
 
 
 def _step_by_step(
