@@ -11,7 +11,15 @@ import torch
 from conftest import CONVENTIONS, settings, trains
 from torch import nn
 
-from snn_plasticity import EligibilityConfig, EligibilityTraceModule, _compiled
+from snn_plasticity import (
+    EligibilityConfig,
+    EligibilityTraceModule,
+    PlasticityConfig,
+    PlasticityLearner,
+    ThreeFactorConfig,
+    _compiled,
+)
+from snn_plasticity.connection import Connection
 from snn_plasticity.kernels import Coincidence, Pair, PairSTDP
 from snn_plasticity.plasticity import Accumulating, HardBounds, SoftBounds
 from snn_plasticity.plasticity._engine import compiled
@@ -21,7 +29,7 @@ if not _compiled.available():
 
 KINDS = (torch.float32, torch.float64)
 KERNELS = ("rate", "stdp_pair", "stdp_symmetric")
-ORIGINAL = {name: getattr(compiled.CompiledSteps, name) for name in ("step", "join", "total")}
+ORIGINAL = {name: getattr(compiled.CompiledSteps, name) for name in ("step", "join", "total", "landing")}
 TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-12}}
 
 
@@ -260,3 +268,87 @@ def test_without_numba_nothing_is_missing(monkeypatch, taken):
     monkeypatch.setattr(_compiled, "loops", lambda: None)
     play(*both(settings("stdp_pair")), *some())
     assert not taken
+
+
+LANDINGS = {
+    "free": {},
+    "hard": {"weight_bounds": (-1.0, 1.0)},
+    "soft": {"weight_bounds": (-1.0, 1.0), "soft_bounds": 1.0},
+}
+
+
+def replaced(layer, how, t):
+    """The weight of a layer lies elsewhere, or otherwise, from now on; its values stay."""
+    weight = layer.weight
+    if how == "data":
+        weight.data = weight.data.clone()
+    elif how == "loaded":
+        layer.load_state_dict({"weight": weight.detach().clone()}, assign=t % 2 == 0)
+    elif how == "shared":
+        layer.share_memory()
+    elif how == "transposed":
+        weight.data = weight.data.t().contiguous().t() if t % 2 else weight.data.contiguous()
+    elif how == "precision":
+        layer.to(torch.float32 if t % 2 else torch.float64)
+
+
+@pytest.mark.parametrize("bounds", LANDINGS)
+@pytest.mark.parametrize("how", ("stays", "data", "loaded", "shared", "transposed", "precision"))
+def test_the_weight_that_is_there_changes(how, bounds, taken):
+    """A loop is given addresses: of a weight that was replaced, moved or laid out anew, those of now."""
+    (pre, post, mods), ends = some(), []
+    three_factor = ThreeFactorConfig(lr=0.1, weight_clamp=(-0.2, 0.2), **LANDINGS[bounds])
+    config = PlasticityConfig(settings("stdp_pair"), three_factor=three_factor)
+    for path in ("auto", "plain"):
+        torch.manual_seed(0)
+        layer = nn.Linear(7, 5, bias=False, dtype=torch.float64)
+        learner = PlasticityLearner([Connection("fc", layer, config=config, path=path)])
+        for t in range(40):
+            heard = pre[t].clone(), post[t].clone().t().contiguous().t()  # laid out otherwise
+            learner.connections["fc"].observe(*heard)
+            heard[0].fill_(7.0)  # what was heard is kept, whatever becomes of its memory
+            if t % 5 == 4:
+                replaced(layer, how, t // 5)
+            before = layer.weight._version
+            learner.step(mods[t])
+            assert layer.weight._version > before
+        ends.append(layer.weight.detach().double())
+    assert taken.count("landing") > (15 if how in ("transposed", "precision") else 30)
+    torch.testing.assert_close(*ends, **TOLERANCE[torch.float32 if how == "precision" else torch.float64])
+
+
+def test_an_eligibility_that_is_moved_goes_on(taken):
+    """`share_memory_` moves it to other addresses, and frees the old ones."""
+    fast, plain = both(settings("stdp_pair"))
+    pre, post, mods = some()
+    play(fast, plain, pre[:20], post[:20], mods[:20])
+    fast.eligibility.share_memory_()
+    fast._running.state.kernel.x.share_memory_()
+    play(fast, plain, pre[20:], post[20:], mods[20:])
+    assert taken.count("total") > 30
+
+
+def test_a_step_that_the_second_of_two_refuses_changes_nothing(taken):
+    """The first has been worked out by then, in memory of its own."""
+    pre, post, mods = some()
+    three_factor = ThreeFactorConfig(lr=0.1, weight_clamp=None)
+    config = PlasticityConfig(settings("rate", clamp_range=None), three_factor=three_factor)
+    layers = [nn.Linear(7, 5, bias=False, dtype=torch.float64) for _ in range(2)]
+    learner = PlasticityLearner([Connection(f"fc{k}", layer, config=config) for k, layer in enumerate(layers)])
+    twin = EligibilityTraceModule(7, 5, config.eligibility, path="plain")
+    first, second = learner.connections.values()
+    for t in range(20):
+        large = 1e150 if t == 19 else 1.0
+        first.observe(pre[t], post[t])
+        second.observe(large * torch.ones_like(pre[t]), large * torch.ones_like(post[t]))
+        twin.observe(pre[t], post[t])
+        if t < 19:
+            learner.step(mods[t])
+    kept, done = [layer.weight.detach().clone() for layer in layers], taken.count("landing")
+    with pytest.raises(ValueError, match="fc1: Δw holds"):
+        learner.step(1e15)
+    assert taken.count("landing") == done + 1
+    assert all(torch.equal(layer.weight, weight) for layer, weight in zip(layers, kept, strict=True))
+    torch.testing.assert_close(first.eligibility, twin.eligibility, rtol=1e-10, atol=1e-12)
+    learner.step(1e-3)
+    assert all(not torch.equal(layer.weight, weight) for layer, weight in zip(layers, kept, strict=True))
