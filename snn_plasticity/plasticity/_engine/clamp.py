@@ -100,10 +100,10 @@ def count_bounds(window: WindowTerms, scale: float) -> Tensor | None:
     """As `row_bounds`, from sums of spikes; None where a side is no train, may be negative, or has positions."""
     bounds = []
     for term in window.terms:
-        sides = [_counted(window, side) for side in (term.post, term.pre)]
-        if None in sides:
+        post, pre = _counted(window, term.post), _counted(window, term.pre)
+        if post is None or pre is None:
             return None
-        (post, post_peak), (pre, pre_peak) = sides  # type: ignore[misc]
+        (post, post_peak), (pre, pre_peak) = post, pre
         bound = torch.minimum(post * pre_peak.amax(1, keepdim=True), post_peak * pre.amax(1, keepdim=True))
         bounds.append((term.scale * scale, bound))
     return _joined(bounds, positive=True)
@@ -111,10 +111,9 @@ def count_bounds(window: WindowTerms, scale: float) -> Tensor | None:
 
 def _joined(bounds: list[tuple[float, Tensor]], positive: bool) -> Tensor:
     """Of the bounds of all terms, with their scales: the larger sign, or both where factors may be negative."""
-    up, down = (
-        sum((abs(scale) * bound for scale, bound in bounds if (scale > 0) is sign), torch.zeros_like(bounds[0][1]))
-        for sign in (True, False)
-    )
+    up = down = torch.zeros_like(bounds[0][1])
+    for scale, bound in bounds:
+        up, down = (up + scale * bound, down) if scale > 0 else (up, down - scale * bound)
     return torch.maximum(up, down) if positive else up + down
 
 
