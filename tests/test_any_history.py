@@ -15,6 +15,7 @@ from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.layers import dense, spike_trains
 from snn_plasticity.plasticity._engine import engine as running
 from snn_plasticity.plasticity._engine import state as states
+from snn_plasticity.plasticity._engine import stepping
 
 CLAMPS = (
     (-0.3, 0.4),
@@ -77,6 +78,7 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (running, "MIN_WINDOW", 7), (running, "MAX_WINDOW", 7), (running, "MAX_CLAMPED_WINDOW", 7),
         (states, "TABLE_ENTRIES", 70), (dense, "SMALL_POPULATION", 0), (spike_trains, "MIN_ENTRIES", 0),
+        (stepping, "STEPWISE", (1, 1)),
     ):  # fmt: skip
         patch.setattr(module, name, value)
 

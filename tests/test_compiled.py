@@ -22,7 +22,7 @@ from snn_plasticity import (
 from snn_plasticity.connection import Connection
 from snn_plasticity.kernels import Coincidence, Pair, PairSTDP
 from snn_plasticity.plasticity import Accumulating, HardBounds, SoftBounds
-from snn_plasticity.plasticity._engine import compiled
+from snn_plasticity.plasticity._engine import compiled, stepping
 
 if not _compiled.available():
     pytest.skip("numba is not installed", allow_module_level=True)
@@ -64,6 +64,23 @@ def taken(monkeypatch) -> list[str]:
 
         monkeypatch.setattr(compiled.CompiledSteps, name, seen)
     return found
+
+
+@pytest.mark.parametrize("clamp", (None, (-0.5, 0.6)))
+@pytest.mark.parametrize("trace", ("accumulating", "dutch", "replacing"))
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_windows_of_few_steps_go_one_by_one(kernel, trace, clamp, monkeypatch, taken):
+    pre, post, mods = some(steps=70)
+    for entries in (1, 1 << 17):
+        monkeypatch.setattr(stepping, "SMALL_ENTRIES", entries)
+        few, (fast, plain) = 4 if entries == 1 else 16, both(settings(kernel, trace, clamp_range=clamp))
+        for start, stop in ((0, 1), (1, 3), (3, 3 + few), (3 + few, 4 + 2 * few), (4 + 2 * few, 70)):
+            taken.clear()
+            for module in (fast, plain):
+                module.update_window(pre[start:stop], post[start:stop])
+            assert taken.count("step") == (stop - start if stop - start <= few else 0)
+            torch.testing.assert_close(fast.eligibility, plain.eligibility, **TOLERANCE[torch.float64])
+        torch.testing.assert_close(fast.change(mods[0]), plain.change(mods[0]), **TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize("kind", KINDS)

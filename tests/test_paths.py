@@ -33,6 +33,7 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(dense, "TILE_COLUMNS", (16, 16))
     monkeypatch.setattr(dense, "TILE_ENTRIES", 16 * 8)
     monkeypatch.setattr(spike_trains, "MIN_ENTRIES", 0)
+    monkeypatch.setattr(stepping, "STEPWISE", (1, 1))
     monkeypatch.setattr(torch.Tensor, "new_empty", foul)
 
 

@@ -8,6 +8,7 @@ A weight change Σ_r Σ_b m_rb · e_rb needs no eligibility built for it: it is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from .spikes import SpikeBlock
 from .state import TraceState
 from .window_terms import WindowTerms
 
+STEPWISE, SMALL_ENTRIES = (16, 4), 1 << 17  # steps up to which loops beat a window, where e is small or not
 WHOLE = 3 / 4  # of all rows: where the clamp might bind in more of them, all of e goes through the window
 
 
@@ -48,7 +50,9 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
         return
     waits = trace.clamp_range is not None and not pre.is_cpu  # for the device, to know whether the clamp might bind
     in_windows = not waits if trace.linear else _has_rows(state, block)
-    if len(pre) == 1 or not in_windows:
+    large = state.batch_size * math.prod(state.rule.geometry.shape) > SMALL_ENTRIES
+    few = STEPWISE[large] if state.steps is not None and state.steps.pairs else 1
+    if len(pre) <= few or not in_windows:
         _update_stepwise(state, block)
         return
     fresh, e = state.e is None, state.empty() if state.e is None else state.e
