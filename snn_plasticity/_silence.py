@@ -51,9 +51,7 @@ class Silence:
         """Whether values will be looked at in the next step."""
         return self.steps >= self.next_look
 
-    def after(
-        self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool, looks: bool | None = None
-    ) -> None:
+    def after(self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool, looks: bool) -> None:
         """A step is over. One in which all is as usual, while nothing is looked at, need not come here.
 
         Args:
@@ -63,7 +61,7 @@ class Silence:
             enabled: whether calls count.
             looks: what `looks` said before the step.
         """
-        looks, said = self.looks if looks is None else looks, []
+        said: list[Cause | None] = []
         self.steps += 1
         if step.signals is not None:
             self.signals_given.update(step.signals)

@@ -18,16 +18,16 @@ import shown  # noqa: E402
 
 LIMITS = {  # calls, files, depth
     "observing a step of a window": (25, 6, 6),
-    "its learner.step(reward=)": (247, 31, 16),
-    "its learner.step(reward=), the first of all": (335, 37, 17),
+    "its learner.step(reward=)": (170, 29, 15),
+    "its learner.step(reward=), the first of all": (255, 35, 16),
     "observing a step, a reward at each": (25, 6, 5),
-    "its learner.step": (50, 11, 8),
+    "its learner.step": (47, 11, 8),
 }
 if not _compiled.available():
-    LIMITS |= {"observing a step, a reward at each": (60, 19, 10), "its learner.step": (70, 19, 10)}
+    LIMITS |= {"observing a step, a reward at each": (60, 19, 10), "its learner.step": (65, 17, 8)}
 
 
-LIMITS_OF_A_LOOP = {"AffectiveLoop.step": (109, 26, 13), "AffectiveLoop.step, the first of all": (232, 42, 18)}
+LIMITS_OF_A_LOOP = {"AffectiveLoop.step": (110, 25, 12), "AffectiveLoop.step, the first of all": (226, 42, 18)}
 
 
 def held(found, limits):

@@ -50,6 +50,11 @@ def _require_ends(bounds: object) -> None:
         raise ValueError(f"{type(bounds).__name__}: low = {low:g} and high = {high:g}; expected low < high.")
 
 
+def _stopped(weight: Tensor, delta: Tensor, low: float, high: float) -> Tensor:
+    """w + Δw, no further out than the ends, or than the weight was."""
+    return torch.minimum(torch.maximum(weight + delta, weight.clamp(max=low)), weight.clamp(min=high))
+
+
 @dataclass(frozen=True)
 class HardBounds:
     """Weights stop at `low` and `high`.
@@ -76,8 +81,7 @@ class HardBounds:
 
     def _moved(self, weight: Tensor, delta: Tensor) -> Tensor:
         """The new weight, from what was checked already."""
-        floor, ceiling = weight.clamp(max=self.low), weight.clamp(min=self.high)
-        return torch.minimum(torch.maximum(weight + delta, floor), ceiling)
+        return _stopped(weight, delta, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class SoftBounds:
         room_up = ((self.high - weight) / span).clamp(0.0, 1.0) ** self.mu_plus
         room_down = ((weight - self.low) / span).clamp(0.0, 1.0) ** self.mu_minus
         scaled = torch.where(delta > 0, delta * room_up, delta * room_down)
-        return HardBounds(self.low, self.high)._moved(weight, scaled)
+        return _stopped(weight, scaled, self.low, self.high)
 
 
 def bounds_of(config: ThreeFactorConfig) -> Bounds:
