@@ -296,20 +296,28 @@ def _see_terms(weights, wholly, term):
 
 
 @loop
-def _add_step(row, kept, weights, t, own, wholly, begin, columns, listed):
-    """In place: row ← kept · row + all terms of a step, but for a last factor, which is returned."""
+def _add_step(row, kept, weights, t, own, wholly, begin, columns, listed, low, high):
+    """In place: row ← kept · row + all terms of a step, clamped."""
+    last = -1
     for k in range(len(weights)):
         w, cell = weights[k, t] / kept, k * weights.shape[1] + t
-        if w != 0 and not wholly[cell]:
+        if w != 0 and wholly[cell]:
+            last = k
+        elif w != 0:
             for c in range(begin[cell], begin[cell + 1]):
                 row[columns[c]] += w * listed[c]
-    for k in range(len(weights)):
-        w, cell = weights[k, t], k * weights.shape[1] + t
+    for k in range(last):
+        w, cell = weights[k, t] / kept, k * weights.shape[1] + t
         if w != 0 and wholly[cell]:
             for j in range(row.size):
-                row[j] = kept * row[j] + w * own[cell, j]
-            kept = row.dtype.type(1)
-    return kept
+                row[j] += w * own[cell, j]
+    if last < 0:
+        for j in range(row.size):
+            row[j] = min(max(kept * row[j], low), high)
+        return
+    w, cell = weights[last, t], last * weights.shape[1] + t
+    for j in range(row.size):
+        row[j] = min(max(kept * row[j] + w * own[cell, j], low), high)
 
 
 @loop
@@ -336,9 +344,7 @@ def linear_rows(rows, places, left, right, long, ones, starts, columns, listed, 
                     row[j] *= factor
                 factor = one
             if term[t] == MANY:
-                factor = _add_step(row, factor, weights, t, own, wholly, begin, columns, listed)
-                for j in range(row.size):
-                    row[j] = min(max(factor * row[j], low), high)
+                _add_step(row, factor, weights, t, own, wholly, begin, columns, listed, low, high)
                 factor = one
                 continue
             w, cell, floor, roof = weights[term[t], t] / factor, term[t] * steps + t, low / factor, high / factor
@@ -363,7 +369,7 @@ def joined_rows(rows, places, left, right, long, ones, starts, columns, listed, 
     """
     terms, posts, steps = left.shape
     cells, n_post, one = terms * steps, posts * terms * steps // len(right), rows.dtype.type(1)
-    term, f = np.empty(steps, np.int64), np.empty(right.shape[1], rows.dtype)
+    term, f, most = np.empty(steps, np.int64), np.empty(right.shape[1], rows.dtype), rows.dtype.type(np.inf)
     for i in range(len(places)):
         row, factor, b = rows[i], one, places[i] // n_post * cells
         weights, own, begin, wholly = left[:, places[i]], right[b : b + cells], starts[b:], long[b : b + cells]
@@ -378,7 +384,7 @@ def joined_rows(rows, places, left, right, long, ones, starts, columns, listed, 
                 factor = one
             if term[t] == MANY:
                 f[:] = 0
-                _add_step(f, one, weights, t, own, wholly, begin, columns, listed)
+                _add_step(f, one, weights, t, own, wholly, begin, columns, listed, -most, most)
                 for j in range(row.size):
                     new, old = f[j], factor * row[j]
                     larger, sum_ = new if abs(new) >= abs(old) else old, new + (spared * old if new != 0 else old)
