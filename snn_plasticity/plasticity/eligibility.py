@@ -310,7 +310,7 @@ class EligibilityTraceModule(nn.Module):
         running = self._running
         if reduction is None and running is not None and isinstance(mod, Tensor) and running.meets(mod):
             mean = running.batch_size > 1 and self.config.convention.reduction == "mean"
-            found = running.change_at_once(mod, 1.0 / running.batch_size if mean else 1.0)
+            found = running.change_at_once(mod, 1.0 / running.batch_size if mean else 1.0, finite=False)
             if found is not None:
                 running.meet()
                 return found

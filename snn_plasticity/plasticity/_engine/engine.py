@@ -158,8 +158,8 @@ class RunningTraces:
         state.bound = None
         return True
 
-    def change_at_once(self, mod: float | Tensor, factor: float) -> Tensor | None:
-        """factor · Σ_b mod_b · e_b, known to be finite; None where that is not the way.
+    def change_at_once(self, mod: float | Tensor, factor: float, *, finite: bool = True) -> Tensor | None:
+        """factor · Σ_b mod_b · e_b, known to be finite unless that is not asked for; None where that is not the way.
 
         That a modulator has met the latest step is said by `meet`, once the change is sure to land.
         """
@@ -172,8 +172,8 @@ class RunningTraces:
         if steps is not None and not self._waiting() and (total := steps.total(state._e, mod, factor)) is not None:
             return total
         given = like.new_full((), mod) if type(mod) is float else require_finite("modulator", mod.detach())  # type: ignore[union-attr]
-        total = self.change(given * factor)
-        return total if has_finite_sum(total) else None
+        total = self.change(given if factor == 1.0 else given * factor)
+        return total if not finite or has_finite_sum(total) else None
 
     def update(self, pre: Tensor, post: Tensor, dt: float) -> Tensor:
         """One step, and e after it."""
