@@ -266,10 +266,10 @@ class Connection:
         delta = None if rate is None else running.change_at_once(mod, rate)
         if delta is None:
             return None
-        if not update.adds and (landing := BoundLanding.of(weight, delta, clamp, update.bounds)) is not None:
-            return landing
         delta = delta if clamp is None else delta.clamp_(*clamp)
-        return Landing(weight, delta, "sum") if update.adds else Landing(weight, update.within(weight, delta), "weight")
+        return (
+            Landing(weight, delta, "sum") if update.adds else Landing(weight, update.bounded(weight, delta), "weight")
+        )
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""

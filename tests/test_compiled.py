@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 from typing import NamedTuple
 
@@ -257,6 +258,8 @@ def test_bounds(bounds, kind):
     found = compiled.bounded(weight, delta, bounds)
     torch.testing.assert_close(found, bounds(weight, delta), rtol=tolerance, atol=tolerance)
     assert compiled.bounded(weight.T, delta.T, bounds) is None
+    of_ones_own = type("Own", (type(bounds),), {})(*dataclasses.astuple(bounds))
+    assert compiled.bounded(weight, delta, of_ones_own) is None
 
 
 def test_a_change_that_overflows_is_known_to():

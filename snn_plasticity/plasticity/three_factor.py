@@ -132,7 +132,7 @@ class ThreeFactorUpdate:
         self.online = self.config.mode == "online"
         self.adds = self.bounds is free and self.online  # whether a weight becomes w + Δw
         self.known = self.online and (self.bounds is free or isinstance(self.bounds, HardBounds | SoftBounds))
-        self.within = unchecked(self.bounds)
+        self._within = unchecked(self.bounds)
 
     @cached_property
     def ends(self) -> tuple[float, ...] | None:
@@ -222,11 +222,15 @@ class ThreeFactorUpdate:
         delta = (delta if fixed is None else delta.masked_fill(fixed, 0.0)).to(weight.dtype)
         return delta if self.bounds is free else self._bounded(weight, delta, fixed) - weight
 
+    def bounded(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight, within bounds that are known here, of a change that was checked."""
+        after = bounded(weight, delta.detach(), self.bounds)  # type: ignore[arg-type]  # None where no loop can
+        return self._within(weight, delta) if after is None else after
+
     def _bounded(self, weight: Tensor, delta: Tensor, fixed: Tensor | None) -> Tensor:
         """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
         if isinstance(self.bounds, HardBounds | SoftBounds):
-            after = bounded(weight, delta.detach(), self.bounds)  # None where no loop can
-            return self.within(weight, delta) if after is None else after
+            return self.bounded(weight, delta)
         new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
         new = new if fixed is None else torch.where(fixed, weight, new)
         new = torch.where((delta != 0).any(), new, weight)  # a row that is normalised may move where its own Δw is zero

@@ -37,8 +37,12 @@ def why_not(trace: Trace, shared: bool) -> str | None:
 
 def bounded(weight: Tensor, delta: Tensor, bounds: HardBounds | SoftBounds) -> Tensor | None:
     """What bounds make of a weight and a finite change; None where no loop can."""
-    landing = BoundLanding.of(weight.detach().clone(), delta, None, bounds) if weight.is_contiguous() else None
-    return None if landing is None else landing.land()
+    alike = weight.dtype is delta.dtype and weight.shape == delta.shape
+    if not (alike and _compiled.suits(delta) and weight.is_contiguous() and delta.is_contiguous()):
+        return None
+    ends, kind = ends_of(None, bounds), _compiled.NUMBERS[delta.dtype]
+    after = weight.detach().clone()
+    return None if ends is None else BoundLanding(after, delta.numpy(), np.array(ends, kind)).land()
 
 
 class BoundLanding(NamedTuple):
@@ -52,18 +56,6 @@ class BoundLanding(NamedTuple):
     change: np.ndarray
     ends: np.ndarray
     into: str = "pass"
-
-    @classmethod
-    def of(cls, weight: Tensor, delta: Tensor, clamp: tuple[float, float] | None, bounds: Any) -> BoundLanding | None:
-        """None where no loop can."""
-        ends, alike = ends_of(clamp, bounds), weight.dtype is delta.dtype and weight.shape == delta.shape
-        if (
-            ends is None or not (alike and type(weight) in WEIGHT_KINDS and weight.layout is torch.strided)
-            or not (_compiled.suits(delta) and delta.is_contiguous() and weight.is_cpu and weight.is_contiguous())
-            or weight.is_inference() or weight.is_neg()
-        ):  # fmt: skip
-            return None
-        return cls(weight, delta.numpy(), np.array(ends, _compiled.NUMBERS[delta.dtype]))
 
     def land(self) -> Tensor:
         """Change the weight."""
