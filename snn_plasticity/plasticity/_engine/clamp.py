@@ -129,14 +129,14 @@ def _counted(window: WindowTerms, side: Side) -> tuple[Tensor, Tensor] | None:
     peak = torch.clamp(count, max=tallest * most)
     if side.lead is not None:
         count, peak = count + side.lead, peak + side.lead
-    return count * min(len(window), most), peak
+    return count * min(len(trains.spikes), most), peak
 
 
 def _signed(window: WindowTerms, side: Side) -> bool:
     """Whether a side, or a train of which it is the trace, might be negative anywhere."""
     if isinstance(side, Values):
         return bool((side.tensor < 0).any())
-    if not window.trains(side.trains).binary and bool((side.trains < 0).any()):
+    if side.trains.dtype != torch.bool and not window.trains(side.trains).binary and bool((side.trains < 0).any()):
         return True
     return isinstance(side, Filtered) and side.lead is not None and bool((side.lead < 0).any())
 
