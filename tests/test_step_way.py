@@ -25,6 +25,7 @@ from snn_plasticity import (
 )
 from snn_plasticity.loop import EVENTS
 from snn_plasticity.neuromodulators import NAMES
+from snn_plasticity.plasticity._engine.engine import RunningTraces
 from snn_plasticity.plasticity.bounds import bounds_of
 from snn_plasticity.third_factor import Batch, PlainOutput, ThirdFactor
 
@@ -154,6 +155,41 @@ def test_every_way_through_a_step_comes_to_the_same_bits(preset, every):
         torch.testing.assert_close(found.pop("details"), found["usual"])
     for name, parts in found.items():
         assert all(map(torch.equal, parts, found["usual"])), name
+
+
+@pytest.mark.parametrize("preset", ["minimal", "dev", "production"])
+def test_what_cannot_be_worked_out_at_once_leaves_everything_as_it_was(monkeypatch, preset):
+    """After a window the last of two layers runs out of memory: made again, the step comes to the same bits."""
+    found, original = [], RunningTraces.fold
+    x, reward = (torch.rand(40, 4, 20, generator=torch.Generator().manual_seed(0)) < 0.4).float(), torch.ones(4)
+    for fails in (False, True):
+        torch.manual_seed(0)
+        spiking = {"beta": 0.9, "init_hidden": True, "threshold": 0.1}
+        model = nn.Sequential(nn.Linear(20, 10), snn.Leaky(**spiking), nn.Linear(10, 5), snn.Leaky(**spiking))
+        learner, n = attach(model, getattr(PlasticityConfig, preset)()), 0
+        for k in range(40):
+            with torch.no_grad():
+                model(x[k])
+            if k % 3 != 2:
+                continue
+            if fails and k > 20:
+                last = learner.connections["2"].running
+
+                def fold(running, steps=None, last=last):
+                    if running is last:
+                        raise MemoryError("none is left")
+                    original(running, steps)
+
+                before = [parameter.detach().clone() for parameter in model.parameters()]
+                with monkeypatch.context() as patch, pytest.raises(MemoryError, match="none is left"):
+                    patch.setattr(RunningTraces, "fold", fold)
+                    learner.step(reward=reward)
+                assert all(map(torch.equal, before, model.parameters()))
+                n += 1
+            learner.step(reward=reward)
+        assert n == (6 if fails else 0) and learner.silence.steps == 13
+        found.append([parameter.detach() for parameter in (*model.parameters(), *learner.third_factor.state)])
+    assert all(map(torch.equal, *found)) and found[0][0].any()
 
 
 @pytest.mark.parametrize("preset", ["minimal", "production"])
