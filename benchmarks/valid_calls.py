@@ -42,6 +42,7 @@ CHECKED_BEFORE = {
     "connection.Connection.landing_at_once",
     "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
+    "plasticity.ThreeFactorUpdate.bounded",
     *(
         f"neuromodulation.NeuromodulatoryGate.{name}"
         for name in ("stepped", "stepped_plain", "remembered", "tensors_of")
