@@ -59,7 +59,7 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
     parts = state.split(len(pre))
     for samples, part in parts:
         own, steps = e[samples], block._replace(pre=pre[:, samples], post=block.post[:, samples])
-        (_update_linear if trace.linear else _update_rows)(part, own, steps, fresh)
+        _update_window(part, own, steps, fresh)
     state.e = e
     state.join(parts)
 
@@ -99,11 +99,12 @@ def _fold_(state: TraceState, e: Tensor, window: WindowTerms, dt: float, kept: f
     fold_(state.rule.geometry, e, window, gains, beta**steps if kept is None else kept)
 
 
-def _update_linear(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
-    """Fold, but for the rows in which the clamp might bind; `fresh`: e is zero, and not written yet."""
+def _update_window(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
+    """Fold, but for rows in which the clamp might bind, or f is not summed; `fresh`: e is zero, and not written yet."""
     trace, window, dt = state.rule.trace, _window(state, block), block.dt
-    failing = failing_rows(state, window, dt)
-    if failing is None:
+    summed = trace.linear or not window.terms
+    failing = failing_rows(state, window, dt) if summed else None
+    if summed and failing is None:
         _fold_(state, e, window, dt, 0.0 if fresh else None)
         state.kernel = window.state_after
         return
@@ -112,22 +113,12 @@ def _update_linear(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool)
         state.e = e
         _update_stepwise(state, block)
         return
-    whole = bool(torch.count_nonzero(failing) > WHOLE * failing.numel())
+    whole = failing is None or bool(torch.count_nonzero(failing) > WHOLE * failing.numel())
     after = step_rows(trace, e, window, None if whole else failing, dt, state.fast)
     if not whole:
         _fold_(state, e, window, dt)
         e[failing] = after
     state.kernel = window.state_after
-
-
-def _update_rows(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
-    """All rows of a trace that is not linear; `fresh` as above."""
-    window, e = _window(state, block), e.zero_() if fresh else e
-    state.kernel = window.state_after
-    if window.terms:
-        step_rows(state.rule.trace, e, window, None, block.dt, state.fast)
-    else:
-        e.mul_(float(state.rule.trace.retained(block.dt)) ** len(window))
 
 
 def _update_stepwise(state: TraceState, block: SpikeBlock) -> None:
