@@ -182,7 +182,8 @@ def ways() -> dict[tuple[str, str], Way]:
     found: dict[tuple[str, str], Way] = {}
     for name, config in shown.presets().items():
         found |= {(what, name): one for what, one in of_a_net(config).items()}
-    return found | {(what, "pair STDP"): one for what, one in (of_a_loop() | traces_alone()).items()}
+    found |= {(what, "as by default"): one for what, one in of_a_loop().items()}
+    return found | {(what, "pair STDP"): one for what, one in traces_alone().items()}
 
 
 def asked(what: str) -> str:
