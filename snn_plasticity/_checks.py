@@ -225,11 +225,6 @@ def require_choice(name: str, value: object, allowed: Collection[str], or_else: 
         raise ValueError(f"{name} = {shown(value)}; expected one of {words}.")
 
 
-def require_batch_size(batch_size: object) -> int:
-    """A number of samples."""
-    return require_count("batch_size", batch_size)
-
-
 def require_tensors(tensors: Mapping[str, object], like: str, *, finite: bool = True) -> None:
     """Refuse what is no dense tensor of real numbers shaped and placed as the one called `like`.
 

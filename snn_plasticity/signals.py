@@ -35,7 +35,7 @@ from ._checks import (
     is_wrapped,
     known_as,
     length_of,
-    require_batch_size,
+    require_count,
     require_device,
     require_dtype,
     require_finite,
@@ -47,6 +47,7 @@ from .neuromodulators import NEUROMODULATORS
 __all__ = ["EVENTS", "SIGNALS", "EventSignals", "GateSignals", "SignalReading", "read_signals"]
 
 Range = tuple[float | None, float | None]
+SignalLayout = tuple[int | None, torch.device | None, torch.dtype]  # of some signals: batch size, device, precision
 ANY: Range = (None, None)
 NOT_NEGATIVE: Range = (0.0, None)
 FRACTION: Range = (0.0, 1.0)
@@ -98,7 +99,7 @@ class Vocabulary:
             for name, (low, high) in self.ranges.items()
         }
 
-    def layout(self, values: Mapping[str, Signal]) -> tuple[int | None, torch.device | None, torch.dtype]:
+    def layout(self, values: Mapping[str, Signal]) -> SignalLayout:
         """Batch size, device and precision that the tensors among `values` ask for.
 
         The batch size is None where all are scalars, the device None where none is a tensor; the precision is fp32, or
@@ -346,7 +347,7 @@ def read_signals(
     place = require_device("device", device) or found_device
     precision = found_dtype if dtype is None else require_dtype("dtype", dtype)
     if batch_size is not None and (type(batch_size) is not int or batch_size > MAX_COUNT or batch_size < 0):
-        batch_size = require_batch_size(batch_size)
+        batch_size = require_count("batch_size", batch_size)
     size = next((n for n in (batch_size, found_size) if n is not None), 1)
     zero = torch.zeros(size, device=place, dtype=precision)
     return {**dict.fromkeys(SIGNALS, zero), **GATE.read(signals, size, place, precision)}

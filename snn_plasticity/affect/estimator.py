@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._checks import known_as, require_batch_size, require_device, require_dtype, require_flag
+from .._checks import known_as, require_count, require_device, require_dtype, require_flag
 from .._untracked import uncast
 from .._usual_size import bounded_square, update_sums, usual_size
 from ..config.affect import AffectiveConfig, AffectiveFullConfig
@@ -97,7 +97,7 @@ class AffectiveEstimator(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        batch_size, device = require_count("batch_size", batch_size), require_device("device", device)
         return self._fresh(batch_size, device, require_dtype("dtype", dtype))
 
     def _fresh(self, batch_size: int, device: torch.device | None, dtype: torch.dtype) -> AffectiveState:

@@ -23,7 +23,6 @@ from torch import Tensor
 from .._checks import (
     Signal,
     as_signal,
-    require_batch_size,
     require_count,
     require_device,
     require_dtype,
@@ -80,7 +79,7 @@ class SomaticMarkers:
         Raises:
             ValueError: `batch_size` or `n_features` is no whole number above zero.
         """
-        batch_size, n_features = require_batch_size(batch_size), require_count("n_features", n_features)
+        batch_size, n_features = require_count("batch_size", batch_size), require_count("n_features", n_features)
         device, slots = require_device("device", device), self.config.marker_capacity
         wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         values = torch.zeros(batch_size, slots, device=device, dtype=wide)

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from .._checks import (
     Signal,
-    require_batch_size,
     require_choice,
+    require_count,
     require_device,
     require_dtype,
     require_finite,
@@ -40,7 +40,7 @@ from ..diagnostics import PlasticityTrace
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodState, NeuromodulatoryGate
 from ..neuromodulators import NAMES
-from ..signals import LOOP, EventSignals
+from ..signals import LOOP, EventSignals, SignalLayout
 from .events import prediction_error, to_gate_signals, to_internal_signals
 from .state import (
     LoopState,
@@ -142,7 +142,7 @@ class AffectiveLoop:
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        batch_size, device = require_count("batch_size", batch_size), require_device("device", device)
         return self._fresh(batch_size, device, require_dtype("dtype", dtype))
 
     def _fresh(self, batch_size: int, device: torch.device | None, dtype: torch.dtype) -> LoopState:
@@ -171,12 +171,7 @@ class AffectiveLoop:
         layout = LOOP.layout(events)
         return self._advance(events, layout, None if state is None else admitted(state, shared=self.shared))
 
-    def _advance(
-        self,
-        events: Mapping[str, Signal],
-        layout: tuple[int | None, torch.device | None, torch.dtype],
-        state: LoopState | None,
-    ) -> LoopState:
+    def _advance(self, events: Mapping[str, Signal], layout: SignalLayout, state: LoopState | None) -> LoopState:
         """As `advance`, of names that `layout` has seen and a state that was admitted."""
         size, device, dtype = layout
         if state is None:

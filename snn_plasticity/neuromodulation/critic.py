@@ -28,7 +28,7 @@ from .._checks import (
     array_of,
     as_signal,
     known_as,
-    require_batch_size,
+    require_count,
     require_device,
     require_dtype,
     require_finite,
@@ -134,7 +134,7 @@ class TDCritic:
         self, batch_size: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
     ) -> CriticState:
         """Weights and traces zero; anything narrower than float32 becomes float32."""
-        batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        batch_size, device = require_count("batch_size", batch_size), require_device("device", device)
         wide = torch.promote_types(require_dtype("dtype", dtype), torch.float32)
         trace = torch.zeros(batch_size, self.config.n_features, device=device, dtype=wide)
         weights = torch.zeros_like(trace if self.config.scope == "sample" else trace[0])

@@ -22,7 +22,6 @@ from .._checks import (
     Signal,
     is_compiling,
     is_wrapped,
-    require_batch_size,
     require_count,
     require_device,
     require_dtype,
@@ -124,7 +123,7 @@ class NeuromodulatoryGate(nn.Module):
         Raises:
             ValueError: `batch_size` is no whole number above zero.
         """
-        batch_size, device = require_batch_size(batch_size), require_device("device", device)
+        batch_size, device = require_count("batch_size", batch_size), require_device("device", device)
         return self._fresh(batch_size, device, require_dtype("dtype", dtype))
 
     def forward(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .._checks import (
     as_real,
     length_of,
-    require_batch_size,
+    require_count,
     require_device,
     require_finite,
     require_flag,
@@ -161,7 +161,7 @@ class EligibilityTraceModule(nn.Module):
                 self._running.forget(mask.to(self._running.like[0].device))
             return
         if batch_size is not None:
-            batch_size = require_batch_size(batch_size)
+            batch_size = require_count("batch_size", batch_size)
         place = require_device("device", device)
         self._running = self._dt = None
         self._given = None if batch_size is None else (batch_size, place)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from .._checks import require_batch_size
+from .._checks import require_count
 from .._saved import (
     UNCHANGED,
     require_parts,
@@ -78,7 +78,7 @@ def read_reset(what: str, saved: Any) -> tuple[int, torch.device | None] | None:
         return None
     if not isinstance(saved, (list, tuple)) or len(saved) != 2 or not isinstance(saved[1], str):
         raise ValueError(f"{what}: asked is {saved!r}; expected [batch size, device]. {UNCHANGED}")
-    require_batch_size(saved[0])
+    require_count("batch_size", saved[0])
     return saved[0], torch.device(saved[1]) if saved[1] else None
 
 
