@@ -254,8 +254,11 @@ class SymmetricSTDP:
         self, pre: Tensor, post: Tensor, state: SpikeTraces | None, dt: float = 1.0
     ) -> tuple[list[Term], StateAfter[SpikeTraces]] | None:
         """Many steps (T, B, ...) at once, as `PairSTDP`."""
-        said = self._pair.window(pre, post, state, dt)
-        return said and ([said[0][0], said[0][1]._replace(scale=-said[0][1].scale)], said[1])
+        found = self._pair.window(pre, post, state, dt)
+        if found is None:
+            return None
+        (ltp, ltd), state_after = found
+        return [ltp, ltd._replace(scale=-ltd.scale)], state_after
 
     def balance(self, dt: float = 1.0, *, pre_rate: Number | None = None, post_rate: Number | None = None) -> Number:
         """As of `PairSTDP`, with the other sign: below zero, where this kernel is no longer symmetric.
