@@ -91,6 +91,7 @@ class Connection:
         self.met = self.met_in_eval = 0  # how much of both the last step had met
         self.moved = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
+        self._averages = self.samples is None and self.update.reduction == "mean"  # over the batch
         self._changes_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
         self._pending: Tensor | None = None
         self._steps, self._warned = 0, False
@@ -223,18 +224,20 @@ class Connection:
         if self.traces.batch_size is None:
             return None
         lr_scale = require_number("lr_scale", lr_scale)
-        running, rate = self._traces._running, self._rate_at_once(lr_scale)
+        running = self._traces._running
         if running is None or not running.meets(mod):
             try:
                 fitting = self._traces.modulator(mod)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from None
             mod = mod if type(mod) is float else fitting
-        change = None if running is None or rate is None else running.change_at_once(mod, rate)
-        if change is not None:
-            self.meet()
-            return change
-        mod = self.config.three_factor.lr * lr_scale * mod
+        lr = self.config.three_factor.lr * lr_scale
+        if running is not None and self._changes_directly(running):
+            change = running.change_at_once(mod, lr / (max(1, running.batch_size) if self._averages else 1))
+            if change is not None:
+                self.meet()
+                return change
+        mod = lr * mod
         if self.samples is None and self.config.three_factor.update_frequency == 1:
             change = self._traces.change(mod)
         else:
@@ -256,34 +259,30 @@ class Connection:
         if weight is None or running is None:
             return None
         update, clamp = self.update, self.config.three_factor.weight_clamp
-        if self.mask is None and (steps := running.state.edge_steps or running.state.steps) is not None:
-            batch = running.batch_size if self.samples is None and update.reduction == "mean" else 1
-            lr = self.config.three_factor.lr * lr_scale / max(1, batch)  # an empty batch changes nothing
-            if (landing := steps.landing(running, weight, mod, lr, update.ends)) is not None:
-                return landing
+        rate = self.config.three_factor.lr * lr_scale / (max(1, running.batch_size) if self._averages else 1)
+        steps = running.state.edge_steps or running.state.steps if self.mask is None else None
+        landing = None if steps is None else steps.landing(running, weight, mod, rate, update.ends)
+        if landing is not None:
+            return landing
         plain = weight.is_cpu and weight.dtype is running.like[1].dtype and not weight.is_inference()
-        rate = self._rate_at_once(lr_scale) if plain and update.known else None
-        delta = None if rate is None else running.change_at_once(mod, rate)
+        direct = plain and update.ends is not None and self._changes_directly(running)
+        delta = running.change_at_once(mod, rate) if direct else None
         if delta is None:
             return None
         delta = delta if clamp is None else delta.clamp_(*clamp)
-        return (
-            Landing(weight, delta, "sum") if update.adds else Landing(weight, update.bounded(weight, delta), "weight")
-        )
+        if update.adds:
+            return Landing(weight, delta, "sum")
+        return Landing(weight, update.bounded(weight, delta), "weight")
 
     def meet(self) -> None:
         """A change has landed that was worked out at once."""
         self._traces._running.meet()  # type: ignore[union-attr]
 
-    def _rate_at_once(self, lr_scale: float) -> float | None:
-        """lr, with the 1/B of a mean, for a change of one step with nothing between e and Δw; None where there is."""
-        running = self._traces._running
-        if running is None or not self._changes_at_once or self.mask is not None or self.fixed is not None:
-            return None
-        if self._foreign and running.visible:  # what the user wrote may refuse in the middle of it
-            return None
-        lr, batch = self.config.three_factor.lr * lr_scale, running.batch_size
-        return lr / batch if batch > 1 and self.update.reduction == "mean" else lr
+    def _changes_directly(self, running: RunningTraces) -> bool:
+        """Whether nothing stands between e and the Δw of one step."""
+        if not self._changes_at_once or self.mask is not None or self.fixed is not None:
+            return False
+        return not (self._foreign and running.visible)  # what the user wrote may refuse in the middle of it
 
     def landing(self, delta: Tensor) -> Landing:
         """What a change of the weight comes to in the manner of the mode; nothing is changed yet.

@@ -6,8 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from snn_plasticity import ThreeFactorConfig, ThreeFactorUpdate
+from snn_plasticity import (
+    Connection,
+    EligibilityConfig,
+    PlasticityConfig,
+    PlasticityLearner,
+    ThreeFactorConfig,
+    ThreeFactorUpdate,
+)
 from snn_plasticity.plasticity import HardBounds, SoftBounds, free
 from snn_plasticity.plasticity.bounds import bounds_of
 
@@ -77,6 +85,26 @@ def test_a_function_of_the_users_moves_nothing_without_a_change(mode):
     assert torch.equal(weight.detach(), torch.tensor([[1.0, 3.0], [2.0, 2.0]]))
     change = asked(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))  # one synapse asks; its row and the others are normalised
     torch.testing.assert_close(change, torch.tensor([[5 / 8 - 1.0, 3 / 8 - 3.0], [-1.5, -1.5]]))
+
+
+@pytest.mark.parametrize("kind", [HardBounds, SoftBounds])
+@pytest.mark.parametrize("steps", [1, 8])
+def test_bounds_that_are_derived_from_ours_are_asked_at_every_step(kind, steps):
+    """Their own `__call__` counts, where the formula of their parent is known, too."""
+
+    class Grid(kind):
+        def __call__(self, weight, delta):
+            return torch.round(super().__call__(weight, delta) * 64.0) / 64.0
+
+    layer = nn.Linear(3, 2, bias=False)
+    nn.init.constant_(layer.weight, 0.5)
+    rule = ThreeFactorConfig(weight_bounds=Grid(-1.0, 1.0), lr=0.03)
+    config = PlasticityConfig(EligibilityConfig(clamp_range=None), three_factor=rule)
+    learner = PlasticityLearner([Connection("fc", layer, config=config)])
+    for step in range(steps):
+        learner.connections["fc"].observe(torch.ones(1, 3), torch.ones(1, 2))
+        learner.step((-1.0) ** step)
+    assert torch.equal(layer.weight * 64.0, torch.round(layer.weight * 64.0))
 
 
 def test_bounded_changes_are_differentiable():

@@ -118,6 +118,9 @@ class SoftBounds:
         return _stopped(weight, scaled, self.low, self.high)
 
 
+PLAIN_BOUNDS = (HardBounds, SoftBounds)  # whose formulas are known; a class derived from them may have its own
+
+
 def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
@@ -132,4 +135,4 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
 
 def unchecked(bounds: Bounds) -> Bounds:
     """The same bounds for a weight and a change that were checked already."""
-    return bounds._moved if isinstance(bounds, (HardBounds, SoftBounds)) else bounds
+    return bounds._moved if type(bounds) in PLAIN_BOUNDS else bounds  # type: ignore[attr-defined]

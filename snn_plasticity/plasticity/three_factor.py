@@ -25,7 +25,7 @@ from ..config import ThreeFactorConfig
 from ..config.validation import require_config
 from ..conventions import Reduction
 from ._engine.compiled import bounded, ends_of
-from .bounds import HardBounds, SoftBounds, bounds_of, free, unchecked
+from .bounds import PLAIN_BOUNDS, bounds_of, free, unchecked
 
 REDUCTIONS = ("mean", "sum")
 
@@ -131,7 +131,6 @@ class ThreeFactorUpdate:
         self.bounds = bounds_of(self.config)
         self.online = self.config.mode == "online"
         self.adds = self.bounds is free and self.online  # whether a weight becomes w + Δw
-        self.known = self.online and (self.bounds is free or isinstance(self.bounds, HardBounds | SoftBounds))
         self._within = unchecked(self.bounds)
 
     @cached_property
@@ -229,7 +228,7 @@ class ThreeFactorUpdate:
 
     def _bounded(self, weight: Tensor, delta: Tensor, fixed: Tensor | None) -> Tensor:
         """The new weight. Bounds of the user's own work on copies, and are heard only where something is to change."""
-        if isinstance(self.bounds, HardBounds | SoftBounds):
+        if type(self.bounds) in PLAIN_BOUNDS:
             return self.bounded(weight, delta)
         new = _require_like("The new weight from weight_bounds", self.bounds(weight.clone(), delta.clone()), weight)
         new = new if fixed is None else torch.where(fixed, weight, new)
