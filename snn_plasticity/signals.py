@@ -183,16 +183,17 @@ class Vocabulary:
 
     def arrays(self, values: Mapping[str, Signal], size: int, dtype: torch.dtype) -> dict[str, np.ndarray] | None:
         """Signals as arrays (B,) of their own, checked as by `read`; None where `read` has to look closer."""
-        found: dict[str, np.ndarray] = {}
+        if is_compiling():
+            return None
         for name, value in values.items():
             low, high = self.limits.get(name, NO_RANGE)
             plain = (
                 type(value) is Tensor and value.dtype is dtype and value.shape == (size,) and value.is_cpu
                 and value.layout is torch.strided and not value.requires_grad and not is_wrapped(value)
             )  # fmt: skip
-            known = name in self.ranges and not is_compiling()
-            if not (known and (plain or (type(value) is float and low <= value <= high))):
+            if not (name in self.limits and (plain or (type(value) is float and low <= value <= high))):
                 return None
+        found: dict[str, np.ndarray] = {}
         for name, value in values.items():
             if isinstance(value, Tensor):
                 _checked(name, value, self.ranges[name], self.limits[name])

@@ -2,7 +2,7 @@
 
     e ← join(β e, Σ_k left_k ⊗ right_k), clamped
 
-Only `compiled` imports this file, where numba is there. Each loop does in a synapse what the plain loop does, in the
+Imported where numba is there. Each loop does in a synapse what the plain loop does, in the
 same order; where a decay is kept as one factor of a row, results differ by rounding.
 """
 

@@ -5,7 +5,7 @@
 Between two events an edge only decays, and towards zero, so that a clamp can bind at events alone. All edges decay at
 once, over the whole window; what an event of step t adds, and the clamp there, are scaled by what is left of it at the
 end, β^(T−1−t). Edges do not know of each other: a window passes over some, while these are in the cache, then over the
-next ones. Only `edge_steps` imports this file, where numba is there.
+next ones. Imported where numba is there.
 """
 
 from __future__ import annotations

@@ -240,9 +240,8 @@ class SymmetricSTDP:
         require_parameters(self, ("tau_plus", "tau_minus"), ("a_plus", "a_minus"))
 
     def init(self, pre: Tensor, post: Tensor) -> SpikeTraces:
-        """Silent traces."""
-        require_spikes(pre, post)
-        return SpikeTraces(torch.zeros_like(pre), torch.zeros_like(post))
+        """As `PairSTDP`."""
+        return self._pair.init(pre, post)
 
     def step(self, pre: Tensor, post: Tensor, state: SpikeTraces, dt: float = 1.0) -> tuple[Coincidence, SpikeTraces]:
         """One step: as `PairSTDP`, with the depressing product potentiating."""

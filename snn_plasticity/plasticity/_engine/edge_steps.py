@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ... import _compiled
@@ -20,7 +20,7 @@ from ...kernels.stdp import Kernel, PairSTDP, SymmetricSTDP
 from ...layers.edges import Edges
 from ...layers.geometry import Geometry
 from ..traces import Accumulating, Dutch, Trace
-from .compiled import PARAMETERS, pair_factors, pair_flags
+from .compiled import PARAMETERS, WEIGHT_KINDS, pair_factors, pair_flags
 
 SPIKES = (torch.bool, torch.float32, torch.float64)
 SURELY = {torch.float32: 1e38, torch.float64: 1e300}  # below which products are finite, whatever is rounded
@@ -111,7 +111,7 @@ class EdgeSteps:
         if running.visible and (running.strategy != "lazy" or weight.dim() > 1):
             running.fold()
         e, reach, kind = running.state.e, running.state.reach, running.like[1].dtype
-        plain = type(weight) in (Tensor, nn.Parameter) and weight.dtype is kind and weight.is_cpu
+        plain = type(weight) in WEIGHT_KINDS and weight.dtype is kind and weight.is_cpu
         if e is None or running.visible or reach is None or not plain:
             return None
         number = _compiled.NUMBERS[kind]

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from ..._compiled import suits
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, backward
 from ...layers.geometry import Geometry, Product, scaled_
 from ...layers.spike_trains import SpikeTrains, as_numbers
@@ -77,12 +75,10 @@ def _added(
     A filter of `own` moves to the other side, where its lead meets what is yet to come.
     """
     back = isinstance(own, Filtered)
-    if (
-        not isinstance(other, Values) and back is not isinstance(other, Filtered) and gains.dim() < 3
-        and window.fast and window.trains(other.trains).large and suits(gains)
-    ):  # fmt: skip
+    one_filter = not isinstance(other, Values) and back is not isinstance(other, Filtered)
+    trains = window.for_loop(other.trains) if one_filter and gains.dim() < 3 else None  # type: ignore[union-attr]
+    if trains is not None:
         moved: Filtered = own if back else other  # type: ignore[assignment]
-        trains = other.trains if other.trains.dtype == torch.bool else window.numbers(other.trains)
         table, after = add_filtered(table, trains, gains, moved, back=back)
         return table, moved.decay * after if back else None
     found, met = _gained(geometry, window.values(other), gains), None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from ..._compiled import NUMBERS, loops, suits
+from ..._compiled import KINDS, NUMBERS, loops
 from ...kernels.kernel_state import along, batch_axes, careful_step, forgotten
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, Windowed, forward, last
 from ...layers.spike_trains import SpikeTrains, as_numbers
@@ -95,11 +95,17 @@ class WindowTerms:
         return self._values[id(side)]
 
     def _traces(self, side: Filtered) -> Tensor:
-        trains = self.trains(side.trains)
-        if self.fast and trains.large and suits(once := torch.ones(len(self), dtype=self._dtype)):
-            spikes = trains.spikes if trains.binary else self.numbers(side.trains)
-            return add_filtered(None, spikes, once, side, back=False)[0]
+        trains = self.for_loop(side.trains)
+        if trains is not None:
+            return add_filtered(None, trains, torch.ones(len(self), dtype=self._dtype), side, back=False)[0]
         return forward(self.numbers(side.trains), side.decay, side.lead, exclusive=side.exclusive)
+
+    def for_loop(self, side: Tensor) -> Tensor | None:
+        """Trains as the compiled filter reads them; None where it is not to be had, or not worth its call."""
+        trains = self.trains(side)
+        if not (self.fast and trains.large and self._dtype in KINDS and loops() is not None):
+            return None
+        return trains.spikes if trains.binary else self.numbers(side)
 
     def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
