@@ -441,6 +441,25 @@ def edges() -> sp.SparseLinear:
     return made
 
 
+def _feedback() -> Iterator[tuple[str, Callable[[], Call]]]:
+    drawn: dict[Any, dict[str, Any]] = {
+        sp.SymmetricFeedback: {},
+        sp.RandomFeedback: {"seed": 1, "scale": 0.5},
+        sp.AdaptiveFeedback: {"seed": 1, "rate": 1.0, "scale": 0.5},
+        sp.BroadcastFeedback: {},
+    }
+    weights = lambda: torch.full((N_POST, N_PRE), 0.5)
+    for kind, settings in drawn.items():
+        name, made = f"feedback.{kind.__name__}", kind(**settings)
+        if settings:
+            yield name, _free(kind, lambda s=settings: dict(s))
+        yield f"{name}.init", _bound(lambda m=made: m, "init", lambda: {"readout": weights()})
+        step = lambda m=made: {"error": post(), "state": m.init(weights()), "readout": weights()}
+        yield f"{name}.step", _bound(lambda m=made: m, "step", step)
+    yield "feedback.FeedbackState", _free(sp.FeedbackState, lambda: {"weights": weights(), "readout": weights()})
+    yield "feedback.feedback_of", _free(sp.feedback_of, lambda: {"feedback": "random", "seed": 1})
+
+
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     room = "layers."
     parts = lambda: {
@@ -973,7 +992,7 @@ def _records() -> Iterator[tuple[str, Callable[[], Call]]]:
 
 def calls() -> dict[str, Callable[[], Call]]:
     """All valid calls."""
-    groups = (_configs, _kernels, _plasticity, _layers, _learning, _gate, _affect, _dual, _plots, _records)
+    groups = (_configs, _kernels, _plasticity, _feedback, _layers, _learning, _gate, _affect, _dual, _plots, _records)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: build for group in groups for name, build in group()}

@@ -28,6 +28,12 @@ from .diagnose import Diagnosis as Diagnosis
 from .diagnose import LayerDiagnosis as LayerDiagnosis
 from .diagnostics import LayerTrace as LayerTrace
 from .diagnostics import PlasticityTrace as PlasticityTrace
+from .feedback import AdaptiveFeedback as AdaptiveFeedback
+from .feedback import BroadcastFeedback as BroadcastFeedback
+from .feedback import FeedbackState as FeedbackState
+from .feedback import RandomFeedback as RandomFeedback
+from .feedback import SymmetricFeedback as SymmetricFeedback
+from .feedback import feedback_of as feedback_of
 from .hosts import PairingError as PairingError
 from .hosts import attach as attach
 from .kernels import Coincidence as Coincidence
@@ -58,6 +64,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "AdaptiveFeedback",
     "AffectiveConfig",
     "AffectiveEstimator",
     "AffectiveFullConfig",
@@ -65,6 +72,7 @@ __all__ = [
     "AffectiveModulator",
     "AffectiveState",
     "AppraisalConfig",
+    "BroadcastFeedback",
     "Coincidence",
     "Connection",
     "Convention",
@@ -72,6 +80,7 @@ __all__ = [
     "EligibilityConfig",
     "EligibilityRule",
     "EligibilityTraceModule",
+    "FeedbackState",
     "InternalSignals",
     "LayerDiagnosis",
     "LayerTrace",
@@ -88,10 +97,12 @@ __all__ = [
     "PlasticityLearner",
     "PlasticityTrace",
     "PlasticityWarning",
+    "RandomFeedback",
     "Rate",
     "RewardBaseline",
     "SomaticMarkers",
     "SparseLinear",
+    "SymmetricFeedback",
     "SymmetricSTDP",
     "TDCritic",
     "TDCriticConfig",
@@ -101,6 +112,7 @@ __all__ = [
     "ValenceArousalSpace",
     "Window",
     "attach",
+    "feedback_of",
     "gate_attention",
     "gate_confidence",
     "modulate",

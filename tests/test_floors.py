@@ -18,7 +18,7 @@ FLOORS = (
     {"_checks", "neuromodulators", "notices", "_untracked", "_usual_size", "_activity"},
     {"conventions", "decay", "_saved", "signals", "_weights", "_compiled"},
     {"config"},
-    {"kernels", "neuromodulation", "affect"},
+    {"kernels", "neuromodulation", "affect", "feedback"},
     {"layers"},
     {"plasticity"},
     {"connection", "diagnostics", "third_factor"},
