@@ -497,7 +497,17 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         }  # fmt: skip
         return Call(sp.attach, arguments, (model,))
 
+    def scaled() -> Call:
+        model = net()
+        arguments = {
+            "model": model, "batch": spikes(20, B, N_PRE), "rate": 0.2,
+            "run": lambda model, steps: [model(each) for each in steps], "tolerance": 0.5,
+        }  # fmt: skip
+        return Call(sp.scale_to_rate, arguments, (model,))
+
     yield "hosts.attach", attached
+    yield "hosts.scale_to_rate", scaled
+    yield "hosts.LayerScale", _free(hosts.LayerScale, lambda: {"scale": 2.0, "rate_before": 0.0, "rate": 0.1})
     yield "hosts.register_host", _free(hosts.register_host, lambda: {"adapter": Adapter()})
     kind = lambda: {
         "time_major": False, "starts": lambda call: False, "refusal": "no spikes", "takes_current": True, "dt": 1.0,

@@ -36,6 +36,7 @@ from .feedback import SymmetricFeedback as SymmetricFeedback
 from .feedback import feedback_of as feedback_of
 from .hosts import PairingError as PairingError
 from .hosts import attach as attach
+from .hosts import scale_to_rate as scale_to_rate
 from .kernels import Coincidence as Coincidence
 from .kernels import Pair as Pair
 from .kernels import PairSTDP as PairSTDP
@@ -116,4 +117,5 @@ __all__ = [
     "gate_attention",
     "gate_confidence",
     "modulate",
+    "scale_to_rate",
 ]

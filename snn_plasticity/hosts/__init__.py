@@ -19,12 +19,24 @@ from .adapter import NeuronCall as NeuronCall
 from .adapter import NeuronKind as NeuronKind
 from .adapter import OwnWeight as OwnWeight
 from .adapter import register_host as register_host
+from .firing import LayerScale as LayerScale
+from .firing import scale_to_rate as scale_to_rate
 from .norse import Norse
 from .plan import assemble
 from .provenance import PairingError as PairingError
 from .snntorch import SnnTorch
 
-__all__ = ["HostAdapter", "NeuronCall", "NeuronKind", "OwnWeight", "PairingError", "attach", "register_host"]
+__all__ = [
+    "HostAdapter",
+    "LayerScale",
+    "NeuronCall",
+    "NeuronKind",
+    "OwnWeight",
+    "PairingError",
+    "attach",
+    "register_host",
+    "scale_to_rate",
+]
 
 for _host in (Norse(), SnnTorch()):
     register_host(_host)

@@ -54,7 +54,8 @@ def assemble(
 
     feeds = dict(chosen.given)
     if sample is not None:
-        feeds = {**discover(unwrap(model), index, new_wiring(), sample), **feeds}
+        inner = unwrap(model)
+        feeds = {**discover(inner, index, new_wiring(), lambda: _run_once(inner, sample)), **feeds}
     notes = readouts(index, chosen.named, feeds)
     edges = _edges(index, chosen, feeds, build)
     for (synapse, neuron), connection in edges.items():
@@ -201,38 +202,48 @@ def _neuron(index: ModelIndex, name: str) -> Neuron:
     return index.neurons[name]
 
 
-def discover(model: nn.Module, index: ModelIndex, wiring: Wiring, sample: Any) -> dict[str, tuple[str, ...]]:
+def discover(
+    model: nn.Module, index: ModelIndex, wiring: Wiring, run_model: Callable[[], object]
+) -> dict[str, tuple[str, ...]]:
     """{synapse: neurons} for every synaptic layer outside of neurons; an empty tuple feeds none.
 
     Args:
         model: the model, without wrappers.
         index: its parts.
         wiring: follows what is computed.
-        sample: an input; a tuple is several arguments, a dict keyword arguments.
+        run_model: runs it once, or step by step.
 
     Raises:
         PairingError: it is not known what a neuron reads, as in any forward pass.
     """
     run = _SampleRun(index, wiring)
+    with unheard(model), restored(model), torch.inference_mode(False), torch.no_grad():
+        handles = [handle for _, _, handle in hooked(run, index)]
+        parts = [(neuron.name, neuron.module, "on_neuron_begin") for neuron in index.neurons.values()]
+        for name, module, method in (*parts, ("", model, "on_pass_begin")):
+            rest: Any = PassHook(run, method, name, module)
+            handles.append(module.register_forward_pre_hook(rest, with_kwargs=True))
+        wiring.ledger.mark_unrelated(list(model.buffers()))
+        try:
+            run_model()
+        finally:
+            wiring.clear()
+            for handle in handles:
+                handle.remove()
+    return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
+
+
+@contextmanager
+def unheard(model: nn.Module) -> Iterator[None]:
+    """Within it, no learner that is attached to the model hears anything."""
     listeners = [listener for hook in hooks_of(model) if (listener := hook.listener()) is not None]
     for listener in listeners:
         listener.muted = True
-    handles = [handle for _, _, handle in hooked(run, index)]
-    for neuron in index.neurons.values():
-        rest: Any = PassHook(run, "on_neuron_begin", neuron.name, neuron.module)
-        handles.append(neuron.module.register_forward_pre_hook(rest, with_kwargs=True))
-    wiring.ledger.mark_unrelated(list(model.buffers()))
-    wiring.begin_pass((sample,))
     try:
-        with restored(model), torch.inference_mode(False), torch.no_grad():
-            _run_once(model, sample)
+        yield
     finally:
-        wiring.clear()
-        for handle in handles:
-            handle.remove()
         for listener in listeners:
             listener.muted = False
-    return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
 
 
 def _is_our_error(error: Exception) -> bool:
@@ -243,7 +254,7 @@ def _is_our_error(error: Exception) -> bool:
 def _run_once(model: nn.Module, sample: Any) -> None:
     """Run the model once, and say so where the sample is no input of it."""
     try:
-        _call(model, sample)
+        call_with(model, sample)
     except Exception as error:
         if _is_our_error(error):
             raise
@@ -267,6 +278,9 @@ class _SampleRun:
     @property
     def learner(self) -> Callable[[], _SampleRun]:
         return lambda: self
+
+    def on_pass_begin(self, given: Any) -> None:
+        self.wiring.begin_pass(given)
 
     def on_neuron_begin(self, given: Any) -> None:
         self.wiring.pause()
@@ -295,7 +309,8 @@ class _SampleRun:
         self.wiring.resume(output)
 
 
-def _call(model: nn.Module, sample: Any) -> None:
+def call_with(model: nn.Module, sample: Any) -> None:
+    """One call; a tuple is several arguments, a dict keyword arguments."""
     if isinstance(sample, Mapping):
         model(**sample)
     elif isinstance(sample, (tuple, list)):
