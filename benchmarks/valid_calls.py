@@ -412,6 +412,15 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     )
     adaptive = lambda: {"psi": post(), "x": pre(), "epsilon": e(), "beta": 0.5, "rho": 0.9}
     yield "kernels.alif_step", _free(alif_step, adaptive)
+    for shape in (kernels.piecewise_linear, kernels.exponential, kernels.fast_sigmoid, kernels.arctan):
+        v = lambda: {"v": post(), "threshold": 1.0, "height": 0.3, "width": 1.0, "refractory": post() > 0.5}
+        yield f"kernels.{shape.__name__}", _free(shape, v)
+    signal = lambda: torch.ones(T, B, N_POST)
+    yield "kernels.future_signal", _free(kernels.future_signal, lambda: {"signal": signal(), "kappa": 0.9})
+    rate = lambda: {"spikes": signal(), "target": 0.1, "strength": 1.0}
+    yield "kernels.firing_rate_signal", _free(kernels.firing_rate_signal, rate)
+    adapting = lambda: {"psi": signal(), "signal": signal(), "beta": 0.5, "rho": 0.9}
+    yield "kernels.adaptive_post", _free(kernels.adaptive_post, adapting)
     inner = lambda: {
         "weight": weight(),
         "gradient": weight(),

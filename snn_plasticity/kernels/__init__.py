@@ -2,6 +2,13 @@
 
 from .eprop import EProp as EProp
 from .eprop import alif_step as alif_step
+from .learning_signals import adaptive_post as adaptive_post
+from .learning_signals import firing_rate_signal as firing_rate_signal
+from .learning_signals import future_signal as future_signal
+from .pseudo_derivatives import arctan as arctan
+from .pseudo_derivatives import exponential as exponential
+from .pseudo_derivatives import fast_sigmoid as fast_sigmoid
+from .pseudo_derivatives import piecewise_linear as piecewise_linear
 from .stdp import Coincidence as Coincidence
 from .stdp import Kernel as Kernel
 from .stdp import Pair as Pair
@@ -21,5 +28,12 @@ __all__ = [
     "SymmetricSTDP",
     "TripletSTDP",
     "Window",
+    "adaptive_post",
     "alif_step",
+    "arctan",
+    "exponential",
+    "fast_sigmoid",
+    "firing_rate_signal",
+    "future_signal",
+    "piecewise_linear",
 ]
