@@ -294,7 +294,7 @@ def _kernels() -> Iterator[tuple[str, Callable[[], Call]]]:
         "kernels.SymmetricSTDP": kernels.SymmetricSTDP(),
         "kernels.TripletSTDP": kernels.TripletSTDP(),
         "kernels.Window": kernels.Window(lambda gap: 1.0 - abs(gap), span=2.0),
-        "kernels.EProp": EProp(),
+        "kernels.EProp": EProp(response=((1.0, 0.9), (-0.5, 0.8))),
     }
     for name, kernel in made.items():
         if fields(kernel):
@@ -421,6 +421,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield "kernels.firing_rate_signal", _free(kernels.firing_rate_signal, rate)
     adapting = lambda: {"psi": signal(), "signal": signal(), "beta": 0.5, "rho": 0.9}
     yield "kernels.adaptive_post", _free(kernels.adaptive_post, adapting)
+    yield "kernels.post_side_of", _free(kernels.post_side_of, lambda: {"kernel": EProp(), "given": "surrogate"})
     inner = lambda: {
         "weight": weight(),
         "gradient": weight(),

@@ -38,6 +38,7 @@ from .hosts import PairingError as PairingError
 from .hosts import attach as attach
 from .hosts import scale_to_rate as scale_to_rate
 from .kernels import Coincidence as Coincidence
+from .kernels import EProp as EProp
 from .kernels import Pair as Pair
 from .kernels import PairSTDP as PairSTDP
 from .kernels import Rate as Rate
@@ -78,6 +79,7 @@ __all__ = [
     "Connection",
     "Convention",
     "Diagnosis",
+    "EProp",
     "EligibilityConfig",
     "EligibilityRule",
     "EligibilityTraceModule",

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ._activity import Activity
 from ._checks import known_as, require_flag, require_kind, require_number, require_real, require_tensors
-from ._saved import described, require_parts, require_saved_count, require_settings, require_tensor
+from ._saved import described, require_parts, require_settings
 from ._untracked import untracked
 from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
+from .kernels.post_side import PostSide, post_side_of
+from .kernels.stdp import Kernel
 from .layers.geometry import Geometry
 from .layers.synapses import geometry_of, require_geometry
 from .plasticity._engine.compiled import BoundLanding
@@ -28,6 +31,7 @@ from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
+from .plasticity.saved_checks import read_pending
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 
 __all__ = ["Connection"]
@@ -53,6 +57,7 @@ class Connection:
             or a `reduce` say (forbidden autapses, synapses that are missing).
         strict: whether another batch size in mid-sequence is an error (else traces restart, with one warning).
         path: how the traces are worked out; see `EligibilityTraceModule`.
+        post: what is supplied as the post side: None for what the kernel reads, or a function of the user's.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Connection:
         mask: Tensor | None = None,
         strict: bool = True,
         path: TracePath = "auto",
+        post: PostSide | None = None,
     ) -> None:
         self.name = require_kind("name", name, str, "As 'fc1'.")
         self.module = require_kind("module", module, nn.Module, "The layer that holds the weight.")
@@ -76,26 +82,34 @@ class Connection:
         geometry = geometry_of(module) if geometry is None else require_geometry(geometry)
         if mask is not None:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
-        eligibility = self.config.eligibility
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self._follower = follower_of(module, geometry)
-        self._traces = EligibilityTraceModule(
-            geometry.shape[-1], geometry.shape[0], eligibility, geometry=geometry, path=path
-        )
-        self.update = ThreeFactorUpdate(self.config.three_factor, eligibility.convention.reduction)
+        self._post: PostSide | None = post
+        self._remember(geometry, path)
+        self.update = ThreeFactorUpdate(self.config.three_factor, self.config.eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
         self.fixed = None if mask is None else mask == 0  # weights that never move
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
         self.activity = Activity()  # what it has seen
         self.seen_in_eval = 0  # calls that were not observed because the layer or its neuron was in eval()
         self.met = self.met_in_eval = 0  # how much of both the last step had met
-        self.moved = False  # whether a step is known to have changed something
-        self._foreign, self._dt = self._runs_foreign_code(), eligibility.dt
+        self.moved = self._warned = False  # whether a step is known to have changed something
+        self._foreign, self._dt = self._runs_foreign_code(), self.config.eligibility.dt
         self._averages = self.samples is None and self.update.reduction == "mean"  # over the batch
         self._changes_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
-        self._pending: Tensor | None = None
-        self._steps, self._warned = 0, False
+        self.discard_pending()
         self._guard = WeightGuard(self.name, self.module, self.attribute)
+
+    def _remember(self, geometry: Geometry, path: TracePath) -> None:
+        """Traces of the kernel in the settings, which have seen nothing."""
+        self._traces = EligibilityTraceModule(1, 1, self.config.eligibility, geometry=geometry, path=path)
+        self.post_side = post_side_of(self._traces.rule.kernel, self._post)
+
+    def take_kernel(self, kernel: Kernel) -> None:
+        """Go on with a kernel that suits the neuron, which is known by now; for before anything was observed."""
+        self.config = replace(self.config, eligibility=replace(self.config.eligibility, kernel=kernel))
+        self._remember(self._traces.rule.geometry, self._traces.path)
+        self._foreign = self._runs_foreign_code()
 
     @property
     def weight(self) -> Tensor:
@@ -331,15 +345,9 @@ class Connection:
         what = f"The saved {self.name}"
         require_parts(what, state, ("settings", "traces", "asked", "steps"))
         require_settings(what, state["settings"], self._settings)
-        pending, steps = state["asked"], require_saved_count(f"{what}: steps", state["steps"])
-        if steps >= self.config.three_factor.update_frequency:
-            raise ValueError(
-                f"{what} is {steps} steps after its last update; expected fewer than update_frequency = "
-                f"{self.config.three_factor.update_frequency}. Nothing was changed."
-            )
-        if pending is not None:
-            shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._guard.shape)
-            pending = require_tensor(f"{what}: asked", pending, shape).to(self.weight.device, copy=True)
+        shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._guard.shape)
+        each = self.config.three_factor.update_frequency
+        pending, steps = read_pending(what, state["asked"], state["steps"], each, shape, self.weight.device)
         go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
 
         def commit() -> None:
@@ -409,6 +417,5 @@ class Connection:
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.traces.rule.geometry.shape))
         rule = self.config.eligibility
-        kernel = rule.kernel if isinstance(rule.kernel, str) else repr(rule.kernel)
         note = f"; {self.note}" if self.note else ""
-        return f"{self.name}: {shape}, {kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"
+        return f"{self.name}: {shape}, {rule.kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"

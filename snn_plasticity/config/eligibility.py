@@ -11,7 +11,7 @@ from ..conventions import Convention
 from .validation import Serializable, require_flag_field, require_number_field, require_range_field, require_word_field
 
 TraceType = Literal["accumulating", "replacing", "dutch"]
-KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet"]
+KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "eprop"]
 TracePath = Literal["auto", "plain", "fold", "shared", "rows", "compiled", "torch"]
 TRACES: tuple[TraceType, ...] = get_args(TraceType)
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
@@ -36,7 +36,8 @@ class EligibilityConfig(Serializable):
     Args:
         trace_type: "accumulating", "replacing" or "dutch".
         tau_e: time constant of the eligibility, in the unit of `dt`.
-        kernel: "rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", or any object with `init` and `step`.
+        kernel: "rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "eprop" (in `attach` with the memory of the very
+            neuron; elsewhere that of `stdp_tau_plus`), or any object with `init` and `step`.
         stdp_tau_plus, stdp_tau_minus: time constants of the pre and the post spike trace.
         a_plus, a_minus: amplitudes of potentiation and depression.
         stdp_tau_x, stdp_tau_y, a3_plus, a3_minus: the slow traces and triplet amplitudes of "stdp_triplet".

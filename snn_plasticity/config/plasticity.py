@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from .eligibility import EligibilityConfig
 from .neuromod import NeuromodConfig
-from .three_factor import ThreeFactorConfig
+from .three_factor import Mode, ThreeFactorConfig
 from .validation import Serializable, require_part_field
 
 
@@ -66,6 +67,31 @@ class PlasticityConfig(Serializable):
                 ne_tau=50.0,
             ),
             ThreeFactorConfig(lr=0.2, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
+        )
+
+    @classmethod
+    def eprop(cls, lr: float = 0.01, *, tau_e: float = math.inf, mode: Mode = "online") -> PlasticityConfig:
+        """e-prop: the surrogate derivative of each neuron times its filtered input, for a learning signal per neuron.
+
+            Δw = lr · mean_B(L · e),   e ← exp(−1/τ_e)·e + ψ ⊗ x̄
+
+        `attach` finds ψ and the filter of x̄ in the neurons. L (B, N_post) is what raises the aim: −∂E/∂z of a loss, or
+        (r − promise)·(1{a} − π) of an action; hand it to `learner.step`.
+
+        Args:
+            lr: learning rate.
+            tau_e: in steps: infinite, so that e is the sum over the episode; or the time constant of a leaky readout,
+                with L at every step.
+            mode: "online" changes the weight, "hybrid" adds −Δw to its gradient, for an optimizer.
+
+        Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
+
+        >>> PlasticityConfig.eprop().eligibility.kernel
+        'eprop'
+        """
+        return cls(
+            EligibilityConfig(kernel="eprop", tau_e=tau_e, clamp_range=None),
+            three_factor=ThreeFactorConfig(mode=mode, lr=lr, weight_clamp=None),
         )
 
 

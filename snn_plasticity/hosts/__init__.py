@@ -11,6 +11,7 @@ from .._checks import require_callable, require_choice, require_flag, require_ki
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..config.validation import Serializable, require_config
+from ..kernels.post_side import PostSide, require_post
 from ..learner import PlasticityLearner
 from ..neuromodulation import NeuromodulatoryGate
 from ..plasticity._engine.engine import PATHS
@@ -52,6 +53,7 @@ def attach(
     sample: Any = None,
     gate: NeuromodulatoryGate | None = None,
     pre: str | Callable[[Tensor], Tensor] = "raw",
+    post: PostSide | None = None,
     dt: float | str | None = None,
     strict: bool = True,
     path: TracePath = "auto",
@@ -74,6 +76,8 @@ def attach(
         sample: an input (a tuple: several; a dict: by keyword) for a dry run that finds out who feeds whom.
         gate: from signals to the third factor; None builds it from `config.neuromod`.
         pre: what counts as presynaptic activity: the input as it is ("raw"), "binary", or a function of it.
+        post: what counts as the post side: None for what each kernel reads (spikes, "surrogate" derivatives, …; see
+            `kernels.post_side_of`), or a function of a `NeuronCall` that gives a tensor like its spikes.
         dt: step length of the traces: None as in the settings, "auto" that of the (Norse) neuron, or a number.
         strict: whether another batch size in mid-sequence is an error; else the traces start anew, with a warning.
         path: how the traces are worked out: "auto", "plain", "fold", "shared", "rows", "compiled" or "torch"; all are
@@ -102,8 +106,19 @@ def attach(
     config = _require_settings(config, layers, pairs)
     _require_masks(masks)
     _require_choices(gate, pre, dt, strict, path, reduce)
+    require_post(post)
     manager, connections = assemble(
-        model, config, layers or {}, pairs or {}, masks or {}, sample=sample, pre=pre, dt=dt, strict=strict, path=path
+        model,
+        config,
+        layers or {},
+        pairs or {},
+        masks or {},
+        sample=sample,
+        pre=pre,
+        dt=dt,
+        strict=strict,
+        path=path,
+        post=post,
     )
     gate = gate or NeuromodulatoryGate(config.neuromod)
     learner = PlasticityLearner(connections, gate, hooks=[manager], reduce=reduce)

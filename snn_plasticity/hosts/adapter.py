@@ -20,14 +20,23 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import known_as, require_callable, require_flag, require_kind, require_number
+from ..kernels.eprop import Response
 
 
 class NeuronCall(NamedTuple):
-    """One call of a neuron: what went in, the state that was passed along, and the spikes that came out."""
+    """One call of a neuron.
+
+    Args:
+        current: what went in.
+        state: the state that was passed along; None where there was none.
+        spikes: what came out, (B, ...) or (T, B, ...).
+        output: all that came out, spikes and states.
+    """
 
     current: Tensor
     state: Any
     spikes: Tensor
+    output: Any = None
 
 
 def never(call: NeuronCall) -> bool:
@@ -154,6 +163,21 @@ class HostAdapter(Protocol):
         """Why a layer of the host, derived from one of torch, is no synapse like that one; None if it is."""
         return None
 
+    def surrogate(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """ψ = ∂z/∂I of a call, shaped like its spikes; None where the host cannot tell."""
+        return None
+
+    def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """The membrane that the spikes of a call came from, shaped like them; None where the host cannot tell."""
+        return None
+
+    def response(self, module: nn.Module) -> Response | None:
+        """How the membrane answers a unit of current, n steps later, Σ c·λⁿ as ((c, λ), …).
+
+        None where that is not the same at all times, in all neurons: where a reset cuts it, say.
+        """
+        return None
+
     def forget_state(self, module: nn.Module) -> None:
         """Hidden state that a module holds itself becomes that of a fresh start."""
 
@@ -165,7 +189,10 @@ class HostAdapter(Protocol):
 
 
 _hosts: list[HostAdapter] = []
-_ASKED = ("kind_of", "repeated", "refusal_of_layer", "forget_state", "widen_constants", "inserted")
+_ASKED = (
+    "kind_of", "repeated", "refusal_of_layer", "surrogate", "membrane", "response", "forget_state", "widen_constants",
+    "inserted",
+)  # fmt: skip
 
 
 def register_host(adapter: HostAdapter) -> Callable[[], None]:
@@ -237,6 +264,21 @@ def repeated(module: nn.Module) -> str | None:
 def refusal_of_layer(module: nn.Module) -> str | None:
     """Why a layer of some host is no synapse."""
     return _first(host.refusal_of_layer(module) for host in _hosts)
+
+
+def surrogate(module: nn.Module, call: NeuronCall) -> Tensor | None:
+    """ψ of a call of a neuron of any host; None where none of them can tell."""
+    return next((psi for host in _hosts if (psi := host.surrogate(module, call)) is not None), None)
+
+
+def membrane(module: nn.Module, call: NeuronCall) -> Tensor | None:
+    """The membrane of a call of a neuron of any host; None where none of them can tell."""
+    return next((v for host in _hosts if (v := host.membrane(module, call)) is not None), None)
+
+
+def response(module: nn.Module) -> Response | None:
+    """How the membrane of a neuron of any host answers a unit of current; None where that changes."""
+    return _first(host.response(module) for host in _hosts)
 
 
 def forget_states(model: nn.Module) -> None:

@@ -14,11 +14,13 @@ from .._weights import low_precision
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
+from ..kernels.post_side import PostSide
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .adapter import NeuronCall, never
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
+from .post_sides import PostSides, kernel_for
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
 
@@ -35,6 +37,7 @@ class ConnectionBuilder:
         dt: None for that of the settings, "auto" for that of the neuron, or a number.
         strict: whether a change of batch size is an error.
         path: how the traces are worked out.
+        post: what is supplied as the post side; None for what each kernel reads.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class ConnectionBuilder:
         dt: float | str | None,
         strict: bool,
         path: TracePath,
+        post: PostSide | None = None,
     ) -> None:
         if isinstance(dt, str) and dt != "auto":
             raise ValueError(f"dt = {dt!r}; expected None, 'auto' or a step length.")
         self.index, self.config, self.layers, self.masks = index, config, layers, masks
         self.dt, self.strict = dt, strict
         self.path: TracePath = path
+        self.post = post
         self._named: set[str] = set()
 
     def __call__(self, synapse: str, neuron: str | None) -> Connection:
@@ -62,9 +67,18 @@ class ConnectionBuilder:
         self._named.add(synapse)
         config = self._with_dt(self.layers.get(synapse, self.config), synapse, neuron)
         geometry, mask = part.geometry(), self.masks.get(synapse, part.mask)
-        return Connection(
-            name, part.layer, part.attribute, config, geometry=geometry, mask=mask, strict=self.strict, path=self.path
-        )
+        connection = Connection(
+            name, part.layer, part.attribute, config, geometry=geometry, mask=mask, strict=self.strict, path=self.path,
+            post=self.post,
+        )  # fmt: skip
+        if neuron is not None:
+            self.suit(connection, neuron)
+        return connection
+
+    def suit(self, connection: Connection, neuron: str) -> None:
+        """Where the settings leave it to the neuron, the kernel becomes one that knows its memory."""
+        if connection.config.eligibility.kernel == "eprop":
+            connection.take_kernel(kernel_for(self.index.neurons[neuron], connection))
 
     def warn_of_low_precision(self, connections: Sequence[Connection]) -> None:
         """Once, for all weights that round small changes away."""
@@ -111,7 +125,7 @@ class Connections:
     def __init__(
         self,
         index: ModelIndex,
-        build: Callable[[str, str | None], Connection],
+        build: ConnectionBuilder,
         edges: Mapping[tuple[str, str | None], Connection],
         named: Iterable[str],
         pre: Presynaptic,
@@ -149,18 +163,18 @@ class Connections:
         direct = self.direct.get(neuron.name)
         if direct is not None and len(readings) == 1 and self._observe_directly(direct, neuron_call, readings[0]):
             return
-        spikes, time_major = as_activity(neuron_call.spikes), neuron.kind.time_major
+        sides, time_major = PostSides(neuron, neuron_call), neuron.kind.time_major
         due = []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None:
                 if self._units or reading.rows.units is not None:
                     self._mask(connection, reading)
-                due.append((connection, *reading.sides(spikes, time_major)))
+                due.append((connection, *reading.sides(sides(connection), time_major)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
-                due.append((connection, *self._own_sides(own, neuron_call, spikes, time_major)))
+                due.append((connection, *self._own_sides(own, neuron_call, sides(connection), time_major)))
         starts = neuron.kind.starts(neuron_call)
         due = [(connection, *self._alike(connection, pre, post)) for connection, pre, post in due]
         if len(due) > 1:
@@ -173,7 +187,10 @@ class Connections:
             if connection.name not in self._units and not neuron.kind.inner:
                 starts = None if neuron.kind.starts is never else neuron.kind.starts
                 synapse = readings[0].calls[0].synapse.name
-                self.direct[neuron.name] = DirectReading(synapse, readings[0].layer, connection, pre.device, starts)
+                reads = None if connection.post_side == "spikes" else neuron
+                self.direct[neuron.name] = DirectReading(
+                    synapse, readings[0].layer, connection, pre.device, starts, reads
+                )
 
     def _observe_directly(self, direct: DirectReading, neuron_call: NeuronCall, reading: Reading) -> bool:
         """One step of what the neuron learned from before; False, and nothing, where it is another or begins anew."""
@@ -186,6 +203,7 @@ class Connections:
             or call.pre.dtype is not spikes.dtype
             or direct.device != spikes.device
             or not is_plain(spikes)
+            or direct.reads is not None
             or (direct.starts is not None and direct.starts(neuron_call))
         ):
             return False
@@ -193,6 +211,11 @@ class Connections:
             self.started_at[direct.connection.name] = -1
         direct.connection.observe(call.pre, spikes.detach())
         return True
+
+    def post_side(self, direct: DirectReading, neuron_call: NeuronCall) -> Tensor:
+        """What the connection of a direct reading observes of a call, where it is not the spikes."""
+        assert direct.reads is not None
+        return PostSides(direct.reads, neuron_call)(direct.connection)
 
     def _own_sides(
         self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool
@@ -255,7 +278,11 @@ class Connections:
         connection = self.edges.get((synapse, neuron))
         if connection is not None or synapse not in self.plastic:
             return connection
-        connection = self.edges.pop((synapse, None), None) or self._build(synapse, neuron)
+        connection = self.edges.pop((synapse, None), None)
+        if connection is None:
+            connection = self._build(synapse, neuron)
+        else:
+            self._build.suit(connection, neuron)
         self.edges[synapse, neuron] = connection
         connection.note = ""
         learner = self._learner()

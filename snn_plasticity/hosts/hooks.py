@@ -25,7 +25,7 @@ from .._checks import PRECISE
 from .._untracked import untraced, untracked
 from ..connection import Connection
 from .adapter import NeuronCall, first_tensor
-from .index import ModelIndex
+from .index import ModelIndex, Neuron
 from .provenance import expired, free_weak_reference
 
 MAX_LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
@@ -181,6 +181,7 @@ class DirectReading(NamedTuple):
         connection: from it to the neuron.
         device: where they are.
         starts: whether a call begins a sequence; None where calls do not tell.
+        reads: the neuron, where it is not its spikes that are observed.
     """
 
     synapse: str
@@ -188,6 +189,7 @@ class DirectReading(NamedTuple):
     connection: Connection
     device: torch.device
     starts: Callable[[NeuronCall], bool] | None
+    reads: Neuron | None = None
 
 
 class NeuronHook(Hook):
@@ -216,6 +218,9 @@ class NeuronHook(Hook):
                 and not (direct.starts is not None and self._starts(manager, direct, current, spikes, args, kwargs))
             ):  # fmt: skip
                 call.read, call.waiting = True, 0
+                if direct.reads is not None:
+                    with untracked(spikes):
+                        spikes = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))
                 spikes = spikes.detach() if spikes.requires_grad else spikes
                 if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
                     with untracked(spikes):

@@ -48,7 +48,7 @@ class Neuron:
             state = args[1]
         if isinstance(current, tuple):
             current, state = current
-        return NeuronCall(current, state, output if isinstance(output, Tensor) else first_tensor(output))
+        return NeuronCall(current, state, output if isinstance(output, Tensor) else first_tensor(output), output)
 
     def input_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the call was given first."""

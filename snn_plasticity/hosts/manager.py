@@ -22,7 +22,7 @@ from .._silence import Silence
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
-from .connections import Connections
+from .connections import ConnectionBuilder, Connections
 from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .provenance import PairingError
@@ -46,7 +46,7 @@ class HookManager:
         model: nn.Module,
         index: ModelIndex,
         wiring: Wiring,
-        build: Callable[[str, str | None], Connection],
+        build: ConnectionBuilder,
         connections: Mapping[tuple[str, str | None], Connection],
         *,
         named: Iterable[str],

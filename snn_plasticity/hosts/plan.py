@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
+from ..kernels.post_side import PostSide
 from .adapter import NeuronKind
 from .connections import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, require_known
 from .hooks import PassHook, Presynaptic, as_activity, hooked, hooks_of
@@ -37,13 +38,14 @@ def assemble(
     dt: float | str | None,
     strict: bool,
     path: TracePath,
+    post: PostSide | None,
 ) -> tuple[HookManager, list[Connection]]:
     """A hook manager that is ready to be bound, and the connections it feeds."""
     index = index_model(model)
     chosen = plan(index, config, layers, pairs)
     refuse_twice(unwrap(model), index, chosen.plastic)
     activity, learning = Presynaptic(pre), masks_of(index, masks)
-    build = ConnectionBuilder(index, config, layers, learning, dt=dt, strict=strict, path=path)
+    build = ConnectionBuilder(index, config, layers, learning, dt=dt, strict=strict, path=path, post=post)
     inner_synapses: dict[str, list[str]] = {}
     for synapse in index.synapses.values():
         if synapse.inside_of is not None:
@@ -61,6 +63,8 @@ def assemble(
     for (synapse, neuron), connection in edges.items():
         known = neuron is not None
         connection.note = "" if known else notes.get(synapse, NO_NEURON_YET)
+    if all(connection.post_side != "spikes" for connection in edges.values()):
+        activity.looks = 0  # what comes in counts as much as it is, whether it is spikes or a current
     build.warn_of_low_precision(list(edges.values()))
     manager = HookManager(unwrap(model), index, new_wiring(), build, edges, named=chosen.named, pre=activity)
     return manager, list(edges.values())

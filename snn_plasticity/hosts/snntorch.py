@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..kernels.eprop import Response
 from .adapter import HostAdapter, NeuronCall, NeuronKind
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
@@ -58,6 +61,35 @@ _SNNTORCH_KINDS: tuple[tuple[str, Callable[[nn.Module], NeuronKind]], ...] = (
 )
 
 
+_DECAYS = {
+    "Leaky": ("beta",), "StateLeaky": ("beta",), "RLeaky": ("beta",), "Synaptic": ("alpha", "beta"),
+    "RSynaptic": ("alpha", "beta"), "Alpha": ("alpha", "beta"), "Lapicque": ("R", "C", "time_step"),
+}  # fmt: skip
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is a neuron of the library itself, and no class derived from one."""
+    library = sys.modules.get("snntorch")
+    return library is not None and getattr(library, type(module).__name__, None) is type(module)
+
+
+def _response(name: str, *numbers: float) -> Response | None:
+    """From a unit of current to the membrane, n steps later, of the neurons of this class."""
+    if name == "Lapicque":
+        resistance, capacity, step = numbers
+        return ((step / capacity, 1.0 - step / (resistance * capacity)),)
+    decays = [min(max(decay, 0.0), 1.0) for decay in numbers]
+    if len(decays) == 1:
+        return ((1.0, decays[0]),)
+    alpha, beta = decays
+    if alpha == beta or (name == "Alpha" and min(alpha, beta) == 0.0):
+        return None
+    if name == "Alpha":
+        gain = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0
+        return ((gain, alpha), (-gain, beta))
+    return ((alpha / (alpha - beta), alpha), (-beta / (alpha - beta), beta))
+
+
 class SnnTorch(HostAdapter):
     """Its neurons keep their state themselves with `init_hidden`; their own recurrence is a layer inside of them."""
 
@@ -73,6 +105,35 @@ class SnnTorch(HostAdapter):
             if known is not None and isinstance(module, known):
                 return describe(module)
         return None
+
+    def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """The last of its states: returned beside the spikes, or kept by the module."""
+        if not _is_plain(module) or getattr(module, "inhibition", False) or not getattr(module, "reset_delay", True):
+            return None
+        output: Any = call.output
+        return output[-1] if isinstance(output, tuple) and len(output) > 1 else getattr(module, "mem", None)
+
+    def surrogate(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """What autograd makes of the module's own spike function, at the membrane above threshold."""
+        mem = self.membrane(module, call)
+        if mem is None or mem.shape != call.spikes.shape:
+            return None
+        with torch.enable_grad():
+            above = (mem.detach() - module.threshold.detach()).requires_grad_()  # type: ignore[operator, union-attr]
+            spikes = module.spike_grad(above) * module.graded_spikes_factor  # type: ignore[operator]
+            return torch.autograd.grad(spikes.sum(), above)[0] if spikes.requires_grad else None
+
+    def response(self, module: nn.Module) -> Response | None:
+        """Of neurons whose reset is subtracted or none, with one decay for all of them that does not learn."""
+        names = _DECAYS.get(type(module).__name__)
+        reset, delayed = getattr(module, "reset_mechanism", ""), getattr(module, "reset_delay", True)
+        cut = reset == "zero" or (type(module).__name__ == "Alpha" and reset != "none")
+        if names is None or not _is_plain(module) or cut or not delayed or module.state_quant or module.inhibition:
+            return None
+        values = [getattr(module, name) for name in names]
+        if any(isinstance(v, nn.Parameter) or v.numel() != 1 for v in values):
+            return None
+        return _response(type(module).__name__, *(float(v) for v in values))
 
     def forget_state(self, module: nn.Module) -> None:
         """Membranes and currents are zero."""

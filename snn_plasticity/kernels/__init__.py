@@ -5,6 +5,8 @@ from .eprop import alif_step as alif_step
 from .learning_signals import adaptive_post as adaptive_post
 from .learning_signals import firing_rate_signal as firing_rate_signal
 from .learning_signals import future_signal as future_signal
+from .post_side import POST_SIDES as POST_SIDES
+from .post_side import post_side_of as post_side_of
 from .pseudo_derivatives import arctan as arctan
 from .pseudo_derivatives import exponential as exponential
 from .pseudo_derivatives import fast_sigmoid as fast_sigmoid
@@ -19,6 +21,7 @@ from .triplet import TripletSTDP as TripletSTDP
 from .window import Window as Window
 
 __all__ = [
+    "POST_SIDES",
     "Coincidence",
     "EProp",
     "Kernel",
@@ -36,4 +39,5 @@ __all__ = [
     "firing_rate_signal",
     "future_signal",
     "piecewise_linear",
+    "post_side_of",
 ]

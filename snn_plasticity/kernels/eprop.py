@@ -1,6 +1,7 @@
 """e-prop: the three-factor rule whose correlation is a pseudo-derivative times filtered input.
 
     LIF     f = ψ ⊗ x                           x ← α·x + pre,  α = exp(−dt/τ_m)
+    any     f = ψ ⊗ Σ_k c_k x_k                 x_k ← λ_k·x_k + pre,  v answers a unit of current by Σ_k c_k λ_kⁿ
     ALIF    f = ψ · (x − β·ε)                   ε ← ψ·x + (ρ − ψ·β)·ε,  ρ = exp(−dt/τ_a)
 
 ψ = ∂z/∂v is the pseudo-derivative of the post neuron, x the filtered input, ε how its adaptation depends on the weight.
@@ -12,67 +13,120 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .._checks import require_finite, require_operands, require_real, require_tensors
+from .._checks import known_as, require_finite, require_number, require_operands, require_real, require_tensors, shown
 from ..conventions import Convention
 from ..decay import decay_factor
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import plain_numbers, require_decays, require_fit
-from .stdp import Coincidence, Number, Pair, advance_trace
+from .stdp import Coincidence, Number, Pair
 from .terms import Filtered, StateAfter, Term, Values
+
+Response = tuple[tuple[float, float], ...]
+"""The answer of a membrane to a unit of current, n steps later: Σ c·λⁿ, as ((c, λ), …)."""
 
 
 @dataclass(frozen=True)
 class EProp:
-    """Kernel of LIF neurons: `post` is the pseudo-derivative ψ (B, N_post), `pre` the spikes (B, N_pre).
+    """Kernel of neurons with a linear membrane: `post` is the pseudo-derivative ψ (B, N_post), `pre` what came in.
 
     Args:
         tau_m: time constant of the post membrane, in the unit of dt; a tensor keeps its gradient.
         convention: only `spike_trace_decay` matters.
+        response: the membrane's answer to a unit of current, n steps later, as ((c, λ), …) for Σ c·λⁿ; a second filter,
+            of a synaptic current, is a second pair. None: ((1, exp(−dt/τ_m)),).
+
+    Raises:
+        TypeError, ValueError: a parameter that is none; decays outside [0, 1].
 
     >>> kernel = EProp(tau_m=20.0)
+    >>> leaky = EProp(response=((1.0, 0.9),))
     """
 
     tau_m: Number = 20.0
     convention: Convention = field(default_factory=Convention)
+    response: Response | None = None
+
+    post_side: ClassVar[str] = "surrogate"
 
     def __post_init__(self) -> None:
         require_parameters(self, ("tau_m",))
+        if self.response is not None:
+            object.__setattr__(self, "response", response_of(self.response))
 
-    def init(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Silent input."""
+    def init(self, pre: Tensor, post: Tensor) -> tuple[Tensor, ...]:
+        """Silent input: one filter for each part of the response."""
         require_spikes(pre, post)
-        return torch.zeros_like(pre)
+        return tuple(torch.zeros_like(pre) for _ in self.response or (None,))
 
-    def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
+    def step(
+        self, pre: Tensor, post: Tensor, state: tuple[Tensor, ...], dt: float = 1.0
+    ) -> tuple[Coincidence, tuple[Tensor, ...]]:
         """One step: ψ meets the filtered input, this step's included."""
         require_spikes(pre, post)
-        require_tensors({"state": state, "pre": pre}, like="pre", finite=False)
-        _, filtered = advance_trace(state, pre, self.tau_m, dt, self.convention)
-        return Coincidence((Pair(post, filtered),)), filtered
+        self._require_state(state, pre)
+        parts = self._parts(dt)
+        filtered = tuple(x * decay + pre for x, (_, decay) in zip(state, parts, strict=True))
+        seen = [x if c == 1.0 else c * x for x, (c, _) in zip(filtered, parts, strict=True)]
+        return Coincidence((Pair(post, sum(seen[1:], seen[0])),)), filtered
 
     def window(
-        self, pre: Tensor, post: Tensor, state: Tensor | None, dt: float = 1.0
-    ) -> tuple[list[Term], StateAfter[Tensor]] | None:
+        self, pre: Tensor, post: Tensor, state: tuple[Tensor, ...] | None, dt: float = 1.0
+    ) -> tuple[list[Term], StateAfter[tuple[Tensor, ...]]] | None:
         """Many steps (T, B, ...) at once; None where each neuron has a time constant of its own."""
         require_window(pre, post)
-        taus = plain_numbers(self.tau_m)
-        if taus is None:
+        if self.response is None and plain_numbers(self.tau_m) is None:
             return None
         if state is not None:
-            require_tensors({"state": state, "pre": pre[0]}, like="pre", finite=False)
-        x = Filtered(pre, decay_factor(taus[0], dt, self.convention.spike_trace_decay), state)
-        return [Term(1.0, Values(post), x)], lambda last: last(x)
+            self._require_state(state, pre[0])
+        parts = self._parts(dt)
+        leads = state or (None,) * len(parts)
+        filters = [Filtered(pre, float(decay), lead) for (_, decay), lead in zip(parts, leads, strict=True)]
+        terms = [Term(c, Values(post), x) for (c, _), x in zip(parts, filters, strict=True)]
+        return terms, lambda last: tuple(last(x) for x in filters)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse time constants that do not fit these neurons, and steps longer than an Euler decay can take."""
         require_spikes(pre, post)
-        require_fit({"tau_m": self.tau_m}, pre, "pre")
-        require_decays({"tau_m": self.tau_m}, dt, self.convention.spike_trace_decay)
+        if self.response is None:
+            require_fit({"tau_m": self.tau_m}, pre, "pre")
+            require_decays({"tau_m": self.tau_m}, dt, self.convention.spike_trace_decay)
+
+    def _parts(self, dt: float) -> Sequence[tuple[float, Number]]:
+        """Weight and decay of each filter."""
+        if self.response is not None:
+            return self.response
+        return ((1.0, decay_factor(self.tau_m, dt, self.convention.spike_trace_decay)),)
+
+    def _require_state(self, state: tuple[Tensor, ...], pre: Tensor) -> None:
+        expected = len(self.response or (None,))
+        if not isinstance(state, tuple) or len(state) != expected:
+            raise TypeError(f"state is {known_as(state)}; expected the {expected} filters of init(pre, post), a tuple.")
+        require_tensors({"pre": pre, **{f"state[{k}]": x for k, x in enumerate(state)}}, like="pre", finite=False)
+
+
+def response_of(value: object) -> Response:
+    """A response as ((c, λ), …) of numbers.
+
+    Raises:
+        TypeError, ValueError: another shape, or a decay outside [0, 1].
+
+    >>> response_of([[1, 0.9]])
+    ((1.0, 0.9),)
+    """
+    listed = isinstance(value, (tuple, list)) and len(value) > 0
+    if not listed or not all(isinstance(part, (tuple, list)) and len(part) == 2 for part in value):  # type: ignore[union-attr]
+        raise TypeError(f"response is {shown(value)}; expected ((c, λ), ...), as ((1.0, 0.9),) for a leaky membrane.")
+    return tuple(
+        (require_number("c of a response", c), require_number("λ of a response", decay, 0.0, 1.0))
+        for c, decay in value  # type: ignore[union-attr]
+    )
 
 
 def alif_step(psi: Tensor, x: Tensor, epsilon: Tensor, *, beta: Number, rho: Number) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from ..config import EligibilityConfig
+from .eprop import EProp
 from .stdp import Kernel, PairSTDP, Rate, SymmetricSTDP
 from .triplet import TripletSTDP
 
@@ -19,5 +20,6 @@ def kernel_of(config: EligibilityConfig) -> Kernel:
         "rate": lambda: Rate(),
         "stdp_pair": lambda: PairSTDP(*taus_and_amplitudes, config.convention),
         "stdp_symmetric": lambda: SymmetricSTDP(*taus_and_amplitudes, config.convention),
+        "eprop": lambda: EProp(config.stdp_tau_plus, config.convention),
         "stdp_triplet": lambda: TripletSTDP(*taus_and_amplitudes, *slow, config.convention),
     }[config.kernel]()

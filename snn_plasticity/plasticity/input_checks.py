@@ -16,6 +16,7 @@ from .._checks import (
     require_real,
 )
 from .._untracked import untracked
+from ..config.eligibility import TracePath
 from ..kernels.parameters import require_decays
 from ..layers.dense import Dense, Diagonal
 from ..layers.edges import Edges
@@ -102,7 +103,7 @@ def described(value: object) -> str:
     return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 
-def choose_path(path: str, rule: EligibilityRule) -> str:
+def choose_path(path: TracePath, rule: EligibilityRule) -> TracePath:
     """The path that was asked for, or for "auto" the one that suits the trace.
 
     Raises:

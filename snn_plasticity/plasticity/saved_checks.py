@@ -170,3 +170,27 @@ def _queued(what: str, saved: Any, steps: int, each: Tensor) -> None:
             raise ValueError(
                 f"{what}: queued holds modulators of shape {tuple(mods.shape)}; expected (k, B). {UNCHANGED}"
             )
+
+
+def read_pending(
+    what: str, pending: object, steps: object, frequency: int, shape: tuple[int, ...], device: torch.device
+) -> tuple[Tensor | None, int]:
+    """A saved change that was not applied yet, of its own memory, and the steps since the last update.
+
+    Args:
+        what: how to call it.
+        pending, steps: what was saved.
+        frequency: steps from update to update.
+        shape, device: of the weight.
+
+    Raises:
+        TypeError, ValueError: no such change, or a turn that has long been there.
+    """
+    count = require_saved_count(f"{what}: steps", steps)
+    if count >= frequency:
+        raise ValueError(
+            f"{what} is {count} steps after its last update; expected fewer than update_frequency = {frequency}. "
+            "Nothing was changed."
+        )
+    found = None if pending is None else require_tensor(f"{what}: asked", pending, shape).to(device, copy=True)
+    return found, count
