@@ -5,14 +5,52 @@ A weight that several connections share changes once, by the sum of what they co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
+from ._checks import shown
 from ._untracked import untracked
 from .connection import Connection
 from .plasticity.three_factor import Landing
+from .signals import GATE
+from .third_factor import Factor, LayerFactors, factor_of
+
+
+def addressed(
+    connections: Mapping[str, Connection], layers: Collection[str] | None, modulator: Any = None
+) -> tuple[list[Connection], Any]:
+    """The connections that hear a modulator, and the modulator; `LayerFactors` where it is one for each of them.
+
+    Args:
+        connections: by name.
+        layers: names of those that are meant; None is all, or all that the modulator names.
+        modulator: as in `PlasticityLearner.step`.
+
+    Raises:
+        ValueError: names of nothing that there is.
+        TypeError: layers by list and by modulator.
+    """
+    if isinstance(modulator, Mapping) and not all(name in GATE.ranges for name in modulator):
+        known = [name for name in modulator if name in connections]
+        strangers = [name for name in modulator if name not in connections]
+        if strangers and (known or not any(name in GATE.ranges for name in strangers)):
+            raise ValueError(
+                f"the modulator is for {shown(strangers)}; expected names of connections ({', '.join(connections)}), "
+                f"or of signals ({', '.join(GATE.ranges)}), not of both. Nothing was changed."
+            )
+        if known:
+            if layers is not None:
+                raise TypeError(f"layers = {shown(layers)}, and the modulator names {known}; expected one of the two.")
+            return [connections[name] for name in known], LayerFactors(modulator)
+    if layers is None:
+        return list(connections.values()), modulator
+    listed = isinstance(layers, (list, tuple, set, frozenset, dict))
+    if not listed or not all(isinstance(name, str) and name in connections for name in layers):
+        raise ValueError(f"layers = {shown(layers)}; expected a list of names among {', '.join(connections)}.")
+    return [connections[name] for name in layers], modulator
 
 
 @contextmanager
@@ -29,7 +67,7 @@ def all_or_nothing(connections: Sequence[Connection], *, safe: bool) -> Iterator
 
 def changes_of(
     connections: Sequence[Connection],
-    factor: float | Tensor,
+    factor: Factor,
     lr_scale: float,
     reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], list[Landing]]:
@@ -37,14 +75,14 @@ def changes_of(
 
     Args:
         connections: those that hear it.
-        factor: the third factor.
+        factor: the third factor, or one for each of them.
         lr_scale: what every learning rate is multiplied by.
         reduce: what is made of every Δw before it lands.
     """
     due: dict[int, list[tuple[Connection, Tensor]]] = {}
     for connection in connections:
         with untracked(connection.weight):
-            change = connection.weight_change(factor, lr_scale)
+            change = connection.weight_change(factor_of(factor, connection.name), lr_scale)
         if change is not None:
             due.setdefault(id(connection.weight), []).append((connection, change))
     changes, landings = {}, []

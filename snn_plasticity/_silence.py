@@ -16,6 +16,7 @@ from ._causes import Cause
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
 from .notices import notice
+from .third_factor import Factor, LayerFactors, factor_of
 
 PATIENCE = 32  # steps without a change, where there were some before, until that is worth a word
 ONSET = 64  # observed steps until a layer that has not learned anything yet is taken for dead
@@ -28,7 +29,7 @@ class Step(NamedTuple):
 
     connections: Sequence[Connection]
     signals: Collection[str] | None  # names of the signals; None where the third factor was given as it is
-    factor: float | Tensor
+    factor: Factor
     changes: Mapping[str, Tensor]
     unmoved: Collection[int]  # ids of the weights that their change leaves as they were
     lr_scale: float
@@ -98,7 +99,8 @@ class Silence:
         dead, stuck, full = [], [], []
         for connection in step.connections:
             delta = step.changes.get(connection.name)
-            if delta is None or f"dead {connection.name}" in self.told:
+            heard = factor_of(step.factor, connection.name)
+            if delta is None or f"dead {connection.name}" in self.told or is_zero(heard) is True:
                 continue
             if not delta.is_cpu or not connection.config.three_factor.lr * step.lr_scale:
                 continue
@@ -109,7 +111,7 @@ class Silence:
             else:
                 connection.moved = True
                 self._idle.pop(connection.name, None)
-                if not step.reduced and causes.at_the_clamp(connection, delta, step.factor, step.lr_scale):
+                if not step.reduced and causes.at_the_clamp(connection, delta, heard, step.lr_scale):
                     full.append(connection)
         if dead:
             rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
@@ -145,8 +147,11 @@ class Silence:
         notice(cause.sentence, stacklevel=4)
 
 
-def is_zero(factor: float | Tensor) -> bool | None:
+def is_zero(factor: Factor) -> bool | None:
     """Whether the third factor is exactly zero for all; None where looking would wait for a device."""
+    if isinstance(factor, LayerFactors):
+        each = [is_zero(one) for one in factor.values()]
+        return False if False in each else None if None in each else True
     if not isinstance(factor, Tensor):
         return not factor
     return not bool(factor.any()) if factor.is_cpu else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ._changes import all_or_nothing, changes_of
+from ._changes import addressed, all_or_nothing, changes_of
 from ._checks import (
     Signal,
     known_as,
@@ -26,7 +26,6 @@ from ._checks import (
     require_kind,
     require_mask,
     require_number,
-    shown,
 )
 from ._host_hooks import HostHooks
 from ._optimizers import OptimizerWatch, hybrid_weights
@@ -38,7 +37,7 @@ from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .signals import GateSignals
-from .third_factor import AnyOutput, PlainOutput, ThirdFactor, batch_of
+from .third_factor import AnyOutput, LayerFactors, PlainOutput, ThirdFactor, batch_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["PlasticityLearner"]
 
 Scope = Literal["episode", "eligibility", "neuromodulators", "all"]
-Given = Signal | Mapping[str, Signal] | None  # a modulator as it is, or signals by name
+Given = Signal | Mapping[str, Signal] | None  # a modulator as it is, one for each layer, or signals by name
 Names = Collection[str] | None
 SCOPES = ("episode", "eligibility", "neuromodulators", "all")
 
@@ -142,8 +141,9 @@ class PlasticityLearner:
         """The third factor arrives: every plastic weight changes by lr · gate · e.
 
         Args:
-            modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); or signals by name.
-            layers: the connections that hear it; None is all.
+            modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); one for each layer, by
+                the names of connections, as {"fc1": L1, "fc2": L2}; or signals by name.
+            layers: the connections that hear it; None is all, or those that the modulator names.
             return_details: return a `PlasticityTrace`, in mode "auxiliary_loss" with the loss in it.
             signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
                 (), (B,) or (B, 1).
@@ -156,7 +156,10 @@ class PlasticityLearner:
             RuntimeError: a layer, a neuron or a weight is no longer what was attached to.
             Whatever is raised, also by `reduce` or bounds of one's own: nothing is changed then.
         """
-        chosen = list(self.connections.values()) if layers is None else self._chosen(layers)
+        if layers is None and (modulator is None or type(modulator) is Tensor):
+            chosen = list(self.connections.values())
+        else:
+            chosen, modulator = addressed(self.connections, layers, modulator)
         details = return_details if type(return_details) is bool else require_flag("return_details", return_details)
         for connection in chosen:
             if connection.config.three_factor.mode == "auxiliary_loss" and not details:
@@ -187,7 +190,7 @@ class PlasticityLearner:
         >>> layer.weight.grad
         tensor([[-0.2000]])
         """
-        chosen = self._chosen(layers)
+        chosen, modulator = addressed(self.connections, layers, modulator)
         modes = {connection.name: connection.config.three_factor.mode for connection in chosen}
         waiting = [connection for connection in chosen if modes[connection.name] == "auxiliary_loss"]
         if not waiting:
@@ -205,7 +208,9 @@ class PlasticityLearner:
         self._check(chosen)
         batch = batch_of(chosen, self.connections.values())
         output = self.third_factor.compute(modulator, signals, batch)
-        given = (*modulator, *signals) if isinstance(modulator, Mapping) else signals if modulator is None else None
+        given = signals if modulator is None else None
+        if isinstance(modulator, Mapping) and type(modulator) is not LayerFactors:
+            given = (*modulator, *signals)
         if not details and self._land_at_once(chosen, output, given, batch.size):
             return None, None
         output = output.settled() if isinstance(output, PlainOutput) else output
@@ -230,7 +235,9 @@ class PlasticityLearner:
         if not details:
             return loss, None
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
-        return loss, plasticity_trace(output.modulators, torch.as_tensor(output.factor), seen, loss)
+        factor = output.factor
+        told = factor.mean() if isinstance(factor, LayerFactors) else torch.as_tensor(factor)
+        return loss, plasticity_trace(output.modulators, told, seen, loss)
 
     def _land_at_once(
         self, chosen: list[Connection], output: AnyOutput, given: Collection[str] | None, size: int | None
@@ -253,10 +260,12 @@ class PlasticityLearner:
             with untracked(chosen[0].weight):
                 return self._land_at_once(chosen, output, given, size)
         factor, landings = output.factor, []
+        each = factor.numbers(size) if isinstance(factor, LayerFactors) else None
         if isinstance(factor, Tensor) and factor.is_cpu and (factor.dim() == 0 or (size == 1 and factor.numel() == 1)):
             factor = factor.item()
         for connection in chosen:
-            landing = connection.landing_at_once(factor, self._lr_scale)
+            heard = factor if each is None else each[connection.name]
+            landing = connection.landing_at_once(heard, self._lr_scale)  # type: ignore[arg-type]
             if landing is None:
                 return False
             landings.append(landing)
@@ -425,11 +434,3 @@ class PlasticityLearner:
     def __repr__(self) -> str:
         lines = "\n".join(f"  {connection!r}" for connection in self.connections.values())
         return f"PlasticityLearner(\n{lines}\n  gate: {self.gate.extra_repr()}\n)"
-
-    def _chosen(self, layers: Collection[str] | None) -> list[Connection]:
-        if layers is None:
-            return list(self.connections.values())
-        listed = isinstance(layers, (list, tuple, set, frozenset, dict))
-        if not listed or not all(isinstance(name, str) and name in self.connections for name in layers):
-            raise ValueError(f"layers = {shown(layers)}; expected a list of names among {', '.join(self.connections)}.")
-        return [self.connections[name] for name in layers]

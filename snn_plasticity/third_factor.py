@@ -37,11 +37,40 @@ class GateMemory(NamedTuple):
     loose: bool = True
 
 
+class LayerFactors(dict[str, float | Tensor]):
+    """A third factor for each layer, by the names of connections."""
+
+    def numbers(self, batch_size: int | None) -> LayerFactors:
+        """The same, with a number for each tensor of one value on the CPU that all samples hear."""
+        return LayerFactors(
+            (name, one.item() if _is_number(one, batch_size) else one)  # type: ignore[union-attr]
+            for name, one in self.items()
+        )
+
+    def mean(self) -> Tensor:
+        """The mean over the layers of their means, ()."""
+        means = [torch.as_tensor(factor, dtype=torch.float32).mean() for factor in self.values()]
+        return torch.stack([mean.to(means[0].device) for mean in means]).mean()
+
+
+def _is_number(factor: float | Tensor, batch_size: int | None) -> bool:
+    one = isinstance(factor, Tensor) and factor.is_cpu and factor.numel() == 1
+    return one and (not factor.dim() or batch_size == 1)  # type: ignore[union-attr]
+
+
+Factor = float | Tensor | LayerFactors
+
+
+def factor_of(factor: Factor, name: str) -> float | Tensor:
+    """What a connection hears."""
+    return factor[name] if type(factor) is LayerFactors else factor  # type: ignore[return-value]
+
+
 class GateOutput(NamedTuple):
     """One step's modulators (B,) by name, the third factor, and what is remembered of it afterwards."""
 
     modulators: dict[str, Tensor]
-    factor: float | Tensor
+    factor: Factor
     kept: GateMemory
 
 
@@ -66,6 +95,18 @@ class PlainOutput:
 
 
 AnyOutput = GateOutput | PlainOutput
+
+
+def _each(modulators: LayerFactors) -> LayerFactors:
+    """Every layer's modulator, checked and without a graph."""
+    checked = LayerFactors()
+    for name, value in modulators.items():
+        try:
+            one = as_modulator(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
+        checked[name] = one.detach() if isinstance(one, Tensor) else one
+    return checked
 
 
 class Batch(NamedTuple):
@@ -191,7 +232,7 @@ class ThirdFactor:
         others.
 
         Args:
-            modulator, signals: as in `PlasticityLearner.step`.
+            modulator, signals: as in `PlasticityLearner.step`; `LayerFactors` are a modulator for each layer.
             batch: what has been observed.
 
         Raises:
@@ -202,14 +243,15 @@ class ThirdFactor:
             plain = self._plainly(signals, batch.size)
             if plain is not None:
                 return plain
-        if isinstance(modulator, Mapping):
+        by_layer = type(modulator) is LayerFactors
+        if isinstance(modulator, Mapping) and not by_layer:
             signals = {**modulator, **signals}
         elif modulator is not None:
             if signals:
                 raise TypeError(
                     f"step got a modulator and the signals {', '.join(signals)}; expected one or the other."
                 )
-            return GateOutput({}, as_modulator(modulator), self.kept)
+            return GateOutput({}, _each(modulator) if by_layer else as_modulator(modulator), self.kept)  # type: ignore
         if not signals:
             raise TypeError("step needs a third factor: a modulator, as step(1.0), or signals, as step(reward=r).")
         state, (batch_size, device, as_one) = self.kept.state, batch
