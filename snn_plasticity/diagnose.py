@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import _causes as causes
 from .connection import Connection
-from .third_factor import Factor, LayerFactors, ThirdFactor
+from .third_factor import LayerFactors, ThirdFactor, factor_tensor
 
 __all__ = ["Diagnosis", "LayerDiagnosis"]
 
@@ -173,15 +173,10 @@ def diagnose(
     baseline = None if state is None or not state.baseline.numel() else float(state.baseline.mean())
     return Diagnosis(
         steps, next((c.traces.batch_size for c in connections if c.traces.batch_size is not None), None), lr_scale,
-        None if last is None else _told(last.factor),
+        None if last is None else _mean(factor_tensor(last.factor)),
         {} if last is None else {name: float(amount.mean()) for name, amount in last.modulators.items()},
         levels, baseline, layers, tuple(dict.fromkeys(cause.sentence for cause in found if cause is not None)),
     )  # fmt: skip
-
-
-def _told(factor: Factor) -> float | None:
-    """The mean of a third factor."""
-    return _mean(factor.mean() if isinstance(factor, LayerFactors) else torch.as_tensor(factor))
 
 
 def _refusal(connection: Connection, check: Callable[[Connection], None]) -> str | None:

@@ -37,7 +37,7 @@ from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .signals import GateSignals
-from .third_factor import AnyOutput, LayerFactors, PlainOutput, ThirdFactor, batch_of
+from .third_factor import AnyOutput, LayerFactors, PlainOutput, ThirdFactor, batch_of, factor_tensor
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -235,9 +235,7 @@ class PlasticityLearner:
         if not details:
             return loss, None
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
-        factor = output.factor
-        told = factor.mean() if isinstance(factor, LayerFactors) else torch.as_tensor(factor)
-        return loss, plasticity_trace(output.modulators, told, seen, loss)
+        return loss, plasticity_trace(output.modulators, factor_tensor(output.factor), seen, loss)
 
     def _land_at_once(
         self, chosen: list[Connection], output: AnyOutput, given: Collection[str] | None, size: int | None

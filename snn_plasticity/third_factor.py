@@ -47,11 +47,6 @@ class LayerFactors(dict[str, float | Tensor]):
             for name, one in self.items()
         )
 
-    def mean(self) -> Tensor:
-        """The mean over the layers of their means, ()."""
-        means = [torch.as_tensor(factor, dtype=torch.float32).mean() for factor in self.values()]
-        return torch.stack([mean.to(means[0].device) for mean in means]).mean()
-
 
 def _is_number(factor: float | Tensor, batch_size: int | None) -> bool:
     one = isinstance(factor, Tensor) and factor.is_cpu and factor.numel() == 1
@@ -64,6 +59,14 @@ Factor = float | Tensor | LayerFactors
 def factor_of(factor: Factor, name: str) -> float | Tensor:
     """What a connection hears."""
     return factor[name] if type(factor) is LayerFactors else factor  # type: ignore[return-value]
+
+
+def factor_tensor(factor: Factor) -> Tensor:
+    """A third factor as a tensor; of one for each layer, the mean over layers of their means, ()."""
+    if not isinstance(factor, LayerFactors):
+        return torch.as_tensor(factor)
+    means = [torch.as_tensor(one, dtype=torch.float32).mean() for one in factor.values()]
+    return torch.stack([mean.to(means[0].device) for mean in means]).mean()
 
 
 class GateOutput(NamedTuple):
