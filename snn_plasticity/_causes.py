@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -106,22 +106,24 @@ def zero_third_factor(steps: int, signals_given: Collection[str]) -> Cause:
     )
 
 
-def zero_eligibility(connections: Iterable[tuple[Connection, Rates | None]]) -> Cause | None:
-    """Eligibilities that are zero everywhere."""
-    told = [_why_zero(connection, rates) for connection, rates in connections]
+def zero_eligibility(connections: Iterable[Connection], why_silent: Callable[[Connection], str | None]) -> Cause | None:
+    """Eligibilities that are zero everywhere; `why_silent` says of neurons that they cannot fire."""
+    told = [_why_zero(connection, connection.activity.rates(), why_silent) for connection in connections]
     return Cause("dead", " ".join(told)) if told else None
 
 
-def _why_zero(connection: Connection, rates: Rates | None) -> str:
+def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[[Connection], str | None]) -> str:
     name, begin = connection.name, "its eligibility is zero everywhere"
     if rates is None:
         return f"{name}: {begin}."
     if not rates.pre:
         return f"{name}: {begin}: its input was silent in all {rates.steps} steps looked at. Look at what feeds it."
     if not rates.post:
+        never = why_silent(connection)
         return (
             f"{name}: {begin}: its neurons have not fired in the {rates.steps} steps looked at (its input is active in "
-            f"{rates.pre:.1%} of them). Raise its weights or inputs, or lower the neurons' threshold."
+            f"{rates.pre:.1%} of them)" + (f", and they cannot: {never}" if never else "") + ". Raise its weights "
+            "(scale_to_rate(model, batch) finds by how much) or its inputs, or lower the neurons' threshold."
         )
     return (
         f"{name}: {begin}, although its input ({rates.pre:.1%}) and its neurons ({rates.post:.1%}) are active: no two "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from torch import nn
@@ -29,6 +29,15 @@ class HostHooks(Protocol):
         """The modules that a connection's weight is in."""
         ...
 
+    def why_silent(self, connection: Connection) -> str | None:
+        """Why the neurons of a connection cannot fire with its weights and inputs; None where they could, perhaps."""
+        ...
+
     def reset(self) -> None:
         """Drop half-done calls."""
         ...
+
+
+def why_silent(hooks: Sequence[HostHooks], connection: Connection) -> str | None:
+    """Why the neurons of a connection cannot fire; None where they could, or where nobody knows."""
+    return next((why for one in hooks if (why := one.why_silent(connection)) is not None), None)

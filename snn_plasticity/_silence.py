@@ -7,12 +7,14 @@ and at every step while something seems to be dead: a step that goes well costs 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
 
 from . import _causes as causes
 from ._causes import Cause
+from ._host_hooks import HostHooks, why_silent
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
 from .notices import notice
@@ -52,13 +54,15 @@ class Silence:
         """Whether values will be looked at in the next step."""
         return self.steps >= self.next_look
 
-    def after(self, step: Step, gate: NeuromodulatoryGate, *, attached: bool, enabled: bool, looks: bool) -> None:
+    def after(
+        self, step: Step, gate: NeuromodulatoryGate, *, hooks: Sequence[HostHooks], enabled: bool, looks: bool
+    ) -> None:
         """A step is over. One in which all is as usual, while nothing is looked at, need not come here.
 
         Args:
             step: what it was told, and what came of it.
             gate: what turns signals into the third factor.
-            attached: whether hooks feed the connections.
+            hooks: what feeds the connections.
             enabled: whether calls count.
             looks: what `looks` said before the step.
         """
@@ -70,11 +74,11 @@ class Silence:
             if connection.activity.seen != connection.met:
                 break
         else:
-            said.append(causes.nothing_observed(step.connections, attached=attached, enabled=enabled))
+            said.append(causes.nothing_observed(step.connections, attached=bool(hooks), enabled=enabled))
         if not self.opened:
             said.append(self._wait(step))
         if looks:
-            said += self._look(step, gate)
+            said += self._look(step, gate, hooks)
         for connection in step.connections:
             connection.met, connection.met_in_eval = connection.activity.seen, connection.seen_in_eval
         self.next_look = self.steps if self._idle else (1 << self.steps.bit_length()) - 1
@@ -88,7 +92,7 @@ class Silence:
         late = not self.opened and self.steps == RARE
         return causes.zero_third_factor(self.steps, self.signals_given) if late else None
 
-    def _look(self, step: Step, gate: NeuromodulatoryGate) -> list[Cause | None]:
+    def _look(self, step: Step, gate: NeuromodulatoryGate, hooks: Sequence[HostHooks]) -> list[Cause | None]:
         said = [causes.no_rate(step.connections, step.lr_scale)]
         if step.signals is not None:
             said.append(causes.unused_signals(gate, step.signals))
@@ -114,8 +118,7 @@ class Silence:
                 if not step.reduced and causes.at_the_clamp(connection, delta, heard, step.lr_scale):
                     full.append(connection)
         if dead:
-            rated = [(connection, connection.activity.rates()) for connection in self._untold("dead", dead)]
-            said.append(causes.zero_eligibility(rated))
+            said.append(causes.zero_eligibility(self._untold("dead", dead), partial(why_silent, hooks)))
         if stuck:
             said.append(causes.unmoved_weights(self._untold("stuck", stuck)))
         if full:

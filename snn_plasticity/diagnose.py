@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _causes as causes
+from ._host_hooks import HostHooks, why_silent
 from .connection import Connection
 from .third_factor import LayerFactors, ThirdFactor, factor_tensor
 
@@ -137,7 +139,7 @@ def diagnose(
     steps: int,
     signals_given: set[str],
     lr_scale: float,
-    attached: bool,
+    hooks: Sequence[HostHooks],
     enabled: bool,
     check: Callable[[Connection], None],
 ) -> Diagnosis:
@@ -145,7 +147,7 @@ def diagnose(
 
     Args:
         connections, third_factor: of the learner.
-        steps, signals_given, lr_scale, attached, enabled: how often it stepped, what it was told of, its state.
+        steps, signals_given, lr_scale, hooks, enabled: how often it stepped, what it was told of, its state.
         check: raises a RuntimeError that says why a connection cannot learn.
     """
     last, state = third_factor.last, third_factor.state
@@ -156,11 +158,11 @@ def diagnose(
         heard = heard.get(connection.name) if isinstance(heard, LayerFactors) else heard
         layer = _layer(connection, heard, lr_scale, why)
         layers[connection.name] = layer
-        found += _findings(connection, layer, why)
+        found += _findings(connection, layer, why, hooks)
     asleep = causes.in_eval(connections)
     found.append(asleep)
     if all(connection.traces.batch_size is None for connection in connections):
-        idle = causes.nothing_observed(connections, attached=attached, enabled=enabled)
+        idle = causes.nothing_observed(connections, attached=bool(hooks), enabled=enabled)
         found.append(None if asleep and idle and idle.key == "eval" else idle)
     found.append(causes.no_rate(connections, lr_scale))
     found.append(causes.closed_gate(third_factor.gate, signals_given) if signals_given else None)
@@ -250,13 +252,18 @@ def _fitting(connection: Connection, factor: float | Tensor | None) -> float | T
     return factor if fits and factor is not None and bool(torch.as_tensor(factor).any()) else 1.0
 
 
-def _findings(connection: Connection, layer: LayerDiagnosis, why: str | None) -> list[causes.Cause | None]:
+def _findings(
+    connection: Connection,
+    layer: LayerDiagnosis,
+    why: str | None,
+    hooks: Sequence[HostHooks],
+) -> list[causes.Cause | None]:
     """What is to be said of a layer."""
     if why is not None:
         return [causes.Cause("lost", why)]
     found: list[causes.Cause | None] = []
     if layer.eligibility_zero == 1.0:
-        found.append(causes.zero_eligibility([(connection, connection.activity.rates())]))
+        found.append(causes.zero_eligibility([connection], partial(why_silent, hooks)))
     full = layer.eligibility_near_clamp == 1.0
     found.append(causes.clamped_eligibility([connection]) if full else _half(layer, "eligibility_near_clamp", _CLAMPED))
     found += [_half(layer, "change_cut", _CUT), _half(layer, "weight_at_bounds", _BOUNDED), _size(layer)]

@@ -230,7 +230,7 @@ class PlasticityLearner:
         loss = sum(losses[1:], losses[0]) if losses else None
         self.silence.after(
             Step(chosen, given, output.factor, changes, unmoved, self._lr_scale, self.reduce is not None),
-            self.third_factor.gate, attached=bool(self.hooks), enabled=self.enabled, looks=looks,
+            self.third_factor.gate, hooks=self.hooks, enabled=self.enabled, looks=looks,
         )  # fmt: skip
         if not details:
             return loss, None
@@ -351,7 +351,7 @@ class PlasticityLearner:
         """
         return diagnose(
             list(self.connections.values()), self.third_factor, steps=self.silence.steps,
-            signals_given=self.silence.signals_given, lr_scale=self.lr_scale, attached=bool(self.hooks),
+            signals_given=self.silence.signals_given, lr_scale=self.lr_scale, hooks=self.hooks,
             enabled=self.enabled, check=lambda connection: self.check([connection]),
         )  # fmt: skip
 

@@ -143,6 +143,44 @@ class TestDead:
         assert "0:" not in words
         assert said(lambda: [run(model) or learner.step(reward=1.0) for _ in range(70)]) == []
 
+    def test_neurons_that_cannot_fire(self):
+        """Told from those that merely have not: by the sign of their current, or since the most of it is too weak."""
+
+        def words(weight, bias, threshold=1.0, active=1.0):
+            model = net(5, 4, threshold=threshold)
+            nn.init.constant_(model[0].weight, weight)
+            nn.init.constant_(model[0].bias, bias)
+            learner = attach(model, PlasticityConfig.dev())
+            with torch.no_grad():
+                for step in range(70):
+                    model(torch.ones(2, 5) * (step % 10 < 10 * active))
+            mem = model[1].mem.clone()
+            (told,) = said(lambda: learner.step(reward=1.0))
+            assert torch.equal(mem, model[1].mem) and learner.connections["0"].activity.seen == 70
+            assert told in learner.diagnose().findings
+            assert "scale_to_rate(model, batch) finds by how much" in told
+            return told
+
+        assert "they cannot: with its weights and biases, no input like those gives them" in words(-1.0, -0.1)
+        assert "they cannot: with its weights and biases, no input like those gives them" in words(-1.0, 0.5)
+        assert "they cannot: the most current that inputs like those" in words(0.1, 0.0, threshold=5.1)
+        assert "they cannot" not in words(0.1, 0.0, threshold=4.9, active=0.1)
+
+    def test_neurons_of_norse_that_cannot_fire(self):
+        norse = pytest.importorskip("norse.torch")
+
+        def words(weight):
+            model = norse.SequentialState(nn.Conv1d(2, 3, 3, bias=False), norse.LIFCell())
+            nn.init.constant_(model[0].weight, weight)
+            learner, state = attach(model, PlasticityConfig.dev()), None
+            with torch.no_grad():
+                for step in range(70):
+                    _, state = model(torch.ones(2, 2, 6) * (step % 20 == 0), state)
+            (told,) = said(lambda: learner.step(reward=1.0))
+            return told
+
+        assert "they cannot" in words(0.19 / 6) and "they cannot" not in words(0.21 / 6)
+
     def test_an_input_that_is_silent(self):
         model = net(5, 4)
         nn.init.constant_(model[0].bias, 2.0)

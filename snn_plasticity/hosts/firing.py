@@ -18,7 +18,8 @@ from .._checks import require_callable, require_kind, require_number
 from .._weights import refusal_of
 from .adapter import forget_states
 from .index import ModelIndex, Neuron, index_model, unwrap
-from .plan import call_with, discover, restored, unheard
+from .plan import call_with, discover
+from .restoring import restored, unheard
 from .wiring import Wiring
 
 __all__ = ["LayerScale", "scale_to_rate"]

@@ -26,6 +26,7 @@ from .connections import ConnectionBuilder, Connections
 from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .provenance import PairingError
+from .reach import why_silent
 from .wiring import Wiring
 
 
@@ -145,6 +146,11 @@ class HookManager:
         """The modules that the weight of a connection is in, from the model inwards."""
         sites = [site for key, known in self.edges.items() if known is connection for site in self._sites(*key)]
         return [outer for name, module in sites for outer in self._presence.around(name, module)]
+
+    def why_silent(self, connection: Connection) -> str | None:
+        """Why the neurons of a connection cannot fire; None where they could, or where more than it drives them."""
+        self.wiring.pause()
+        return why_silent(self.model, self.index, self.connections, connection)
 
     def _sites(self, synapse: str, neuron: str | None) -> Iterator[tuple[str, nn.Module]]:
         """The modules that are heard for an edge, by name."""

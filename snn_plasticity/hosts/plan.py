@@ -6,8 +6,7 @@ observed, and afterwards the model is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from .hooks import PassHook, Presynaptic, as_activity, hooked, hooks_of
 from .index import ModelIndex, Neuron, index_model, unwrap
 from .manager import HookManager
 from .provenance import PairingError
+from .restoring import restored, unheard
 from .wiring import Wiring
 
 
@@ -237,19 +237,6 @@ def discover(
     return {name: tuple(dict.fromkeys(partners)) for name, partners in run.feeds.items()}
 
 
-@contextmanager
-def unheard(model: nn.Module) -> Iterator[None]:
-    """Within it, no learner that is attached to the model hears anything."""
-    listeners = [listener for hook in hooks_of(model) if (listener := hook.listener()) is not None]
-    for listener in listeners:
-        listener.muted = True
-    try:
-        yield
-    finally:
-        for listener in listeners:
-            listener.muted = False
-
-
 def _is_our_error(error: Exception) -> bool:
     """Whether an error is a sentence of this package, and not of the model."""
     return isinstance(error, PairingError) or "; expected" in str(error)
@@ -321,61 +308,3 @@ def call_with(model: nn.Module, sample: Any) -> None:
         model(*sample)
     else:
         model(sample)
-
-
-_REGISTRIES = ("_parameters", "_modules", "_buffers")
-
-
-@contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """Within it a model may run; afterwards its buffers, states, attributes and the random numbers are as before."""
-    modules = list(model.modules())
-    attributes = [{name: _shallow(value) for name, value in vars(module).items()} for module in modules]
-    buffers = [dict(module._buffers) for module in modules]
-    values = [(b, b.detach().clone()) for held in buffers for b in held.values() if b is not None]
-    states = torch.random.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(states[0])
-        if states[1]:
-            torch.cuda.set_rng_state_all(states[1])
-        with torch.no_grad():
-            for buffer, value in values:
-                _write_back(buffer, value)
-        for module, held, kept in zip(modules, buffers, attributes, strict=True):
-            module._buffers.clear()
-            module._buffers.update(held)
-            _put_back(module, kept)
-
-
-def _shallow(value: Any) -> Any:
-    return value.copy() if type(value) in (list, dict, set) else value
-
-
-def _write_back(buffer: Tensor, value: Tensor) -> None:
-    with torch.inference_mode(buffer.is_inference()):
-        if not torch.equal(buffer, value):
-            buffer.detach().copy_(value)
-
-
-def _put_back(module: nn.Module, kept: dict[str, Any]) -> None:
-    now = vars(module)
-    for name in set(now) - set(kept):
-        del now[name]
-    for name, value in kept.items():
-        if name in _REGISTRIES or name.endswith("_hooks") or "_hooks_" in name:
-            continue
-        if type(value) in (list, dict, set) and type(now.get(name)) is type(value):
-            _refill(now[name], value)
-        else:
-            now[name] = value
-
-
-def _refill(container: Any, value: Any) -> None:
-    """Containers keep their identity: somebody else may hold them too."""
-    container.clear()
-    if isinstance(container, list):
-        container.extend(value)
-    else:
-        container.update(value)
