@@ -170,10 +170,10 @@ def test_what_may_stand_between(name, grad):
     close(moved["fc2"], two.change())
 
 
-def test_pooling_between_is_an_error():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), snntorch.Leaky(beta=0.5, init_hidden=True))
+def test_a_pool_that_is_no_maximum_and_no_average_is_an_error():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LPPool2d(2.0, 2), snntorch.Leaky(beta=0.5, init_hidden=True))
     learner = attach(net, CONFIG)
-    with pytest.raises(PairingError, match=r"Between 0 and 2 there is max_pool2d.*behind 2"):
+    with pytest.raises(PairingError, match=r"Between 0 and 2 there is lp_pool2d.*behind 2"):
         net(trains(BATCH, 1, 6, 6))
     assert learner.connections["0"].eligibility is None
 

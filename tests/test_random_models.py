@@ -17,6 +17,7 @@ from random_models.parts import HALVES, READS
 from torch import nn
 
 from snn_plasticity.connection import Connection
+from snn_plasticity.hosts import pooling
 
 SLICE = range(150)
 
@@ -98,6 +99,29 @@ def test_a_shadow_knows_each_row_of_a_folded_sequence():
     (given,) = Run(spec).meaning.passes[0].values()
     rows = [(step.parts[0][1] // 6).tolist() for step in given]
     assert rows == [[[2] * 6, [5] * 6], [[0] * 6, [3] * 6]]
+
+
+POOLS = ("maxpool1d", "fmaxpool1d", "avgpool1d", "maxpool2d", "fmaxpool2d", "avgpool2d", "favgpool2d")
+
+
+@pytest.mark.parametrize(("neuron", "read"), [("hidden", "stream"), ("cell", "fold"), ("seq", "fold")])
+@pytest.mark.parametrize("pool", POOLS)
+def test_pools_are_right(pool, neuron, read):
+    """Each pool: alone, among other operations, behind another pool, behind a sum."""
+    layer = "conv1d" if pool.endswith("1d") else "conv2d"
+    for names, join in (((pool,), ""), (("relu", pool, "drop"), "sum"), ((pool, "half", pool), "pooled")):
+        where = {"between" if read == "stream" else "first": names}
+        spec = Spec(neuron=neuron, read=read, blocks=(Block(layer, 2, join=join, **where),), kernel="stdp_pair")
+        verdict = Run(spec).verdict()
+        assert verdict.outcome == RIGHT, verdict.why
+
+
+@pytest.mark.parametrize("name", ["Winners", "Shares"])
+def test_the_judge_sees_what_a_pool_hands_to_another_place(name, monkeypatch):
+    kind = getattr(pooling, name)
+    monkeypatch.setattr(kind, "back", lambda self, post, rows, back=kind.back: back(self, post, rows).roll(1, -1))
+    pool = "maxpool2d" if name == "Winners" else "favgpool2d"
+    assert Run(Spec(blocks=(Block("conv2d", 2, between=(pool,)),))).verdict().outcome == WRONG
 
 
 def test_a_shadow_tells_a_mixture():

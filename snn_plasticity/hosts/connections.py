@@ -168,8 +168,9 @@ class Connections:
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None:
-                if self._units or reading.rows.units is not None:
-                    self._mask(connection, reading)
+                units = reading.units
+                if self._units or units is not None:
+                    self._mask(connection, units, prod(reading.sample))
                 due.append((connection, *reading.sides(sides(connection), time_major)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
@@ -199,7 +200,7 @@ class Connections:
             reading.rows is not AS_IT_CAME
             or (call.synapse.name, reading.layer) != (direct.synapse, direct.layer)
             or call.pre is None
-            or len(call.shape) <= call.synapse.sample_dims
+            or len(call.shape) <= call.sample_dims
             or call.pre.dtype is not spikes.dtype
             or direct.device != spikes.device
             or not is_plain(spikes)
@@ -209,7 +210,7 @@ class Connections:
             return False
         if direct.starts is not None:
             self.started_at[direct.connection.name] = -1
-        direct.connection.observe(call.pre, spikes.detach())
+        direct.connection.observe(call.pre, call.credited(spikes.detach()))
         return True
 
     def post_side(self, direct: DirectReading, neuron_call: NeuronCall) -> Tensor:
@@ -224,15 +225,15 @@ class Connections:
         pre, at = self.pre(own.name, as_activity(own.weight.pre(neuron_call, time_major))), int(time_major)
         return (pre, spikes) if pre.dim() > 1 + at else (pre.unsqueeze(at), spikes.unsqueeze(at))
 
-    def _mask(self, connection: Connection, reading: Reading) -> None:
+    def _mask(self, connection: Connection, units: Tensor | None, size: int) -> None:
         """The units of a layer that a neuron does not read do not learn from it."""
-        units, known = reading.rows.units, self._units.get(connection.name)
+        known = self._units.get(connection.name)
         if units is known:
             return
         if units is not None and known is None and connection.traces.batch_size is None:
             self._units[connection.name] = units
             self.direct.clear()
-            rows = _rows_of(connection.weight.detach(), units, prod(reading.sample))
+            rows = _rows_of(connection.weight.detach(), units, size)
             connection.mask = rows if connection.mask is None else connection.mask * rows
         elif units is None or known is None or not torch.equal(units, known):
             raise PairingError(

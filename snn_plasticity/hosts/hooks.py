@@ -26,6 +26,7 @@ from .._untracked import untraced, untracked
 from ..connection import Connection
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex, Neuron
+from .pooling import pool_of_module
 from .provenance import expired, free_weak_reference
 
 MAX_LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
@@ -203,6 +204,7 @@ class NeuronHook(Hook):
         if manager is not None and direct is not None and not (manager.muted or manager.wiring.watching):
             call, learner = manager.wiring.latest.get(direct.synapse), manager.learner()
             noted = call if call is None or direct.layer is None else call.handed_on.get(direct.layer)
+            made: Any = call if noted is call else getattr(noted, "call", noted)  # whose shape the spikes have
             current, spikes = args[0], output
             while type(spikes) is tuple:
                 spikes = spikes[0]
@@ -211,7 +213,7 @@ class NeuronHook(Hook):
                 and noted.output() is current and noted.version == current._version  # the very tensor, as it was
                 and noted.memory == current.untyped_storage()._cdata
                 and type(spikes) is Tensor and spikes.layout is torch.strided
-                and call.shape == spikes.shape and len(call.shape) > call.synapse.sample_dims
+                and made.shape == spikes.shape and len(made.shape) > made.sample_dims
                 and call.pre.dtype is spikes.dtype and direct.device == spikes.device
                 and learner is not None and learner.enabled and module.training and module is self.module()
                 and not (_is_tracing() or is_functorch_wrapped_tensor(spikes)) and _current_graph_task_id() == -1
@@ -224,9 +226,9 @@ class NeuronHook(Hook):
                 spikes = spikes.detach() if spikes.requires_grad else spikes
                 if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
                     with untracked(spikes):
-                        direct.connection.observe(call.pre, spikes)
+                        direct.connection.observe(call.pre, spikes if made is call else made.credited(spikes))
                 else:
-                    direct.connection.observe(call.pre, spikes)
+                    direct.connection.observe(call.pre, spikes if made is call else made.credited(spikes))
                 return
         self.notify(module, args, kwargs, output)
 
@@ -243,7 +245,7 @@ class NeuronHook(Hook):
 
 
 class LayerHook(Hook):
-    """Notes what a layer that works unit by unit has made of a synapse's output; else tells it."""
+    """Notes what a layer that works unit by unit, or pools, has made of a synapse's output; else tells it."""
 
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
@@ -256,7 +258,7 @@ class LayerHook(Hook):
                 and type(given) is Tensor is type(output)
                 and not (_is_tracing() or output.is_meta or is_functorch_wrapped_tensor(output))
                 and not is_functorch_wrapped_tensor(given) and _current_graph_task_id() == -1
-                and manager.wiring.hand_on(self.key, given, output)
+                and manager.wiring.hand_on(self.key, given, output, pool_of_module(module))
             ):  # fmt: skip
                 return
         self.notify(module, args, kwargs, output)
@@ -411,7 +413,7 @@ def hooked(
     parts += [(neuron.name, neuron.module, "on_neuron") for neuron in index.neurons.values()]
     own = {module for _, module, _ in parts}
     for name, module in index.modules.items():
-        if type(module) in UNIT_BY_UNIT_LAYERS and module not in own:
+        if (type(module) in UNIT_BY_UNIT_LAYERS or pool_of_module(module)) and module not in own:
             parts.append((name, module, "on_layer"))
     ways: dict[str, type[Hook]] = {"on_synapse": SynapseHook, "on_layer": LayerHook, "on_neuron": NeuronHook}
     kinds = ways if quick else {}

@@ -17,7 +17,6 @@ from torch.overrides import _get_current_function_mode_stack as _stack
 from .._untracked import untraced
 from .operations import ERASES, FROM_OUTSIDE, UNIT_BY_UNIT, VALUES_READ, WRITES, Operation
 from .provenance import (
-    HandedOn,
     Layout,
     Memory,
     Operand,
@@ -134,7 +133,7 @@ class Ledger:
         self.record(result, origins, watched=True)
         return True
 
-    def record_call(self, call: SynapseCall | HandedOn) -> None:
+    def record_call(self, call: Provenance) -> None:
         """A synapse has written into its output, or a layer has handed it on."""
         if len(self.entries) >= self._due:
             self.drop_expired()

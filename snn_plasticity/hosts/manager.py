@@ -25,6 +25,7 @@ from ..notices import notice
 from .connections import ConnectionBuilder, Connections
 from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
+from .pooling import pool_of_module
 from .provenance import PairingError
 from .reach import why_silent
 from .wiring import Wiring
@@ -202,7 +203,7 @@ class HookManager:
     def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A layer that works unit by unit has computed."""
         if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-            self.wiring.layer_called(args[0], output)
+            self.wiring.layer_called(args[0], output, pool_of_module(self.index.modules[name]))
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A neuron has fired: everything that fed it learns."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from .pooling import pool_of_call, pooled
 from .provenance import Layout, Operand, Origin, Places, compact, elements_of, joined, summed, unit_by_unit
 
 
@@ -91,6 +92,9 @@ class Operation:
             return self._moved(out, self.parts[1:] if self.name == "where" else self.parts)
         if self.name == "pad" and self._pads_with_a_constant():
             return self._moved(out, self.parts[:1])
+        pool = pool_of_call(self.name, self.func, self.args, self.kwargs) if out.is_floating_point() else None
+        if pool is not None:
+            return pooled(pool, self.parts[0], out)
         return self.mixed_by()
 
     def mixed_by(self) -> list[Origin]:

@@ -21,6 +21,7 @@ from .connections import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, re
 from .hooks import PassHook, Presynaptic, as_activity, hooked, hooks_of
 from .index import ModelIndex, Neuron, index_model, unwrap
 from .manager import HookManager
+from .pooling import pool_of_module
 from .provenance import PairingError
 from .restoring import restored, unheard
 from .wiring import Wiring
@@ -284,7 +285,7 @@ class _SampleRun:
 
     def on_layer(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-            self.wiring.layer_called(args[0], output)
+            self.wiring.layer_called(args[0], output, pool_of_module(self.index.modules[name]))
 
     def on_neuron(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         neuron: Neuron = self.index.neurons[name]

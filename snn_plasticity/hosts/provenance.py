@@ -11,12 +11,15 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
 from operator import is_
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .index import Synapse
+
+if TYPE_CHECKING:
+    from .pooling import Pool
 
 
 class Layout(NamedTuple):
@@ -169,7 +172,13 @@ class Origin(NamedTuple):
     def mixed_by(self, operation: str) -> Origin:
         """What is left of it after an operation that mixes."""
         last = {call.synapse.name: call for call in self.calls}
-        return Origin(tuple(last.values()), None, self.mixed or operation)
+        return Origin(tuple(last.values()), None, self.mixed or self.statistic or operation)
+
+    @property
+    def statistic(self) -> str:
+        """The operation, where each element is a statistic of a synapse's output: an average."""
+        kinds = {call.statistic for call in self.calls}
+        return kinds.pop() if len(kinds) == 1 else ""
 
 
 expired: Callable[[int], bool] = torch.UntypedStorage._expired  # type: ignore[assignment]  # nothing holds a memory
@@ -225,15 +234,18 @@ class SynapseCall(Provenance):
     """A call of a synapse: what went in, and where its output came from, which is itself.
 
     Args:
-        synapse: who was called.
+        synapse: who was called; `sample_dims` are the dimensions of one row of what came out.
         pre: the activity that went in; None where it takes no part (a layer in `eval()`, or one that does not learn).
         output: its output, which is not kept alive.
         given: its input, which is not kept alive; None where `pre` lies in the same memory.
     """
 
+    statistic = ""  # the operation, where it is a statistic that normalises what stands beside it
+    by_channel = True  # whether each unit belongs to a channel of the synapse
+
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
-        self.synapse, self.waiting = synapse, 0
-        self.learns, self.handed_on = pre is not None, dict[str, HandedOn]()
+        self.synapse, self.sample_dims, self.waiting = synapse, synapse.sample_dims, 0
+        self.learns, self.handed_on = pre is not None, dict[str, Provenance]()
         self.set(pre, output, None if given is None else Memory(given))
 
     def set(self, pre: Tensor | None, output: Tensor, given: Memory | None = None) -> None:
@@ -253,19 +265,22 @@ class SynapseCall(Provenance):
         """This one."""
         return self
 
-    def hand_on(self, layer: str, given: Tensor, output: Tensor) -> bool:
-        """Note what a layer has made of this call's output, if it is laid out as that was; whether it is."""
-        alike = given.shape == self.shape == output.shape
-        alike = alike and stride_and_offset(given) == self.place == stride_and_offset(output)
+    def hand_on(self, layer: str, noted: Provenance, given: Tensor, output: Tensor, pool: Pool | None) -> bool:
+        """Note what a layer has made of this call, or of what is noted of it, if that is laid out alike; whether so."""
+        source = noted.unmoved
+        if source is None or pool is not None:
+            return source is not None and pool is not None and pool.note(layer, self, source, given, output)
+        alike = given.shape == source.shape == output.shape
+        alike = alike and stride_and_offset(given) == source.place == stride_and_offset(output)
         known = self.handed_on.get(layer)
-        if not alike or elements_of(output) != self.bytes // self.itemsize:
+        if not alike or elements_of(output) != source.bytes // source.itemsize:
             return False
-        if known is None:
-            self.handed_on[layer] = HandedOn(self, layer, output)
-            return True
-        if not expired(known.memory):
+        if known is not None and not expired(known.memory):
             return False
-        known.set(output)
+        if isinstance(known, HandedOn) and known.call is source:
+            known.set(output)
+        else:
+            self.handed_on[layer] = HandedOn(source, layer, output)
         return True
 
     @property
@@ -287,9 +302,36 @@ class SynapseCall(Provenance):
         return Layout(tuple(self.shape), *self.place)
 
     @property
+    def observed(self) -> bool:
+        """Whether it takes part in learning."""
+        return self.pre is not None
+
+    @property
+    def roots(self) -> tuple[SynapseCall, ...]:
+        """The calls of the synapse itself behind it."""
+        return (self,)
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one row of the synapse's own output."""
+        return tuple(self.shape[-self.sample_dims :])
+
+    @property
     def leading(self) -> tuple[int, ...]:
         """The leading shape of the output, which counts rows."""
-        return tuple(self.shape[: -self.synapse.sample_dims])
+        return tuple(self.shape[: -self.sample_dims])
+
+    def units_of(self, shown: Tensor | None) -> Tensor | None:
+        """The units of the synapse behind these units of a row; None: all."""
+        return shown
+
+    def back(self, post: Tensor, rows: Tensor | None = None) -> Tensor:
+        """A post side of these of its rows (R, ...), at the places of the synapse's own output."""
+        return post
+
+    def credited(self, post: Tensor) -> Tensor:
+        """A post side of its own shape, in that of the synapse's output."""
+        return post
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -374,6 +416,8 @@ def summed(origins: Sequence[Origin]) -> list[Origin]:
     for origin in origins:
         if origin.places is not None and not any(_equal(origin, other) for other in plain):
             plain.append(origin)
+    measured = {name for origin in plain if not origin.statistic for name in origin.names}
+    plain = [origin for origin in plain if not (origin.statistic and origin.names <= measured)]
     names = {name for origin in plain for name in origin.names}
     mixed: dict[frozenset[str], Origin] = {}
     for origin in origins:
@@ -386,7 +430,7 @@ def summed(origins: Sequence[Origin]) -> list[Origin]:
         else:
             kept.append(origin)
     for origin in twice:
-        mixed.setdefault(frozenset(origin.names), origin.mixed_by("a sum of different samples or steps"))
+        mixed.setdefault(frozenset(origin.names), origin.mixed_by("a sum of different samples, steps or places"))
     return [*kept, *mixed.values()]
 
 

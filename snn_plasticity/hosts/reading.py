@@ -52,31 +52,71 @@ class Reading(NamedTuple):
     @property
     def sample(self) -> tuple[int, ...]:
         """The shape of one row of the synapse's output."""
-        return self.calls[0].shape[-self.calls[0].synapse.sample_dims :]
+        return self.calls[0].sample
 
-    def sides(self, spikes: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
-        """Pre and post (T, B, ...) or (B, ...), each spike beside the input that it answers."""
-        first, (_, leading, order, units, columns) = self.calls[0], self.rows
-        sample_dims, pre, post = first.synapse.sample_dims, first.pre, spikes
-        assert pre is not None
-        if self.rows is AS_IT_CAME or (order is None and units is None and post.shape == first.shape):
-            if pre.dim() - sample_dims > time_major:
-                return pre, post
-            return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
-        sample = self.sample
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The leading shape of what was read, which counts rows."""
+        return self.calls[0].leading if self.rows is AS_IT_CAME else self.rows.leading
+
+    @property
+    def units(self) -> Tensor | None:
+        """The units of the synapse that are shown; None: all."""
+        return self.calls[0].units_of(self.rows.units)
+
+    @property
+    def pre(self) -> Tensor:
+        """The input of each row."""
+        first, order, sample_dims = self.calls[0], self.rows.order, self.calls[0].synapse.sample_dims
+        assert first.pre is not None
+        if self.rows is AS_IT_CAME:
+            return first.pre
         if order is None:
-            pre = pre.reshape(*leading, *pre.shape[-sample_dims:])
-        if order is not None:
-            pre = _gathered([call.pre for call in self.calls if call.pre is not None], sample_dims, order)
-            pre = pre.reshape(*leading, *pre.shape[1:])
-        if units is not None and columns is not None:
-            count = prod(leading)
-            shown = spikes.reshape(count, -1)[:, columns.to(spikes.device)]
-            post = spikes.new_zeros(count, prod(sample)).index_copy_(1, units.to(spikes.device), shown)
-        post = post.reshape(*leading, *sample)
-        if pre.dim() - sample_dims > int(time_major):
+            return first.pre.reshape(*self.leading, *first.pre.shape[-sample_dims:])
+        pre = _gathered([call.pre for call in self.calls if call.pre is not None], sample_dims, order)
+        return pre.reshape(*self.leading, *pre.shape[1:])
+
+    def sides(self, post: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
+        """Pre and post (T, B, ...) or (B, ...), each place of the post side beside the input that it answers.
+
+        Args:
+            post: spikes, or whatever else has their shape.
+            time_major: whether that is a whole sequence.
+        """
+        pre, post = self.pre, self.credited(post)
+        if pre.dim() - self.calls[0].synapse.sample_dims > int(time_major):
             return pre, post
         return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
+
+    def credited(self, post: Tensor) -> Tensor:
+        """A post side, in the shape of the synapse's output."""
+        if self.rows is AS_IT_CAME:
+            return self.calls[0].credited(post)
+        leading = self.leading
+        post = self.back(post.reshape(prod(leading), -1) if post.numel() else post.flatten(1))
+        return post.reshape(*leading, *self.sample)
+
+    def back(self, post: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Of these rows of what was read (R, ...), at the places of the synapse's output (R, ...)."""
+        _, _, order, units, columns = self.rows
+        if units is not None and columns is not None:
+            shown, first = post.flatten(1)[:, columns.to(post.device)], self.calls[0]
+            post = post.new_zeros(len(post), prod(first.shape[-first.sample_dims :]))
+            post.index_copy_(1, units.to(post.device), shown)
+        if all(type(call) is SynapseCall for call in self.calls):
+            return post
+        order = rows if order is None else order if rows is None else order[rows]
+        if order is None:
+            return self.calls[0].back(post)
+        whole, before = post.new_zeros(len(post), prod(self.sample)), 0
+        for call in self.calls:
+            behind = before + prod(call.leading)
+            here = ((order >= before) & (order < behind)).nonzero().flatten()
+            if len(here):
+                at = here.to(post.device)
+                whole[at] = call.back(post[at], order[here] - before).flatten(1)
+            before = behind
+        return whole
 
 
 def _gathered(pres: Sequence[Tensor], sample_dims: int, order: Tensor) -> Tensor:
@@ -98,10 +138,10 @@ def readings_of(neuron: Neuron, neuron_call: NeuronCall, origin: Origin, wanted:
         yield Reading(origin.calls, RowSelection((0,), first.leading, None))
         return
     if spikes.numel() != current.numel():
-        raise PairingError(no_correspondence(min(wanted), neuron, first.shape, spikes))
+        raise PairingError(no_correspondence(min(wanted), neuron, first.roots[0].shape, spikes))
     for name, rows in row_selections(origin, Layout.of(current), 1 + neuron.kind.time_major).items():
         if name in wanted and isinstance(rows, str):
-            raise PairingError(mixed_sentence(name, neuron, rows, first.shape, spikes))
+            raise PairingError(mixed_sentence(name, neuron, rows, first.roots[0].shape, spikes))
         if name in wanted and isinstance(rows, RowSelection):
             yield Reading(tuple(origin.calls[k] for k in rows.numbers), rows)
 
@@ -118,7 +158,7 @@ def row_selections(origin: Origin, seen: Layout, least: int) -> dict[str, RowSel
         least: how many leading dimensions count rows at least.
     """
     assert origin.places is not None
-    made = tuple((call.synapse.name, call.synapse.sample_dims, call.made) for call in origin.calls)
+    made = tuple((c.synapse.name, c.sample_dims, c.sample, c.by_channel, c.made) for c in origin.calls)
     known, key = origin.places.patterns, (made, seen, least)  # kept with the places, for as long as those are
     if origin.places.cacheable:
         known, key = _patterns, (origin.places.key, *key)
@@ -143,7 +183,10 @@ def _read(origin: Origin, seen: Layout, least: int) -> dict[str, RowSelection | 
         if not numbers:
             continue
         first = origin.calls[numbers[0]]
-        size = prod(first.shape[-first.synapse.sample_dims :])
+        if len({(origin.calls[k].sample_dims, origin.calls[k].sample) for k in numbers}) > 1:
+            found[name] = "a choice among outputs of different sizes"
+            continue
+        size = prod(first.shape[-first.sample_dims :])
         row, unit, count = _located(origin, numbers, slot, place)
         rows = _rows(row, unit, numbers, first, least)
         if isinstance(rows, RowSelection) and len(numbers) == 1:
@@ -159,9 +202,9 @@ def _located(origin: Origin, numbers: tuple[int, ...], slot: Tensor, place: Tens
         call = origin.calls[k]
         firsts = alike.setdefault(call.made, torch.full((len(origin.calls),), -1))
         firsts[k] = before
-        before += prod(call.shape[: -call.synapse.sample_dims])
+        before += prod(call.leading)
     row, unit = torch.full_like(place, -1), torch.full_like(place, -1)
-    sample_dims = origin.calls[numbers[0]].synapse.sample_dims
+    sample_dims = origin.calls[numbers[0]].sample_dims
     for made, firsts in alike.items():
         first = torch.where(slot >= 0, firsts[slot.clamp(min=0)], -1)
         here = first >= 0
@@ -180,7 +223,7 @@ def _logical(made: Layout) -> Tensor:
 
 def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: SynapseCall, least: int) -> RowSelection | str:
     """The first way to count rows under which each shows units of one row, in order, and all the same ones."""
-    sample = call.shape[-call.synapse.sample_dims :]
+    sample = call.shape[-call.sample_dims :]
     size, turned = prod(sample), False
     for lead in _leads(tuple(row.shape), sample, least):
         leading = tuple(row.shape[:lead])
@@ -199,6 +242,8 @@ def _rows(row: Tensor, unit: Tensor, numbers: tuple[int, ...], call: SynapseCall
             continue
         if len(sample) > 1 and len(chosen) < size and not _whole_channels(chosen, sample):
             return "a choice of places in a feature map"
+        if len(chosen) < size and not call.by_channel:
+            return "a choice of units behind a pool"
         order = torch.where(full, rows[:, columns[0]], -1)
         everything = len(chosen) == size and units.shape[1] == size
         return RowSelection(numbers, leading, order, *((None, None) if everything else (chosen, columns)))
@@ -238,7 +283,8 @@ def mixed_sentence(synapse: str, neuron: Neuron, operation: str, made: Sequence[
     return (
         f"Between {synapse} and {neuron.name} there is {operation}: the output of {synapse} has shape {tuple(made)}, "
         f"the spikes of {neuron.name} have {tuple(spikes.shape)}, and expected is one unit of {synapse} for each "
-        "neuron, in the same order (normalisation, dropout, scaling, views, samples and steps in any order are fine). "
+        "neuron, in the same order (normalisation, dropout, scaling, views, samples and steps in any order, max and "
+        "average pools are fine). "
         f"Move it behind {neuron.name}, or leave {synapse} out with target_layers=."
     )
 

@@ -18,6 +18,7 @@ from .adapter import NeuronCall
 from .index import Neuron, Synapse
 from .ledger import Ledger, Operations
 from .operations import Operation
+from .pooling import Pool, pooled
 from .provenance import (
     Operand,
     PairingError,
@@ -125,7 +126,7 @@ class Wiring:
                 self.ledger.record_call(provenance)
         call.handed_on = {}  # the ledger's from now on
 
-    def hand_on(self, layer: str, given: Tensor, output: Tensor) -> bool:
+    def hand_on(self, layer: str, given: Tensor, output: Tensor, pool: Pool | None = None) -> bool:
         """`layer_called`, where one call's output came out laid out as it was; False, and nothing, where it did not."""
         if not (given.layout is torch.strided is output.layout) or given.is_inference() or output.is_inference():
             return False
@@ -135,17 +136,19 @@ class Wiring:
         for call in self.unlisted.values():
             for source in (call, *call.handed_on.values()):
                 if source.memory == memory:
-                    return source.version == given._version and call.hand_on(layer, given, output)
+                    return source.version == given._version and call.hand_on(layer, source, given, output, pool)
         return memory not in self.ledger.entries
 
-    def layer_called(self, given: Tensor, output: Tensor) -> None:
-        """A layer that is known to work unit by unit has computed something of what it was given."""
+    def layer_called(self, given: Tensor, output: Tensor, pool: Pool | None = None) -> None:
+        """A layer that is known to work unit by unit, or to pool, has computed something of what it was given."""
         self.list_calls()
         provenance = self.ledger.of(given)
         if provenance is None or memory_of(output) == memory_of(given):  # a view; what is written in place is watched
             return
         part = Operand(given, memory_of(given), provenance)
-        if output.numel() == given.numel() and output.shape != given.shape:
+        if pool is not None:
+            made = pooled(pool, part, output)
+        elif output.numel() == given.numel() and output.shape != given.shape:
             made = Operation("reshape", torch.reshape, (given, output.shape), {}, [part], []).origins(output)
         else:
             made = unit_by_unit([part], output, "a layer in between")
@@ -168,19 +171,21 @@ class Wiring:
         call = None if provenance is None else provenance.unmoved
         if provenance is not None and call is not None:
             self._mark_read(call)
-            read = [] if call.pre is None else [Reading((call,), AS_IT_CAME, provenance.layer)]
+            read = [] if not call.observed else [Reading((call,), AS_IT_CAME, provenance.layer)]
         else:
             read = self._read(neuron, neuron_call)
             for reading in read:
                 for call in reading.calls:
                     self._mark_read(call)
-            read = [reading for reading in read if all(call.pre is not None for call in reading.calls)]
+            read = [reading for reading in read if all(call.observed for call in reading.calls)]
         if self.watching:
             self._update_watching(neuron, neuron_call)
         return read
 
     def _mark_read(self, call: SynapseCall) -> None:
-        call.read, name = True, call.synapse.name
+        name = call.synapse.name
+        for root in call.roots:
+            root.read = True
         if name in self.latest:
             self.latest[name].waiting = 0
 
@@ -283,12 +288,12 @@ class Wiring:
             return
         for origin in provenance.origins:
             wanted = {name for name in origin.names if self._learns_from(name, neuron.name)}
-            wanted = {
-                call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.pre is not None
-            }
+            wanted = {call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.observed}
             if wanted and origin.places is None:
                 raise PairingError(
-                    mixed_sentence(min(wanted), neuron, origin.mixed, origin.calls[0].shape, neuron_call.spikes)
+                    mixed_sentence(
+                        min(wanted), neuron, origin.mixed, origin.calls[0].roots[0].shape, neuron_call.spikes
+                    )
                 )
             if wanted:
                 yield from readings_of(neuron, neuron_call, origin, wanted)
@@ -343,7 +348,7 @@ class Wiring:
         else:
             unclear = provenance.watched or provenance.version < 0 or not neuron.module.training
             unclear = unclear or any(
-                call.pre is None and call.synapse.name in self.plastic  # in eval()
+                not call.observed and call.synapse.name in self.plastic  # in eval()
                 for origin in provenance.origins
                 for call in origin.calls
             )

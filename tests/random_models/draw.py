@@ -210,7 +210,7 @@ def _sized(one: Pass, steps: int, batch: int) -> Pass:
 
 
 def _blocks(r: random.Random, neuron: str, read: str, form: str) -> tuple[Block, ...]:
-    conv = READS[read] in ("step", "fold") and neuron not in ("recurrent", "sequence") and r.random() < 0.3
+    conv = READS[read] in ("step", "fold") and neuron not in ("recurrent", "sequence") and r.random() < 0.4
     blocks: list[Block] = []
     for i in range(r.choice((1, 1, 2, 3))):
         layer = r.choice(("tokens", "conv1d", "conv2d")) if conv and i == 0 else "linear"
@@ -227,7 +227,7 @@ def _blocks(r: random.Random, neuron: str, read: str, form: str) -> tuple[Block,
 
 def _join(r: random.Random, layer: str, neuron: str, read: str, i: int) -> str:
     if layer != "linear":
-        pooled = ("pooled",) if layer != "tokens" else ()
+        pooled = ("pooled", "pooled") if layer != "tokens" else ()
         return r.choice(("", "", "flat", "sum", "sum_", "double", "batches", *pooled))
     fitting = [join for join in JOINS if join not in ("flat", "pooled")]
     if i == 0:

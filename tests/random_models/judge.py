@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import norse.torch as norse
@@ -82,9 +83,10 @@ class Run:
         self.spec, self.source = spec, write(spec)
         self.meaning = Meaning(spec, self.source)
         self.space: dict[str, Any] = {
-            "torch": torch, "nn": nn, "F": nn.functional, "snn": snntorch, "norse": norse, "FAST": FAST,
+            "torch": torch, "nn": nn, "F": _Functions(self), "snn": snntorch, "norse": norse, "FAST": FAST,
             "Twice": Twice, "tick": lambda: None,
         }  # fmt: skip
+        self.record: Record | None = None
         exec(self.source, self.space)
         torch.manual_seed(spec.seed)
         self.net: nn.Module = self.space["Net"]()
@@ -139,7 +141,7 @@ class Run:
 
     def _passes(self) -> str:
         """What was wrong, or nothing."""
-        record = Record(self.net, self.meaning)
+        record = self.record = Record(self.net, self.meaning)
         kept = {key: value.clone() for key, value in self.net.state_dict().items()}
         sampled = self.spec.sample and self.spec.loop == "model"
         first = self.spec.passes[0]
@@ -257,6 +259,22 @@ class Run:
     def _input(self, one: Pass, turn: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.spec.seed + 10 * one.steps + turn)
         return (torch.rand(*self.spec.shape(one), generator=generator) < 0.4).float()
+
+
+class _Functions:
+    """`torch.nn.functional`, where somebody notes what its maxima take."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(nn.functional, name)
+        return partial(self._pool, name, function) if name.startswith("max_pool") else function
+
+    def _pool(self, name: str, function: Callable[..., Any], x: Any, *how: Any) -> Any:
+        if self._run.record is not None:
+            self._run.record.pool(name[-2:], x, *how)
+        return function(x, *how)
 
 
 class _Learners(list[PlasticityLearner]):

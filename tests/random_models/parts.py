@@ -126,6 +126,14 @@ BETWEEN = {
     "identity": _module(LISTED, "nn.Identity()"),
     "activation": _module(LISTED, "nn.ReLU()"),
     "several": _module(LISTED, "nn.Sequential(nn.LayerNorm({u}), nn.ReLU(), nn.Dropout(0.1))"),
+    # pooled
+    "avgpool1d": _module(LISTED, "nn.AvgPool1d(3, 1, 1)", _line),
+    "maxpool1d": _module(LISTED, "nn.MaxPool1d(3, 1, 1)", _line),
+    "fmaxpool1d": Between(LISTED, "{c} = F.max_pool1d({c}, 3, 1, 1)", _line),
+    "avgpool2d": _module(LISTED, "nn.AvgPool2d(3, 1, 1)", _plane),
+    "maxpool2d": _module(LISTED, "nn.MaxPool2d(3, 1, 1)", _plane),
+    "favgpool2d": Between(LISTED, "{c} = F.avg_pool2d({c}, 3, 1, 1)", _plane),
+    "fmaxpool2d": Between(LISTED, "{c} = F.max_pool2d({c}, 3, 1, 1)", _plane),
     # the same numbers, elsewhere
     "clone": Between(LISTED, "{c} = {c}.clone()"),
     "detach": Between(LISTED, "{c} = {c}.detach()"),
@@ -155,6 +163,8 @@ BETWEEN = {
     "sometimes": Between(OTHER, "{c} = {c} if order[0] <= order[-1] else 1.1 * {c}"),
     "delayed": Between(OTHER, "late{k}.append({c}); {c} = late{k}[max(0, len(late{k}) - 2)]", _step),
     "frozen": Between(OTHER, "{c} = s.mid{k}({c})", needs="s.mid{k} = nn.Linear({n}, {n}).requires_grad_(False)"),
+    "avgpool": Between(OTHER, "{c} = F.avg_pool1d({c}.unsqueeze(1), 3, 1, 1).squeeze(1)", _row),
+    "maxpool": Between(OTHER, "{c} = F.max_pool1d({c}.unsqueeze(1), 3, 1, 1).squeeze(1)", _row),
     "function": Between(OTHER, "{c} = Twice.apply({c})"),
     "vmap": Between(OTHER, "{c} = torch.vmap(lambda row: 1.5 * row)({c})"),
     "aten": Between(OTHER, "{c} = torch.ops.aten.mul.Tensor({c}, torch.tensor(1.5))"),
@@ -167,15 +177,10 @@ BETWEEN = {
     "cumsum_time": Between(MIXED, "{c} = 0.3 * {c}.cumsum(0)", _time_first),
     "sort": Between(MIXED, "{c} = {c}.sort(-1).values"),
     "fft": Between(MIXED, "{c} = 0.5 * torch.fft.fft({c}).real.float()"),
-    "avgpool": Between(MIXED, "{c} = F.avg_pool1d({c}.unsqueeze(1), 3, 1, 1).squeeze(1)", _row),
-    "maxpool": Between(MIXED, "{c} = F.max_pool1d({c}.unsqueeze(1), 3, 1, 1).squeeze(1)", _row),
     "fconv": Between(
         MIXED, "{c} = F.conv1d({c}.unsqueeze(1), s.mix{k}, padding=1).squeeze(1)", _row,
         needs="s.register_buffer('mix{k}', torch.rand(1, 1, 3))",
     ),
-    "avgpool1d": _module(MIXED, "nn.AvgPool1d(3, 1, 1)", _line),
-    "maxpool2d": _module(MIXED, "nn.MaxPool2d(3, 1, 1)", _plane),
-    "favgpool2d": Between(MIXED, "{c} = F.avg_pool2d({c}, 3, 1, 1)", _plane),
     "lowpass": Between(MIXED, "low{k} = 0.5 * low{k} + {c}; {c} = low{k}", _step),
 }  # fmt: skip
 IN_PLACE = ("relu_", "iadd", "mul_", "drop_")
@@ -184,7 +189,7 @@ JOINS = {
     "slices": LISTED, "fused": LISTED, "part": LISTED, "double": LISTED, "choose": LISTED, "swap": LISTED,
     "shared": LISTED, "shared_neuron": LISTED, "ticks": LISTED, "hooked": LISTED, "flat": LISTED,
     "interleaved": OTHER, "batches": OTHER, "sum": OTHER, "sum_": OTHER, "sum_same": OTHER, "chain": OTHER,
-    "cat": OTHER, "beside": OTHER, "gated": OTHER, "skip": OTHER, "tied": OTHER, "pooled": MIXED,
+    "cat": OTHER, "beside": OTHER, "gated": OTHER, "skip": OTHER, "tied": OTHER, "pooled": LISTED,
 }  # fmt: skip
 HALVES = {  # two populations behind one layer
     "chunk": "{c}.chunk(2, -1)", "split": "{c}.split({half}, -1)", "slices": "{c}[..., {half}:], {c}[..., :{half}]",

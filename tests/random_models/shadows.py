@@ -5,6 +5,7 @@ neuron then notes what it was given: by NumPy's own reshape, transpose and index
 what the program means is known from nothing but its text.
 
     number of an element    call of its layer · 2³² + its place in that call's output, counted in row-major order
+    of a pooled one         2⁶⁰ + its place in a list of windows, whose elements have numbers of their own
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-CALL = 1 << 32
+CALL, POOLED = 1 << 32, 1 << 60
 Parts = tuple[tuple[str, np.ndarray], ...]
 
 
@@ -352,27 +353,68 @@ def cat(tensors: list[Shadow], dim: int = 0) -> Shadow:
     return Shadow(blank.shape, parts, mixed, any(t.soft for t in tensors))
 
 
-def _pool(x: Shadow, kernel: int, stride: int | None = None, padding: int = 0, *, dims: int) -> Shadow:
-    step = kernel if stride is None else stride
-    places = ((n + 2 * padding - kernel) // step + 1 for n in x.shape[-dims:])
-    return x._mix("pool", (*x.shape[:-dims], *places))
+class Windows:
+    """Every element that a pool has made in a program: what it was made of.
+
+    In `calls`, for each pool and part: the number of its first element, the numbers of its call among those that take
+    the largest (-1 for an average), the numbers in each window (n, K), and where these lie in the plane (n, K).
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget."""
+        self.calls: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+        self.count = self.largest = 0
+
+    def pool(self, x: Shadow, kernel: int, stride: int | None = None, padding: int = 0, *, dims: int, largest: bool):
+        """As torch's."""
+        step, plane = kernel if stride is None else stride, x.shape[-dims:]
+        at = np.pad(np.arange(np.prod(plane)).reshape(plane), padding, constant_values=-1)
+        at = np.lib.stride_tricks.sliding_window_view(at, (kernel,) * dims)[(slice(None, None, step),) * dims]
+        made, at = (*x.shape[:-dims], *at.shape[:dims]), at.reshape(-1, kernel**dims)
+        parts = tuple((layer, self._part(numbers, at, made, largest)) for layer, numbers in x.parts)
+        self.largest += largest
+        mixed = frozenset((layer, "pool") for layer, numbers in x.parts if _across_calls(numbers, dims))
+        return Shadow(made, parts, x.mixed | mixed, x.soft)
+
+    def _part(self, numbers: np.ndarray, at: np.ndarray, made: tuple[int, ...], largest: bool) -> np.ndarray:
+        flat = numbers.reshape(int(np.prod(made)) // len(at), -1)
+        inside = np.where(at >= 0, flat[:, at], -1).reshape(-1, at.shape[1])
+        first, self.count = self.count, self.count + len(inside)
+        everywhere = np.broadcast_to(at, (len(flat), *at.shape)).reshape(inside.shape)
+        self.calls.append((first, self.largest if largest else -1, inside, everywhere))
+        new = POOLED + first + np.arange(len(inside))
+        return np.where((inside >= 0).any(1), new, -1).reshape(made)
+
+    def of(self, number: int) -> tuple[int, int, np.ndarray, np.ndarray]:
+        """Of one element: its call among those that take the largest, its place there, numbers and places inside."""
+        index = int(number) - POOLED
+        first, call, inside, at = next(c for c in reversed(self.calls) if c[0] <= index)
+        return call, index - first, inside[index - first], at[index - first]
 
 
-def _pool1d(x: Shadow, *how: int) -> Shadow:
-    return _pool(x, *how, dims=1)
+WINDOWS = Windows()
 
 
-def _pool2d(x: Shadow, *how: int) -> Shadow:
-    return _pool(x, *how, dims=2)
+def _across_calls(numbers: np.ndarray, dims: int) -> bool:
+    """Whether a plane shows several calls of a layer."""
+    planes = numbers.reshape(-1, int(np.prod(numbers.shape[-dims:])))
+    return any(len(np.unique(plane[(plane >= 0) & (plane < POOLED)] // CALL)) > 1 for plane in planes)
 
 
-def _pool_module(dims: int) -> type[Module]:
+def _pool_function(dims: int, largest: bool) -> Callable[..., Shadow]:
+    return lambda x, *how: WINDOWS.pool(x, *how, dims=dims, largest=largest)
+
+
+def _pool_module(dims: int, largest: bool) -> type[Module]:
     class Pool(Module):
         def __init__(self, *how: int) -> None:
             self.how = how
 
         def forward(self, x: Shadow) -> Shadow:
-            return _pool(x, *self.how, dims=dims)
+            return WINDOWS.pool(x, *self.how, dims=dims, largest=largest)
 
     return Pool
 
@@ -434,7 +476,8 @@ _SAME = (
 
 def namespace() -> dict[str, Any]:
     """What a program finds under the names it uses."""
-    pools = {f"{kind}Pool{dims}d": _pool_module(dims) for kind in ("Avg", "Max") for dims in (1, 2)}
+    kinds = [(kind, dims) for kind in ("Avg", "Max") for dims in (1, 2)]
+    pools = {f"{kind}Pool{dims}d": _pool_module(dims, kind == "Max") for kind, dims in kinds}
     torch = {
         "stack": stack, "cat": cat, "zeros_like": _like, "rand_like": _like, "where": _where, "tensor": float,
         "arange": np.arange,
@@ -445,8 +488,8 @@ def namespace() -> dict[str, Any]:
         **dict.fromkeys(("relu", "tanh", "sigmoid", "add", "from_numpy"), _same),
     }  # fmt: skip
     functional = {
-        "normalize": _soft, "softmax": _softmax, "avg_pool1d": _pool1d, "max_pool1d": _pool1d, "avg_pool2d": _pool2d,
-        "max_pool2d": _pool2d, "linear": lambda x, w: x._mix("linear", (*x.shape[:-1], w.shape[0])),
+        "normalize": _soft, "softmax": _softmax, "linear": lambda x, w: x._mix("linear", (*x.shape[:-1], w.shape[0])),
+        **{f"{kind.lower()}_pool{dims}d": _pool_function(dims, kind == "Max") for kind, dims in kinds},
         "conv1d": lambda x, w, padding: x._mix("conv1d"),
         "pad": _pad,
         **dict.fromkeys(("relu", "leaky_relu", "gelu", "dropout", "layer_norm", "batch_norm"), _same),

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from . import shadows
 from .draw import Spec
 
 TAU_PLUS, TAU_MINUS, TAU_E, A_PLUS, A_MINUS = 7.0, 11.0, 9.0, 0.8, 1.1
+Step = tuple[int, np.ndarray, np.ndarray]  # call, numbers of elements, spikes
 Given = dict[str, list[shadows.Shadow]]  # what each neuron was given, call by call
 
 
@@ -28,12 +30,15 @@ class Meaning:
     """
 
     def __init__(self, spec: Spec, source: str) -> None:
-        space = shadows.namespace()
+        space, self.windows = shadows.namespace(), shadows.WINDOWS
+        self.windows.clear()
         space["tick"] = self._tick
         exec(source, space)
         net = space["Net"]()
         modules = list(net.named())
         self.layers = [m.name for m in modules if isinstance(m, shadows.Layer)]
+        tokens = spec.blocks[0].layer == "tokens"
+        self.rows = dict.fromkeys(("fc1", "fb1", self.layers[0]), 3) if tokens else {}  # of a layer in one of a neuron
         neurons = self._neurons = [m for m in modules if isinstance(m, shadows.Neuron)]
         self.whole = {n.name: n.whole for n in neurons}
         self.passes: list[Given] = []
@@ -42,6 +47,7 @@ class Meaning:
             for module in modules:
                 if isinstance(module, shadows.Layer):
                     module.calls = 0
+            self.windows.largest = 0
             self.steps.append({n.name: [] for n in neurons})
             for _ in range(1 + one.twice):
                 space["run"](net, shadows.Shadow(spec.shape(one)), list(one.order))
@@ -86,11 +92,24 @@ class Record:
     def __init__(self, net: nn.Module, meaning: Meaning) -> None:
         self.given: dict[str, list[np.ndarray]] = {name: [] for name in meaning.layers}
         self.fired: dict[str, list[np.ndarray]] = {name: [] for name in meaning.whole}
+        self.winners: list[np.ndarray] = []  # of each maximum, where in the plane it was taken
         modules = dict(net.named_modules())
         for name in self.given:
             modules[name].register_forward_hook(self._note(self.given[name], given=True))
         for name in self.fired:
             modules[name].register_forward_hook(self._note(self.fired[name], given=False))
+        for module in modules.values():
+            if isinstance(module, (nn.MaxPool1d, nn.MaxPool2d)):
+                module.register_forward_hook(self._pool)
+
+    def _pool(self, module: Any, args: Any, output: Any) -> None:
+        self.pool(type(module).__name__[-2:], args[0], module.kernel_size, module.stride, module.padding)
+
+    def pool(self, kind: str, x: Any, *how: Any) -> None:
+        """Note where a maximum was taken."""
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            pool = getattr(nn.functional, f"max_pool{kind}_with_indices")
+            self.winners.append(pool(x.detach(), *how)[1].numpy().ravel().copy())
 
     def _note(self, notes: list[np.ndarray], *, given: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -101,8 +120,54 @@ class Record:
 
     def clear(self) -> None:
         """Forget."""
-        for notes in (*self.given.values(), *self.fired.values()):
+        for notes in (*self.given.values(), *self.fired.values(), self.winners):
             notes.clear()
+
+
+class Unpooling:
+    """Steps of pooled numbers as steps of a layer's own outputs, with what falls to each.
+
+    Args:
+        windows: what was pooled.
+        winners: where each maximum was taken.
+        size: outputs of the layer in one row of its neuron.
+    """
+
+    def __init__(self, windows: shadows.Windows, winners: list[np.ndarray], size: int) -> None:
+        self.windows, self.winners, self.size = windows, winners, size
+
+    def step(self, call: int, numbers: np.ndarray, spikes: np.ndarray) -> Step:
+        """One step."""
+        if not (numbers >= shadows.POOLED).any():
+            return call, numbers, spikes
+        own = np.full((len(numbers), self.size), -1)
+        shares = np.zeros(own.shape)
+        for r, (row, fired) in enumerate(zip(numbers, spikes, strict=True)):
+            first = min(n for number in row.ravel() for n in self._candidates(number))
+            own[r] = first - first % shadows.CALL % self.size + np.arange(self.size)
+            for number, spike in zip(row.ravel(), fired.ravel(), strict=True):
+                for n, share in self._shares(number):
+                    shares[r, n - own[r, 0]] += share * spike
+        return call, own, shares
+
+    def _candidates(self, number: int) -> Iterator[int]:
+        if number >= shadows.POOLED:
+            for inside in self.windows.of(number)[2]:
+                yield from self._candidates(inside)
+        elif number >= 0:
+            yield int(number)
+
+    def _shares(self, number: int) -> Iterator[tuple[int, float]]:
+        if number < 0:
+            return
+        if number < shadows.POOLED:
+            yield int(number), 1.0
+            return
+        call, place, inside, at = self.windows.of(number)
+        taken = inside if call < 0 else inside[at == self.winners[call][place]]
+        for one in taken:
+            for n, share in self._shares(one):
+                yield n, share / len(taken)
 
 
 def patches(layer: nn.Module, x: np.ndarray) -> np.ndarray:
@@ -138,11 +203,11 @@ def change(layer: nn.Module, name: str, turn: int, meaning: Meaning, record: Rec
         most = max((sum(layer == name for layer, _ in g.parts) for g in calls), default=0)
         for part in range(most):
             steps = list(_steps(calls, fired, name, part, meaning.whole[neuron]))
+            size = len(pre[0]) // rows[0] * meaning.rows.get(name, 1)
+            unpooling = Unpooling(meaning.windows, record.winners, size)
+            steps = [unpooling.step(*step) for step in steps]
             total += _learned(steps, meaning.steps[turn][neuron], layer, pre, rows, kernel)
     return total.reshape(layer.weight.shape)  # type: ignore[union-attr]
-
-
-Step = tuple[int, np.ndarray, np.ndarray]
 
 
 def _steps(calls: list[shadows.Shadow], fired: list[np.ndarray], name: str, turn: int, whole: bool) -> Iterator[Step]:

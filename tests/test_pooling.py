@@ -1,0 +1,397 @@
+"""Pools between a layer and its neuron: Δw is that of autograd through the pool of each step, with its own winners."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import norse.torch as norse
+import numpy as np
+import pytest
+import snntorch
+import torch
+from host_models import (
+    BATCH,
+    CONFIG,
+    FAST,
+    LR,
+    MODULATOR,
+    changes,
+    close,
+    excitable,
+    expected_conv,
+    first,
+    trains,
+)
+from torch import nn
+from torch.nn import functional as F
+
+from snn_plasticity import EligibilityConfig, PlasticityConfig, ThreeFactorConfig, attach
+from snn_plasticity.hosts import PairingError
+
+STEPS = 8
+RATE = PlasticityConfig(
+    EligibilityConfig(kernel="rate", tau_e=1e9, clamp_range=None),
+    three_factor=ThreeFactorConfig(lr=LR, weight_clamp=None),
+)
+SIZES = {1: (9,), 2: (7, 8), 3: (5, 6, 5)}
+CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MODULES = {
+    "max": lambda d: getattr(nn, f"MaxPool{d}d")(2),
+    "max overlapping": lambda d: getattr(nn, f"MaxPool{d}d")(3, 1, padding=1),
+    "max dilated": lambda d: getattr(nn, f"MaxPool{d}d")(2, 1, dilation=2),
+    "max ceil": lambda d: getattr(nn, f"MaxPool{d}d")(2, 2, ceil_mode=True),
+    "avg": lambda d: getattr(nn, f"AvgPool{d}d")(2),
+    "avg overlapping": lambda d: getattr(nn, f"AvgPool{d}d")(3, 2, 1),
+    "avg without padding": lambda d: getattr(nn, f"AvgPool{d}d")(3, 2, 1, ceil_mode=True, count_include_pad=False),
+    "adaptive max": lambda d: getattr(nn, f"AdaptiveMaxPool{d}d")(2),
+    "adaptive avg": lambda d: getattr(nn, f"AdaptiveAvgPool{d}d")(3),
+}
+FUNCTIONS = {
+    "max": lambda d: partial(getattr(F, f"max_pool{d}d"), kernel_size=2),
+    "max with indices": lambda d: lambda z: getattr(F, f"max_pool{d}d")(z, 2, 1, return_indices=True)[0],
+    "torch max": lambda d: lambda z: getattr(torch, f"max_pool{d}d")(z, 2, stride=1),
+    "avg": lambda d: partial(getattr(F, f"avg_pool{d}d"), kernel_size=2, stride=1),
+    "adaptive max": lambda d: lambda z: getattr(F, f"adaptive_max_pool{d}d")(input=z, output_size=2),
+    "adaptive avg": lambda d: lambda z: getattr(F, f"adaptive_avg_pool{d}d")(z, 2),
+    "mean": lambda d: lambda z: z.mean(tuple(range(2, 2 + d))),
+    "mean kept": lambda d: lambda z: torch.mean(z, dim=-1, keepdim=True),
+}
+
+
+def lif(**options):
+    return snntorch.Leaky(beta=0.6, threshold=0.3, init_hidden=True, **options)
+
+
+def conv(dims=2, into=1, out=3, **options):
+    return excitable(CONVS[dims](into, out, 2, **options), -0.2 if dims > 1 else 0.0, 0.6)
+
+
+class Net(nn.Module):
+    """A layer, whatever is between, a pool, whatever is between, a neuron, step by step over (T, B, ...)."""
+
+    def __init__(self, layer, pool, neuron, before=lambda z: z, after=lambda z: z):
+        super().__init__()
+        self.layer, self.neuron, self.pool, self.before, self.after = layer, neuron, pool, before, after
+
+    def forward(self, xs):
+        state = ()
+        for x in xs:
+            given = self.after(self.pool(self.before(self.layer(x))))
+            output = self.neuron(given, *state)
+            state = (output[1],) if isinstance(output, tuple) else ()
+
+
+class Seen:
+    """What the layer was given and gave, and what the neuron gave, seen by hooks of the test's own."""
+
+    def __init__(self, layer, neuron):
+        self.layer, self.pre, self.made, self.post, self.deaf = layer, [], [], [], False
+        layer.register_forward_hook(self._layer)
+        neuron.register_forward_hook(lambda m, args, out: self.post.append(first(out).detach().clone()))
+
+    def _layer(self, module, args, output):
+        if self.deaf:
+            return
+        self.pre.append(args[0].detach().clone())
+        self.made.append(output.detach().clone())
+
+    def posts(self, pool):
+        """∂⟨post, pool(z)⟩ / ∂z of each step."""
+        return [vjp(pool, z, post) for z, post in zip(self.made, self.post, strict=True)]
+
+    def change(self, pool):
+        """lr · modulator · mean over samples of Σ_t ∂⟨post_t, pool(layer(pre_t; W))⟩ / ∂W."""
+        self.deaf, total = True, torch.zeros_like(self.layer.weight, dtype=torch.float64)
+        for pre, post in zip(self.pre, self.posts(pool), strict=True):
+            made = self.layer(pre)
+            total += torch.autograd.grad(made, self.layer.weight, post.view_as(made))[0].double()
+        self.deaf = False
+        assert total.abs().max() > 0.1, "the test saw no activity"
+        return np.asarray(LR * MODULATOR * total / len(self.pre[0]))
+
+
+def vjp(pool, z, post):
+    with torch.enable_grad():
+        z = z.clone().requires_grad_()
+        made = pool(z)
+        return torch.autograd.grad(made, z, post.reshape(made.shape))[0]
+
+
+def checked(net, pool, xs, config=RATE, grad=False, calls=1):
+    """Attach, run, compare; the learner."""
+    seen = Seen(net.layer, net.neuron)
+    learner = attach(net, config, pre=lambda x: x)
+    with torch.set_grad_enabled(grad):
+        moved = changes(net, learner, lambda: [net(x) for x in xs.chunk(calls)])
+    with learner.paused():
+        close(moved["layer"], seen.change(pool))
+    return learner
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_pool_module(kind, dims, grad):
+    pool = MODULES[kind](dims)
+    learner = checked(Net(conv(dims), pool, lif()), pool, trains(STEPS, BATCH, 1, *SIZES[dims]), grad=grad, calls=2)
+    assert not learner.hooks[0].wiring.watching
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_a_pool_function(kind, dims):
+    pool = FUNCTIONS[kind](dims)
+    checked(Net(conv(dims), pool, lif()), pool, trains(STEPS, BATCH, 1, *SIZES[dims]))
+
+
+@pytest.mark.parametrize("kind", ["max", "max overlapping", "avg overlapping", "adaptive avg"])
+@pytest.mark.parametrize("module", [True, False])
+def test_norse_cells(kind, module):
+    pool = MODULES[kind](2)
+    net = Net(conv(), pool if module else pool.forward, norse.LIFCell(FAST))
+    checked(net, pool, trains(STEPS, BATCH, 1, 7, 8))
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+@pytest.mark.parametrize("kind", ["max", "max overlapping", "avg", "adaptive max"])
+def test_a_sequence_through_lift(kind, calls):
+    pool, layer, neuron = MODULES[kind](2), conv(), norse.LIF(FAST)
+    net = norse.SequentialState(norse.Lift(layer), norse.Lift(pool), neuron)
+    seen, learner, xs = Seen(layer, neuron), attach(net, RATE), trains(6, BATCH, 1, 7, 8)
+
+    def run(state=None):
+        for x in xs.chunk(calls):
+            _, state = net(x, state)
+
+    moved = changes(net, learner, run)
+    seen.post = [step for call in seen.post for step in call]
+    with learner.paused():
+        close(moved["0.lifted_module"], seen.change(pool))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", ["max overlapping", "avg"])
+def test_a_sequence_that_is_folded_into_the_batch(kind, batch_first):
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.pool, self.neuron = conv(), MODULES[kind](2), norse.LIF(FAST)
+
+        def forward(self, x):
+            front = x.shape[:2]
+            z = self.pool(self.layer(x.flatten(0, 1))).unflatten(0, front)
+            return self.neuron(z.transpose(0, 1) if batch_first else z)
+
+    net = Whole()
+    seen, learner, xs = Seen(net.layer, net.neuron), attach(net, RATE), trains(6, BATCH, 1, 7, 8)
+    given = xs.transpose(0, 1).contiguous() if batch_first else xs
+    moved = changes(net, learner, lambda: net(given))
+    post = seen.post[0].transpose(0, 1) if batch_first else seen.post[0]
+    seen.post = [post.flatten(0, 1)]
+    with learner.paused():
+        close(moved["layer"], seen.change(net.pool) * (len(given.flatten(0, 1)) / BATCH))
+
+
+BETWEEN = {
+    "batchnorm": lambda: nn.BatchNorm2d(3),
+    "relu": nn.ReLU,
+    "relu_": lambda: lambda z: z.relu_(),
+    "scaled": lambda: lambda z: 2 * z - 0.1,
+    "centred": lambda: lambda z: z - z.mean((2, 3), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("kind", ["max", "avg overlapping"])
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_with_unit_by_unit_operations_around(between, kind, grad):
+    """Winners are those of what the pool was given; the operations themselves do not count, as without a pool."""
+    if between == "relu_" and grad:
+        between = "relu"
+    pool, before, after = MODULES[kind](2), BETWEEN[between](), BETWEEN[between]()
+    given = []
+    net = Net(conv(), pool, lif(), before, after)
+    pool.register_forward_pre_hook(lambda m, args: given.append(args[0].detach().clone()))
+    seen, learner = Seen(net.layer, net.neuron), attach(net, RATE)
+    with torch.set_grad_enabled(grad):
+        moved = changes(net, learner, lambda: net(trains(STEPS, BATCH, 1, 7, 8)))
+    seen.made = given
+    with learner.paused():
+        close(moved["layer"], seen.change(MODULES[kind](2)))
+
+
+@pytest.mark.parametrize("host", ["snntorch", "norse"])
+@pytest.mark.parametrize("kind", ["max", "max overlapping", "avg", "adaptive avg"])
+def test_a_trace_of_the_post_side_lives_where_the_winners_were(kind, host):
+    pool, neuron = MODULES[kind](2), lif() if host == "snntorch" else norse.LIFCell(FAST)
+    net = Net(conv(), pool, neuron)
+    seen, learner = Seen(net.layer, neuron), attach(net, CONFIG)
+    moved = changes(net, learner, lambda: net(trains(STEPS, BATCH, 1, 7, 8)))
+    wanted = expected_conv(net.layer, torch.stack(seen.pre), torch.stack(seen.posts(pool)), CONFIG)
+    assert np.abs(moved["layer"] - wanted).max() < 2e-5 * max(1.0, np.abs(wanted).max())
+
+
+def test_a_step_at_each_step():
+    """Weights move in between, and so do winners."""
+    pool = nn.MaxPool2d(2)
+    net = Net(conv(), pool, lif())
+    seen, learner = Seen(net.layer, net.neuron), attach(net, RATE)
+    for x in trains(STEPS, BATCH, 1, 7, 8).split(1):
+        before = net.layer.weight.detach().clone()
+        net(x)
+        learner.step(0.1 * MODULATOR)
+        with learner.paused():
+            close((net.layer.weight - before).detach(), 0.1 * seen.change(pool))
+
+
+class TestMoreThanOne:
+    """Layers beside and behind one another."""
+
+    def check(self, net, layers, posts, xs, neuron="neuron"):
+        """`posts`: of what the layers gave at a step and of the spikes, ∂⟨post, pool(...)⟩ / ∂ each of them."""
+        layers = {name: net.get_submodule(name) for name in layers}
+        seen = {name: Seen(layer, net.get_submodule(neuron)) for name, layer in layers.items()}
+        learner = attach(net, RATE, pre=lambda x: x)
+        moved = changes(net, learner, lambda: [net(x) for x in xs])
+        fired = next(iter(seen.values())).post
+        made = [dict(zip(seen, step, strict=True)) for step in zip(*(s.made for s in seen.values()), strict=True)]
+        shares = [posts(step, post) for step, post in zip(made, fired, strict=True)]
+        for name, one in seen.items():
+            one.posts = lambda pool, name=name: [share[name] for share in shares]
+            with learner.paused():
+                close(moved[name], one.change(None))
+        return learner
+
+    def gradients(self, way):
+        def posts(made, post):
+            with torch.enable_grad():
+                leaves = {name: z.clone().requires_grad_() for name, z in made.items()}
+                given = way(**leaves)
+                found = torch.autograd.grad(given, list(leaves.values()), post.reshape(given.shape))
+            return dict(zip(leaves, found, strict=True))
+
+        return posts
+
+    @pytest.mark.parametrize("pool", [partial(F.max_pool2d, kernel_size=2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, 1)])
+    @pytest.mark.parametrize("join", ["sum", "cat", "sum behind"])
+    def test_joined(self, join, pool):
+        if join == "sum behind":
+            way = lambda a, b: pool(a) + pool(b)  # noqa: E731
+        elif join == "cat":
+            way = lambda a, b: pool(torch.cat([a, b], 1))  # noqa: E731
+        else:
+            way = lambda a, b: pool(a + 0.7 * b)  # noqa: E731
+        net = nn.Module()
+        net.a, net.b, net.neuron = conv(), conv(), lif()
+        net.forward = lambda x: net.neuron(way(net.a(x), net.b(x)))
+        plain = (lambda a, b: pool(a + b + 0 * b)) if join == "sum" else way
+        if join == "sum":  # scaling does not count, but decides who wins
+            plain = lambda a, b: _with_winners_of(pool, a + 0.7 * b, a + b)  # noqa: E731
+        self.check(net, ("a", "b"), self.gradients(plain), trains(STEPS, BATCH, 1, 7, 8))
+
+    def test_two_pools_one_after_the_other(self):
+        way = lambda layer: F.avg_pool2d(F.max_pool2d(layer, 2, 1), 2)  # noqa: E731
+        pools = nn.Sequential(nn.MaxPool2d(2, 1), nn.AvgPool2d(2))
+        for pool in (way, pools):
+            learner = self.check(
+                Net(conv(), pool, lif()), ("layer",), self.gradients(way), trains(STEPS, 1, BATCH, 1, 7, 8)
+            )
+            assert learner.hooks[0].wiring.watching == (pool is way)
+
+    @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2)])
+    def test_channels_for_two_populations(self, pool):
+        net = nn.Module()
+        net.layer, net.pool, net.one, net.two = conv(out=4), pool, lif(), lif()
+
+        def forward(x):
+            first, second = net.pool(net.layer(x)).chunk(2, 1)
+            net.one(first), net.two(second)
+
+        net.forward = forward
+        one, two, learner = Seen(net.layer, net.one), Seen(net.layer, net.two), attach(net, RATE)
+        before = net.layer.weight.detach().clone()
+        for x in trains(STEPS, BATCH, 1, 7, 8):
+            net(x)
+        learner.step(MODULATOR)
+        one.post = [torch.cat(posts, 1) for posts in zip(one.post, two.post, strict=True)]
+        with learner.paused():
+            wanted = one.change(pool)
+        close((net.layer.weight - before).detach(), wanted)
+        masks = [learner.connections[name].mask[:, 0, 0, 0].tolist() for name in ("layer", "layer->two")]
+        assert masks == [[1, 1, 0, 0], [0, 0, 1, 1]]
+
+    @pytest.mark.parametrize("pool", [nn.MaxPool1d(2), nn.AvgPool1d(3, 1, 1), nn.AdaptiveMaxPool1d(3)])
+    def test_units_of_a_matrix(self, pool):
+        way = lambda layer: pool(layer.unsqueeze(1)).squeeze(1)  # noqa: E731
+        net = Net(excitable(nn.Linear(6, 8)), pool, lif(), lambda z: z.unsqueeze(1), lambda z: z.squeeze(1))
+        self.check(net, ("layer",), self.gradients(way), trains(STEPS, 1, BATCH, 6))
+
+    def test_over_channels(self):
+        way = lambda layer: F.max_pool3d(layer.unsqueeze(1), (2, 1, 1)).squeeze(1)  # noqa: E731
+        net = Net(conv(out=4), way, lif())
+        self.check(net, ("layer",), self.gradients(way), trains(STEPS, 1, BATCH, 1, 7, 8))
+
+    def test_winners_stay_those_of_their_step(self):
+        """Currents of all steps are pooled first, and read later, in another order."""
+        net = nn.Module()
+        net.layer, net.pool, net.neuron = conv(), nn.MaxPool2d(2), lif()
+
+        def forward(xs):
+            currents = [net.pool(net.layer(x)) for x in xs]
+            for current in reversed(currents):
+                net.neuron(current)
+
+        net.forward = forward
+        for grad in (True, False):
+            seen, learner = Seen(net.layer, net.neuron), attach(net, RATE)
+            with torch.set_grad_enabled(grad):
+                moved = changes(net, learner, lambda: [net(x) for x in trains(STEPS, BATCH, 1, 7, 8).chunk(2)])
+            half = len(seen.post) // 2
+            seen.post = [*reversed(seen.post[:half]), *reversed(seen.post[half:])]
+            with learner.paused():
+                close(moved["layer"], seen.change(net.pool))
+            learner.remove()
+
+
+def _with_winners_of(pool, decides, z):
+    """The pool of z with the winners of another tensor; an average has none."""
+    if isinstance(pool, nn.AvgPool2d):
+        return pool(z)
+    how = {"kernel_size": 2} if isinstance(pool, partial) else {"kernel_size": 3, "stride": 2, "padding": 1}
+    _, winners = F.max_pool2d(decides, **how, return_indices=True)
+    return z.flatten(2).gather(2, winners.flatten(2)).view(winners.shape)
+
+
+REFUSED = {
+    "lp_pool2d": lambda z: F.lp_pool2d(z, 2.0, 2),
+    "fractional_max_pool2d": lambda z: F.fractional_max_pool2d(z, 2, output_size=3),
+    "amax": lambda z: z.amax((2, 3)),
+    "max_unpool2d": lambda z: F.max_unpool2d(*F.max_pool2d(z, 2, return_indices=True), 2, output_size=z.shape),
+    "max_pool1d": lambda z: F.max_pool1d(z.flatten(1).T, 3, 1, 1).T.reshape(z.shape),
+    "mean": lambda z: z.mean(0, keepdim=True),
+    "different samples, steps or places": lambda z: F.max_pool2d(z, 2) + F.avg_pool2d(z, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_still_refused_is_named(name):
+    net = Net(conv(), REFUSED[name], lif())
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match=f"Between layer and neuron there is .*{name}"):
+        net(trains(2, 4, 1, 7, 8))
+    assert learner.connections["layer"].eligibility is None
+
+
+def test_halves_of_a_pool_of_two_layers_are_refused():
+    net = nn.Module()
+    net.a, net.b, net.one, net.two = conv(out=2), conv(out=2), lif(), lif()
+
+    def forward(x):
+        one, two = F.max_pool2d(torch.cat([net.a(x), net.b(x)], 1), 2).chunk(2, 1)
+        net.one(one), net.two(two)
+
+    net.forward = forward
+    learner = attach(net, CONFIG)
+    with pytest.raises(PairingError, match="choice of units behind a pool"):
+        net(trains(BATCH, 1, 7, 8))
+    assert learner.connections["a"].eligibility is None
