@@ -105,3 +105,18 @@ def test_what_was_flushed_is_not_worked_out_again(clamp_range):
         if t % 2:
             torch.testing.assert_close(module.flush(), plain.flush(), rtol=1e-10, atol=1e-12)
             assert len(module._running.pending) <= (2 if t == 1 else 0)
+
+
+def test_what_has_not_come_takes_no_memory_and_makes_nothing_fold():
+    """A block has room for 256 steps: 12 MB of these numbers, of which five steps are 0.2 MB."""
+    pre, post = torch.rand(5, 64, 90, dtype=torch.float64), torch.rand(5, 64, 4, dtype=torch.float64)
+    module = EligibilityTraceModule(90, 4, settings("rate"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "PENDING_BYTES", 1 << 20)
+        for now in zip(pre, post, strict=True):
+            module.observe(*now)
+        change = module.change(1.0)
+    assert module._running.state._e is None
+    np.testing.assert_allclose(
+        change.numpy(), brute_force.run(pre.numpy(), post.numpy(), settings("rate"))[1][-1].mean(0), rtol=1e-9
+    )

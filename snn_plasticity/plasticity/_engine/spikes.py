@@ -179,8 +179,8 @@ class PendingSpikes:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all blocks."""
-        return sum(block.pre.nbytes + block.post.nbytes for block in self.blocks)
+        """Memory of all steps that wait."""
+        return sum((block.pre.nbytes + block.post.nbytes) * block.steps // len(block.pre) for block in self.blocks)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
