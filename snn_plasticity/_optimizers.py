@@ -41,9 +41,12 @@ PLAIN_SGD = OptimizerEffect(adaptive=False, has_momentum=False)
 
 
 def hybrid_weights(learner: Any) -> dict[str, Tensor]:
-    """The weights of a learner whose change is added to the gradient."""
-    connections = learner.connections.values()
-    return {c.name: c.weight for c in connections if c.config.three_factor.mode == "hybrid"}
+    """The weights of a learner whose change is added to the gradient.
+
+    What is no coincidence of spikes but a gradient, as that of e-prop, is what optimizers are made for: none of these.
+    """
+    modes = {c.name: c.config.three_factor.mode for c in learner.connections.values() if c.post_side == "spikes"}
+    return {name: learner.connections[name].weight for name, mode in modes.items() if mode == "hybrid"}
 
 
 class OptimizerWatch:

@@ -134,3 +134,16 @@ def test_below_threshold_synapses_remember_too():
     with attach(net, PlasticityConfig.eprop()) as learner, torch.no_grad():
         assert not net(trains(STEPS, B, N_PRE, seed=1).float()).any()
         assert (learner.connections["fc"].eligibility.abs().sum((0, 2)) > 0).all()
+
+
+def test_an_adaptive_optimizer_suits_gradients(recwarn):
+    torch.manual_seed(0)
+    net = Net(snn.Leaky(0.9))
+    optimizer = torch.optim.Adam([net.fc.weight], 1e-2)
+    before = net.fc.weight.detach().clone()
+    with attach(net, PlasticityConfig.eprop(1.0, mode="hybrid")) as learner, torch.no_grad():
+        net(trains(STEPS, B, N_PRE, seed=1).float())
+        learner.step(torch.randn(B, N_POST))
+        optimizer.step()
+    assert not torch.equal(net.fc.weight, before)
+    assert not [w for w in recwarn if "Adam" in str(w.message)]

@@ -167,6 +167,14 @@ class HostAdapter(Protocol):
         """ψ = ∂z/∂I of a call, shaped like its spikes; None where the host cannot tell."""
         return None
 
+    def above_threshold(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """v − θ of a call, from which `pseudo_derivative` makes ψ; None where the host cannot tell."""
+        return None
+
+    def pseudo_derivative(self, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """From v − θ, of any number of steps, to ψ; None where the host cannot tell."""
+        return None
+
     def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
         """The membrane that the spikes of a call came from, shaped like them; None where the host cannot tell."""
         return None
@@ -190,8 +198,8 @@ class HostAdapter(Protocol):
 
 _hosts: list[HostAdapter] = []
 _ASKED = (
-    "kind_of", "repeated", "refusal_of_layer", "surrogate", "membrane", "response", "forget_state", "widen_constants",
-    "inserted",
+    "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
+    "response", "forget_state", "widen_constants", "inserted",
 )  # fmt: skip
 
 
@@ -269,6 +277,16 @@ def refusal_of_layer(module: nn.Module) -> str | None:
 def surrogate(module: nn.Module, call: NeuronCall) -> Tensor | None:
     """ψ of a call of a neuron of any host; None where none of them can tell."""
     return next((psi for host in _hosts if (psi := host.surrogate(module, call)) is not None), None)
+
+
+def above_threshold(module: nn.Module, call: NeuronCall) -> Tensor | None:
+    """v − θ of a call of a neuron of any host; None where none of them can tell."""
+    return next((v for host in _hosts if (v := host.above_threshold(module, call)) is not None), None)
+
+
+def pseudo_derivative(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """From v − θ to ψ, of a neuron of any host; None where none of them can tell."""
+    return _first(host.pseudo_derivative(module) for host in _hosts)
 
 
 def membrane(module: nn.Module, call: NeuronCall) -> Tensor | None:

@@ -8,7 +8,7 @@ from .._checks import known_as
 from ..connection import Connection
 from ..kernels.eprop import EProp
 from ..kernels.stdp import Kernel
-from .adapter import NeuronCall, membrane, response, surrogate
+from .adapter import NeuronCall, above_threshold, membrane, pseudo_derivative, response, surrogate
 from .hooks import as_activity
 from .index import Neuron
 from .provenance import PairingError
@@ -43,7 +43,7 @@ class PostSides:
             return self.call.spikes
         if callable(side):
             return self._own(side(self.call), name)
-        read = {"surrogate": surrogate, "membrane": membrane}.get(str(side))
+        read = _READS.get(str(side))
         found = None if read is None else read(self.neuron.proper, self.call)
         if found is None or found.shape != self.call.spikes.shape:
             kind = type(self.neuron.proper).__name__
@@ -62,7 +62,13 @@ class PostSides:
         return values
 
 
-_WORDS = {"surrogate": "surrogate derivative", "membrane": "membrane", "gradient": "gradient of a loss"}
+_READS = {"surrogate": surrogate, "above_threshold": above_threshold, "membrane": membrane}
+_WORDS = {
+    "surrogate": "surrogate derivative",
+    "above_threshold": "membrane above threshold",
+    "membrane": "membrane",
+    "gradient": "gradient of a loss",
+}
 
 
 def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
@@ -78,4 +84,5 @@ def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
             f"{type(neuron.proper).__name__}, answers a unit of current, and a reset to zero, decays of single neurons "
             "or a decay that learns change that. Give the kernel yourself: EligibilityConfig(kernel=EProp(tau_m=...))."
         )
-    return EProp(convention=connection.config.eligibility.convention, response=answer)
+    psi, convention = pseudo_derivative(neuron.proper), connection.config.eligibility.convention
+    return EProp(convention=convention, response=answer, pseudo_derivative=psi)

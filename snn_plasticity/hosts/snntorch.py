@@ -90,6 +90,28 @@ def _response(name: str, *numbers: float) -> Response | None:
     return ((alpha / (alpha - beta), alpha), (-beta / (alpha - beta), beta))
 
 
+class SpikeSlope:
+    """ψ of a neuron of snnTorch: the derivative that autograd takes its spike function to have.
+
+    Args:
+        module: the neuron.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, above: Tensor) -> Tensor:
+        """ψ of membranes above threshold, any shape."""
+        with torch.enable_grad():
+            above = above.detach().requires_grad_()
+            spikes = self.module.spike_grad(above)  # type: ignore[operator]
+            psi = torch.autograd.grad(spikes, above, torch.ones_like(spikes))[0]
+        return psi * self.module.graded_spikes_factor.detach()  # type: ignore[operator, union-attr]
+
+    def __repr__(self) -> str:
+        return f"ψ of {type(self.module).__name__}"
+
+
 class SnnTorch(HostAdapter):
     """Its neurons keep their state themselves with `init_hidden`; their own recurrence is a layer inside of them."""
 
@@ -113,15 +135,21 @@ class SnnTorch(HostAdapter):
         output: Any = call.output
         return output[-1] if isinstance(output, tuple) and len(output) > 1 else getattr(module, "mem", None)
 
-    def surrogate(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
-        """What autograd makes of the module's own spike function, at the membrane above threshold."""
+    def above_threshold(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """Its membrane less its threshold."""
         mem = self.membrane(module, call)
         if mem is None or mem.shape != call.spikes.shape:
             return None
-        with torch.enable_grad():
-            above = (mem.detach() - module.threshold.detach()).requires_grad_()  # type: ignore[operator, union-attr]
-            spikes = module.spike_grad(above) * module.graded_spikes_factor  # type: ignore[operator]
-            return torch.autograd.grad(spikes.sum(), above)[0] if spikes.requires_grad else None
+        return mem.detach() - module.threshold.detach()  # type: ignore[operator, union-attr]
+
+    def pseudo_derivative(self, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """What autograd makes of the module's own spike function."""
+        return SpikeSlope(module) if _is_plain(module) and not module.surrogate_disable else None
+
+    def surrogate(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """The one of the other at this call."""
+        above, slope = self.above_threshold(module, call), self.pseudo_derivative(module)
+        return None if above is None or slope is None else slope(above)
 
     def response(self, module: nn.Module) -> Response | None:
         """Of neurons whose reset is subtracted or none, with one decay for all of them that does not learn."""

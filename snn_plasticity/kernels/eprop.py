@@ -13,20 +13,27 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .._checks import known_as, require_finite, require_number, require_operands, require_real, require_tensors, shown
+from .._checks import (
+    known_as,
+    require_callable,
+    require_finite,
+    require_number,
+    require_operands,
+    require_real,
+    shown,
+)
 from ..conventions import Convention
 from ..decay import decay_factor
 from .operands import require_parameters, require_spikes, require_window
 from .parameters import plain_numbers, require_decays, require_fit
 from .stdp import Coincidence, Number, Pair
-from .terms import Filtered, StateAfter, Term, Values
+from .terms import Filtered, StateAfter, Term, Values, accepts_bool
 
 Response = tuple[tuple[float, float], ...]
 """The answer of a membrane to a unit of current, n steps later: Σ c·λⁿ, as ((c, λ), …)."""
@@ -41,6 +48,8 @@ class EProp:
         convention: only `spike_trace_decay` matters.
         response: the membrane's answer to a unit of current, n steps later, as ((c, λ), …) for Σ c·λⁿ; a second filter,
             of a synaptic current, is a second pair. None: ((1, exp(−dt/τ_m)),).
+        pseudo_derivative: from v − θ to ψ, any shape; `post` is then v − θ, so that a window of it is one call. None:
+            `post` is ψ itself.
 
     Raises:
         TypeError, ValueError: a parameter that is none; decays outside [0, 1].
@@ -52,13 +61,19 @@ class EProp:
     tau_m: Number = 20.0
     convention: Convention = field(default_factory=Convention)
     response: Response | None = None
+    pseudo_derivative: Callable[[Tensor], Tensor] | None = None
 
-    post_side: ClassVar[str] = "surrogate"
+    @property
+    def post_side(self) -> str:
+        """ψ, or what it is worked out from."""
+        return "surrogate" if self.pseudo_derivative is None else "above_threshold"
 
     def __post_init__(self) -> None:
         require_parameters(self, ("tau_m",))
         if self.response is not None:
             object.__setattr__(self, "response", response_of(self.response))
+        if self.pseudo_derivative is not None:
+            require_callable("pseudo_derivative", self.pseudo_derivative, "from v − θ to ψ, or None")
 
     def init(self, pre: Tensor, post: Tensor) -> tuple[Tensor, ...]:
         """Silent input: one filter for each part of the response."""
@@ -74,8 +89,9 @@ class EProp:
         parts = self._parts(dt)
         filtered = tuple(x * decay + pre for x, (_, decay) in zip(state, parts, strict=True))
         seen = [x if c == 1.0 else c * x for x, (c, _) in zip(filtered, parts, strict=True)]
-        return Coincidence((Pair(post, sum(seen[1:], seen[0])),)), filtered
+        return Coincidence((Pair(self._psi(post), sum(seen[1:], seen[0])),)), filtered
 
+    @accepts_bool
     def window(
         self, pre: Tensor, post: Tensor, state: tuple[Tensor, ...] | None, dt: float = 1.0
     ) -> tuple[list[Term], StateAfter[tuple[Tensor, ...]]] | None:
@@ -88,7 +104,8 @@ class EProp:
         parts = self._parts(dt)
         leads = state or (None,) * len(parts)
         filters = [Filtered(pre, float(decay), lead) for (_, decay), lead in zip(parts, leads, strict=True)]
-        terms = [Term(c, Values(post), x) for (c, _), x in zip(parts, filters, strict=True)]
+        psi = Values(self._psi(post))
+        terms = [Term(c, psi, x) for (c, _), x in zip(parts, filters, strict=True)]
         return terms, lambda last: tuple(last(x) for x in filters)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
@@ -97,6 +114,15 @@ class EProp:
         if self.response is None:
             require_fit({"tau_m": self.tau_m}, pre, "pre")
             require_decays({"tau_m": self.tau_m}, dt, self.convention.spike_trace_decay)
+
+    def _psi(self, post: Tensor) -> Tensor:
+        if self.pseudo_derivative is None:
+            return post
+        psi = self.pseudo_derivative(post if post.is_floating_point() else post.float())
+        if not isinstance(psi, Tensor) or psi.shape != post.shape:
+            found = tuple(psi.shape) if isinstance(psi, Tensor) else known_as(psi)
+            raise ValueError(f"pseudo_derivative gave {found} for v − θ {tuple(post.shape)}; expected one ψ for each.")
+        return psi
 
     def _parts(self, dt: float) -> Sequence[tuple[float, Number]]:
         """Weight and decay of each filter."""
@@ -108,7 +134,13 @@ class EProp:
         expected = len(self.response or (None,))
         if not isinstance(state, tuple) or len(state) != expected:
             raise TypeError(f"state is {known_as(state)}; expected the {expected} filters of init(pre, post), a tuple.")
-        require_tensors({"pre": pre, **{f"state[{k}]": x for k, x in enumerate(state)}}, like="pre", finite=False)
+        for k, x in enumerate(state):
+            require_real(f"state[{k}]", x)
+            if x.shape != pre.shape or x.device != pre.device:
+                raise ValueError(
+                    f"state[{k}] has shape {tuple(x.shape)} on {x.device} beside pre {tuple(pre.shape)} on "
+                    f"{pre.device}; expected the same. Start anew with init(pre, post)."
+                )
 
 
 def response_of(value: object) -> Response:

@@ -2,6 +2,7 @@
 
     spikes      z of the post neuron, (B, N_post)
     surrogate   ψ = ∂z/∂I, the surrogate derivative of the spike by this step's current
+    above_threshold   v − θ, from which a kernel works ψ out itself, for many steps at once
     gradient    ∂loss/∂I, what arrives at the neuron's current from a loss of this step
     membrane    v
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from .._checks import known_as, require_choice
 
 PostSide = str | Callable[[Any], Tensor]
-POST_SIDES = ("spikes", "surrogate", "gradient", "membrane")
+POST_SIDES = ("spikes", "surrogate", "above_threshold", "gradient", "membrane")
 
 
 def require_post(post: object, name: str = "post") -> None:

@@ -93,7 +93,7 @@ class EligibilityTraceModule(nn.Module):
         if geometry is None:
             geometry = layout_of(n_pre, n_post, connectivity, diagonal=self.config.diagonal)
         self.rule = EligibilityRule.of(geometry, self.config)
-        self.path = choose_path(path, self.rule)
+        self.path: TracePath = choose_path(path, self.rule)
         self._running: RunningTraces | None = None
         self._given: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
         self._dt: float | None = None  # the step length that was admitted last, for these neurons

@@ -122,7 +122,7 @@ class RunningTraces:
         ):  # fmt: skip
             return False
         if self.pending.blocks:
-            if not self.pending.append_binary(pre, post, dt):
+            if not self.pending.append_step(pre, post, dt):
                 return False
             if self.strategy == "lazy":  # only memory counts, which is looked at when a block is full
                 self.unmet += 1

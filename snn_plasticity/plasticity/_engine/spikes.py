@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._checks import has_finite_sum
 from ...layers.spike_trains import as_binary, as_numbers, write_binary
 
 BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
+
+
+Room = np.ndarray | Tensor
 
 
 class SpikeBlock(NamedTuple):
@@ -67,7 +71,7 @@ class PendingSpikes:
     def __init__(self) -> None:
         self.blocks: list[SpikeBlock] = []
         self.steps = 0
-        self._rooms: tuple[Tensor, np.ndarray, np.ndarray] | None = None  # pre of the block that grows, and both sides
+        self._rooms: tuple[Tensor, Room, Room] | None = None  # pre of the block that grows, and both sides
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy writes into memory of its own."""
@@ -90,16 +94,15 @@ class PendingSpikes:
         )
         self.blocks.append(SpikeBlock(pre, post, dt, len(pre)))
 
-    def append_binary(self, pre: Tensor, post: Tensor, dt: float) -> bool:
-        """One step of zeros and ones, where such steps are being written; False, and nothing, if it is none."""
+    def append_step(self, pre: Tensor, post: Tensor, dt: float) -> bool:
+        """One step like those that are being written, zeros and ones or not; False, and nothing, if it is none."""
         if not self.blocks or not self.blocks[-1].has_room(dt):
             return False
         pres, posts, _, steps, grows, restarts = self.blocks[-1]
-        if self._rooms is None or self._rooms[0] is not pres:
-            if pres.dtype != torch.bool or posts.dtype != torch.bool:
-                return False
-            self._rooms = pres, pres.numpy(), posts.numpy()
-        if not (write_binary(self._rooms[1][steps], pre) and write_binary(self._rooms[2][steps], post)):
+        rooms = self._rooms
+        if rooms is None or rooms[0] is not pres:
+            rooms = self._rooms = pres, _room(pres), _room(posts)
+        if not (_written(rooms[1][steps], pre) and _written(rooms[2][steps], post)):
             return False
         self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
         self.steps += 1
@@ -185,6 +188,21 @@ class PendingSpikes:
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
         self.blocks = [block._replace(pre=change(block.pre), post=change(block.post)) for block in self.blocks]
+
+
+def _room(side: Tensor) -> Room:
+    """What steps are written into: booleans as an array, which is written faster."""
+    return side.numpy() if side.dtype == torch.bool else side
+
+
+def _written(room: np.ndarray | Tensor, side: Tensor) -> bool:
+    """Whether one side of a step was written: zeros and ones into booleans, finite numbers into numbers."""
+    if isinstance(room, np.ndarray):
+        return write_binary(room, side)
+    if side.dtype != room.dtype or not has_finite_sum(side):
+        return False
+    room.copy_(side)
+    return True
 
 
 def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:

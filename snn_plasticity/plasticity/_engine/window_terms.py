@@ -87,7 +87,7 @@ class WindowTerms:
     def values(self, side: Side) -> Tensor:
         """A side of a term at every step; not to be changed, and not to outlive this."""
         if isinstance(side, Values):
-            return side.tensor
+            return self.numbers(side.tensor)
         if isinstance(side, Spikes):
             return self.numbers(side.trains)
         if id(side) not in self._values:
