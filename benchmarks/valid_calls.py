@@ -48,7 +48,7 @@ CHECKED_BEFORE = {
         for name in ("stepped", "stepped_plain", "remembered", "tensors_of")
     ),
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_plain")),
-    *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in vars(Geometry) if name != "of"),
+    *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in (*vars(Geometry), "columns", "summed")),
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
@@ -322,6 +322,17 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     e = lambda: torch.ones(B, N_POST, N_PRE)
     weight = lambda: torch.full((N_POST, N_PRE), 0.5)
     change = lambda: {"weight": weight(), "delta": torch.full((N_POST, N_PRE), 0.1)}
+    vectors = lambda: plasticity.EligibilityVectors(Dense(N_PRE, N_POST))
+    rows = lambda: {"pre": pre(), "post": torch.full((B, 2, 2, N_POST), 0.5)}
+    epsilon = lambda: {**rows(), "state": torch.zeros(B, 1, N_POST, 1, N_PRE), "dt": 1.0}
+    yield (
+        f"{room}EligibilityVectors",
+        _free(plasticity.EligibilityVectors, lambda: {"geometry": Dense(N_PRE, N_POST), "of": "membrane"}),
+    )
+    yield f"{room}EligibilityVectors.laid_out", _bound(vectors, "laid_out", lambda: {"geometry": Dense(N_PRE, N_POST)})
+    yield f"{room}EligibilityVectors.init", _bound(vectors, "init", rows)
+    yield f"{room}EligibilityVectors.step", _bound(vectors, "step", epsilon)
+    yield f"{room}EligibilityVectors.check_step", _bound(vectors, "check_step", lambda: {**rows(), "dt": 1.0})
     yield (
         f"{room}EligibilityTraceModule",
         _free(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .._checks import known_as, require_callable, require_flag, require_kind, require_number
 from ..kernels.eprop import Response
+from .replay import Before, OneStep, held_tensors, step_of_call
 
 
 class NeuronCall(NamedTuple):
@@ -31,12 +32,14 @@ class NeuronCall(NamedTuple):
         state: the state that was passed along; None where there was none.
         spikes: what came out, (B, ...) or (T, B, ...).
         output: all that came out, spikes and states.
+        before: what it began with, where that was noted.
     """
 
     current: Tensor
     state: Any
     spikes: Tensor
     output: Any = None
+    before: Before = Before()
 
 
 def never(call: NeuronCall) -> bool:
@@ -186,6 +189,14 @@ class HostAdapter(Protocol):
         """
         return None
 
+    def held_state(self, module: nn.Module) -> dict[str, Any]:
+        """The state that a module holds itself, by attribute, as it is now."""
+        return held_tensors(module)
+
+    def one_step(self, module: nn.Module, call: NeuronCall) -> OneStep | None:
+        """The step of a call that was one, as a function of its current and its states; None where there is none."""
+        return step_of_call(module, call.before, call.current, call.spikes, call.output)
+
     def forget_state(self, module: nn.Module) -> None:
         """Hidden state that a module holds itself becomes that of a fresh start."""
 
@@ -199,7 +210,7 @@ class HostAdapter(Protocol):
 _hosts: list[HostAdapter] = []
 _ASKED = (
     "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
-    "response", "forget_state", "widen_constants", "inserted",
+    "response", "held_state", "one_step", "forget_state", "widen_constants", "inserted",
 )  # fmt: skip
 
 
@@ -297,6 +308,23 @@ def membrane(module: nn.Module, call: NeuronCall) -> Tensor | None:
 def response(module: nn.Module) -> Response | None:
     """How the membrane of a neuron of any host answers a unit of current; None where that changes."""
     return _first(host.response(module) for host in _hosts)
+
+
+def _host_of(module: nn.Module) -> HostAdapter | None:
+    """The host whose neuron a module is."""
+    return next((host for host in _hosts if _kind_in(host, module) is not None), None)
+
+
+def held_state(module: nn.Module) -> dict[str, Any]:
+    """The state that a neuron of any host holds itself, as it is now."""
+    host = _host_of(module)
+    return {} if host is None else host.held_state(module)
+
+
+def one_step(module: nn.Module, call: NeuronCall) -> OneStep | None:
+    """The step of a call of a neuron of any host; None where its host tells of none."""
+    host = _host_of(module)
+    return None if host is None else host.one_step(module, call)
 
 
 def forget_states(model: nn.Module) -> None:

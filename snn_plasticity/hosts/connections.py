@@ -5,24 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._weights import low_precision
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
-from ..kernels.post_side import PostSide
+from ..kernels.post_side import OF_STEPS, PostSide
 from ..learner import PlasticityLearner
 from ..notices import notice
-from .adapter import NeuronCall, never
+from .adapter import NeuronCall, held_state, never
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
-from .post_sides import PostSides, kernel_for
-from .provenance import PairingError
+from .post_sides import PostSides, followed_pool, kernel_for
+from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
+from .replay import Before
 
 NO_NEURON_YET = "no neuron found so far"
 
@@ -142,6 +145,7 @@ class Connections:
     def bind(self, learner: Callable[[], PlasticityLearner | None]) -> None:
         """Observe on behalf of a learner; nothing was seen yet."""
         self._learner = learner
+        self.before: dict[str, Before] = {}  # by neuron, what a call that is going on began with
         self.direct: dict[
             str, DirectReading
         ] = {}  # by neuron, where its last call had one reading, of a call as it came
@@ -163,7 +167,7 @@ class Connections:
         direct = self.direct.get(neuron.name)
         if direct is not None and len(readings) == 1 and self._observe_directly(direct, neuron_call, readings[0]):
             return
-        sides, time_major = PostSides(neuron, neuron_call), neuron.kind.time_major
+        sides, time_major = self._sides(neuron, neuron_call), neuron.kind.time_major
         due = []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
@@ -171,11 +175,15 @@ class Connections:
                 units = reading.units
                 if self._units or units is not None:
                     self._mask(connection, units, prod(reading.sample))
-                due.append((connection, *reading.sides(sides(connection), time_major)))
+                if connection.post_side in OF_STEPS and any(type(call) is not SynapseCall for call in reading.calls):
+                    raise PairingError(followed_pool(connection.name, neuron))
+                place = partial(reading.sides, time_major=time_major)
+                due.append((connection, *sides.beside(connection, place, alike=reading.rows is AS_IT_CAME)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
-                due.append((connection, *self._own_sides(own, neuron_call, sides(connection), time_major)))
+                place = partial(self._own_sides, own, neuron_call, time_major=time_major)
+                due.append((connection, *sides.beside(connection, place, alike=True)))
         starts = neuron.kind.starts(neuron_call)
         due = [(connection, *self._alike(connection, pre, post)) for connection, pre, post in due]
         if len(due) > 1:
@@ -216,7 +224,23 @@ class Connections:
     def post_side(self, direct: DirectReading, neuron_call: NeuronCall) -> Tensor:
         """What the connection of a direct reading observes of a call, where it is not the spikes."""
         assert direct.reads is not None
-        return PostSides(direct.reads, neuron_call)(direct.connection)
+        sides = self._sides(direct.reads, neuron_call)
+        return sides.beside(direct.connection, lambda post: (post, post), alike=True)[1]
+
+    def _sides(self, neuron: Neuron, neuron_call: NeuronCall) -> PostSides:
+        """What the call offers, with what it began with."""
+        before = self.before.pop(neuron.name, None)
+        return PostSides(neuron, neuron_call if before is None else neuron_call._replace(before=before))
+
+    def begin(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A neuron begins to work: what it works with is noted, where its step will be run again."""
+        self.before[name] = Before(args, kwargs, held_state(module))
+
+    @property
+    def follows_steps(self) -> bool:
+        """Whether the step of some neuron will be run again, as far as is known."""
+        read = [(c.post_side, c.config.eligibility.kernel) for c in self.edges.values()]
+        return any(side in OF_STEPS or kernel == "eprop" for side, kernel in read)
 
     def _own_sides(
         self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool

@@ -303,6 +303,20 @@ class BeginHook(PassHook):
         manager.on_pass_begin((args, kwargs.values()))
 
 
+class StateHook(Hook):
+    """Before a neuron works: tells what it begins with."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
+        """A call of the neuron begins."""
+        manager: Any = self.listener()
+        if manager is None or manager.muted or module is not self.module():
+            return
+        learner = manager.learner()
+        if learner is not None and learner.enabled and module.training:
+            manager.connections.begin(self.key, module, args, kwargs)
+
+
 class InertHook:
     """What is left of a hook on a copied or unpickled module."""
 

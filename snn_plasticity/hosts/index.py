@@ -27,6 +27,8 @@ from .adapter import (
     why_not_post_of,
 )
 
+LOOKS = 2  # the first step of a sequence has no state yet
+
 
 class Neuron:
     """One neuron of a model."""
@@ -34,6 +36,7 @@ class Neuron:
     def __init__(self, name: str, module: nn.Module, kind: NeuronKind) -> None:
         self.name, self.module, self.kind = name, module, kind
         self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
+        self.looks = LOOKS  # at steps, for whether it is elementwise, that are left
         self.why_not_post = why_not_post_of(kind)  # why no synapse from outside learns from its spikes; None if they do
 
     @property

@@ -23,7 +23,7 @@ from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .connections import ConnectionBuilder, Connections
-from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
+from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, StateHook, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .pooling import pool_of_module
 from .provenance import PairingError
@@ -83,6 +83,9 @@ class HookManager:
             if hook.method != "on_layer":
                 own.add(module)
                 self._presence.hooked(module, hook, handle)
+        for neuron in self.index.neurons.values() if self.connections.follows_steps else ():
+            hook: Any = StateHook(self, "", neuron.name, neuron.module)
+            self._handles.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
         model = self.model
         self._brackets = model not in own
         if self._brackets:
@@ -101,6 +104,7 @@ class HookManager:
     def __deepcopy__(self, memo: dict[int, Any]) -> HookManager:
         """A hook manager of the copied model, that has seen nothing yet; the copied learner binds it."""
         copied = memo[id(self)] = object.__new__(type(self))
+        self.connections.before.clear()
         fresh = {"wiring": self.wiring.renewed(), "learner": lambda: None, "_known_edges": ()}
         fresh |= {"_handles": [], "_watching_hooks": [], "_presence": None}
         for name, value in vars(self).items():

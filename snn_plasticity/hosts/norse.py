@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
 from .adapter import HostAdapter, NeuronCall, NeuronKind, OwnWeight, dense
+from .replay import OneStep
 
 _VOLTAGE = "it is a leaky integrator: its output is a voltage, not spikes"
 
@@ -110,6 +112,40 @@ class Norse(HostAdapter):
         if _is(module, "conv", "LConv2d"):
             return "LConv2d moves the time axis inside; use Lift(nn.Conv2d(...)) instead"
         return None
+
+    def held_state(self, module: nn.Module) -> dict[str, Any]:
+        """None: states are handed over."""
+        return {}
+
+    def one_step(self, module: nn.Module, call: NeuronCall) -> OneStep | None:
+        """Its activation, of the state that was handed over; the spikes in it, which recurrent ones send, are no part.
+
+        What a recurrent cell is given goes through weights of its own, so that these are replaced by ones that hand on
+        the current itself.
+        """
+        cell: Any = module
+        if not hasattr(cell, "activation"):
+            return None
+        current, state, weights = dense(call.current), call.state, ()
+        if state is None:
+            time_major = _is(module, "snn", "SNN") or _is(module, "snn", "SNNRecurrent")
+            state = cell.state_fallback(current.unsqueeze(0) if time_major else current)
+        if hasattr(cell, "input_weights"):
+            current = nn.functional.linear(current, cell.input_weights.detach())
+            weights = torch.eye(current.shape[-1]).to(current), cell.recurrent_weights.detach()
+        fields, spec = tree_flatten_with_path(state)
+        names = [str(path[-1]) for path, _ in fields]
+        leaves = [dense(leaf).to(current).expand_as(current) for _, leaf in fields]
+
+        def run(current: Tensor, h: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Any]:
+            own = iter(h)
+            began = [leaf if name == ".z" else next(own) for name, leaf in zip(names, leaves, strict=True)]
+            z, after = cell.activation(current, tree_unflatten(began, spec), *weights, cell.p, cell.dt)
+            ended = zip(names, tree_flatten(after)[0], strict=True)
+            return z, [leaf for name, leaf in ended if name != ".z"], after
+
+        states = tuple(leaf for name, leaf in zip(names, leaves, strict=True) if name != ".z")
+        return OneStep(run, current, states, [name for name in names if name != ".z"].index(".v"))
 
     def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
         """Constants stand in the tuple `p`, one for all neurons or one for each."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 from .._checks import known_as
 from ..connection import Connection
 from ..kernels.eprop import EProp
+from ..kernels.post_side import OF_STEPS
 from ..kernels.stdp import Kernel
-from .adapter import NeuronCall, above_threshold, membrane, pseudo_derivative, response, surrogate
+from ..plasticity.eligibility_vectors import EligibilityVectors
+from .adapter import NeuronCall, above_threshold, dense, membrane, one_step, pseudo_derivative, response, surrogate
 from .hooks import as_activity
 from .index import Neuron
 from .provenance import PairingError
+from .replay import linearise
 
 
 class PostSides:
@@ -38,9 +44,30 @@ class PostSides:
             self._known[side] = as_activity(self._read(side, connection.name))
         return self._known[side]
 
+    def beside(
+        self, connection: Connection, place: Callable[[Tensor], tuple[Tensor, Tensor]], *, alike: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Pre and post of a connection, side by side.
+
+        Args:
+            connection: whose kernel says what is read.
+            place: puts what is shaped like the spikes beside the pre side.
+            alike: whether it leaves all elements where they are.
+        """
+        values = self(connection)
+        if connection.post_side not in OF_STEPS:
+            return place(values)
+        (d, _), at = values.shape[:2], int(self.neuron.kind.time_major)
+        pre, first = place(values[0, 0])
+        planes = [values.reshape(d, d, *first.shape)] if alike else [place(v)[1] for v in values.flatten(0, 1)]
+        rows = planes[0] if alike else torch.stack(planes).unflatten(0, (d, d))
+        return pre, rows.movedim((0, 1), (1 + at, 2 + at))
+
     def _read(self, side: object, name: str) -> Tensor:
         if side == "spikes":
             return self.call.spikes
+        if side in OF_STEPS:
+            return self._steps(side == "membrane step", name)
         if callable(side):
             return self._own(side(self.call), name)
         read = _READS.get(str(side))
@@ -52,6 +79,28 @@ class PostSides:
                 "does not tell. Give attach(..., post=) a function of the call, or choose a kernel that reads spikes."
             )
         return found
+
+    def _steps(self, of_membrane: bool, name: str) -> Tensor:
+        """[[q, p], [b, J]] of the call, or of each of its steps: (d + 1, d + 1) values, each shaped like the spikes.
+
+        The first steps with a state are looked at for whether the neuron is elementwise.
+        """
+        neuron, call, rows = self.neuron, self.call, []
+        calls, state = [call], call.state
+        if neuron.kind.time_major:
+            steps = zip(dense(call.current), dense(call.spikes), strict=True)
+            calls = [NeuronCall(current, state, spikes) for current, spikes in steps]
+        for now in calls:
+            step = one_step(neuron.proper, now._replace(state=state))
+            if step is None or (of_membrane and step.membrane is None):
+                raise PairingError(f"{name}: {_no_step(neuron)}")
+            try:
+                found, state = linearise(step, check=neuron.looks > 0, spikes=not of_membrane)
+            except ValueError as error:
+                raise PairingError(f"{name}: {neuron.name}, a {type(neuron.proper).__name__}: {error}.") from None
+            neuron.looks -= 1
+            rows.append(found.rows(step.membrane if of_membrane else None))
+        return torch.stack(rows, 2) if neuron.kind.time_major else rows[0]
 
     def _own(self, values: object, name: str) -> Tensor:
         if not isinstance(values, Tensor) or values.shape != self.call.spikes.shape:
@@ -72,17 +121,30 @@ _WORDS = {
 
 
 def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
-    """e-prop with the memory of this very neuron.
+    """e-prop with the memory of this very neuron: a filter of the pre side where it is the same at all times.
 
-    Raises:
-        PairingError: its membrane does not answer alike at all times.
+    Where a reset cuts it, say, it is followed for each synapse.
     """
     answer = response(neuron.proper)
     if answer is None:
-        raise PairingError(
-            f"{connection.name}: kernel 'eprop' needs to know how the membrane of {neuron.name}, a "
-            f"{type(neuron.proper).__name__}, answers a unit of current, and a reset to zero, decays of single neurons "
-            "or a decay that learns change that. Give the kernel yourself: EligibilityConfig(kernel=EProp(tau_m=...))."
-        )
+        return EligibilityVectors()
     psi, convention = pseudo_derivative(neuron.proper), connection.config.eligibility.convention
     return EProp(convention=convention, response=answer, pseudo_derivative=psi)
+
+
+def _no_step(neuron: Neuron) -> str:
+    """Why the step of a neuron cannot be followed."""
+    return (
+        f"its kernel follows the state of {neuron.name}, a {type(neuron.proper).__name__}, whose host does not tell of "
+        "single steps, or not which state is the membrane. Give its HostAdapter a method one_step, or the kernel "
+        "yourself: EligibilityConfig(kernel=EProp(response=...))."
+    )
+
+
+def followed_pool(synapse: str, neuron: Neuron) -> str:
+    """Why the step of a neuron behind a pool is not followed."""
+    return (
+        f"{synapse}: its kernel follows the state of each unit of {neuron.name}, a {type(neuron.proper).__name__}, and "
+        "behind a pool that belongs to no one place of the layer. Give a kernel of spikes or of surrogate derivatives: "
+        "EligibilityConfig(kernel=EProp(response=...))."
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..kernels.eprop import Response
-from .adapter import HostAdapter, NeuronCall, NeuronKind
+from .adapter import HostAdapter, NeuronCall, NeuronKind, first_tensor
+from .replay import OneStep, bare_twin
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
 _LSTM = "its output comes from gated LSTM state, and its weights are gates rather than synapses"
@@ -162,6 +164,32 @@ class SnnTorch(HostAdapter):
         if any(isinstance(v, nn.Parameter) or v.numel() != 1 for v in values):
             return None
         return _response(type(module).__name__, *(float(v) for v in values))
+
+    def held_state(self, module: nn.Module) -> dict[str, Any]:
+        """Membranes and currents; the neurons replace them at each step."""
+        if not _is_plain(module):
+            return super().held_state(module)
+        return {name: module._buffers[name] for name in _STATES if name in module._buffers}
+
+    def one_step(self, module: nn.Module, call: NeuronCall) -> OneStep | None:
+        """Its forward, with the state given or held; the spikes that a recurrent one has sent are no part of that."""
+        if not _is_plain(module) or not hasattr(module, "mem"):
+            return super().one_step(module, call) if not _is_plain(module) else None
+        _, *names = inspect.signature(type(module).forward).parameters
+        given = {**dict(zip(names, call.before.args, strict=False)), **call.before.kwargs}
+        now = {**call.before.held, **{name: h for name, h in given.items() if isinstance(h, Tensor)}}
+        if not call.before.held:
+            return None
+        silent, kept = torch.zeros_like(call.current), [name for name in _STATES if name in module._buffers]
+        held = {name: now[name].detach() if now[name].shape == silent.shape else silent for name in kept}
+        states = tuple(name for name in kept if name != "spk")
+
+        def run(current: Tensor, h: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], None]:
+            twin = bare_twin(module, {**held, **dict(zip(states, h, strict=True))})
+            spikes = first_tensor(twin.forward(current))
+            return spikes, [getattr(twin, name) for name in states], None
+
+        return OneStep(run, call.current, tuple(held[name] for name in states), states.index("mem"))
 
     def forget_state(self, module: nn.Module) -> None:
         """Membranes and currents are zero."""

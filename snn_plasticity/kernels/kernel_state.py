@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 Like = tuple[Tensor, Tensor]  # one step's pre and post, for their shapes
-OURS = f"{__package__}."
+OURS = "snn_plasticity."
 PLAIN = (Tensor, bool, int, float, str, type(None))
 
 

@@ -85,3 +85,20 @@ def require_state(
                 f"state.{name} has shape {tuple(held.shape)} on {held.device} beside spikes {tuple(side.shape)} on "
                 f"{side.device}; expected {tuple(shape)} on one device. Start anew with init(pre, post)."
             )
+
+
+def units_of_post(kernel: object, post: Tensor) -> Tensor:
+    """The post side with one value for each unit, as layers know it, where a kernel reads several: the first of them.
+
+    Raises:
+        ValueError: it lacks the axes, behind the batch, that the kernel reads (`kernel.post_axes` of them).
+    """
+    axes = getattr(kernel, "post_axes", 0)
+    if not axes:
+        return post
+    if post.dim() < axes + 2 or not all(post.shape[1 : 1 + axes]):
+        raise ValueError(
+            f"post has shape {tuple(post.shape)}; expected {axes} axes of values between the batch and the units, as "
+            f"{type(kernel).__name__} reads them."
+        )
+    return post[(slice(None), *[0] * axes)]

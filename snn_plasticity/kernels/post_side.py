@@ -1,10 +1,12 @@
 """What a kernel reads on the post side of a synapse, and whether it is given that.
 
-    spikes      z of the post neuron, (B, N_post)
-    surrogate   ψ = ∂z/∂I, the surrogate derivative of the spike by this step's current
-    above_threshold   v − θ, from which a kernel works ψ out itself, for many steps at once
-    gradient    ∂loss/∂I, what arrives at the neuron's current from a loss of this step
-    membrane    v
+    spikes           z of the post neuron, (B, N_post)
+    surrogate        ψ = ∂z/∂I, the surrogate derivative of the spike by this step's current
+    above_threshold  v − θ, from which a kernel works ψ out itself, for many steps at once
+    gradient         ∂loss/∂I, what arrives at the neuron's current from a loss of this step
+    membrane         v
+    step             how z and the state depend on the state before and on I, as `EligibilityVectors` reads it
+    membrane step    the same of v in place of z
 
 A kernel says so in its attribute `post_side`: a word, or a function of a call of the neuron. Where there is no such
 attribute it reads spikes.
@@ -20,7 +22,8 @@ from torch import Tensor
 from .._checks import known_as, require_choice
 
 PostSide = str | Callable[[Any], Tensor]
-POST_SIDES = ("spikes", "surrogate", "above_threshold", "gradient", "membrane")
+POST_SIDES = ("spikes", "surrogate", "above_threshold", "gradient", "membrane", "step", "membrane step")
+OF_STEPS = ("step", "membrane step")  # several values for each unit: what a neuron's own step depends on
 
 
 def require_post(post: object, name: str = "post") -> None:

@@ -39,10 +39,15 @@ class Pair(NamedTuple):
 
 
 class Coincidence(NamedTuple):
-    """What one step says about every synapse: products that potentiate, products that depress."""
+    """What one step says about every synapse: products that potentiate, products that depress.
+
+    Where neurons make it a matter of each synapse, `full` (B, *weight shape) is added; the kernel says so beforehand,
+    with an attribute `per_synapse = True`.
+    """
 
     ltp: tuple[Pair, ...]
     ltd: tuple[Pair, ...] = ()
+    full: Tensor | None = None
 
 
 @runtime_checkable

@@ -73,7 +73,8 @@ class TripletSTDP:
     ) -> tuple[Coincidence, TripletTraces]:
         """One step: the pair rule with amplitudes that the slow traces raise."""
         require_state(state, TripletTraces, (("x_slow", pre), ("y_slow", post)))
-        ((ltp,), (ltd,)), fast = self._pair.step(pre, post, SpikeTraces(state.x, state.y), dt)
+        pairs, fast = self._pair.step(pre, post, SpikeTraces(state.x, state.y), dt)
+        (ltp,), (ltd,) = pairs.ltp, pairs.ltd
         x_before, x_slow = advance_trace(state.x_slow, pre, self.tau_x, dt, self.convention)
         y_before, y_slow = advance_trace(state.y_slow, post, self.tau_y, dt, self.convention)
         ltp = Pair(ltp.post * (self.a_plus + self.a3_plus * y_before), ltp.pre)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -82,6 +83,22 @@ class Conv(SmallProducts):
         batch, folded = len(pre), (len(pre) * self.shape[0], *self.shape[1:])
         pre, post = pre.flatten(0, 1).unsqueeze(0), post.flatten(0, 1).unsqueeze(0)
         return self._gradient(post, pre, folded, batch * self.groups).view(batch, *self.shape)
+
+    def columns(self, post: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of each weight at each position: post (B, R, G, C_out/G, L, 1), pre (B, 1, G, 1, L, C_in/G · k)."""
+        batch, dims, c_in = len(pre), len(self.stride), self.shape[1]
+        widths = self.pad_first or tuple(width for width in reversed(self.padding) for _ in range(2))
+        pre = F.pad(pre, widths, mode="constant" if self.pad_mode == "zeros" else self.pad_mode)
+        for axis, (size, stride, apart) in enumerate(zip(self.shape[2:], self.stride, self.dilation, strict=True), 2):
+            pre = pre.unfold(axis, apart * (size - 1) + 1, stride)[..., ::apart]
+        patches = pre.flatten(2, 1 + dims).flatten(3).view(batch, self.groups, c_in, -1, math.prod(self.shape[2:]))
+        patches = patches.transpose(2, 3).flatten(3)
+        post = post.flatten(3).unflatten(2, (self.groups, -1))
+        return post.unsqueeze(-1), patches[:, None, :, None]
+
+    def summed(self, f: Tensor) -> Tensor:
+        """What belongs to one weight at all positions (B, G, C_out/G, L, K): their sum, (B, *shape)."""
+        return f.sum(3).view(len(f), *self.shape)
 
     def _gradient(self, post: Tensor, pre: Tensor, shape: tuple[int, ...], groups: int) -> Tensor:
         """Weight gradient of the convolution of `shape` and `groups`, summed over the first dimension."""

@@ -97,6 +97,15 @@ class Dense(SmallProducts):
             for b, sample in enumerate(out):
                 _contract_sparse_(sample, product.of(slice(b, b + 1)), beta, apart=False)
 
+    def columns(self, post: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of each weight at each position: post (B, R, N_post, S, 1), pre (B, 1, 1, S, N_pre)."""
+        post, pre = post.reshape(*post.shape[:2], -1, self.n_post), pre.reshape(len(pre), -1, self.n_pre)
+        return post.transpose(2, 3).unsqueeze(-1), pre[:, None, None]
+
+    def summed(self, f: Tensor) -> Tensor:
+        """What belongs to one weight at all positions (B, N_post, S, N_pre): their sum, (B, *shape)."""
+        return f.squeeze(2) if f.shape[2] == 1 else f.sum(2)
+
     def _factors(self, coincidence: Coincidence) -> tuple[Tensor, Tensor]:
         """L (B, N_post, K) and R (B, K, N_pre), with f = L R."""
         pairs = [*coincidence.ltp, *coincidence.ltd]
@@ -169,6 +178,14 @@ class Diagonal(SmallProducts):
     def product(self, post: Tensor, pre: Tensor) -> Tensor:
         """post · pre, (B, N)."""
         return post * pre
+
+    def columns(self, post: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of each weight: post (B, R, N), pre (B, 1, N)."""
+        return post, pre[:, None]
+
+    def summed(self, f: Tensor) -> Tensor:
+        """There is one position, (B, N)."""
+        return f
 
     neuron_axis: ClassVar[int] = -1
     closed_form: ClassVar[bool] = True

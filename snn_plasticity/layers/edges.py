@@ -136,6 +136,15 @@ class Edges(SmallProducts):
         source, target = self.ends(post.device)
         return post[..., target] * pre[..., source]
 
+    def columns(self, post: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of each weight: post (B, R, E), pre (B, 1, E)."""
+        source, target = self.ends(post.device)
+        return post[..., target], pre[:, None, source]
+
+    def summed(self, f: Tensor) -> Tensor:
+        """There is one position, (B, E)."""
+        return f
+
     def by_neuron(self, spikes: Tensor) -> Tensor:
         """A window as it is, (T, B, N)."""
         return spikes

@@ -111,10 +111,27 @@ class Geometry(Protocol):
         ...
 
 
+class SharedWeights(Geometry, Protocol):
+    """A geometry that tells each use of a weight from the others, as convolutions have one at each position."""
+
+    def columns(self, post: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors post (B, R, ...) and pre (B, 1, ...) of each use of each weight.
+
+        Their product, `summed`, is R Hebbian products: of R values for each unit, post (B, R, *units).
+        """
+        ...
+
+    def summed(self, f: Tensor) -> Tensor:
+        """What belongs to each use of each weight, as (B, *shape)."""
+        ...
+
+
 def correlation(geometry: Geometry, coincidence: Coincidence) -> Tensor:
     """f (B, *shape): all products of a coincidence, potentiation minus depression."""
     ltp = [geometry.product(*pair) for pair in coincidence.ltp]
     ltd = [geometry.product(*pair) for pair in coincidence.ltd]
+    if coincidence.full is not None:
+        ltp.append(coincidence.full)
     if not ltp and not ltd:
         raise ValueError("The coincidence has no products; a kernel must return at least one (it may be zero).")
     total = sum(ltp[1:], ltp[0]) if ltp else -ltd.pop(0)

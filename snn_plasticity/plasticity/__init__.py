@@ -4,6 +4,7 @@ from .bounds import HardBounds as HardBounds
 from .bounds import SoftBounds as SoftBounds
 from .bounds import free as free
 from .eligibility import EligibilityTraceModule as EligibilityTraceModule
+from .eligibility_vectors import EligibilityVectors as EligibilityVectors
 from .inner_loop import inner_step as inner_step
 from .rule import EligibilityRule as EligibilityRule
 from .rule import EligibilityState as EligibilityState
@@ -19,6 +20,7 @@ __all__ = [
     "EligibilityRule",
     "EligibilityState",
     "EligibilityTraceModule",
+    "EligibilityVectors",
     "HardBounds",
     "Replacing",
     "SoftBounds",

@@ -487,7 +487,7 @@ class EligibilityTraceModule(nn.Module):
     def _fits(self, pre: Tensor, post: Tensor, dt: float | None, *, anew: bool = False) -> float:
         """Refuse spikes that do not fit, whatever their values; the step length otherwise."""
         like = None if self._running is None or anew else self._running.like
-        check_spikes(self.rule.geometry, pre, post, like, self._given[0] if self._given and not anew else None)
+        check_spikes(self.rule, pre, post, like, self._given[0] if self._given and not anew else None)
         dt = self.config.dt if dt is None else dt
         if anew or type(dt) is not float or dt != self._dt:
             dt = self._dt = admitted_step(self.rule, pre, post, dt)

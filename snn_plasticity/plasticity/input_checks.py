@@ -17,6 +17,7 @@ from .._checks import (
 )
 from .._untracked import untracked
 from ..config.eligibility import TracePath
+from ..kernels.operands import units_of_post
 from ..kernels.parameters import require_decays
 from ..layers.dense import Dense, Diagonal
 from ..layers.edges import Edges
@@ -30,21 +31,21 @@ from .three_factor import modulator_like
 
 
 def check_spikes(
-    geometry: Geometry, pre: Tensor, post: Tensor, like: tuple[Tensor, Tensor] | None, batch_size: int | None
+    rule: EligibilityRule, pre: Tensor, post: Tensor, like: tuple[Tensor, Tensor] | None, batch_size: int | None
 ) -> None:
     """Refuse one step's spikes that do not fit the synapses or the running sequence, whatever their values.
 
     Args:
-        geometry, pre, post: what has to fit.
+        rule, pre, post: what has to fit.
         like: pre and post of the sequence's first step, or zeros like them; None at its beginning.
         batch_size: the one given to reset, where there is no sequence yet.
     """
     require_real("pre", pre)
     require_real("post", post)
     if like is None:
-        _check_fit(geometry, pre, post, batch_size, None)
+        _check_fit(rule, pre, post, batch_size, None)
     elif not (_alike(pre, like[0]) and _alike(post, like[1])):
-        _check_fit(geometry, pre, post, len(like[0]), like[0].device)
+        _check_fit(rule, pre, post, len(like[0]), like[0].device)
 
 
 def _alike(spikes: Tensor, before: Tensor) -> bool:
@@ -53,9 +54,9 @@ def _alike(spikes: Tensor, before: Tensor) -> bool:
 
 
 def _check_fit(
-    geometry: Geometry, pre: Tensor, post: Tensor, batch_size: int | None, device: torch.device | None
+    rule: EligibilityRule, pre: Tensor, post: Tensor, batch_size: int | None, device: torch.device | None
 ) -> None:
-    geometry.check(pre, post)
+    rule.geometry.check(pre, units_of_post(rule.kernel, post))
     if batch_size is not None and len(pre) != batch_size:
         raise ValueError(
             f"pre has a batch of {len(pre)} and the running sequence one of {batch_size}; the traces "
@@ -110,6 +111,13 @@ def choose_path(path: TracePath, rule: EligibilityRule) -> TracePath:
         ValueError: the path is unknown or would not be exact for this trace, with the reason.
     """
     require_choice("path", path, PATHS)
+    if getattr(rule.kernel, "per_synapse", False):
+        if path not in ("auto", "plain", "torch"):
+            raise ValueError(
+                f"path = {path!r}, but {type(rule.kernel).__name__} follows each synapse step by step, which no other "
+                "way does; expected path='auto'."
+            )
+        return "plain"
     trace = rule.trace
     kind = type(trace).__name__.lower()
     if trace.linear and path == "rows":

@@ -19,7 +19,7 @@ from ..config import EligibilityConfig
 from ..config.validation import require_config
 from ..kernels.kernel_state import Like, batch_axes
 from ..kernels.named_kernels import kernel_of
-from ..kernels.operands import require_spikes
+from ..kernels.operands import require_spikes, units_of_post
 from ..kernels.stdp import Coincidence, Kernel
 from ..layers.geometry import Geometry, correlation
 from . import traces
@@ -58,6 +58,9 @@ class EligibilityRule:
             if isinstance(held, type) or not all(callable(getattr(held, method, None)) for method in methods):
                 how = "Dense(3, 4), PairSTDP() and Accumulating(), or objects with their methods"
                 raise TypeError(f"EligibilityRule.{part} is {known_as(held)}; expected one as in {how}.")
+        laid_out = getattr(self.kernel, "laid_out", None)
+        if laid_out is not None:
+            object.__setattr__(self, "kernel", laid_out(self.geometry))
 
     @classmethod
     def of(cls, geometry: Geometry, config: EligibilityConfig) -> EligibilityRule:
@@ -70,7 +73,7 @@ class EligibilityRule:
     def init(self, pre: Tensor, post: Tensor) -> EligibilityState:
         """State before the first step; `pre` and `post` only lend their shape, device and dtype."""
         require_spikes(pre, post)
-        self.geometry.check(pre, post)
+        self.geometry.check(pre, units_of_post(self.kernel, post))
         e = post.new_zeros(len(post), *self.geometry.shape)
         return EligibilityState(self.kernel.init(pre, post), e)
 
@@ -83,7 +86,7 @@ class EligibilityRule:
         due, waiting = (state.waiting, coincidence) if self.trace.convention.lag else (coincidence, None)
         e = state.e
         if due is not None:
-            says = bool(due.ltp or due.ltd)
+            says = bool(due.ltp or due.ltd) or due.full is not None
             f = correlation(self.geometry, due) if says else torch.zeros_like(e)
             e = traces.step(self.trace, e, f, dt)
         return e, EligibilityState(kernel, e, waiting)

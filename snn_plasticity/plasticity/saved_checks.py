@@ -18,6 +18,7 @@ from .._saved import (
     require_saved_flag,
     require_tensor,
 )
+from ..kernels.operands import units_of_post
 from ._engine.engine import PATHS, RunningTraces, Strategy
 from ._engine.snapshots import moved, unpack
 from .rule import EligibilityRule
@@ -103,7 +104,7 @@ def _like(what: str, saved: Any, rule: EligibilityRule) -> tuple[Tensor, Tensor]
     pre, post = (require_tensor(f"{what}: like", side) for side in saved)
     if {pre.dtype, post.dtype} not in ({torch.float32}, {torch.float64}):
         raise TypeError(f"{what}: like has dtypes {pre.dtype}, {post.dtype}; expected float32 or float64. {UNCHANGED}")
-    rule.geometry.check(pre, post)
+    rule.geometry.check(pre, units_of_post(rule.kernel, post))
     return pre, post
 
 

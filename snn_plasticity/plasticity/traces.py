@@ -28,7 +28,7 @@ from ..decay import decay_factor
 from ..kernels.operands import require_parameters
 from ..kernels.parameters import Number
 from ..kernels.stdp import Coincidence
-from ..layers.geometry import Geometry
+from ..layers.geometry import Geometry, correlation
 
 
 class Trace(Protocol):
@@ -179,7 +179,11 @@ def step_(trace: Trace, geometry: Geometry, e: Tensor, coincidence: Coincidence,
     """The same step in place; nothing as large as e is allocated for a dense matrix."""
     retained = trace.retained(dt)
     scale = scale_of(trace)
-    if not coincidence.ltp and not coincidence.ltd:
+    if coincidence.full is not None:
+        f = correlation(geometry, coincidence).to(e)
+        kept = e.mul_(retained)
+        kept.add_(f, alpha=scale) if trace.linear else e.copy_(trace.join(kept, f * scale))  # type: ignore[arg-type]
+    elif not coincidence.ltp and not coincidence.ltd:
         e.mul_(retained)
     elif trace.linear:
         geometry.accumulate_(e, coincidence, retained, scale)  # type: ignore[arg-type]

@@ -179,7 +179,9 @@ class CompiledSteps:
         """The same of what a kernel says; False, and nothing, where it is too much for a loop, or not finite."""
         pairs, shapes = (*coincidence.ltp, *coincidence.ltd), (self.like[1].shape, self.like[0].shape)
         most = MOST if self.trace.linear else 2
-        if not 0 < len(pairs) <= most or any((p.post.shape, p.pre.shape) != shapes for p in pairs):
+        if coincidence.full is not None or not 0 < len(pairs) <= most:
+            return False
+        if any((p.post.shape, p.pre.shape) != shapes for p in pairs):
             return False
         if (e is not self._e or len(pairs) != len(self._flat[0])) and not self._hold(e, None, len(pairs)):
             return False

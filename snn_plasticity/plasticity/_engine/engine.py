@@ -402,14 +402,14 @@ class RunningTraces:
             ValueError: a kernel whose state does not tell what belongs to a neuron.
         """
         source.fold()
-        axis = unit_axis(rule.geometry.shape, source.like[1])
+        axes = [unit_axis(rule.geometry.shape, side) for side in source.like]
         with untracked(source.like[0]):
-            running = cls(rule, units.moved_spikes(source.like, axis), path)
+            running = cls(rule, units.moved_spikes(source.like, axes), path)
             if own is not None:
                 running.state.kernel, running.state.e, running.partial = own.state.kernel, own.state.e, own.partial
             running.state.take_units(source.state, units)
             blocks = source.pending.saved()
-            running.pending.restore([[*units.moved_spikes(block[:2], axis + 1), *block[2:]] for block in blocks])
+            running.pending.restore([[*units.moved_spikes(block[:2], axes, 1), *block[2:]] for block in blocks])
         running.strategy, running.unmet = source.strategy, source.unmet
         return running
 

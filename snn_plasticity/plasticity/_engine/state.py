@@ -182,8 +182,11 @@ class TraceState:
         Raises:
             ValueError: a kernel whose state does not tell what belongs to a neuron.
         """
-        here, axis = self.rule.kernel, unit_axis(self.rule.geometry.shape, self.like[0])
-        if source.kernel is not None:
+        here = self.rule.kernel
+        if source.kernel is not None and getattr(here, "per_synapse", False):
+            self.kernel = units.moved_vectors(source.kernel)
+        elif source.kernel is not None:
+            axis = unit_axis(self.rule.geometry.shape, self.like[0])
             leaves, spec = tree_flatten(source.kernel)
             own = tree_flatten(here.init(*self.like) if self.kernel is None else self.kernel)[0]
             axes = (unit_axes(here, self.like, side, axis) for side in (0, 1))
@@ -254,9 +257,25 @@ class Units(NamedTuple):
             return _moved(old, own, [(old.dim() - 1, self.edges)])
         return self.moved(old, own, 2 if len(shape) > 2 else None, 1)
 
-    def moved_spikes(self, spikes: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
-        """Pre and post spikes of other neurons, here; new neurons were silent."""
-        return self.moved(spikes[0], None, axis, None), self.moved(spikes[1], None, None, axis)
+    def moved_vectors(self, old: Tensor) -> Tensor:
+        """What a kernel kept of each synapse, (B, d, E) or (B, d, N_post, S, N_pre), here; new ones begin at zero.
+
+        Raises:
+            ValueError: of convolutions, whose patches are not told apart by channel.
+        """
+        if self.edges is not None:
+            return _moved(old, None, [(2, self.edges)])
+        if old.dim() != 5:
+            raise ValueError(
+                "What the kernel keeps of each weight of a convolution does not go on in one with other channels; "
+                "expected a kernel of neuron-sized traces, or reset() first. Nothing was changed."
+            )
+        return self.moved(old, None, 4, 2)
+
+    def moved_spikes(self, spikes: Sequence[Tensor], axes: Sequence[int], later: int = 0) -> tuple[Tensor, Tensor]:
+        """Pre and post spikes of other neurons, which lie `later` axes behind these, here; new ones were silent."""
+        pre, post = (axis + later for axis in axes)
+        return self.moved(spikes[0], None, pre, None), self.moved(spikes[1], None, None, post)
 
 
 def _moved(old: Tensor, own: Tensor | None, places: list[tuple[int, Tensor]]) -> Tensor:

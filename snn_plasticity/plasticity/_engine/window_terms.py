@@ -142,6 +142,11 @@ def _step_by_step(
     steps: list[Coincidence] = []
     for now_pre, now_post in zip(pre, post, strict=True):
         coincidence, state = careful_step(kernel, now_pre, now_post, state, dt)
+        if coincidence.full is not None:
+            raise ValueError(
+                f"{type(kernel).__name__} gave f of each synapse (Coincidence.full), which no window holds; expected a "
+                "kernel to say so, with the attribute per_synapse = True."
+            )
         steps.append(coincidence)
         for mask in (mask for at, mask in restarts if at == len(steps)):
             state = forgotten(kernel, like, batch_axes(kernel, like), state, mask)

@@ -1,0 +1,126 @@
+"""e-prop for any neuron: how the state of each post neuron depends on each weight onto it, carried from step to step.
+
+    f_t = p_t · ε_{t−1} + q_t x_t           p = ∂z_t/∂h_{t−1},  q = ∂z_t/∂I_t
+    ε_t = J_t ε_{t−1} + b_t x_t             J = ∂h_t/∂h_{t−1},  b = ∂h_t/∂I_t
+
+h is what a neuron hands on to its next step, d numbers: a membrane, a current, an adaptation. I is its input, x the
+pre side, z its output. Exact for a single layer of any neurons that only spikes connect; `EProp` is the short way
+where J is the same at every step. ε takes B · d · N_post · N_pre numbers (with convolutions those of each position).
+
+Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .._checks import known_as, require_choice, require_real
+from ..kernels.operands import require_spikes, units_of_post
+from ..kernels.stdp import Coincidence
+from ..layers.geometry import SharedWeights
+from .memory import require_memory
+
+VECTOR_ENTRIES = 1 << 18  # of ε that are worked on at once: small enough for a cache
+
+
+@dataclass(frozen=True)
+class EligibilityVectors:
+    """Kernel whose `post` (B, d + 1, d + 1, *units) is a neuron's step, linear around where it is: [[q, p], [b, J]].
+
+    Args:
+        geometry: the synapses; None takes those of the rule that the kernel is part of.
+        of: what f is the derivative of, "spikes" or "membrane" (then v stands for z, and the first row is that of v).
+
+    Raises:
+        TypeError: a geometry that does not tell the factors of each weight.
+        ValueError: another word.
+
+    >>> from snn_plasticity.layers import Dense
+    >>> kernel = EligibilityVectors(Dense(2, 1))
+    >>> post = torch.tensor([[0.3, 0.0], [1.0, 0.9]]).view(1, 2, 2, 1)  # v ← 0.9 v + I, and ∂z/∂I = 0.3
+    >>> coincidence, epsilon = kernel.step(torch.ones(1, 2), post, kernel.init(torch.ones(1, 2), post))
+    >>> coincidence.full
+    tensor([[[0.3000, 0.3000]]])
+    """
+
+    geometry: SharedWeights | None = field(default=None, repr=False)
+    of: str = "spikes"
+    post_axes: ClassVar[int] = 2
+    per_synapse: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_choice("of", self.of, ("spikes", "membrane"))
+        methods = (getattr(self.geometry, name, None) for name in ("check", "columns", "summed"))
+        if self.geometry is not None and (isinstance(self.geometry, type) or not all(map(callable, methods))):
+            raise TypeError(
+                f"geometry is {known_as(self.geometry)}, which does not tell the factors of each weight (`columns` and "
+                "`summed`); expected one as Dense(3, 4)."
+            )
+
+    @property
+    def post_side(self) -> str:
+        """What it reads on the post side."""
+        return "step" if self.of == "spikes" else "membrane step"
+
+    def laid_out(self, geometry: SharedWeights) -> EligibilityVectors:
+        """The same for these synapses."""
+        return replace(self, geometry=geometry)
+
+    def init(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Nothing depends on any weight yet: ε (B, d, *columns), zeros.
+
+        Raises:
+            MemoryError: it would take too much of the memory that is free.
+        """
+        row, x = self._geometry(pre, post).columns(post[:, 0, 1:], pre)
+        shape = torch.broadcast_shapes(row.shape, x.shape)
+        instead = "Take a smaller batch, or neurons without a reset, for which EProp needs no ε."
+        require_memory("The eligibility vectors", shape, post.dtype, post.device, instead)
+        return post.new_zeros(shape)
+
+    def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
+        """One step: f of each weight, and ε after it."""
+        geometry = self._geometry(pre, post)
+        require_real("state", state)
+        rows, x = geometry.columns(post.flatten(1, 2), pre)
+        rows = rows.unflatten(1, post.shape[1:3])
+        shape = torch.broadcast_shapes(rows[:, 0, 1:].shape, x.shape)
+        if state.shape != shape:
+            raise ValueError(f"state has shape {tuple(state.shape)}; expected {tuple(shape)}, as from init(pre, post).")
+        each = max(1, VECTOR_ENTRIES // max(1, state[:1].numel()))
+        if each >= len(state) or torch.is_grad_enabled():
+            f, after = _advanced(rows, x[:, 0], state)
+            return Coincidence((), full=geometry.summed(f)), after
+        found, after = [], torch.empty_like(state)
+        for b in range(0, len(state), each):
+            f, after[b : b + each] = _advanced(*(side[b : b + each] for side in (rows, x[:, 0], state)))
+            found.append(geometry.summed(f))
+        return Coincidence((), full=torch.cat(found)), after
+
+    def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
+        """Refuse a post side that is no step of neurons."""
+        self._geometry(pre, post)
+
+    def _geometry(self, pre: Tensor, post: Tensor) -> SharedWeights:
+        require_spikes(pre, post)
+        if self.geometry is None:
+            raise ValueError("EligibilityVectors has no synapses; expected geometry=, or laid_out(geometry) first.")
+        self.geometry.check(pre, units_of_post(self, post))
+        if post.shape[1] != post.shape[2]:
+            raise ValueError(f"post has shape {tuple(post.shape)}; expected (B, d + 1, d + 1, *units).")
+        return self.geometry
+
+
+def _advanced(rows: Tensor, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """[f; ε'] = [[q, p], [b, J]] [x; ε] for each synapse."""
+    now = []
+    for row in rows.unbind(1):
+        total = row[:, 0] * x
+        for k, held in enumerate(state.unbind(1), start=1):
+            total = torch.addcmul(total, row[:, k], held)
+        now.append(total)
+    return now[0], torch.stack(now[1:], 1) if now[1:] else torch.zeros_like(state)
