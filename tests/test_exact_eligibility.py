@@ -401,3 +401,13 @@ def test_two_layers(reset, dtype):
     agree(first.weight.grad, exact, torch.float32)
     agree(second.weight.grad, last, dtype)
     differ(first.weight.grad, through)
+
+
+def test_a_pool_before_a_neuron_that_is_followed_is_refused():
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), snntorch.Leaky(0.9, reset_mechanism="zero", init_hidden=True)
+    )
+    learner = attach(net, config())
+    with pytest.raises(PairingError, match="behind a pool"):
+        net(torch.ones(B, 1, 6, 6))
+    assert learner.connections["0"].eligibility is None
