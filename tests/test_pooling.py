@@ -395,3 +395,40 @@ def test_halves_of_a_pool_of_two_layers_are_refused():
     with pytest.raises(PairingError, match="choice of units behind a pool"):
         net(trains(BATCH, 1, 7, 8))
     assert learner.connections["a"].eligibility is None
+
+
+@pytest.mark.parametrize("between", [nn.MaxPool2d(2), nn.BatchNorm2d(3, affine=False).eval()])
+def test_what_was_read_last_does_not_become_the_next_step(between):
+    """The last current that was watched is kept, and read again once nobody watches any more."""
+    net = nn.Module()
+    net.layer, net.between, net.neuron, kept = conv(), between, lif(), []
+
+    def forward(x, again):
+        current = net.between(net.layer(x))
+        net.neuron(current)
+        kept.append(current)
+        if again:
+            net.neuron(kept[again])
+
+    net.forward = forward
+    for last in range(1, 6):
+        learner, pre, post = attach(net, RATE), [], []
+        kept.clear()
+        hooks = [
+            net.layer.register_forward_hook(lambda m, args, out, pre=pre: pre.append((args[0], out.clone()))),
+            net.neuron.register_forward_hook(lambda m, args, out, post=post: post.append(out.clone())),
+        ]
+        before, xs = net.layer.weight.detach().clone(), trains(last + 1, BATCH, 1, 7, 8)
+        with torch.no_grad():
+            for t, x in enumerate(xs):
+                net(x, last - 1 if t == last and last > 1 else 0)
+        learner.step(MODULATOR)
+        [hook.remove() for hook in hooks]
+        learner.remove()
+        steps = [*pre, pre[last - 1]] if last > 1 else pre
+        total = torch.zeros_like(before)
+        for (x, made), spikes in zip(steps, post, strict=True):
+            credit = vjp(between, made, spikes) if isinstance(between, nn.MaxPool2d) else spikes
+            total += torch.autograd.grad(net.layer(x), net.layer.weight, credit)[0]
+        close((net.layer.weight - before).detach(), LR * MODULATOR / BATCH * total)
+        net.neuron.reset_mem()

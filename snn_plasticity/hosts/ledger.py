@@ -156,6 +156,15 @@ class Ledger:
         if expired(call.memory) and self.entries.get(call.memory) is call:
             del self.entries[call.memory]
 
+    def let_go(self, call: SynapseCall) -> bool:
+        """Forget a call whose output nothing that is known here was made of; whether so."""
+        made = (entry for entry in self.entries.values() if entry is not call and not expired(entry.memory))
+        alone = not any(call in known.roots for entry in made for origin in entry.origins for known in origin.calls)
+        if alone and self.entries.get(call.memory) is call:
+            del self.entries[call.memory]
+            return True
+        return False
+
     def drop_expired(self) -> None:
         """Let go of memories that nobody holds any more."""
         self.entries = {memory: entry for memory, entry in self.entries.items() if not expired(memory)}

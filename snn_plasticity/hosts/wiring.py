@@ -361,8 +361,7 @@ class Wiring:
     def _unlist(self) -> None:
         """The latest calls are notes again, of which the ledger is told when somebody asks."""
         for name, call in self.latest.items():
-            if self.ledger.entries.get(call.memory) is call:
-                del self.ledger.entries[call.memory]
+            if self.ledger.let_go(call):
                 self.unlisted[name] = call
 
 

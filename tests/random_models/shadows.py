@@ -374,10 +374,15 @@ class Windows:
         at = np.pad(np.arange(np.prod(plane)).reshape(plane), padding, constant_values=-1)
         at = np.lib.stride_tricks.sliding_window_view(at, (kernel,) * dims)[(slice(None, None, step),) * dims]
         made, at = (*x.shape[:-dims], *at.shape[:dims]), at.reshape(-1, kernel**dims)
-        parts = tuple((layer, self._part(numbers, at, made, largest)) for layer, numbers in x.parts)
+        parts: list[tuple[str, np.ndarray]] = []
+        for layer, numbers in x.parts:
+            before = zip(x.parts, parts, strict=False)  # of the same output comes the same: 2 c is c + c
+            alike = (out for (_, given), (name, out) in before if name == layer and (given == numbers).all())
+            known = next(alike, None)
+            parts.append((layer, self._part(numbers, at, made, largest) if known is None else known))
         self.largest += largest
         mixed = frozenset((layer, "pool") for layer, numbers in x.parts if _across_calls(numbers, dims))
-        return Shadow(made, parts, x.mixed | mixed, x.soft)
+        return Shadow(made, tuple(parts), x.mixed | mixed, x.soft)
 
     def _part(self, numbers: np.ndarray, at: np.ndarray, made: tuple[int, ...], largest: bool) -> np.ndarray:
         flat = numbers.reshape(int(np.prod(made)) // len(at), -1)

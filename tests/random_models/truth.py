@@ -37,8 +37,6 @@ class Meaning:
         net = space["Net"]()
         modules = list(net.named())
         self.layers = [m.name for m in modules if isinstance(m, shadows.Layer)]
-        tokens = spec.blocks[0].layer == "tokens"
-        self.rows = dict.fromkeys(("fc1", "fb1", self.layers[0]), 3) if tokens else {}  # of a layer in one of a neuron
         neurons = self._neurons = [m for m in modules if isinstance(m, shadows.Neuron)]
         self.whole = {n.name: n.whole for n in neurons}
         self.passes: list[Given] = []
@@ -130,24 +128,31 @@ class Unpooling:
     Args:
         windows: what was pooled.
         winners: where each maximum was taken.
-        size: outputs of the layer in one row of its neuron.
     """
 
-    def __init__(self, windows: shadows.Windows, winners: list[np.ndarray], size: int) -> None:
-        self.windows, self.winners, self.size = windows, winners, size
+    def __init__(self, windows: shadows.Windows, winners: list[np.ndarray]) -> None:
+        self.windows, self.winners = windows, winners
 
-    def step(self, call: int, numbers: np.ndarray, spikes: np.ndarray) -> Step:
-        """One step."""
-        if not (numbers >= shadows.POOLED).any():
-            return call, numbers, spikes
-        own = np.full((len(numbers), self.size), -1)
+    def steps(self, steps: list[Step]) -> list[Step]:
+        """All steps of a neuron; those of a row that are the same outputs of the layer stand at the same place."""
+        if not any((numbers >= shadows.POOLED).any() for _, numbers, _ in steps):
+            return steps
+        ends = [[self._ends(row) for row in numbers] for _, numbers, _ in steps]
+        size = max(last - first + 1 for one in ends for first, last in one)
+        return [self._step(*step, one, size) for step, one in zip(steps, ends, strict=True)]
+
+    def _ends(self, row: np.ndarray) -> tuple[int, int]:
+        inside = [n for number in row.ravel() for n in self._candidates(number)]
+        return min(inside, default=0), max(inside, default=-1)
+
+    def _step(self, call: int, numbers: np.ndarray, spikes: np.ndarray, ends: list[tuple[int, int]], size: int) -> Step:
+        own = np.full((len(numbers), size), -1)
         shares = np.zeros(own.shape)
-        for r, (row, fired) in enumerate(zip(numbers, spikes, strict=True)):
-            first = min(n for number in row.ravel() for n in self._candidates(number))
-            own[r] = first - first % shadows.CALL % self.size + np.arange(self.size)
+        for r, (row, fired, (first, last)) in enumerate(zip(numbers, spikes, ends, strict=True)):
+            own[r, : last - first + 1] = np.arange(first, last + 1)
             for number, spike in zip(row.ravel(), fired.ravel(), strict=True):
                 for n, share in self._shares(number):
-                    shares[r, n - own[r, 0]] += share * spike
+                    shares[r, n - first] += share * spike
         return call, own, shares
 
     def _candidates(self, number: int) -> Iterator[int]:
@@ -203,9 +208,7 @@ def change(layer: nn.Module, name: str, turn: int, meaning: Meaning, record: Rec
         most = max((sum(layer == name for layer, _ in g.parts) for g in calls), default=0)
         for part in range(most):
             steps = list(_steps(calls, fired, name, part, meaning.whole[neuron]))
-            size = len(pre[0]) // rows[0] * meaning.rows.get(name, 1)
-            unpooling = Unpooling(meaning.windows, record.winners, size)
-            steps = [unpooling.step(*step) for step in steps]
+            steps = Unpooling(meaning.windows, record.winners).steps(steps)
             total += _learned(steps, meaning.steps[turn][neuron], layer, pre, rows, kernel)
     return total.reshape(layer.weight.shape)  # type: ignore[union-attr]
 
