@@ -51,6 +51,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("dual.History.add_signals", "values.*", "missing", "not told, not heard"),
     ("dual.Meter dual.PlasticTrainee dual.WeightsMap.identity", "model base", "module", "another module is as good"),
     ("dual.Trainee.loss_of", "output", "nan tensor", "NaN is refused by the step that follows the loss"),
+    ("actor.Actor", "feedback", "empty dict", "no layer below the readout hears anything"),
     ("dual.WeightsMap", "slots", "empty dict", "a map of nothing"),
     ("hosts.NeuronKind.starts", "call call.*", "*", "by default no call begins a sequence, whatever it is"),
     ("notices.notice", "stacklevel", "10[*][*]400", "a level beyond the first frame is that of the first frame"),

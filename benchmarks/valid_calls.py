@@ -481,6 +481,30 @@ def _feedback() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield "feedback.feedback_of", _free(sp.feedback_of, lambda: {"feedback": "random", "seed": 1})
 
 
+def actor() -> sp.Actor:
+    """An actor whose critic and readout have seen something."""
+    critic = sp.TDCritic(sp.TDCriticConfig(n_features=3))
+    made = sp.Actor(learner(), promise=critic, trace=0.9)
+    made.act(post(), features=torch.ones(B, 3))
+    return made
+
+
+def _actor() -> Iterator[tuple[str, Callable[[], Call]]]:
+    settings = lambda: {
+        "learner": learner(), "readout": "0", "n_actions": 2, "temperature": 2.0, "reads": "spikes",
+        "feedback": "random", "promise": 0.5, "trace": 0.5, "seed": 1,
+    }  # fmt: skip
+    yield "actor.Actor", _free(sp.Actor, settings)
+    given = lambda: {"preferences": post(), "features": torch.ones(B, 3), "greedy": False}
+    yield "actor.Actor.act", _bound(actor, "act", given)
+    told = lambda: {
+        "reward": torch.ones(B), "promise": None, "next_features": torch.ones(B, 3),
+        "terminated": torch.tensor([True, False]), "truncated": False, "valid": torch.tensor([True, False]),
+    }  # fmt: skip
+    yield "actor.Actor.learn", _bound(actor, "learn", told)
+    yield "actor.Actor.reset", _bound(actor, "reset", lambda: {"mask": torch.tensor([True, False])})
+
+
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     room = "layers."
     parts = lambda: {
@@ -1023,7 +1047,20 @@ def _records() -> Iterator[tuple[str, Callable[[], Call]]]:
 
 def calls() -> dict[str, Callable[[], Call]]:
     """All valid calls."""
-    groups = (_configs, _kernels, _plasticity, _feedback, _layers, _learning, _gate, _affect, _dual, _plots, _records)
+    groups = (
+        _configs,
+        _kernels,
+        _plasticity,
+        _feedback,
+        _actor,
+        _layers,
+        _learning,
+        _gate,
+        _affect,
+        _dual,
+        _plots,
+        _records,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: build for group in groups for name, build in group()}

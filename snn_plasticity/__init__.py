@@ -7,6 +7,7 @@
 `attach` plugs it into a model; everything below works on its own too.
 """
 
+from .actor import Actor as Actor
 from .affect import AffectiveEstimator as AffectiveEstimator
 from .affect import AffectiveModulator as AffectiveModulator
 from .affect import AffectiveState as AffectiveState
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "Actor",
     "AdaptiveFeedback",
     "AffectiveConfig",
     "AffectiveEstimator",

@@ -97,6 +97,20 @@ def changes_of(
     return changes, landings
 
 
+def land_changes(
+    changes: Sequence[tuple[Connection, Tensor]], reduce: Callable[[Tensor], Tensor] | None = None
+) -> None:
+    """Change several weights by what was worked out elsewhere, all of them or none; errors as in `changes_of`."""
+    landings = []
+    for connection, change in changes:
+        delta = change if connection.mask is None else change * connection.mask
+        with untracked(connection.weight):
+            delta = connection.update.clamp_(delta)
+        landings.append(connection.landing(delta if reduce is None else _reduced(connection, reduce(delta))))
+    for landing in landings:
+        landing.land()
+
+
 def _reduced(connection: Connection, reduced: object) -> Tensor:
     """What `reduce` made of a change."""
     if isinstance(reduced, Tensor):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -64,7 +64,13 @@ class FeedbackState(NamedTuple):
 
 
 class Feedback(Protocol):
-    """From the readout to one hidden layer: `init` says how it begins, `step` brings one error down."""
+    """From the readout to one hidden layer: `init` says how it begins, `step` brings one error down.
+
+    Args:
+        follows: whether the readout's weights matter; where they do not, they are not looked for, and may be zeros.
+    """
+
+    follows: ClassVar[bool] = True
 
     def init(self, readout: Tensor) -> FeedbackState:
         """Feedback at the beginning.
@@ -136,6 +142,8 @@ class RandomFeedback(Feedback):
     seed: int = 0
     scale: float | None = None
 
+    follows: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         _require_draw(self)
 
@@ -197,6 +205,8 @@ class BroadcastFeedback(Feedback):
     >>> feedback.step(torch.tensor([[2.0]]), feedback.init(readout), readout)[0]
     tensor([[2., 2., 2.]])
     """
+
+    follows: ClassVar[bool] = False
 
     def init(self, readout: Tensor) -> FeedbackState:
         """B is 1/√n_out everywhere; see `Feedback`."""

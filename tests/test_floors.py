@@ -26,8 +26,8 @@ FLOORS = (
     {"_silence", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},
-    {"dual"},
-    {"contract", "_bench"},
+    {"dual", "_readout", "_paths"},
+    {"contract", "_bench", "actor"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -96,8 +96,9 @@ def _flag(value: Any, like: Tensor, name: str) -> Tensor:
     if not isinstance(value, (Tensor, np.ndarray, list, tuple)) or (isinstance(value, Tensor) and value.is_meta):
         raise TypeError(f"{name} is {known_as(value)}; expected a bool or a boolean tensor ({len(like)},).")
     flag = torch.as_tensor(value if isinstance(value, Tensor) else array_of(name, value), device=like.device)
-    if flag.dtype != torch.bool:
-        raise TypeError(f"{name} has dtype {flag.dtype}; expected a bool or a boolean tensor ({len(like)},).")
+    if flag.dtype != torch.bool or flag.layout is not torch.strided:
+        shape = f"({len(like)},)"
+        raise TypeError(f"{name} is {flag.dtype}, {flag.layout}; expected a bool or a dense boolean tensor {shape}.")
     if flag.dim() > 0 and flag.shape != (len(like),):
         raise ValueError(f"{name} has shape {tuple(flag.shape)}; expected () or ({len(like)},).")
     return flag.expand(len(like))
