@@ -16,6 +16,7 @@ from .contract import run
 from .plasticity._engine.compiled import bounded
 from .plasticity.bounds import HardBounds, SoftBounds
 from .plasticity.eligibility import EligibilityTraceModule
+from .plasticity.eligibility_vectors import EligibilityVectors
 
 
 def validate(device: str) -> int:
@@ -87,6 +88,9 @@ def compile_ahead() -> int:
         edges.update_window(spikes, spikes)
         edges.change(mod)
         edges.rule.geometry.delivered(spikes[0], torch.ones(16, dtype=dtype))  # type: ignore[attr-defined]
+        for d in (1, 2):
+            vectors = EligibilityTraceModule(4, 4, EligibilityConfig(kernel=EligibilityVectors()))
+            vectors.update(spikes[0], torch.ones(2, d + 1, d + 1, 4, dtype=dtype))
         for bounds in (HardBounds(-1.0, 1.0), SoftBounds(-1.0, 1.0)):
             bounded(spikes[0], spikes[0], bounds)
     print(f"All loops are compiled (numba {_compiled.version()}), in {time.perf_counter() - start:.1f} s.")

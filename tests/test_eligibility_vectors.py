@@ -13,6 +13,7 @@ from snn_plasticity import (
     EligibilityConfig,
     EligibilityTraceModule,
     PlasticityConfig,
+    _compiled,
     attach,
 )
 from snn_plasticity.layers import Edges, SparseLinear
@@ -84,7 +85,7 @@ def test_layers_get_the_gradient_of_backpropagation_through_time(name, d):
 
     exact, found = gradients(Neurons(d), module, layer.weight, forward, torch.rand(STEPS, B, *shape).double())
     torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-11)
-    assert module.path == "plain"
+    assert module._running.path == "plain"
 
 
 def test_edges_and_diagonals_get_it_too():
@@ -242,3 +243,26 @@ def test_edges_come_and_go():
     (few,), (all_of_them,) = (learner.connections.values() for learner in learners)
     kept = all_of_them.eligibility[:, [1, 3], [0, 2]]
     torch.testing.assert_close(few.eligibility[:, :2], kept)
+
+
+@pytest.mark.skipif(not _compiled.available(), reason="numba is not installed")
+@pytest.mark.parametrize("d", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ["linear", "positions", "conv1d", "conv2d", "conv3d"])
+def test_compiled_steps_are_those_of_torch(name, dtype, d):
+    torch.manual_seed(2)
+    build, shape = LAYERS[name]
+    layer = build()
+    config = EligibilityConfig(kernel=EligibilityVectors(), tau_e=5.0, clamp_range=(-2.0, 2.0))
+    ways = [EligibilityTraceModule.for_layer(layer, config, path=path) for path in ("auto", "torch", "plain")]
+    for _ in range(4):
+        pre = (torch.rand(B, *shape) < 0.5).to(dtype)
+        units = layer(pre.float()).shape[1:]
+        post = (torch.rand(B, d + 1, d + 1, *units) - 0.3).to(dtype)
+        for way in ways:
+            way.observe(pre, post)
+    compiled, stepped, plain = ways
+    torch.testing.assert_close(compiled.eligibility, stepped.eligibility)
+    assert torch.equal(stepped.eligibility, plain.eligibility)
+    torch.testing.assert_close(compiled._running.state.kernel, stepped._running.state.kernel)
+    assert compiled.eligibility.abs().max() > 0.5 and compiled._running.state.fast and not stepped._running.state.fast

@@ -51,6 +51,14 @@ def loops_over_edges() -> ModuleType:
     return edge_loops
 
 
+@cache
+def loops_over_vectors() -> ModuleType:
+    """The loops over eligibility vectors, where numba is there."""
+    from . import vector_loops
+
+    return vector_loops
+
+
 def _announce() -> None:
     """Have it said on stderr, once, when something has to be compiled: it takes seconds."""
     from numba.core import event

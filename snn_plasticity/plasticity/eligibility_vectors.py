@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .._checks import known_as, require_choice, require_real
+from .._compiled import NUMBERS, loops_over_vectors, suits
 from ..kernels.operands import require_spikes, units_of_post
 from ..kernels.stdp import Coincidence
 from ..layers.geometry import SharedWeights
@@ -76,21 +77,14 @@ class EligibilityVectors:
         Raises:
             MemoryError: it would take too much of the memory that is free.
         """
-        row, x = self._geometry(pre, post).columns(post[:, 0, 1:], pre)
-        shape = torch.broadcast_shapes(row.shape, x.shape)
+        shape = _shape(*self._geometry(pre, post).columns(post.flatten(1, 2), pre), post.shape[1] - 1)
         instead = "Take a smaller batch, or neurons without a reset, for which EProp needs no ε."
         require_memory("The eligibility vectors", shape, post.dtype, post.device, instead)
         return post.new_zeros(shape)
 
     def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
         """One step: f of each weight, and ε after it."""
-        geometry = self._geometry(pre, post)
-        require_real("state", state)
-        rows, x = geometry.columns(post.flatten(1, 2), pre)
-        rows = rows.unflatten(1, post.shape[1:3])
-        shape = torch.broadcast_shapes(rows[:, 0, 1:].shape, x.shape)
-        if state.shape != shape:
-            raise ValueError(f"state has shape {tuple(state.shape)}; expected {tuple(shape)}, as from init(pre, post).")
+        geometry, rows, x = self._factors(pre, post, state)
         each = max(1, VECTOR_ENTRIES // max(1, state[:1].numel()))
         if each >= len(state) or torch.is_grad_enabled():
             f, after = _advanced(rows, x[:, 0], state)
@@ -101,9 +95,38 @@ class EligibilityVectors:
             found.append(geometry.summed(f))
         return Coincidence((), full=torch.cat(found)), after
 
+    def accumulate_(
+        self, e: Tensor, pre: Tensor, post: Tensor, state: Tensor, beta: float, scale: float, *, fast: bool
+    ) -> None:
+        """One step in place: e ← beta·e + scale·f, and ε after it; with `fast` by a compiled loop, if there is one."""
+        geometry, rows, x = self._factors(pre, post, state)
+        if fast and state.dim() > 4 and suits(state) and e.is_contiguous() and state.is_contiguous():
+            whole = state.dim() == 5  # a matrix: one group
+            held, rows = (state.unsqueeze(2), rows.unsqueeze(3)) if whole else (state, rows)
+            x, number = x[:, 0] if whole else x[:, 0, :, 0], NUMBERS[e.dtype]
+            into = e.view(len(e), *held.shape[2:4], held.shape[-1])
+            given = (into, held, rows.squeeze(-1).to(e).contiguous(), x.to(e).contiguous())
+            loops_over_vectors().advance(*(part.numpy() for part in given), number(beta), number(scale))
+            return
+        x, each = x[:, 0], max(1, VECTOR_ENTRIES // max(1, state[:1].numel()))
+        for b in range(0, len(state), each):
+            some = slice(b, b + each)
+            f, state[some] = _advanced(rows[some], x[some], state[some])
+            e[some].mul_(beta).add_(geometry.summed(f), alpha=scale)
+
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse a post side that is no step of neurons."""
         self._geometry(pre, post)
+
+    def _factors(self, pre: Tensor, post: Tensor, state: Tensor) -> tuple[SharedWeights, Tensor, Tensor]:
+        """The synapses, (d + 1, d + 1) factors of each unit, and x, once they are known to fit."""
+        geometry = self._geometry(pre, post)
+        require_real("state", state)
+        rows, x = geometry.columns(post.flatten(1, 2), pre)
+        shape = _shape(rows, x, post.shape[1] - 1)
+        if state.shape != shape:
+            raise ValueError(f"state has shape {tuple(state.shape)}; expected {tuple(shape)}, as from init(pre, post).")
+        return geometry, rows.unflatten(1, post.shape[1:3]), x
 
     def _geometry(self, pre: Tensor, post: Tensor) -> SharedWeights:
         require_spikes(pre, post)
@@ -113,6 +136,12 @@ class EligibilityVectors:
         if post.shape[1] != post.shape[2]:
             raise ValueError(f"post has shape {tuple(post.shape)}; expected (B, d + 1, d + 1, *units).")
         return self.geometry
+
+
+def _shape(rows: Tensor, x: Tensor, states: int) -> tuple[int, ...]:
+    """Of ε, (B, d, *columns)."""
+    batch, _, *columns = torch.broadcast_shapes(rows[:, :1].shape, x.shape)
+    return (batch, states, *columns)
 
 
 def _advanced(rows: Tensor, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

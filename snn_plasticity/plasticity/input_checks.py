@@ -117,7 +117,7 @@ def choose_path(path: TracePath, rule: EligibilityRule) -> TracePath:
                 f"path = {path!r}, but {type(rule.kernel).__name__} follows each synapse step by step, which no other "
                 "way does; expected path='auto'."
             )
-        return "plain"
+        return path
     trace = rule.trace
     kind = type(trace).__name__.lower()
     if trace.linear and path == "rows":

@@ -57,6 +57,7 @@ class RunningTraces:
             require_compiled(rule, like)
         compilable = path not in ("plain", "torch")
         path = ("auto" if rule.trace.linear else "rows") if path in ("compiled", "torch") else path
+        path = "plain" if getattr(rule.kernel, "per_synapse", False) else path
         self.rule, self.like, self.path = rule, like, path
         self._shapes = like[0].shape, like[1].shape
         self.shared = path == "shared"  # whether e is summed over the batch

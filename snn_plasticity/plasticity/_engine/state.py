@@ -79,9 +79,10 @@ class TraceState:
 
     def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], shared: bool, *, fast: bool = False) -> None:
         self.rule, self.like, self.shared, self.batch_size = rule, like, shared, len(like[1])
-        self.fast, dense = fast, fast and isinstance(rule.geometry, Dense)
+        single = fast and not getattr(rule.kernel, "per_synapse", False)
+        self.fast, dense = fast, single and isinstance(rule.geometry, Dense)
         self.steps = CompiledSteps.of(rule.kernel, rule.trace, like, shared) if dense else None
-        self.edge_steps = None if shared or not fast else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
+        self.edge_steps = None if shared or not single else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
         self._e: Tensor | None = None
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known

@@ -20,6 +20,7 @@ from ...kernels.terms import backward, remaining
 from ...layers.dense import Dense
 from ...layers.spike_trains import as_numbers
 from .. import traces
+from ..eligibility_vectors import EligibilityVectors
 from ..three_factor import modulate
 from .clamp import failing_rows, step_rows
 from .folding import fold_
@@ -72,7 +73,13 @@ def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
     if state.kernel is None:
         state.kernel = rule.kernel.init(*state.like)
     pre, post = as_numbers(pre, e.dtype), as_numbers(post, e.dtype)
-    steps = state.steps
+    steps, trace = state.steps, rule.trace
+    if trace.linear and isinstance(rule.kernel, EligibilityVectors):
+        beta = float(trace.retained(dt))
+        rule.kernel.accumulate_(e, pre, post, state.kernel, beta, state.scale, fast=state.fast)
+        if trace.clamp_range is not None:
+            e.clamp_(*trace.clamp_range)
+        return
     if steps is not None and steps.pairs and steps.step(e, state.kernel, pre.contiguous(), post.contiguous(), dt):
         return
     coincidence, state.kernel = careful_step(rule.kernel, pre, post, state.kernel, dt)
