@@ -28,8 +28,9 @@ RECORDS = (
 )
 STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* saved.*"
 PURE = (
-    "kernels.Rate.* kernels.*STDP.* kernels.Window.* kernels.EProp.* plasticity.EligibilityRule.* "
-    "plasticity.Accumulating.* plasticity.Replacing.* plasticity.Dutch.* plasticity.ThreeFactorUpdate.clamp* "
+    "kernels.Rate.* kernels.*STDP.* kernels.Window.* kernels.EProp.* kernels.OnlineGradient.* "
+    "plasticity.EligibilityRule.* plasticity.Accumulating.* plasticity.Replacing.* plasticity.Dutch.* "
+    "plasticity.ThreeFactorUpdate.clamp* "
     "neuromodulation.Modulator.step neuromodulation.ModulatorMLP.forward neuromodulation.weighted_sum "
     "neuromodulation.gated_product"
 )
@@ -72,6 +73,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("*", "*", LISTS, "a list that fits, and is as good as a tuple"),
     ("*", "*", TEXTS, "any text is a name, a label or a path"),
     ("kernels.Rate.*", "state dt pre post", "*", "a rate keeps no state, and `dt` does not matter to it"),
+    ("kernels.EProp.* kernels.OnlineGradient.*", "dt", "*", "a response counts steps: `dt` does not matter to it"),
     ("kernels.Window.check_step", "pre post", "*", "not read: a window only minds its step length"),
     ("kernels.*.balance", "pre_rate post_rate", "*", "not read where all spikes are paired"),
     ("plasticity.EligibilityRule.step*", "state.waiting state.kernel", "*", "not read: nothing waits without a lag"),

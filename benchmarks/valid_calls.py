@@ -295,6 +295,7 @@ def _kernels() -> Iterator[tuple[str, Callable[[], Call]]]:
         "kernels.TripletSTDP": kernels.TripletSTDP(),
         "kernels.Window": kernels.Window(lambda gap: 1.0 - abs(gap), span=2.0),
         "kernels.EProp": EProp(response=((1.0, 0.9), (-0.5, 0.8))),
+        "kernels.OnlineGradient": kernels.OnlineGradient(response=((1.5, 0.9), (-0.5, 0.8))),
     }
     for name, kernel in made.items():
         if fields(kernel):
@@ -604,6 +605,14 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         return Call(made.step, arguments, (made, made.model))  # type: ignore[attr-defined]
 
     yield "learner.PlasticityLearner.step", stepped
+
+    def followed() -> Call:
+        made = learner(sp.PlasticityConfig.online())
+        loss = made.model(torch.ones(B, N_PRE)).sum()  # type: ignore[attr-defined]
+        arguments = {"loss": loss, "layers": ["0"], "return_details": True}
+        return Call(made.step, arguments, (made, made.model))  # type: ignore[attr-defined]
+
+    yield "learner.PlasticityLearner.step of a loss", followed
     with_loss = sp.PlasticityConfig(three_factor=sp.ThreeFactorConfig(mode="auxiliary_loss"))
 
     def lost() -> Call:

@@ -30,7 +30,8 @@ class Cause(NamedTuple):
 
 def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabled: bool) -> Cause | None:
     """A step with no activity since the one before; None where the eligibility of earlier activity is met again."""
-    names, waiting = join_names(connections), any(c.traces.batch_size is not None for c in connections)
+    names = join_names(connections)
+    waiting = any(c.traces.batch_size is not None and c.post_side != "gradient" for c in connections)
     if not attached and not enabled:
         return Cause("removed", "The learner was removed from its model and observes nothing any more; attach again.")
     passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
@@ -114,6 +115,11 @@ def zero_eligibility(connections: Iterable[Connection], why_silent: Callable[[Co
 
 def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[[Connection], str | None]) -> str:
     name, begin = connection.name, "its eligibility is zero everywhere"
+    if connection.post_side == "gradient":
+        return (
+            f"{name}: no gradient of the loss has reached it{_silent(rates)}. Look at whether the loss depends on its "
+            "neurons at the steps it is made of, and at how near these are to their threshold."
+        )
     if rates is None:
         return f"{name}: {begin}."
     if not rates.pre:
@@ -130,6 +136,10 @@ def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[
         "spikes met within the reach of the kernel, the trace had faded when the step came (tau_e), or a "
         "mask, `reduce` or amplitudes of 0 remove what there is."
     )
+
+
+def _silent(rates: Rates | None) -> str:
+    return ", and its input was silent" if rates is not None and not rates.pre else ""
 
 
 def unmoved_weights(connections: Sequence[Connection]) -> Cause | None:
@@ -166,6 +176,7 @@ def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, 
     """
     config, ends = connection.config.three_factor, connection.config.eligibility.clamp_range
     mod = torch.as_tensor(factor, dtype=delta.dtype)
+    ends = None if connection.post_side == "gradient" else ends
     if ends is None or config.update_frequency != 1 or mod.dim() > 1 or delta.numel() < 2:
         return False
     samples = (connection.traces.batch_size or 1) if connection.update.reduction == "sum" else 1

@@ -5,7 +5,7 @@ A weight that several connections share changes once, by the sum of what they co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,10 +79,20 @@ def changes_of(
         lr_scale: what every learning rate is multiplied by.
         reduce: what is made of every Δw before it lands.
     """
-    due: dict[int, list[tuple[Connection, Tensor]]] = {}
-    for connection in connections:
+
+    def change_of(connection: Connection) -> Tensor | None:
         with untracked(connection.weight):
-            change = connection.weight_change(factor_of(factor, connection.name), lr_scale)
+            return connection.weight_change(factor_of(factor, connection.name), lr_scale)
+
+    return landings_of(((connection, change_of(connection)) for connection in connections), reduce)
+
+
+def landings_of(
+    found: Iterable[tuple[Connection, Tensor | None]], reduce: Callable[[Tensor], Tensor] | None = None
+) -> tuple[dict[str, Tensor], list[Landing]]:
+    """The changes that there are, by connection, and what each weight is to become, once; no weight is changed yet."""
+    due: dict[int, list[tuple[Connection, Tensor]]] = {}
+    for connection, change in found:
         if change is not None:
             due.setdefault(id(connection.weight), []).append((connection, change))
     changes, landings = {}, []

@@ -33,7 +33,7 @@ class Step(NamedTuple):
     signals: Collection[str] | None  # names of the signals; None where the third factor was given as it is
     factor: Factor
     changes: Mapping[str, Tensor]
-    unmoved: Collection[int]  # ids of the weights that their change leaves as they were
+    unmoved: set[int]  # ids of the weights that their change leaves as they were
     lr_scale: float
     reduced: bool  # whether `reduce` had a say
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from ._activity import Activity
 from ._checks import known_as, require_flag, require_kind, require_number, require_real, require_tensors
+from ._noted import NotedSteps
 from ._saved import described, require_parts, require_settings
-from ._untracked import untracked
+from ._untracked import AS_IT_IS, untracked
 from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
@@ -91,13 +92,13 @@ class Connection:
         self.fixed = None if mask is None else mask == 0  # weights that never move
         self.note = ""  # what there is to say about it, such as that it feeds no neuron
         self.activity = Activity()  # what it has seen
-        self.seen_in_eval = 0  # calls that were not observed because the layer or its neuron was in eval()
-        self.met = self.met_in_eval = 0  # how much of both the last step had met
+        # calls that were not observed because the layer or its neuron was in eval(); how much the last step had met
+        self.seen_in_eval = self.met = self.met_in_eval = 0
         self.moved = self._warned = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), self.config.eligibility.dt
         self._averages = self.samples is None and self.update.reduction == "mean"  # over the batch
         self._changes_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
-        self.discard_pending()
+        self._pending, self._steps, self.noted = None, 0, NotedSteps()
         self._guard = WeightGuard(self.name, self.module, self.attribute)
 
     def _remember(self, geometry: Geometry, path: TracePath) -> None:
@@ -182,9 +183,10 @@ class Connection:
             self.reset()
 
     def reset(self, mask: Tensor | None = None) -> None:
-        """Forget the eligibility, of all samples or of those in `mask` (B,)."""
+        """Forget the eligibility, of all samples or of those in `mask` (B,), and the steps that wait for a loss."""
         if mask is None:
             self._flush()
+        self.noted.forget(mask)
         self.traces.reset(mask=mask)
 
     def discard_pending(self) -> None:
@@ -270,7 +272,7 @@ class Connection:
         None where there is more to look at, or something to refuse. What has landed is said by `meet`.
         """
         running, weight = self._traces._running, self.module._parameters.get(self.attribute)
-        if weight is None or running is None:
+        if weight is None or running is None or self.post_side == "gradient":
             return None
         update, clamp = self.update, self.config.three_factor.weight_clamp
         rate = self.config.three_factor.lr * lr_scale / (max(1, running.batch_size) if self._averages else 1)
@@ -309,10 +311,9 @@ class Connection:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran
         fixed = None if self.fixed is None else self.fixed.to(weight.device)
+        with_graph = self.config.three_factor.mode == "auxiliary_loss"
         try:
-            if self.config.three_factor.mode == "auxiliary_loss":
-                return self.update.landing(weight, delta, fixed)
-            with untracked(weight):
+            with AS_IT_IS if with_graph else untracked(weight):
                 return self.update.landing(weight, delta, fixed)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{self.name}: {error}") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ._changes import addressed, all_or_nothing, changes_of
+from ._changes import addressed, all_or_nothing, changes_of, landings_of
 from ._checks import (
     Signal,
     known_as,
@@ -24,18 +24,20 @@ from ._checks import (
     require_choice,
     require_flag,
     require_kind,
-    require_mask,
     require_number,
 )
+from ._descent import changes_by_loss, readers_of_eligibility, readers_of_gradients, require_alone, trace_of_loss
 from ._host_hooks import HostHooks
+from ._learner_state import forget, read_learner
 from ._optimizers import OptimizerWatch, hybrid_weights
-from ._saved import FORMAT, require_format, require_real_number
+from ._saved import FORMAT
 from ._silence import Silence, Step
 from ._untracked import untracked
 from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
+from .plasticity.three_factor import Landing
 from .signals import GateSignals
 from .third_factor import AnyOutput, LayerFactors, PlainOutput, ThirdFactor, batch_of, factor_tensor
 
@@ -113,6 +115,7 @@ class PlasticityLearner:
         self,
         modulator: Given = None,
         *,
+        loss: Tensor | None = None,
         layers: Names = None,
         return_details: Literal[False] = False,
         **signals: Unpack[GateSignals],
@@ -122,18 +125,26 @@ class PlasticityLearner:
         self,
         modulator: Given = None,
         *,
+        loss: Tensor | None = None,
         layers: Names = None,
         return_details: Literal[True],
         **signals: Unpack[GateSignals],
     ) -> PlasticityTrace: ...
     @overload
     def step(
-        self, modulator: Given = None, *, layers: Names = None, return_details: bool, **signals: Unpack[GateSignals]
+        self,
+        modulator: Given = None,
+        *,
+        loss: Tensor | None = None,
+        layers: Names = None,
+        return_details: bool,
+        **signals: Unpack[GateSignals],
     ) -> PlasticityTrace | None: ...
     def step(
         self,
         modulator: Given = None,
         *,
+        loss: Tensor | None = None,
         layers: Names = None,
         return_details: bool = False,
         **signals: Unpack[GateSignals],
@@ -143,6 +154,8 @@ class PlasticityLearner:
         Args:
             modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); one for each layer, by
                 the names of connections, as {"fc1": L1, "fc2": L2}; or signals by name.
+            loss: instead of a modulator, a loss of what the steps since the last one gave, for connections whose kernel
+                reads its gradient (`PlasticityConfig.online`): Δw = −lr · Σ_t Σ_b δ_t ⊗ x̄_t.
             layers: the connections that hear it; None is all, or those that the modulator names.
             return_details: return a `PlasticityTrace`, in mode "auxiliary_loss" with the loss in it.
             signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
@@ -161,13 +174,16 @@ class PlasticityLearner:
         else:
             chosen, modulator = addressed(self.connections, layers, modulator)
         details = return_details if type(return_details) is bool else require_flag("return_details", return_details)
+        if loss is not None:
+            require_alone(modulator, signals)
+            return self._follow(readers_of_gradients(chosen, layers), loss, details)
         for connection in chosen:
             if connection.config.three_factor.mode == "auxiliary_loss" and not details:
                 raise TypeError(
                     f"{connection.name}: mode is 'auxiliary_loss', and step would throw the loss away; call "
                     "learner.loss(...) for it, or step(..., return_details=True). Nothing was changed."
                 )
-        return self._learn(chosen, modulator, signals, details)[1]
+        return self._learn(chosen, modulator, signals, layers, details)[1]
 
     def loss(self, modulator: Given = None, *, layers: Names = None, **signals: Unpack[GateSignals]) -> Tensor:
         """A step of a learner of mode "auxiliary_loss": the scalar whose gradient is −Δw, for you to add to a loss.
@@ -198,11 +214,11 @@ class PlasticityLearner:
                 f"learner.loss needs a layer of mode 'auxiliary_loss'; the modes are {modes}. Call learner.step(...), "
                 "or set ThreeFactorConfig(mode='auxiliary_loss'). Nothing was changed."
             )
-        loss = self._learn(chosen, modulator, signals, False)[0]
+        loss = self._learn(chosen, modulator, signals, layers, False)[0]
         return (0.0 * waiting[0].weight).sum() if loss is None else loss
 
     def _learn(
-        self, chosen: list[Connection], modulator: Given, signals: Mapping[str, Any], details: bool
+        self, chosen: list[Connection], modulator: Given, signals: Mapping[str, Any], layers: Names, details: bool
     ) -> tuple[Tensor | None, PlasticityTrace | None]:
         """One step: work out everything that can be refused, then change; the loss and the trace, if there are any."""
         self._check(chosen)
@@ -213,29 +229,44 @@ class PlasticityLearner:
             given = (*modulator, *signals)
         if not details and self._land_at_once(chosen, output, given, batch.size):
             return None, None
+        chosen = readers_of_eligibility(chosen, layers)
         output = output.settled() if isinstance(output, PlainOutput) else output
         with all_or_nothing(chosen, safe=details or self.reduce is not None):
             met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = changes_of(chosen, output.factor, self._lr_scale, self.reduce)
         self.third_factor.keep(output)
-        looks, unmoved, losses = self.silence.looks, set(), []
+        step = Step(chosen, given, output.factor, changes, set(), self._lr_scale, self.reduce is not None)
+        loss = self._land(step, landings)
+        if not details:
+            return loss, None
+        seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
+        return loss, plasticity_trace(output.modulators, factor_tensor(output.factor), seen, loss)
+
+    def _follow(self, chosen: list[Connection], loss: Tensor, details: bool) -> PlasticityTrace | None:
+        """One step down a loss, in the same manner."""
+        self._check(chosen)
+        with all_or_nothing(chosen, safe=True):
+            found = changes_by_loss(loss, chosen, self.connections.values(), self.hooks, self._lr_scale)
+            changes, landings = landings_of(found, self.reduce)
+        self._land(Step(chosen, None, -1.0, changes, set(), self._lr_scale, self.reduce is not None), landings)
+        for connection in chosen:
+            connection.noted.clear()
+        return trace_of_loss(loss, chosen, changes) if details else None
+
+    def _land(self, step: Step, landings: Sequence[Landing]) -> Tensor | None:
+        """Change what is to be changed, and say why nothing moved; the sum of the losses among the changes."""
+        looks, losses = self.silence.looks, []
         for landing in landings:
             if looks and landing.value.is_cpu and not landing.moves():
-                unmoved.add(id(landing.weight))
+                step.unmoved.add(id(landing.weight))
             if landing.into == "loss":
                 losses.append(landing.value)
             elif landing.into == "grad" and self._optimizers is None:
                 self._optimizers = OptimizerWatch(self, hybrid_weights)
             landing.land()
-        loss = sum(losses[1:], losses[0]) if losses else None
-        self.silence.after(
-            Step(chosen, given, output.factor, changes, unmoved, self._lr_scale, self.reduce is not None),
-            self.third_factor.gate, hooks=self.hooks, enabled=self.enabled, looks=looks,
-        )  # fmt: skip
-        if not details:
-            return loss, None
-        seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
-        return loss, plasticity_trace(output.modulators, factor_tensor(output.factor), seen, loss)
+        gate = self.third_factor.gate
+        self.silence.after(step, gate, hooks=self.hooks, enabled=self.enabled, looks=looks)
+        return sum(losses[1:], losses[0]) if losses else None
 
     def _land_at_once(
         self, chosen: list[Connection], output: AnyOutput, given: Collection[str] | None, size: int | None
@@ -289,20 +320,8 @@ class PlasticityLearner:
             ValueError: an unknown scope, or a mask that does not fit.
         """
         require_choice("scope", scope, SCOPES)
-        connections = [c for c in self.connections.values() if mask is None or c.traces.batch_size is not None]
-        if mask is not None:
-            require_mask(mask)
-            for connection in connections:
-                connection.check_reset(mask, traces=scope != "neuromodulators")
-        kept = self.third_factor.kept
-        if scope != "eligibility":
-            size = None if mask is None else batch_of(connections).size
-            kept = self.third_factor.after_reset(mask, size, keep_baseline=scope == "episode")
-        if scope != "neuromodulators":
-            with all_or_nothing(connections, safe=False):
-                for connection in connections:
-                    connection.reset(mask)
-        self.third_factor.kept = kept
+        connections = list(self.connections.values())
+        forget(connections, self.third_factor, mask, scope)
         if mask is None:
             for one in self.hooks:
                 one.reset()
@@ -393,19 +412,7 @@ class PlasticityLearner:
 
     def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
         """Look at a saved state whole; what is returned goes on from it. Errors as in `load_state_dict`."""
-        what = "The saved learner"
-        require_format(what, state, ("connections", "third_factor", "lr_scale"))
-        saved = state["connections"]
-        found = sorted(map(str, saved)) if isinstance(saved, Mapping) else repr(saved)
-        if not isinstance(saved, Mapping) or set(saved) != set(self.connections):
-            raise ValueError(
-                f"{what} has the connections {found}; this one has {sorted(self.connections)}. Attach to the "
-                "same layers first; what is paired only in a forward pass is known after one, or with sample=."
-            )
-        lr_scale = require_real_number(f"{what}: lr_scale", state["lr_scale"])
-        commits = [connection.read_state(saved[name]) for name, connection in self.connections.items()]
-        device = next((connection.weight.device for connection in self.connections.values()), None)
-        commits.append(self.third_factor.read_state(state["third_factor"], device))
+        lr_scale, commits = read_learner(state, self.connections, self.third_factor)
 
         def commit() -> None:
             for one in commits:

@@ -16,14 +16,14 @@ HOSTS = {"snntorch", "norse"}
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
     {"_checks", "neuromodulators", "notices", "_untracked", "_usual_size", "_activity"},
-    {"conventions", "decay", "_saved", "signals", "_weights", "_compiled"},
+    {"conventions", "decay", "_saved", "signals", "_weights", "_compiled", "_noted"},
     {"config"},
     {"kernels", "neuromodulation", "affect", "feedback"},
     {"layers"},
     {"plasticity"},
     {"connection", "diagnostics", "third_factor"},
-    {"_causes", "_changes", "_host_hooks", "_optimizers"},
-    {"_silence", "diagnose"},
+    {"_causes", "_changes", "_descent", "_host_hooks", "_optimizers"},
+    {"_silence", "_learner_state", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual", "_readout", "_paths"},

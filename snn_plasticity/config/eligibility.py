@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
 
 from .._checks import shown
@@ -11,7 +11,7 @@ from ..conventions import Convention
 from .validation import Serializable, require_flag_field, require_number_field, require_range_field, require_word_field
 
 TraceType = Literal["accumulating", "replacing", "dutch"]
-KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "eprop"]
+KernelName = Literal["rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "eprop", "online", "sltt"]
 TracePath = Literal["auto", "plain", "fold", "shared", "rows", "compiled", "torch"]
 TRACES: tuple[TraceType, ...] = get_args(TraceType)
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
@@ -37,7 +37,9 @@ class EligibilityConfig(Serializable):
         trace_type: "accumulating", "replacing" or "dutch".
         tau_e: time constant of the eligibility, in the unit of `dt`.
         kernel: "rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "eprop" (in `attach` with the memory of the very
-            neuron; elsewhere that of `stdp_tau_plus`), or any object with `init` and `step`.
+            neuron; elsewhere that of `stdp_tau_plus`), "online" and "sltt" (gradients of a loss, with the memory of the
+            neuron and without; they leave no eligibility behind, and want no settings of one), or any object with
+            `init` and `step`.
         stdp_tau_plus, stdp_tau_minus: time constants of the pre and the post spike trace.
         a_plus, a_minus: amplitudes of potentiation and depression.
         stdp_tau_x, stdp_tau_y, a3_plus, a3_minus: the slow traces and triplet amplitudes of "stdp_triplet".
@@ -99,6 +101,18 @@ class EligibilityConfig(Serializable):
         require_range_field(self, "clamp_range", around_zero=True)
         for name in ("carry", "diagonal"):
             require_flag_field(self, name)
+        if kernel in ("online", "sltt") or getattr(kernel, "post_side", None) == "gradient":
+            self._require_no_trace()
+
+    def _require_no_trace(self) -> None:
+        """Refuse settings of an eligibility where there is none: a gradient is used up by the step that brings it."""
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if field_.name in ("trace_type", "tau_e", "clamp_range") and value != field_.default:
+                raise ValueError(
+                    f"EligibilityConfig.{field_.name} = {shown(value)}, and the kernel reads gradients, which leave no "
+                    f"eligibility behind; expected it as it is, {field_.default!r}, or another kernel."
+                )
 
     def _require_tau(self, name: str) -> None:
         require_number_field(self, name, 0.0, open_low=True, infinite=True)

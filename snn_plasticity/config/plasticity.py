@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from .eligibility import EligibilityConfig
+from .._checks import require_flag
+from .eligibility import EligibilityConfig, KernelName
 from .neuromod import NeuromodConfig
 from .three_factor import Mode, ThreeFactorConfig
 from .validation import Serializable, require_part_field
@@ -92,6 +93,34 @@ class PlasticityConfig(Serializable):
         return cls(
             EligibilityConfig(kernel="eprop", tau_e=tau_e, clamp_range=None),
             three_factor=ThreeFactorConfig(mode=mode, lr=lr, weight_clamp=None),
+        )
+
+    @classmethod
+    def online(cls, lr: float | None = None, *, carry: bool = True, mode: Mode = "online") -> PlasticityConfig:
+        """Online gradients of a loss: backpropagation within each step, and a trace of the input to carry time.
+
+            Δw = −lr · Σ_t Σ_b δ_t ⊗ x̄_t,   δ_t = ∂loss/∂I_t within step t
+
+        No graph reaches over time: `attach` takes the states of neurons out of it. Call `learner.step(loss=loss)` after
+        each step, or after a whole sequence. How samples are weighed says the loss: they are summed here.
+
+        Args:
+            lr: learning rate; None is 0.01, and 1 in mode "hybrid".
+            carry: x̄ is the answer of each neuron's membrane to its input (OTTT); else the input of the step (SLTT).
+            mode: "online" changes the weight; "hybrid" adds −Δw to its gradient, for an optimizer.
+
+        Raises:
+            ValueError: a rate below 0, another mode, or a carry that is neither True nor False.
+
+        Xiao, Meng, Zhang, He & Lin 2022 (OTTT); Meng, Xiao, Yan, Wang, Lin & Luo 2023 (SLTT).
+
+        >>> PlasticityConfig.online(carry=False).eligibility.kernel
+        'sltt'
+        """
+        kernel: KernelName = "online" if require_flag("carry", carry) else "sltt"
+        rate = (1.0 if mode == "hybrid" else 0.01) if lr is None else lr
+        return cls(
+            EligibilityConfig(kernel=kernel), three_factor=ThreeFactorConfig(mode=mode, lr=rate, weight_clamp=None)
         )
 
 

@@ -200,6 +200,9 @@ class HostAdapter(Protocol):
     def forget_state(self, module: nn.Module) -> None:
         """Hidden state that a module holds itself becomes that of a fresh start."""
 
+    def detach_state(self, module: nn.Module) -> None:
+        """Hidden state that a module holds itself loses its graph, and keeps its values."""
+
     def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
         """Constants of single neurons that are no tensors of the model are repeated for new ones: `large` of them."""
 
@@ -210,7 +213,7 @@ class HostAdapter(Protocol):
 _hosts: list[HostAdapter] = []
 _ASKED = (
     "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
-    "response", "held_state", "one_step", "forget_state", "widen_constants", "inserted",
+    "response", "held_state", "one_step", "forget_state", "detach_state", "widen_constants", "inserted",
 )  # fmt: skip
 
 
@@ -332,6 +335,12 @@ def forget_states(model: nn.Module) -> None:
     for module in model.modules():
         for host in _hosts:
             host.forget_state(module)
+
+
+def detach_state(module: nn.Module) -> None:
+    """Hidden state that a neuron holds itself loses its graph."""
+    for host in _hosts:
+        host.detach_state(module)
 
 
 def widen_constants(module: nn.Module, small: int, large: int) -> None:

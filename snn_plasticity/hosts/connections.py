@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._descent import reads_gradient
 from .._weights import low_precision
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
@@ -20,6 +21,7 @@ from ..kernels.post_side import OF_STEPS, PostSide
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .adapter import NeuronCall, held_state, never
+from .gradients import GradientSteps, require_gradient, require_no_second
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
 from .post_sides import PostSides, followed_pool, kernel_for
@@ -80,8 +82,11 @@ class ConnectionBuilder:
 
     def suit(self, connection: Connection, neuron: str) -> None:
         """Where the settings leave it to the neuron, the kernel becomes one that knows its memory."""
-        if connection.config.eligibility.kernel == "eprop":
-            connection.take_kernel(kernel_for(self.index.neurons[neuron], connection))
+        part = self.index.neurons[neuron]
+        if connection.config.eligibility.kernel in ("eprop", "online"):
+            connection.take_kernel(kernel_for(part, connection))
+        if reads_gradient(connection):
+            require_gradient(part, connection)
 
     def warn_of_low_precision(self, connections: Sequence[Connection]) -> None:
         """Once, for all weights that round small changes away."""
@@ -137,7 +142,7 @@ class Connections:
         self.own: dict[str, list[OwnSynapse]] = {}
         for synapse in index.own.values():
             self.own.setdefault(synapse.neuron.name, []).append(synapse)
-        self._build = build
+        self._build, self.gradients = build, GradientSteps(self.edges)
         self.bind(lambda: None)
         self._warned = False  # whether it was said that a state gets lost
         self._units: dict[str, Tensor] = {}  # those that the neuron of a connection reads, where not all
@@ -171,7 +176,9 @@ class Connections:
         due = []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
-            if connection is not None:
+            if connection is not None and reads_gradient(connection):
+                self.gradients.on_reading(connection, neuron, neuron_call, reading)
+            elif connection is not None:
                 units = reading.units
                 if self._units or units is not None:
                     self._mask(connection, units, prod(reading.sample))
@@ -309,6 +316,7 @@ class Connections:
             return connection
         connection = self.edges.pop((synapse, None), None)
         if connection is None:
+            require_no_second(synapse, neuron, self.edges)
             connection = self._build(synapse, neuron)
         else:
             self._build.suit(connection, neuron)

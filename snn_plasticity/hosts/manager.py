@@ -23,7 +23,7 @@ from ..connection import Connection
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .connections import ConnectionBuilder, Connections
-from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, StateHook, as_activity, hooked, is_plain
+from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .pooling import pool_of_module
 from .provenance import PairingError
@@ -83,11 +83,8 @@ class HookManager:
             if hook.method != "on_layer":
                 own.add(module)
                 self._presence.hooked(module, hook, handle)
-        for neuron in self.index.neurons.values() if self.connections.follows_steps else ():
-            hook: Any = StateHook(self, "", neuron.name, neuron.module)
-            self._handles.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
-        model = self.model
-        self._brackets = model not in own
+        self._handles += self.connections.gradients.hook(self, self.index, follows=self.connections.follows_steps)
+        model, self._brackets = self.model, self.model not in own
         if self._brackets:
             begin: Any = BeginHook(self, "on_pass_begin", "", model)
             self._handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
@@ -131,6 +128,11 @@ class HookManager:
     def reset(self) -> None:
         """Drop half-done calls."""
         self.wiring.clear()
+        self.connections.gradients.clear()
+
+    def settle(self) -> None:
+        """What no neuron has read by now is the output of a readout."""
+        self.connections.gradients.settle()
 
     def why_lost(self, connections: Collection[Connection]) -> str | None:
         """Why one of these hears nothing any more; None while their layers and neurons are where they were."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .._descent import reads_gradient
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
@@ -59,15 +60,17 @@ def assemble(
     if sample is not None:
         inner = unwrap(model)
         feeds = {**discover(inner, index, new_wiring(), lambda: _run_once(inner, sample)), **feeds}
-    notes = readouts(index, chosen.named, feeds)
     edges = _edges(index, chosen, feeds, build)
+    # from a loss, readouts learn as well
+    named = chosen.named - {synapse for (synapse, _), connection in edges.items() if reads_gradient(connection)}
+    notes = readouts(index, named, feeds)
     for (synapse, neuron), connection in edges.items():
         known = neuron is not None
         connection.note = "" if known else notes.get(synapse, NO_NEURON_YET)
     if all(connection.post_side != "spikes" for connection in edges.values()):
         activity.looks = 0  # what comes in counts as much as it is, whether it is spikes or a current
     build.warn_of_low_precision(list(edges.values()))
-    manager = HookManager(unwrap(model), index, new_wiring(), build, edges, named=chosen.named, pre=activity)
+    manager = HookManager(unwrap(model), index, new_wiring(), build, edges, named=named, pre=activity)
     return manager, list(edges.values())
 
 

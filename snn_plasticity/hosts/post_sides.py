@@ -10,6 +10,7 @@ from torch import Tensor
 from .._checks import known_as
 from ..connection import Connection
 from ..kernels.eprop import EProp
+from ..kernels.online import OnlineGradient
 from ..kernels.post_side import OF_STEPS
 from ..kernels.stdp import Kernel
 from ..plasticity.eligibility_vectors import EligibilityVectors
@@ -121,15 +122,24 @@ _WORDS = {
 
 
 def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
-    """e-prop with the memory of this very neuron: a filter of the pre side where it is the same at all times.
+    """e-prop, or the online gradient, with the memory of this very neuron.
 
     Where a reset cuts it, say, it is followed for each synapse.
     """
-    answer = response(neuron.proper)
+    answer, config = response(neuron.proper), connection.config.eligibility
     if answer is None:
+        if config.kernel == "online":
+            raise PairingError(
+                f"{connection.name}: kernel 'online' needs to know how the membrane of {neuron.name}, a "
+                f"{type(neuron.proper).__name__}, answers a unit of current, and a reset to zero, decays of single "
+                "neurons or a decay that learns change that. Give the kernel yourself: "
+                "EligibilityConfig(kernel=OnlineGradient(tau_m=...))."
+            )
         return EligibilityVectors()
-    psi, convention = pseudo_derivative(neuron.proper), connection.config.eligibility.convention
-    return EProp(convention=convention, response=answer, pseudo_derivative=psi)
+    if config.kernel == "online":
+        return OnlineGradient(convention=config.convention, response=answer)
+    psi = pseudo_derivative(neuron.proper)
+    return EProp(convention=config.convention, response=answer, pseudo_derivative=psi)
 
 
 def _no_step(neuron: Neuron) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from .index import Synapse
 
@@ -242,6 +243,7 @@ class SynapseCall(Provenance):
 
     statistic = ""  # the operation, where it is a statistic that normalises what stands beside it
     by_channel = True  # whether each unit belongs to a channel of the synapse
+    edge: GradientEdge | None = None  # where the gradient of its output is found, for those who want it
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         self.synapse, self.sample_dims, self.waiting = synapse, synapse.sample_dims, 0

@@ -191,6 +191,13 @@ class SnnTorch(HostAdapter):
 
         return OneStep(run, call.current, tuple(held[name] for name in states), states.index("mem"))
 
+    def detach_state(self, module: nn.Module) -> None:
+        """Membranes, currents and the spikes that come back."""
+        for name in _STATES if hasattr(module, "init_hidden") else ():
+            state = getattr(module, name, None)
+            if isinstance(state, Tensor) and state.requires_grad:
+                setattr(module, name, state.detach())
+
     def forget_state(self, module: nn.Module) -> None:
         """Membranes and currents are zero."""
         if not hasattr(module, "init_hidden"):

@@ -100,6 +100,10 @@ class Wiring:
         self.latest[name] = self.unlisted[name] = call
         self.watch_if_needed(call)
 
+    def latest_call(self, name: str) -> SynapseCall | None:
+        """The latest call of a synapse."""
+        return (self._inner if name in self._held else self.latest).get(name)
+
     def _release(self, name: str) -> None:
         """Forget the call before the latest, once its output is gone."""
         call = self.superseded.get(name)

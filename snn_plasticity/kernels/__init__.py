@@ -5,6 +5,7 @@ from .eprop import alif_step as alif_step
 from .learning_signals import adaptive_post as adaptive_post
 from .learning_signals import firing_rate_signal as firing_rate_signal
 from .learning_signals import future_signal as future_signal
+from .online import OnlineGradient as OnlineGradient
 from .post_side import POST_SIDES as POST_SIDES
 from .post_side import post_side_of as post_side_of
 from .pseudo_derivatives import arctan as arctan
@@ -25,6 +26,7 @@ __all__ = [
     "Coincidence",
     "EProp",
     "Kernel",
+    "OnlineGradient",
     "Pair",
     "PairSTDP",
     "Rate",

@@ -6,6 +6,7 @@ from typing import cast
 
 from ..config import EligibilityConfig
 from .eprop import EProp
+from .online import OnlineGradient
 from .stdp import Kernel, PairSTDP, Rate, SymmetricSTDP
 from .triplet import TripletSTDP
 
@@ -21,5 +22,7 @@ def kernel_of(config: EligibilityConfig) -> Kernel:
         "stdp_pair": lambda: PairSTDP(*taus_and_amplitudes, config.convention),
         "stdp_symmetric": lambda: SymmetricSTDP(*taus_and_amplitudes, config.convention),
         "eprop": lambda: EProp(config.stdp_tau_plus, config.convention),
+        "online": lambda: OnlineGradient(config.stdp_tau_plus, config.convention),
+        "sltt": lambda: OnlineGradient(response=()),
         "stdp_triplet": lambda: TripletSTDP(*taus_and_amplitudes, *slow, config.convention),
     }[config.kernel]()

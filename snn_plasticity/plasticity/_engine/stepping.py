@@ -207,6 +207,16 @@ def change_from_spikes(
     return total
 
 
+def sum_of_steps(state: TraceState, block: SpikeBlock, total: Tensor) -> None:
+    """In place: total += Σ_t Σ_b f_t. The kernel goes on past these steps, and e stays as it is."""
+    parts, gains = state.split(len(block.pre)), total.new_ones(len(block.pre))
+    for samples, part in parts:
+        window = _window(part, block, samples)
+        fold_(state.rule.geometry, total, window, gains, 1.0)
+        part.kernel = window.state_after
+    state.join(parts)
+
+
 def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple[Tensor, Tensor]:
     """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T."""
     like = max([one.mods[0] for one in queued], key=Tensor.dim)

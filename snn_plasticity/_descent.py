@@ -1,0 +1,219 @@
+"""From a loss to changes of weights, through the steps since the last one.
+
+    δ_t = ∂loss/∂(output of the synapse at step t)
+    Δw  = −lr · Σ_t Σ_b δ_t ⊗ x̄_t
+
+How a loss weighs its samples is in δ already (a mean over the batch, say), so that samples are summed here, whatever
+the convention says of means. It is −lr times the gradient of the loss, but for the paths that are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from ._checks import known_as
+from ._noted import NotedStep
+from ._untracked import untracked
+from .connection import Connection
+from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
+from .plasticity.window_sum import begin, sum_window
+
+_HOW = "learner.step(loss=loss_fn(output, target))"
+Gradients = Mapping[str, Sequence[Tensor | None]]
+
+
+def reads_gradient(connection: Connection) -> bool:
+    """Whether its kernel wants the gradient of a loss."""
+    return connection.post_side == "gradient"
+
+
+def readers_of_eligibility(chosen: list[Connection], named: object) -> list[Connection]:
+    """Those of the chosen connections that learn from a modulator.
+
+    Raises:
+        TypeError: none does, or one that is named does not.
+    """
+    gradient = [connection.name for connection in chosen if reads_gradient(connection)]
+    if gradient and (named is not None or len(gradient) == len(chosen)):
+        raise TypeError(
+            f"{', '.join(gradient)}: a kernel that reads the gradient of a loss learns from no modulator; call {_HOW}. "
+            "Nothing was changed."
+        )
+    return [connection for connection in chosen if not reads_gradient(connection)] if gradient else chosen
+
+
+def readers_of_gradients(chosen: list[Connection], named: object) -> list[Connection]:
+    """Those of the chosen connections that learn from a loss.
+
+    Raises:
+        TypeError: none does, or one that is named does not; or its mode gives a loss of its own.
+    """
+    found = [connection for connection in chosen if reads_gradient(connection)]
+    others = [connection.name for connection in chosen if not reads_gradient(connection)]
+    if not found or (named is not None and others):
+        raise TypeError(
+            f"{', '.join(others)}: the kernel reads no gradient of a loss; attach with PlasticityConfig.online(...), "
+            "or give a modulator. Nothing was changed."
+        )
+    for connection in found:
+        if connection.config.three_factor.mode == "auxiliary_loss":
+            raise TypeError(
+                f"{connection.name}: mode is 'auxiliary_loss', and a loss is there already; expected 'online', or "
+                "'hybrid' for its gradient. Nothing was changed."
+            )
+    return found
+
+
+def require_alone(modulator: object, signals: Mapping[str, object]) -> None:
+    """Refuse a modulator or signals beside a loss."""
+    if modulator is not None or signals:
+        what = ", ".join(signals) or "a modulator"
+        raise TypeError(f"step got a loss and {what}; expected one or the other. Nothing was changed.")
+
+
+def note(connection: Connection, pre: Tensor, output: GradientEdge, shape: torch.Size, *, begins: bool) -> None:
+    """A synapse was called: its step waits for a loss.
+
+    Args:
+        connection: whose kernel reads gradients.
+        pre: what went in, (B, ...).
+        output: where the gradient of what came out is found.
+        shape: of what came out, (B, ...).
+        begins: whether a new sequence begins with this step.
+
+    Raises:
+        ValueError: shapes that do not fit, or another batch size in mid-sequence; naming the connection.
+    """
+    if not connection.enabled:
+        return
+    if connection.samples is not None:
+        raise ValueError(f"{connection.name}: each sample has weights of its own; a loss needs one weight for all.")
+    noted, running = connection.noted, connection.running
+    if begins and not noted.steps:
+        connection.traces.start_sequence()
+        running, begins = connection.running, False
+    known = running and (running.like[0].shape, running.like[1].shape)
+    known = (noted.steps[-1].pre.shape, noted.steps[-1].shape) if noted.steps else known
+    if known != (pre.shape, shape):
+        try:
+            begin(connection.traces, pre, pre.new_empty(shape), anew=begins)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{connection.name}: {error}") from None
+    noted.steps.append(NotedStep(pre, pre._version, output, shape, begins))
+
+
+def gradients_of(loss: object, connections: Sequence[Connection], *, retain_graph: bool) -> Gradients:
+    """δ of every noted step, by connection; None where the loss does not depend on it.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: no single number, NaN, or nothing that a synapse has had a part in.
+        RuntimeError: its graph is gone, or what it holds has been written over.
+    """
+    loss = _require_loss(loss)
+    for connection in connections:
+        if any(step.pre._version != step.version for step in connection.noted.steps):
+            raise RuntimeError(
+                f"{connection.name}: its input was written over since the synapse read it, and the loss of that step "
+                "needs it still; hand the model a tensor of its own for each step. Nothing was changed."
+            )
+    edges = [step.output for connection in connections for step in connection.noted.steps]
+    if not edges:
+        return {}
+    try:
+        found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph)
+    except RuntimeError as error:
+        raise RuntimeError(_why_not(str(error))) from error
+    if all(gradient is None for gradient in found):
+        names = ", ".join(connection.name for connection in connections)
+        raise ValueError(
+            f"The loss depends on no output of {names} since the last step; expected one made of what these steps "
+            "gave, without detach(). Nothing was changed."
+        )
+    each = iter(found)
+    return {connection.name: [next(each) for _ in connection.noted.steps] for connection in connections}
+
+
+def changes_by_loss(
+    loss: object,
+    connections: Sequence[Connection],
+    everyone: Collection[Connection],
+    hooks: Iterable[Any],
+    lr_scale: float,
+) -> Iterator[tuple[Connection, Tensor | None]]:
+    """−lr · Σ_t Σ_b δ_t ⊗ x̄_t of each connection; None before the turn of its weight.
+
+    Args:
+        loss: of the steps that were noted; errors as in `gradients_of`.
+        connections: those that learn from it now.
+        everyone: of the learner. Where others have noted steps, too, the graph is kept for them.
+        hooks: which may have noted something of their own.
+        lr_scale: what every learning rate is multiplied by.
+    """
+    for one in hooks:
+        getattr(one, "settle", bool)()
+    others = any(len(connection.noted) and connection not in connections for connection in everyone)
+    gradients = gradients_of(loss, connections, retain_graph=others)
+    for connection in connections:
+        total, lr = None, connection.config.three_factor.lr * lr_scale
+        with untracked(connection.weight):
+            for window in connection.noted.windows(gradients.get(connection.name, ())):
+                if window.begins:
+                    connection.traces.start_sequence()
+                now = sum_window(connection.traces, window.pre, window.delta)
+                total = now if total is None else total.add_(now)
+            yield connection, None if total is None else _due(connection, total.mul_(-lr))
+
+
+def _due(connection: Connection, change: Tensor) -> Tensor | None:
+    """A change with those that came before it, masked; None before the weight's turn."""
+    change = change if connection._pending is None else connection._pending + change
+    connection._pending, connection._steps = change, connection._steps + 1
+    if connection._steps < connection.config.three_factor.update_frequency:
+        return None
+    connection.discard_pending()
+    return change if connection.mask is None else change * connection.mask
+
+
+def trace_of_loss(loss: Tensor, connections: Sequence[Connection], changes: Mapping[str, Tensor]) -> PlasticityTrace:
+    """What a step down a loss did, in numbers; there is no eligibility, and no modulator."""
+    none = torch.zeros(1)
+    seen = {c.name: layer_trace(c.weight, none, changes.get(c.name)) for c in connections}
+    return plasticity_trace({}, torch.ones(()), seen, loss.detach())
+
+
+def _require_loss(loss: object) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"loss is {known_as(loss)}; expected a tensor with a graph, as loss_fn(output, target) gives.")
+    if loss.numel() != 1:
+        raise ValueError(f"loss has shape {tuple(loss.shape)}; expected one number, as loss.mean().")
+    if not loss.requires_grad:
+        raise ValueError(
+            "loss has no graph: what it is made of was detached, or the model ran under torch.no_grad(). Run the model "
+            "in train() with gradients on, and make the loss of its outputs. Nothing was changed."
+        )
+    if loss.is_cpu and not bool(loss.isfinite()):
+        raise ValueError(f"loss is {float(loss):g}; expected a finite number. Nothing was changed.")
+    return loss
+
+
+def _why_not(error: str) -> str:
+    """In a sentence, why autograd went no further."""
+    if "a second time" in error:
+        why = (
+            "its graph was used up, by loss.backward() or by another step; call learner.step(loss=loss) first, with "
+            "retain_graph=True where backward() is to follow, and make each loss of steps since the last one"
+        )
+    elif "inplace" in error or "in-place" in error:
+        why = (
+            "it reaches back to steps from before the last learner.step, whose weights have changed since; make the "
+            "loss of each step of that step's outputs, and detach what is summed or handed on"
+        )
+    else:
+        why = error.splitlines()[0]
+    return f"There is no gradient of the loss: {why}. Nothing was changed."
