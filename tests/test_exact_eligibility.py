@@ -172,7 +172,10 @@ def test_neurons_of_norse(name, layer, dtype):
 
 def without_spikes(state):
     """What a recurrent neuron hands on, with the spikes that come back through its weights detached."""
-    return tuple(h._replace(z=h.z.detach()) if hasattr(h, "z") else h for h in state)
+    return tuple(
+        h._replace(z=h.z.detach()) if hasattr(h, "z") else h._replace(lif=h.lif._replace(z=h.lif.z.detach()))
+        for h in state
+    )
 
 
 class Recurrent(nn.Module):
@@ -191,7 +194,9 @@ class Recurrent(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("cell", [norse.LIFRecurrentCell, norse.LSNNRecurrentCell], ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize(
+    "cell", [norse.LIFRecurrentCell, norse.LSNNRecurrentCell, norse.LIFRefracRecurrentCell], ids=lambda c: c.__name__
+)
 def test_recurrent_cells_of_norse(cell, dtype):
     torch.manual_seed(0)
     net = Recurrent(cell, 10.0).to(dtype)
@@ -257,6 +262,36 @@ def test_sequences_in_chunks(kind, scale, dtype):
     assert 0.01 < float(z.detach().mean()) < 0.9
     loss = sum(loss_of(last, z[last - 1]) for last in (1, 6, 8, 9, STEPS))
     agree(total, torch.autograd.grad(loss, layer.weight)[0], dtype)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [(norse.LIFRecurrent, norse.LIFRecurrentCell), (norse.LSNNRecurrent, norse.LSNNRecurrentCell)],
+    ids=["LIF", "LSNN"],
+)
+def test_recurrent_sequences_are_their_cells_step_by_step(kind, cell):
+    torch.manual_seed(0)
+    net, xs = Recurrent(cell, 10.0), inputs((16,), torch.float32)
+    weights = net.neuron.input_weights, net.neuron.recurrent_weights
+    whole = kind(16, 8)
+    with torch.no_grad():
+        whole.input_weights.copy_(weights[0])
+        whole.recurrent_weights.copy_(weights[1])
+    learner, total, state = attach(whole, config()), [0.0, 0.0], None
+    for first, last in ((0, 5), (5, STEPS)):
+        with torch.no_grad():
+            z, state = whole(xs[first:last], state)
+        for k, connection in enumerate(learner.connections.values()):
+            total[k] = total[k] + (signal(STEPS, z[-1]).unsqueeze(2) * connection.eligibility).sum(0)
+    state, loss = (), 0.0
+    for t, x in enumerate(xs):
+        z, state = net(x, without_spikes(state))
+        if t + 1 in (5, STEPS):
+            loss = loss + loss_of(STEPS, z)
+    apart = 1.0 - torch.eye(8)  # no neuron connects to itself
+    exact = torch.autograd.grad(loss, weights)
+    agree(total[0], exact[0], torch.float32)
+    agree(total[1] * apart, exact[1], torch.float32)
 
 
 def test_a_lifted_cell_is_followed_step_by_step():

@@ -132,7 +132,8 @@ class Norse(HostAdapter):
             state = cell.state_fallback(current.unsqueeze(0) if time_major else current)
         if hasattr(cell, "input_weights"):
             current = nn.functional.linear(current, cell.input_weights.detach())
-            weights = torch.eye(current.shape[-1]).to(current), cell.recurrent_weights.detach()
+            size, kind = current.shape[-1], {"dtype": current.dtype, "device": current.device}
+            weights = torch.eye(size, **kind), cell.recurrent_weights.detach()
         fields, spec = tree_flatten_with_path(state)
         names = [str(path[-1]) for path, _ in fields]
         leaves = [dense(leaf).to(current).expand_as(current) for _, leaf in fields]

@@ -96,7 +96,7 @@ def linearise(step: OneStep, *, check: bool = False, spikes: bool = True) -> tup
         if spikes and not z.requires_grad:
             raise ValueError("its spikes have no derivative: its surrogate gradient is disabled")
         outputs = (z, *after)
-        found = [_gradients(output, leaves, torch.ones_like(output)) for output in outputs]
+        found = [_gradients(output, leaves) for output in outputs]
         if check:
             _require_elementwise(outputs, leaves, found)
     row, *rows = (torch.stack(row) for row in found)
@@ -109,10 +109,12 @@ def _leaf(tensor: Tensor) -> Tensor:
     return (tensor.clone() if tensor.is_inference() else tensor).requires_grad_()
 
 
-def _gradients(output: Tensor, leaves: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
+def _gradients(output: Tensor, leaves: Sequence[Tensor], weight: Tensor | None = None) -> list[Tensor]:
+    """Of the (weighed) sum of an output, by each leaf."""
     if not output.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    given = torch.autograd.grad(output, leaves, weight, retain_graph=True, allow_unused=True)
+    total = (output if weight is None else output * weight).sum()
+    given = torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(given, leaves, strict=True)]
 
 

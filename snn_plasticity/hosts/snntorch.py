@@ -6,6 +6,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -114,6 +115,12 @@ class SpikeSlope:
         return f"ψ of {type(self.module).__name__}"
 
 
+@cache
+def _arguments(kind: type[nn.Module]) -> tuple[str, ...]:
+    """What a call of such a neuron is given, by name."""
+    return tuple(inspect.signature(kind.forward).parameters)
+
+
 class SnnTorch(HostAdapter):
     """Its neurons keep their state themselves with `init_hidden`; their own recurrence is a layer inside of them."""
 
@@ -175,7 +182,7 @@ class SnnTorch(HostAdapter):
         """Its forward, with the state given or held; the spikes that a recurrent one has sent are no part of that."""
         if not _is_plain(module) or not hasattr(module, "mem"):
             return super().one_step(module, call) if not _is_plain(module) else None
-        _, *names = inspect.signature(type(module).forward).parameters
+        _, *names = _arguments(type(module))
         given = {**dict(zip(names, call.before.args, strict=False)), **call.before.kwargs}
         now = {**call.before.held, **{name: h for name, h in given.items() if isinstance(h, Tensor)}}
         if not call.before.held:

@@ -140,7 +140,7 @@ class EligibilityVectors:
 
 def _shape(rows: Tensor, x: Tensor, states: int) -> tuple[int, ...]:
     """Of ε, (B, d, *columns)."""
-    batch, _, *columns = torch.broadcast_shapes(rows[:, :1].shape, x.shape)
+    batch, _, *columns = (max(sizes) for sizes in zip(rows.shape, x.shape, strict=True))
     return (batch, states, *columns)
 
 
