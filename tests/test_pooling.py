@@ -432,3 +432,68 @@ def test_what_was_read_last_does_not_become_the_next_step(between):
             total += torch.autograd.grad(net.layer(x), net.layer.weight, credit)[0]
         close((net.layer.weight - before).detach(), LR * MODULATOR / BATCH * total)
         net.neuron.reset_mem()
+
+
+class TestEProp:
+    """What is not a spike goes back the same way."""
+
+    def gradient(self, pool, neuron, xs, signal):
+        layer = conv(bias=False)
+
+        class Whole(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer, self.pool, self.neuron = layer, pool, neuron
+
+            def forward(self, xs):
+                state, out = neuron.reset_mem(), []
+                for x in xs:
+                    spikes, state = neuron(pool(layer(x)), state)
+                    out.append(spikes)
+                return torch.stack(out)
+
+        net = Whole()
+        out = net(xs)
+        (wanted,) = torch.autograd.grad((signal(out) * out).sum(), layer.weight)
+        return net, wanted
+
+    @pytest.mark.parametrize("kind", ["avg", "avg overlapping", "adaptive avg"])
+    @pytest.mark.parametrize("module", [True, False])
+    def test_it_is_the_gradient_behind_an_average(self, kind, module):
+        pool, xs = MODULES[kind](2), trains(STEPS, BATCH, 1, 7, 8)
+        signal = torch.randn(BATCH, generator=torch.Generator().manual_seed(1))
+        pool = pool if module else pool.forward
+        net, wanted = self.gradient(
+            pool, snntorch.Leaky(beta=0.7, threshold=0.3), xs, lambda out: signal.view(1, -1, 1, 1, 1)
+        )
+        learner = attach(net, PlasticityConfig.eprop())
+        with torch.no_grad():
+            net(xs)
+        found = torch.einsum("b...,b->...", learner.connections["layer"].eligibility, signal)
+        assert (found - wanted).abs().max() < 1e-6 * wanted.abs().max()
+
+    def test_each_step_goes_to_its_winners(self):
+        """ψ_t, put at the winners of step t, times the trace of the pre side."""
+        pool, neuron, xs = nn.MaxPool2d(2), snntorch.Leaky(beta=0.7, threshold=0.3), trains(STEPS, BATCH, 1, 7, 8)
+        net, gradient = self.gradient(pool, neuron, xs, torch.ones_like)
+        wanted, state, trace = torch.zeros_like(net.layer.weight), neuron.reset_mem(), 0
+        for x in xs:
+            made, trace = net.layer(x), 0.7 * trace + x
+            current = pool(made).detach().requires_grad_()
+            spikes, state = neuron(current, state.detach())
+            (psi,) = torch.autograd.grad(spikes.sum(), current)
+            (back,) = torch.autograd.grad(net.layer(trace), net.layer.weight, vjp(pool, made.detach(), psi))
+            wanted += back
+        learner = attach(net, PlasticityConfig.eprop())
+        with torch.no_grad():
+            net(xs)
+        found = learner.connections["layer"].eligibility.sum(0)
+        assert (found - wanted).abs().max() < 1e-6 * wanted.abs().max()
+        assert torch.cosine_similarity(found.flatten(), gradient.flatten(), dim=0) > 0.8
+
+    def test_a_neuron_whose_memory_is_cut_is_refused(self):
+        net = Net(conv(), nn.MaxPool2d(2), norse.LIFCell(FAST))
+        learner = attach(net, PlasticityConfig.eprop())
+        with pytest.raises(PairingError, match="behind a pool"):
+            net(trains(2, BATCH, 1, 7, 8))
+        assert learner.connections["layer"].eligibility is None

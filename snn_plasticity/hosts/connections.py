@@ -24,7 +24,7 @@ from .adapter import NeuronCall, held_state, never
 from .gradients import GradientSteps, require_gradient, require_no_second
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
-from .post_sides import PostSides, followed_pool, kernel_for
+from .post_sides import PostSides, kernel_for, suit_pool
 from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .replay import Before
@@ -182,8 +182,8 @@ class Connections:
                 units = reading.units
                 if self._units or units is not None:
                     self._mask(connection, units, prod(reading.sample))
-                if connection.post_side in OF_STEPS and any(type(call) is not SynapseCall for call in reading.calls):
-                    raise PairingError(followed_pool(connection.name, neuron))
+                if any(type(call) is not SynapseCall for call in reading.calls):
+                    suit_pool(connection, neuron)
                 place = partial(reading.sides, time_major=time_major)
                 due.append((connection, *sides.beside(connection, place, alike=reading.rows is AS_IT_CAME)))
         for own in self.own.get(neuron.name, ()):

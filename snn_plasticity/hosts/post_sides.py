@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -149,6 +151,52 @@ def _no_step(neuron: Neuron) -> str:
         "single steps, or not which state is the membrane. Give its HostAdapter a method one_step, or the kernel "
         "yourself: EligibilityConfig(kernel=EProp(response=...))."
     )
+
+
+class WorkedOut:
+    """ψ of a call as a post side: what a pool hands back to its winners has to be a factor, not what it is made of.
+
+    Args:
+        read: v − θ of a call.
+        psi: from that to ψ.
+    """
+
+    def __init__(self, read: Callable[[NeuronCall], Tensor | None], psi: Callable[[Tensor], Tensor]) -> None:
+        self.read, self.psi = read, psi
+
+    def __call__(self, call: NeuronCall) -> Tensor:
+        """ψ.
+
+        Raises:
+            PairingError: the host does not tell what it is made of.
+        """
+        above = self.read(call)
+        if above is None:
+            raise PairingError(
+                "A kernel works ψ out from how far the membrane is above threshold, which the host of its neuron does "
+                "not tell. Give attach(..., post=) a function of the call."
+            )
+        return self.psi(above)
+
+
+def suit_pool(connection: Connection, neuron: Neuron) -> None:
+    """A connection that reaches its neuron through a pool reads a factor of f, so that zero is nothing.
+
+    Raises:
+        PairingError: its kernel follows steps of the neuron, or has observed others without a pool.
+    """
+    if connection.post_side in OF_STEPS:
+        raise PairingError(followed_pool(connection.name, neuron))
+    kernel = connection.traces.rule.kernel
+    if not isinstance(kernel, EProp) or kernel.pseudo_derivative is None:
+        return
+    if connection.traces.batch_size is not None:
+        raise PairingError(
+            f"{connection.name} reached {neuron.name} without a pool before; expected the same at each step."
+        )
+    read = connection.post_side if callable(connection.post_side) else partial(above_threshold, neuron.proper)
+    connection.take_kernel(replace(kernel, pseudo_derivative=None))
+    connection.post_side = WorkedOut(read, kernel.pseudo_derivative)
 
 
 def followed_pool(synapse: str, neuron: Neuron) -> str:
