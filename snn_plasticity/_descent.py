@@ -198,7 +198,7 @@ def _require_loss(loss: object) -> Tensor:
             "in train() with gradients on, and make the loss of its outputs. Nothing was changed."
         )
     if loss.is_cpu and not bool(loss.isfinite()):
-        raise ValueError(f"loss is {float(loss):g}; expected a finite number. Nothing was changed.")
+        raise ValueError(f"loss is {float(loss.detach()):g}; expected a finite number. Nothing was changed.")
     return loss
 
 

@@ -25,10 +25,11 @@ from .._untracked import untraced
 from ..connection import Connection
 from ..kernels.online import OnlineGradient
 from .adapter import NeuronCall, detach_state
-from .hooks import Hook, StateHook, as_activity
+from .hooks import Hook, StateHook, as_activity, awake
 from .index import ModelIndex, Neuron
 from .provenance import PairingError, SynapseCall
 from .reading import Reading
+from .recurrence import Recurrence
 from .wiring import Wiring
 
 
@@ -49,7 +50,7 @@ class GradientSteps:
     """
 
     def __init__(self, edges: Mapping[tuple[str, str | None], Connection]) -> None:
-        self.edges = edges
+        self.edges, self.recurrence = edges, Recurrence()
         self._unread: dict[str, Output] = {}
 
     def hook(self, manager: Any, index: ModelIndex, *, follows: bool) -> list[RemovableHandle]:
@@ -64,7 +65,7 @@ class GradientSteps:
             kept: list[Any] = [StateHook(manager, "", neuron.name, neuron.module)] if follows else []
             for hook in [*kept, CutHook(manager, neuron)] if names else kept:
                 handles.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
-        return handles
+        return handles + (self.recurrence.hook(manager, index) if names else [])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GradientSteps:
         """What waits in a graph waits for the loss of the model that was copied."""
@@ -138,7 +139,7 @@ class OutputHook(Hook):
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> None:
         """One call of the synapse."""
-        manager = _awake(self.listener(), module, self.module())
+        manager = awake(self.listener(), module, self.module())
         if manager is None or not isinstance(output, Tensor) or _is_tracing() or _current_graph_task_id() != -1:
             return
         if is_grad_enabled() and not is_inference_mode_enabled() and not output.requires_grad:
@@ -157,7 +158,7 @@ class CutHook(Hook):
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> Any:
         """A neuron is about to work."""
-        if _awake(self.listener(), module, self.module()) is None or not is_grad_enabled() or _is_tracing():
+        if awake(self.listener(), module, self.module()) is None or not is_grad_enabled() or _is_tracing():
             return None
         with torch._C.DisableTorchFunction():
             detach_state(self.proper)
@@ -201,11 +202,3 @@ def require_no_second(synapse: str, neuron: str, edges: Mapping[tuple[str, str |
 def _cut(states: Any) -> Any:
     """The same states without a graph."""
     return tree_map_only(Tensor, lambda state: state.detach() if state.requires_grad else state, states)
-
-
-def _awake(manager: Any, module: nn.Module, own: nn.Module | None) -> Any:
-    """The manager, where calls of this module count."""
-    if manager is None or manager.muted or module is not own or not module.training:
-        return None
-    learner = manager.learner()
-    return manager if learner is not None and learner.enabled else None

@@ -324,6 +324,14 @@ class InertHook:
         """Nothing."""
 
 
+def awake(manager: Any, module: nn.Module, own: nn.Module | None) -> Any:
+    """The manager, where calls of this module count."""
+    if manager is None or manager.muted or module is not own or not module.training:
+        return None
+    learner = manager.learner()
+    return manager if learner is not None and learner.enabled else None
+
+
 def _transformed(key: str) -> RuntimeError:
     return RuntimeError(
         f"{key}: the call came from inside a torch.func transform (vmap, grad, jvp, ...), whose tensors do not "
