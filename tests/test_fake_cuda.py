@@ -27,6 +27,7 @@ SCENARIOS = scenarios()  # `benchmarks/cuda.py` plays them on a real one
 # The most that a scenario may have of each.
 ACCEPTED_WAITS = {
     "hosts/snntorch.py:<genexpr>: __float__": 2,  # the decays of each neuron, once when it is paired
+    "hosts/replay.py:_require_elementwise: __bool__": 4,  # whether a neuron is elementwise, at its first two steps
 }
 ACCEPTED_UPLOADS = {
     "layers/edges.py:_at: to": 3,  # the lists of edges, once for each module

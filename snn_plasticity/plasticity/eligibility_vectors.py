@@ -85,7 +85,7 @@ class EligibilityVectors:
     def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
         """One step: f of each weight, and ε after it."""
         geometry, rows, x = self._factors(pre, post, state)
-        each = max(1, VECTOR_ENTRIES // max(1, state[:1].numel()))
+        each = _at_once(state)
         if each >= len(state) or torch.is_grad_enabled():
             f, after = _advanced(rows, x[:, 0], state)
             return Coincidence((), full=geometry.summed(f)), after
@@ -108,7 +108,7 @@ class EligibilityVectors:
             given = (into, held, rows.squeeze(-1).to(e).contiguous(), x.to(e).contiguous())
             loops_over_vectors().advance(*(part.numpy() for part in given), number(beta), number(scale))
             return
-        x, each = x[:, 0], max(1, VECTOR_ENTRIES // max(1, state[:1].numel()))
+        x, each = x[:, 0], _at_once(state)
         for b in range(0, len(state), each):
             some = slice(b, b + each)
             f, state[some] = _advanced(rows[some], x[some], state[some])
@@ -136,6 +136,11 @@ class EligibilityVectors:
         if post.shape[1] != post.shape[2]:
             raise ValueError(f"post has shape {tuple(post.shape)}; expected (B, d + 1, d + 1, *units).")
         return self.geometry
+
+
+def _at_once(state: Tensor) -> int:
+    """How many samples are worked on at once: on the CPU a cacheful, elsewhere all."""
+    return max(1, VECTOR_ENTRIES // max(1, state[:1].numel()) if state.is_cpu else len(state))
 
 
 def _shape(rows: Tensor, x: Tensor, states: int) -> tuple[int, ...]:
