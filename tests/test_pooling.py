@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import norse.torch as norse
@@ -496,4 +497,40 @@ class TestEProp:
         learner = attach(net, PlasticityConfig.eprop())
         with pytest.raises(PairingError, match="behind a pool"):
             net(trains(2, BATCH, 1, 7, 8))
+        assert learner.connections["layer"].eligibility is None
+
+
+class TestOnline:
+    """The gradient of a loss comes through the pool by itself; what must be told is which call it belongs to."""
+
+    @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(3, 2, 1), partial(F.max_pool2d, kernel_size=2)])
+    def test_it_is_the_gradient_of_the_step(self, pool):
+        layer, neuron, trace = conv(bias=False), snntorch.Leaky(beta=0.6, threshold=0.3), 0
+        twin, net = copy.deepcopy(layer), nn.Module()
+        net.layer, net.pool, net.neuron = layer, pool, neuron
+        net.forward = lambda x, state: neuron(pool(layer(x)), state)
+        learner, state, other = attach(net, PlasticityConfig.online(lr=0.1)), neuron.reset_mem(), neuron.reset_mem()
+        for x in trains(STEPS, BATCH, 1, 7, 8):
+            spikes, state = net(x, state)
+            learner.step(loss=spikes.sum())
+            made, trace = twin(x).detach().requires_grad_(), 0.6 * trace + x
+            with learner.paused():
+                spikes, other = neuron(pool(made), other.detach())
+            (delta,) = torch.autograd.grad(spikes.sum(), made)
+            twin.weight.data -= 0.1 * torch.autograd.grad(twin(trace), twin.weight, delta)[0]
+            close(layer.weight.detach(), twin.weight.detach())
+
+    def test_a_part_of_a_call_behind_a_pool_is_refused(self):
+        net = nn.Module()
+        net.layer, net.neuron = conv(bias=False), snntorch.Leaky(beta=0.6, init_hidden=True)
+
+        def forward(x):
+            current = net.layer(x)
+            for half in current.chunk(2):
+                net.neuron(F.max_pool2d(half, 2))
+
+        net.forward = forward
+        learner = attach(net, PlasticityConfig.online())
+        with pytest.raises(PairingError, match="a choice of samples"):
+            net(trains(4, 1, 7, 8))
         assert learner.connections["layer"].eligibility is None

@@ -91,7 +91,7 @@ class GradientSteps:
         self._unread.pop(made.synapse.name, None)
         if made.edge is None or made.pre is None:
             return
-        if len(reading.calls) > 1 or reading.rows.order is not None or reading.units is not None:
+        if reading.chosen:
             raise PairingError(
                 f"{neuron.name} was given a choice of samples, steps or units of {made.synapse.name}; expected its "
                 "whole output, once for each step, so that the gradient that comes back is that of the step."

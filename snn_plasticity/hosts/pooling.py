@@ -100,6 +100,11 @@ class PooledCall(SynapseCall):
         return self.reading.sample
 
     @property
+    def chosen(self) -> bool:
+        """Whether the pool was given a choice of rows or units."""
+        return self.reading.chosen
+
+    @property
     def by_channel(self) -> bool:
         """Whether its channels are those of the synapse."""
         alike = len(self.sample) > 1 and self.shape[-self.sample_dims] == self.sample[0]

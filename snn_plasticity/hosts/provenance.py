@@ -242,7 +242,7 @@ class SynapseCall(Provenance):
     """
 
     statistic = ""  # the operation, where it is a statistic that normalises what stands beside it
-    by_channel = True  # whether each unit belongs to a channel of the synapse
+    by_channel, chosen = True, False  # its units belong to channels of the synapse; it shows some rows or units only
     edge: GradientEdge | None = None  # where the gradient of its output is found, for those who want it
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:

@@ -65,6 +65,12 @@ class Reading(NamedTuple):
         return self.calls[0].units_of(self.rows.units)
 
     @property
+    def chosen(self) -> bool:
+        """Whether it shows a choice of rows or units, rather than all of one call."""
+        chosen = self.rows.order is not None or self.rows.units is not None
+        return chosen or len(self.calls) > 1 or any(call.chosen for call in self.calls)
+
+    @property
     def pre(self) -> Tensor:
         """The input of each row."""
         first, order, sample_dims = self.calls[0], self.rows.order, self.calls[0].synapse.sample_dims
