@@ -23,7 +23,7 @@ RECORDS = (
     "affect.AffectiveState affect.MarkerState "
     "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState kernels.Pair kernels.Coincidence "
     "plasticity.EligibilityState diagnostics.LayerTrace diagnostics.PlasticityTrace diagnose.Diagnosis "
-    "diagnose.LayerDiagnosis feedback.FeedbackState hosts.NeuronCall hosts.LayerScale "
+    "diagnose.LayerDiagnosis agents.Transition feedback.FeedbackState hosts.NeuronCall hosts.LayerScale "
     "dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"
 )
 STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* saved.*"

@@ -12,16 +12,18 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import snntorch
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import snn_plasticity as sp
-from snn_plasticity import affect, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot
+from snn_plasticity import affect, agents, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
 from snn_plasticity.kernels import EProp, alif_step
@@ -29,7 +31,7 @@ from snn_plasticity.layers import Dense, Edges, Geometry
 from snn_plasticity.notices import notice
 from snn_plasticity.plasticity import inner_step
 
-ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot)
+ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot, agents)
 BESIDE = (
     affect_config.AffectiveConfig,
     affect_config.AffectiveFullConfig,
@@ -38,6 +40,7 @@ BESIDE = (
     decay_factor,
     notice,
 )  # documented, and imported from their own files
+GYMNASIUM = find_spec("gymnasium") is not None
 CHECKED_BEFORE = {
     "connection.Connection.landing_at_once",
     "dual.Trainee.optimizer_step",
@@ -50,6 +53,7 @@ CHECKED_BEFORE = {
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_plain")),
     *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in (*vars(Geometry), "columns", "summed")),
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
+    *(() if GYMNASIUM else ("agents.Environments.make",)),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
 CONFIGS = (
@@ -504,6 +508,31 @@ def _actor() -> Iterator[tuple[str, Callable[[], Call]]]:
     }  # fmt: skip
     yield "actor.Actor.learn", _bound(actor, "learn", told)
     yield "actor.Actor.reset", _bound(actor, "reset", lambda: {"mask": torch.tensor([True, False])})
+
+
+class Worlds:
+    """Vectorised environments in which nothing happens."""
+
+    num_envs, metadata = B, {"autoreset_mode": "NextStep"}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        """The first observation."""
+        return np.zeros((B, 3)), {}
+
+    def step(self, action: Any) -> Any:
+        """The next one."""
+        return np.zeros((B, 3)), np.ones(B), np.zeros(B, bool), np.zeros(B, bool), {}
+
+
+def _agents() -> Iterator[tuple[str, Callable[[], Call]]]:
+    room = "agents.Environments"
+    yield room, _free(agents.Environments, lambda: {"environments": Worlds(), "seed": 1, "device": "cpu"})
+    worlds = lambda: agents.Environments(Worlds())
+    yield f"{room}.step", _bound(worlds, "step", lambda: {"action": torch.tensor([0, 1])})
+    named = {"name": "CartPole-v1", "count": 2, "seed": 1, "mode": "SameStep"}
+    if GYMNASIUM:
+        yield f"{room}.make", _free(agents.Environments.make, lambda: dict(named))
+    yield "agents.Transition", _free(agents.Transition, lambda: worlds().step(torch.tensor([0, 1]))._asdict())
 
 
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
@@ -1062,6 +1091,7 @@ def calls() -> dict[str, Callable[[], Call]]:
         _plasticity,
         _feedback,
         _actor,
+        _agents,
         _layers,
         _learning,
         _gate,

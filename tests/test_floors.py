@@ -27,7 +27,7 @@ FLOORS = (
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual", "_readout", "_paths"},
-    {"contract", "_bench", "actor"},
+    {"contract", "_bench", "actor", "agents"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
