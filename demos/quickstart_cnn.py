@@ -1,0 +1,250 @@
+"""snnTorch's quickstart CNN on Fashion-MNIST, learned online, beside backpropagation through time.
+
+The net is that of the quickstart: Conv–MaxPool–Leaky twice, Linear–Leaky, β = 0.9, fast sigmoid. Both ways see the
+same pictures in the same order for as many epochs, with Adam and the same loss at every step, the cross-entropy of the
+membranes. Online, gradients stay within the step, and time is carried by a trace of what each synapse received:
+
+    δ_t = ∂loss_t/∂I_t,   x̄ ← β·x̄ + x,   Δw = −lr · Σ_t δ_t ⊗ x̄_t
+
+so that nothing is kept of the steps before, and memory does not grow with their number.
+
+    python demos/quickstart_cnn.py --seeds 1 --json quickstart.json
+
+Criterion: online accuracy on the 10,000 pictures never learned from at most 1.5 points below that of backpropagation
+through time, at every number of steps; else the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import snntorch as snn
+import torch
+from command_line import mark, refuse_less
+from fashion_data import fashion
+from matplotlib.figure import Figure
+from seeking_data import Split
+from snntorch import surrogate, utils
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from snn_plasticity import PlasticityConfig, attach
+
+WAYS = {"online": "online gradient", "bptt": "backpropagation through time"}
+COLOURS = {"online": "tab:blue", "bptt": "tab:grey"}
+BATCH, LR, NEAR = 128, 2e-3, 0.015
+MEASURED = (10, 25, 50, 100)  # steps at which memory and time are measured
+FIGURE = Path("out/quickstart_cnn.png")
+
+
+class Course(NamedTuple):
+    """What came of one net: accuracy on what it never learned from, and seconds of learning."""
+
+    accuracy: float
+    seconds: float
+
+
+class Cost(NamedTuple):
+    """What a batch takes: the memory that learning adds at its peak, in MiB, and seconds."""
+
+    mib: float
+    seconds: float
+
+
+def quickstart() -> nn.Sequential:
+    """The net of snnTorch's quickstart; it gives the spikes and the membranes of one step."""
+
+    def leaky(**settings: bool) -> nn.Module:
+        return snn.Leaky(beta=0.9, spike_grad=surrogate.fast_sigmoid(), init_hidden=True, **settings)
+
+    first = nn.Conv2d(1, 8, 5), nn.MaxPool2d(2), leaky()
+    second = nn.Conv2d(8, 16, 5), nn.MaxPool2d(2), leaky()
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(16 * 4 * 4, 10), leaky(output=True))
+
+
+class Student:
+    """A net, and one of the two ways to teach it.
+
+    Args:
+        way: "online" or "bptt".
+        seed: of its first weights.
+        batches: how many will come; the learning rate falls to zero over them.
+        sample: a few pictures, to see which neuron reads which synapse.
+    """
+
+    def __init__(self, way: str, seed: int, batches: int, sample: Tensor) -> None:
+        torch.manual_seed(seed)
+        self.net = quickstart()
+        self.learner = None
+        if way == "online":
+            self.learner = attach(self.net, PlasticityConfig.online(mode="hybrid"), sample=sample)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR)
+        self.rate = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.0, batches)
+
+    def learn(self, x: Tensor, y: Tensor, steps: int) -> None:
+        """One batch: the loss of every step is followed at once, or that of all together at the end."""
+        self.optimizer.zero_grad()
+        losses = (cross_entropy(membrane, y) / steps for _, membrane in run(self.net, x, steps))
+        if self.learner is None:
+            sum(losses, torch.zeros(())).backward()
+        else:
+            for loss in losses:
+                self.learner.step(loss=loss)
+            self.learner.reset()
+        self.optimizer.step()
+        self.rate.step()
+
+    @torch.no_grad()
+    def accuracy(self, x: Tensor, y: Tensor, steps: int) -> float:
+        """How many it names by the neuron whose membrane is highest on average."""
+        if self.learner is not None:
+            self.learner.remove()
+        right = 0
+        for pictures, kinds in zip(x.split(500), y.split(500), strict=True):
+            membranes = torch.stack([membrane for _, membrane in run(self.net, pictures, steps)])
+            right += int((membranes.sum(0).argmax(1) == kinds).sum())
+        return right / len(x)
+
+
+def run(net: nn.Module, x: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A picture as a constant current, from rest: spikes and membranes of each step."""
+    utils.reset(net)
+    for _ in range(steps):
+        yield net(x)
+
+
+def taught(way: str, data: Split, steps: int, seed: int, epochs: int, bar: tqdm) -> Course:
+    """One net, from its first picture to its last."""
+    count = len(data.x) // BATCH
+    student, rng = Student(way, seed, epochs * count, data.x[:1]), torch.Generator().manual_seed(seed)
+    start = time.perf_counter()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(data.x), generator=rng)[: count * BATCH].split(BATCH):
+            student.learn(data.x[rows], data.y[rows], steps)
+            bar.update()
+    seconds = time.perf_counter() - start
+    return Course(student.accuracy(data.unseen_x, data.unseen_y, steps), seconds)
+
+
+def cost(way: str, steps: int) -> Cost:
+    """What a batch of noise takes, in a process that has done nothing else."""
+    torch.set_num_threads(1)
+    x, y = torch.rand(BATCH, 1, 28, 28), torch.arange(BATCH) % 10
+    student = Student(way, 0, 10, x[:1])
+    forget_peak()
+    before = peak_mib()
+    student.learn(x, y, 2)  # what is made once
+    start = time.perf_counter()
+    student.learn(x, y, steps)
+    return Cost(peak_mib() - before, time.perf_counter() - start)
+
+
+def forget_peak() -> None:
+    """The peak of this process is what it has now, where Linux can be told so."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had."""
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def costs(bar: tqdm) -> dict[str, list[Cost]]:
+    """By way, at each number of steps, each in a fresh process."""
+    found: dict[str, list[Cost]] = {way: [] for way in WAYS}
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for way, steps in ((way, steps) for way in WAYS for steps in MEASURED):
+            found[way].append(pool.apply(cost, (way, steps)))
+            bar.update()
+    return found
+
+
+def draw(courses: dict[str, dict[int, list[Course]]], taken: dict[str, list[Cost]]) -> Figure:
+    """Accuracy, memory and time against the number of steps."""
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    accuracy, memory, seconds = figure.subplots(1, 3)
+    for way, name in WAYS.items():
+        style = {"color": COLOURS[way], "label": name, "marker": "o", "markersize": 4}
+        means = [100 * mean(course.accuracy for course in some) for some in courses[way].values()]
+        accuracy.plot([str(steps) for steps in courses[way]], means, **style)
+        memory.plot(MEASURED, [one.mib for one in taken[way]], **style)
+        seconds.plot(MEASURED, [one.seconds for one in taken[way]], **style)
+    for ax, label in ((accuracy, "test accuracy (%)"), (memory, "peak memory (MiB)"), (seconds, "seconds per batch")):
+        ax.set(xlabel="steps", ylabel=label)
+        ax.spines[["top", "right"]].set_visible(False)
+    memory.set_ylim(0)
+    seconds.set_ylim(0)
+    memory.legend(frameon=False)
+    return figure
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10], help="of each picture (default: 5 10)")
+    parser.add_argument("--epochs", type=int, default=1, help="times through the pictures (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=60_000, help="to learn from (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the first one (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    args.fewest = min(args.steps)
+    refuse_less(parser, args, {"fewest": 1, "epochs": 1, "seeds": 1, "seed": 0, "pictures": BATCH})
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    torch.set_num_threads(1)
+    data, start = fashion(), time.perf_counter()
+    data = data._replace(x=data.x[: args.pictures], y=data.y[: args.pictures])
+    seeds = range(args.seed, args.seed + args.seeds)
+    courses: dict[str, dict[int, list[Course]]] = {way: {} for way in WAYS}
+    total = 2 * len(args.steps) * args.seeds * args.epochs * (len(data.x) // BATCH)
+    with tqdm(total=total, unit="batch", disable=None) as bar:
+        for steps in args.steps:
+            for way in WAYS:
+                bar.set_description(f"{steps} steps, {way}")
+                courses[way][steps] = [taught(way, data, steps, seed, args.epochs, bar) for seed in seeds]
+    with tqdm(total=2 * len(MEASURED), unit="process", desc="memory and time", disable=None) as bar:
+        taken = costs(bar)
+    found = {way: [mean(one.accuracy for one in courses[way][steps]) for steps in args.steps] for way in WAYS}
+    print("steps    online      bptt")
+    kept = True
+    for steps, online, bptt in zip(args.steps, found["online"], found["bptt"], strict=True):
+        kept &= online >= bptt - NEAR
+        print(f"{steps:>5} {online:>9.4f} {bptt:>9.4f}   {mark(online >= bptt - NEAR)}")
+    for k, steps in enumerate(MEASURED):
+        print(f"{steps:>5} " + " ".join(f"{taken[way][k].mib:>5.0f} MiB" for way in WAYS))
+    if args.json:
+        numbers = {
+            "accuracy": found["online"][-1], "bptt": found["bptt"][-1],
+            "seconds": round(mean(one.seconds for one in courses["online"][args.steps[-1]]), 1),
+            "peak_mib": round(taken["online"][-1].mib, 1), "peak_mib_bptt": round(taken["bptt"][-1].mib, 1),
+        }  # fmt: skip
+        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    args.figure.parent.mkdir(parents=True, exist_ok=True)
+    draw(courses, taken).savefig(args.figure, dpi=150)
+    print(f"figure: {args.figure}; {time.perf_counter() - start:.0f} s")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
