@@ -56,7 +56,7 @@ class Course(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a batch takes: the memory that learning adds at its peak, in MiB, and seconds."""
+    """What a batch takes: the memory that learning adds at its peak, in MiB, and seconds of a core."""
 
     mib: float
     seconds: float
@@ -145,9 +145,9 @@ def cost(way: str, steps: int) -> Cost:
     forget_peak()
     before = peak_mib()
     student.learn(x, y, 2)  # what is made once
-    start = time.perf_counter()
+    start = time.process_time()
     student.learn(x, y, steps)
-    return Cost(peak_mib() - before, time.perf_counter() - start)
+    return Cost(peak_mib() - before, time.process_time() - start)
 
 
 def forget_peak() -> None:
@@ -184,12 +184,16 @@ def draw(courses: dict[str, dict[int, list[Course]]], taken: dict[str, list[Cost
         accuracy.plot([str(steps) for steps in courses[way]], means, **style)
         memory.plot(MEASURED, [one.mib for one in taken[way]], **style)
         seconds.plot(MEASURED, [one.seconds for one in taken[way]], **style)
-    for ax, label in ((accuracy, "test accuracy (%)"), (memory, "peak memory (MiB)"), (seconds, "seconds per batch")):
+    for ax, label in (
+        (accuracy, "test accuracy (%)"),
+        (memory, "peak memory (MiB)"),
+        (seconds, "core seconds per batch"),
+    ):
         ax.set(xlabel="steps", ylabel=label)
         ax.spines[["top", "right"]].set_visible(False)
-    memory.set_ylim(0)
     seconds.set_ylim(0)
-    memory.legend(frameon=False)
+    memory.legend(frameon=False, fontsize="small", loc="upper left")
+    memory.set_ylim(0, 1.3 * memory.get_ylim()[1])
     return figure
 
 
