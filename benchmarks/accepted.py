@@ -60,6 +60,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("*.from_dict", "values values.*", "missing|empty dict|None", "a missing field takes its default"),
     ("plasticity.modulate", "e", "nan tensor", "as its modulator, NaN is refused by the doors of module and learner"),
     ("affect.SomaticMarkers.*", "*", f"{TENSORS}|{NUMBERS}", "the age of a slot that was never used is infinite"),
+    ("config.PlasticityConfig.*", "lr layers", f"{NUMBERS}|{TEXTS}|*list*", "the trace of such a preset is infinite"),
     ("*", "*tau* span", ENDLESS, "an infinite time constant never ends"),
     ("*", "weight_bounds* clamp* low high", ENDLESS, "a bound may be infinite"),
     ("dual.History.add_step", "loss", ENDLESS, "a loss may become infinite; the trainer refuses it"),

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .connection import Connection
 from .hosts.manager import HookManager
+from .kernels.post_side import OF_STEPS
 from .learner import PlasticityLearner
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -65,7 +66,9 @@ def matrices(groups: list[Population], n_out: int, like: Tensor) -> dict[str, Te
 def _post_shape(connection: Connection) -> tuple[int, ...]:
     """Of one sample's post neurons, as far as it has been seen."""
     running = connection.running
-    return (connection.traces.rule.geometry.n_post,) if running is None else tuple(running.like[1].shape[1:])
+    if running is None:
+        return (connection.traces.rule.geometry.n_post,)
+    return tuple(running.like[1].shape[3 if connection.post_side in OF_STEPS else 1 :])
 
 
 def _through(connection: Connection, units: Tensor, below: tuple[int, ...]) -> Tensor | None:

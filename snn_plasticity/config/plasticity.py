@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .._checks import require_flag
+from .._checks import require_flag, require_number
 from .eligibility import EligibilityConfig, KernelName
 from .neuromod import NeuromodConfig
 from .three_factor import Mode, ThreeFactorConfig
 from .validation import Serializable, require_part_field
 
+LayerNames = str | tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class PlasticityConfig(Serializable):
-    """The three settings together, with presets.
+    """The three settings together, with presets by task.
 
-    Presets do not sit at their clamp: amplitudes are those of Song, Miller & Abbott 2000 (0.005, depression 5 % above
-    the kernel's `balance()`), so that at rates of 20 % on both sides the largest eligibility is a seventh of
+    `reward_readout`, `delayed_reward`, `reward_all_layers` and `eprop` are for nets that choose, `unsupervised` is for
+    features, `online` for a loss; `minimal`, `dev` and `production` are plain rules to begin with, one reward for all.
+
+    These three do not sit at their clamp: amplitudes are those of Song, Miller & Abbott 2000 (0.005, depression 5 %
+    above the kernel's `balance()`), so that at rates of 20 % on both sides the largest eligibility is a seventh of
     `clamp_range`, and that it cannot bind is known without a look at any of them.
 
     >>> PlasticityConfig.from_json(PlasticityConfig.dev().to_json()) == PlasticityConfig.dev()
@@ -36,7 +41,10 @@ class PlasticityConfig(Serializable):
     def minimal(cls) -> PlasticityConfig:
         """Rate correlation, phasic dopamine from reward: the smallest rule that has three factors.
 
-        The clamp is as far as the trace of a coincidence at every step.
+        To try something out, or to compare with: one output neuron, or a third factor of your own. It cannot tell the
+        neurons of a layer apart: a reward that comes to all alike moves all of them the same way, and a net that is to
+        choose among several stays at chance (`reward_readout`, `reward_all_layers`). The clamp is as far as the trace
+        of a coincidence at every step.
         """
         return cls(EligibilityConfig(clamp_range=(-20.0, 20.0)))
 
@@ -44,7 +52,8 @@ class PlasticityConfig(Serializable):
     def dev(cls) -> PlasticityConfig:
         """Pair STDP with a memory of 200 steps; dopamine outlasts the reward a little.
 
-        A reward of 1 moves a weight by some 0.005 at rates of 5 %.
+        To see a synapse learn: a reward of 1 moves a weight by some 0.005 at rates of 5 %. Rewards that are never
+        negative only ever drift it; and as in `minimal`, a reward to all alike does not tell neurons apart.
         """
         return cls(
             EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.005, a_minus=0.00552),
@@ -56,7 +65,8 @@ class PlasticityConfig(Serializable):
     def production(cls) -> PlasticityConfig:
         """Pair STDP, dopamine as reward above its running average (so that it cannot drift), soft-bounded weights.
 
-        Kernel and trace are those of `dev`.
+        For long runs of one population that is rewarded as a whole. Kernel and trace are those of `dev`; as in
+        `minimal`, a reward to all alike does not tell neurons apart.
         """
         return cls(
             EligibilityConfig(kernel="stdp_pair", tau_e=200.0, a_plus=0.005, a_minus=0.00552),
@@ -68,6 +78,95 @@ class PlasticityConfig(Serializable):
                 ne_tau=50.0,
             ),
             ThreeFactorConfig(lr=0.2, weight_clamp=(-0.1, 0.1), weight_bounds=(-1.0, 1.0), soft_bounds=1.0),
+        )
+
+    @classmethod
+    def reward_readout(
+        cls, readout: LayerNames = "all_eligible", *, bound: float = 0.6, lr: float | None = None, tau_e: float = 200.0
+    ) -> PlasticityConfig:
+        """Reward at the readout, the plain way: spikes tag synapses, and dopamine meets the neuron that was chosen.
+
+            Δw = lr · mean_B((r − promise) · 1{a} · e)
+
+        Hand `learner.step` the third factor (B, N_post): reward above what was promised at the chosen neuron a, zero
+        elsewhere; the probability of the choice is a good promise where rewards are 0 or 1. Only pairs that potentiate
+        count, so that the sign of a change is that of the dopamine. The layers below stay as they are; every neuron of
+        the readout has to fire from the start (weights above zero, and `scale_to_rate`).
+
+        Args:
+            readout: the layer that learns, or several.
+            bound: weights stay in (−bound, bound), softly; ten times what they are at first leaves room.
+            lr: learning rate; None is bound / 60.
+            tau_e: how long a synapse remembers, in steps.
+
+        >>> PlasticityConfig.reward_readout("fc2").three_factor.target_layers
+        ('fc2',)
+        """
+        bound = require_number("bound", bound, 0.0, open_low=True)
+        return cls(
+            EligibilityConfig(kernel="stdp_pair", a_minus=0.0, tau_e=tau_e, clamp_range=None),
+            three_factor=ThreeFactorConfig(
+                lr=bound / 60 if lr is None else lr,
+                weight_bounds=(-bound, bound),
+                soft_bounds=1.0,
+                target_layers=_named(readout),
+            ),
+        )
+
+    @classmethod
+    def delayed_reward(
+        cls, readout: LayerNames = "all_eligible", *, delay: float, bound: float = 0.6, lr: float | None = None
+    ) -> PlasticityConfig:
+        """As `reward_readout`, where the reward comes `delay` steps after the choice: τ_e = 2 · delay.
+
+        So much of a coincidence is left then: exp(−1/2), 61 %. Traces go on until `learner.reset()`, through calls of
+        Norse without a state too. Whatever fires in between is rewarded as well, so that a net that is silent while it
+        waits learns best.
+
+        >>> PlasticityConfig.delayed_reward("fc2", delay=50).eligibility.tau_e
+        100.0
+        """
+        delay = require_number("delay", delay, 0.0, open_low=True)
+        config = cls.reward_readout(readout, bound=bound, lr=lr, tau_e=2.0 * delay)
+        return replace(config, eligibility=replace(config.eligibility, carry=True))
+
+    @classmethod
+    def reward_all_layers(cls, lr: float = 1.0, *, mode: Mode = "hybrid") -> PlasticityConfig:
+        """Reward to every layer: the settings of `eprop` for an `Actor` that hands each neuron its learning signal.
+
+        With mode "hybrid" −Δw goes to the gradient of each weight, for an optimizer; `lr` is then best left at 1. The
+        reward may come late: traces go on until `learner.reset()`.
+
+        >>> PlasticityConfig.reward_all_layers().three_factor.mode
+        'hybrid'
+        """
+        config = cls.eprop(lr, mode=mode)
+        return replace(config, eligibility=replace(config.eligibility, carry=True))
+
+    @classmethod
+    def unsupervised(cls, layers: LayerNames = "all_eligible", *, lr: float = 0.03) -> PlasticityConfig:
+        """Features without reward: neurons grow alike what makes them fire, and their inputs compete.
+
+            w_i ← (w_i + lr · mean_B(m · Σ_t post_i · pre)) · |w_i| / |…|
+
+        Hebbian learning at constant norm, as Oja's: with inputs around zero (less their mean) and neurons that inhibit
+        one another, each comes to stand for a kind of input. Nothing is learned before a modulator says so:
+        `learner.step(1.0)` and `learner.reset()` after each batch.
+
+        Args:
+            layers: the layer that learns, or several.
+            lr: learning rate.
+
+        >>> PlasticityConfig.unsupervised().three_factor.weight_bounds
+        'norm'
+
+        von der Malsburg 1973; Oja 1982.
+        """
+        return cls(
+            EligibilityConfig(kernel="rate", tau_e=math.inf, clamp_range=None),
+            three_factor=ThreeFactorConfig(
+                lr=lr, weight_clamp=None, weight_bounds="norm", target_layers=_named(layers)
+            ),
         )
 
     @classmethod
@@ -122,6 +221,11 @@ class PlasticityConfig(Serializable):
         return cls(
             EligibilityConfig(kernel=kernel), three_factor=ThreeFactorConfig(mode=mode, lr=rate, weight_clamp=None)
         )
+
+
+def _named(layers: LayerNames) -> LayerNames:
+    """As `target_layers`, where one name is that of one layer."""
+    return (layers,) if isinstance(layers, str) and layers != "all_eligible" else layers
 
 
 PlasticityFullConfig = PlasticityConfig

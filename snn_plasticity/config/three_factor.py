@@ -12,6 +12,7 @@ from .validation import Serializable, require_count_field, require_number_field,
 
 Mode = Literal["online", "hybrid", "auxiliary_loss"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+BOUND_WORDS = ("norm",)
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class ThreeFactorConfig(Serializable):
         mode: "online" changes the weight, "hybrid" adds to its gradient, "auxiliary_loss" gives a scalar loss.
         lr: learning rate.
         weight_clamp: range of one update (not of the weight), with zero in it, or None.
-        weight_bounds: hard bounds of the weight, None, or a function (weight, delta) -> new weight of your own.
+        weight_bounds: hard bounds of the weight, None, "norm" (the weights of each post neuron keep their norm, so that
+            inputs compete), or a function (weight, delta) -> new weight of your own.
         soft_bounds: exponent of the power law, one number or (potentiation, depression); needs `weight_bounds`.
         target_layers: "all_eligible" or the names of the layers that learn.
         update_frequency: that many steps are summed before the weight changes.
@@ -46,7 +48,9 @@ class ThreeFactorConfig(Serializable):
         require_word_field(self, "mode", MODES)
         require_number_field(self, "lr", 0.0)
         require_range_field(self, "weight_clamp", around_zero=True)
-        if not callable(self.weight_bounds):
+        if isinstance(self.weight_bounds, str):
+            require_word_field(self, "weight_bounds", BOUND_WORDS, or_object="a pair (low, high), None or a function")
+        elif not callable(self.weight_bounds):
             require_range_field(self, "weight_bounds")
         require_count_field(self, "update_frequency")
         if self.soft_bounds is not None:

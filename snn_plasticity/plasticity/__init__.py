@@ -1,6 +1,7 @@
 """Synapses that remember what they did, and the gate that turns the memory into a change."""
 
 from .bounds import HardBounds as HardBounds
+from .bounds import KeptNorm as KeptNorm
 from .bounds import SoftBounds as SoftBounds
 from .bounds import free as free
 from .eligibility import EligibilityTraceModule as EligibilityTraceModule
@@ -22,6 +23,7 @@ __all__ = [
     "EligibilityTraceModule",
     "EligibilityVectors",
     "HardBounds",
+    "KeptNorm",
     "Replacing",
     "SoftBounds",
     "ThreeFactorUpdate",

@@ -2,13 +2,14 @@
 
     free   w ← w + Δw
     hard   w ← clamp(w + Δw, min(w, low), max(w, high))
+    norm   w ← (w + Δw) · |w| / |w + Δw|, for each post neuron
     soft   Δw > 0 shrinks by ((high − w)/(high − low))^μ₊,  Δw < 0 by ((w − low)/(high − low))^μ₋,  then as hard
 
 The factors of soft bounds lie between 0 and 1. A weight that already lies outside may stay or move inward, never
 further out; no change means no change.
 A bound is any function from (weight, delta) to the new weight; where Δw is zero throughout it is not heard, so that a
 function that normalises moves nothing without a modulator.
-Gütig, Aharonov, Rotter & Sompolinsky 2003.
+Gütig, Aharonov, Rotter & Sompolinsky 2003; inputs that compete for a neuron: von der Malsburg 1973, Oja 1982.
 """
 
 from __future__ import annotations
@@ -118,6 +119,33 @@ class SoftBounds:
         return _stopped(weight, scaled, self.low, self.high)
 
 
+@dataclass(frozen=True)
+class KeptNorm:
+    """The weights of each post neuron keep their norm: what one input gains, the others lose.
+
+    >>> KeptNorm()(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, -4.0], [0.0, 0.0]]))
+    tensor([[5., 0.],
+            [1., 0.]])
+    """
+
+    def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight; a neuron without a change keeps its own, and so does one whose weights would all be zero.
+
+        Raises:
+            TypeError: no tensors.
+            ValueError: a change of another shape, NaN or infinity; weights that are not (N_post, ...).
+        """
+        _require_change(weight, delta)
+        if weight.dim() < 2:
+            raise ValueError(
+                f"weight is {tuple(weight.shape)}; weight_bounds='norm' needs (N_post, ...): a row for each neuron."
+            )
+        axes, new = tuple(range(1, weight.dim())), weight + delta
+        before, after = (torch.linalg.vector_norm(w, dim=axes, keepdim=True) for w in (weight, new))
+        moves = (delta != 0).flatten(1).any(1).view_as(after)
+        return torch.where(moves & (after > 0), new * (before / after.clamp(min=torch.finfo(after.dtype).tiny)), weight)
+
+
 PLAIN_BOUNDS = (HardBounds, SoftBounds)  # whose formulas are known; a class derived from them may have its own
 
 
@@ -125,6 +153,8 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
         return free
+    if config.weight_bounds == "norm":
+        return KeptNorm()
     if callable(config.weight_bounds):
         return cast(Bounds, config.weight_bounds)
     if config.soft_bounds is None:
