@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn_plasticity import EligibilityConfig, PairingError, PlasticityConfig, ThreeFactorConfig, attach
+from snn_plasticity import EligibilityConfig, PairingError, PlasticityConfig, SparseLinear, ThreeFactorConfig, attach
 
 snn = pytest.importorskip("snntorch")
 
@@ -433,3 +433,33 @@ def test_no_graph_reaches_over_time(neuron):
             learner.step(loss=loss)
             assert all(len(connection.noted) == 0 for connection in learner.connections.values())
     assert len(set(sizes[2:])) == 1
+
+
+def test_edges_learn_from_a_loss():
+    torch.manual_seed(0)
+    layer = SparseLinear(8, 5, torch.stack((torch.randint(8, (20,)), torch.randint(5, (20,)))))
+    net = nn.Sequential(layer, snn.Leaky(beta=0.9, init_hidden=True, output=True))
+    inputs = (torch.rand(10, 3, 8) < 0.4).float()
+    expected = torch.autograd.grad(sum(net(x)[1].square().mean() for x in inputs), layer.weight)[0]
+    net[1].reset_mem()
+    with attach(net, PlasticityConfig.online(mode="hybrid")) as learner:
+        for x in inputs:
+            learner.step(loss=net(x)[1].square().mean())
+    assert expected.norm() > 0 and error(layer.weight.grad, expected) <= 1e-6
+
+
+def test_weights_that_are_frozen_for_optimizers_learn():
+    net, learner = small()
+    net.requires_grad_(False)
+    before = net[0].weight.clone()
+    learner.step(loss=net(torch.rand(4, 5))[1].square().mean())
+    assert not torch.equal(net[0].weight, before)
+
+
+def test_a_copy_of_model_and_learner_starts_with_nothing_noted():
+    net, learner = small()
+    net(torch.rand(4, 5))
+    net[1].reset_mem()
+    twin, copied = copy.deepcopy((net, learner))
+    assert len(learner.connections["0"].noted) == 1 and len(copied.connections["0"].noted) == 0
+    copied.step(loss=twin(torch.rand(4, 5))[1].square().mean())

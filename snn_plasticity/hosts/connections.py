@@ -177,7 +177,9 @@ class Connections:
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None and reads_gradient(connection):
-                self.gradients.on_reading(connection, neuron, neuron_call, reading)
+                as_it_came = self.gradients.on_reading(connection, neuron, neuron_call, reading)
+                if as_it_came is not None and len(readings) == 1:
+                    self.direct[neuron.name] = as_it_came
             elif connection is not None:
                 units = reading.units
                 if self._units or units is not None:

@@ -24,11 +24,11 @@ from .._descent import note, reads_gradient
 from .._untracked import untraced
 from ..connection import Connection
 from ..kernels.online import OnlineGradient
-from .adapter import NeuronCall, detach_state
-from .hooks import Hook, StateHook, as_activity, awake
+from .adapter import NeuronCall, detach_state, never
+from .hooks import DirectReading, Hook, StateHook, as_activity, awake
 from .index import ModelIndex, Neuron
 from .provenance import PairingError, SynapseCall
-from .reading import Reading
+from .reading import AS_IT_CAME, Reading
 from .recurrence import Recurrence
 from .wiring import Wiring
 
@@ -81,8 +81,10 @@ class GradientSteps:
         if call.edge is not None and call.pre is not None:
             self._unread[name] = Output(call.pre, call.edge, call.shape, call.synapse.sample_dims)
 
-    def on_reading(self, connection: Connection, neuron: Neuron, call: NeuronCall, reading: Reading) -> None:
-        """A neuron has read what a synapse gave: its step waits for a loss.
+    def on_reading(
+        self, connection: Connection, neuron: Neuron, call: NeuronCall, reading: Reading
+    ) -> DirectReading | None:
+        """A neuron has read what a synapse gave: its step waits for a loss. How it is read, where that was as it came.
 
         Raises:
             PairingError: it read something else than one output, sample by sample; or a sequence at once.
@@ -90,7 +92,7 @@ class GradientSteps:
         made: SynapseCall = reading.calls[0].roots[0]
         self._unread.pop(made.synapse.name, None)
         if made.edge is None or made.pre is None:
-            return
+            return None
         if reading.chosen:
             raise PairingError(
                 f"{neuron.name} was given a choice of samples, steps or units of {made.synapse.name}; expected its "
@@ -102,6 +104,20 @@ class GradientSteps:
             begins=neuron.kind.starts(call),
         )
         connection.activity.see(made.pre, as_activity(call.spikes))
+        if reading.rows is not AS_IT_CAME or reading.layer or made is not reading.calls[0] or neuron.kind.inner:
+            return None
+        starts = None if neuron.kind.starts is never else neuron.kind.starts
+        return DirectReading(made.synapse.name, None, connection, made.pre.device, starts, neuron)
+
+    def on_direct(self, connection: Connection, made: SynapseCall, spikes: Tensor) -> bool:
+        """The same, where all is as it was; False, and nothing, for a connection that reads something else."""
+        if not reads_gradient(connection):
+            return False
+        self._unread.pop(made.synapse.name, None)
+        if made.edge is not None and made.pre is not None:
+            note(connection, made.pre, made.edge, made.shape, begins=False)
+            connection.activity.see(made.pre, spikes)
+        return True
 
     def settle(self) -> None:
         """What no neuron has read by now is the output of a readout."""
@@ -162,6 +178,8 @@ class CutHook(Hook):
             return None
         with torch._C.DisableTorchFunction():
             detach_state(self.proper)
+            if args and not kwargs and type(args[0]) is not tuple:
+                return (args[0], *map(_cut, args[1:])), kwargs
             given = kwargs.get(self.argument)
             kept = _cut(kwargs) if given is None else {**_cut(kwargs), self.argument: given}
             if not args:
@@ -201,4 +219,6 @@ def require_no_second(synapse: str, neuron: str, edges: Mapping[tuple[str, str |
 
 def _cut(states: Any) -> Any:
     """The same states without a graph."""
+    if type(states) is Tensor:
+        return states.detach() if states.requires_grad else states
     return tree_map_only(Tensor, lambda state: state.detach() if state.requires_grad else state, states)

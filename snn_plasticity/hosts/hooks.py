@@ -221,6 +221,8 @@ class NeuronHook(Hook):
             ):  # fmt: skip
                 call.read, call.waiting = True, 0
                 if direct.reads is not None:
+                    if manager.connections.gradients.on_direct(direct.connection, call, spikes):
+                        return
                     with untracked(spikes):
                         spikes = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))
                 spikes = spikes.detach() if spikes.requires_grad else spikes

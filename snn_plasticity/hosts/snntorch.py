@@ -201,7 +201,7 @@ class SnnTorch(HostAdapter):
     def detach_state(self, module: nn.Module) -> None:
         """Membranes, currents and the spikes that come back."""
         for name in _STATES if hasattr(module, "init_hidden") else ():
-            state = getattr(module, name, None)
+            state = module._buffers.get(name, vars(module).get(name))
             if isinstance(state, Tensor) and state.requires_grad:
                 setattr(module, name, state.detach())
 

@@ -6,10 +6,14 @@ from torch import Tensor
 
 from .._checks import require_finite
 from .._untracked import untracked
+from ..layers.geometry import Product
+from ..layers.spike_trains import as_numbers
 from ._engine.spikes import SpikeBlock
 from ._engine.stepping import sum_of_steps
 from .eligibility import EligibilityTraceModule
 from .input_checks import recordable
+
+SINGLE_STEPS = 2  # up to so many, they are taken one by one
 
 
 def begin(traces: EligibilityTraceModule, pre: Tensor, post: Tensor, *, anew: bool) -> None:
@@ -39,8 +43,23 @@ def sum_window(traces: EligibilityTraceModule, pre: Tensor, post: Tensor) -> Ten
     running = traces._begun(pre[0], post[0])
     pre, post = traces._wide(*kept)
     with untracked(running.like[0]):
+        if len(pre) <= SINGLE_STEPS and running.batch_size:
+            return _by_steps(traces, pre, post, dt)
         total, state = running.like[1].new_zeros(traces.rule.geometry.shape), running.state
         for start in range(0, len(pre) if running.batch_size else 0, running._length):
             now = pre[start : start + running._length], post[start : start + running._length]
             sum_of_steps(state, SpikeBlock(*now, dt, len(now[0])), total)
+    return total
+
+
+def _by_steps(traces: EligibilityTraceModule, pre: Tensor, post: Tensor, dt: float) -> Tensor:
+    """The same, step by step."""
+    rule, running = traces.rule, traces._begun(pre[0], post[0])
+    total, state = running.like[1].new_zeros(rule.geometry.shape), running.state
+    if state.kernel is None:
+        state.kernel = rule.kernel.init(*running.like)
+    for now_pre, now_post in zip(as_numbers(pre, total.dtype), post, strict=True):
+        coincidence, state.kernel = rule.kernel.step(now_pre, now_post, state.kernel, dt)
+        for pair in coincidence.ltp:
+            rule.geometry.contract_(total, Product(pair.post.unsqueeze(0), pair.pre.unsqueeze(0)), 1.0)
     return total
