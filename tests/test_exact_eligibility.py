@@ -294,6 +294,62 @@ def test_recurrent_sequences_are_their_cells_step_by_step(kind, cell):
     agree(total[1] * apart, exact[1], torch.float32)
 
 
+WHOLE = {
+    "StateLeaky": lambda: (nn.Linear(16, 8, bias=False), snntorch.StateLeaky(0.9, 8)),
+    "StateLeaky, graded": lambda: (nn.Linear(16, 8, bias=False), snntorch.StateLeaky(0.9, 8, graded_spikes_factor=0.7)),
+    "StateLeaky, decays of its own": lambda: (
+        nn.Linear(16, 8, bias=False),
+        snntorch.StateLeaky(torch.linspace(0.6, 0.9, 8), 8),
+    ),
+    "LinearLeaky": lambda: (snntorch.LinearLeaky(0.9, 16, 8),),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_sequences_of_snntorch(name):
+    torch.manual_seed(0)
+    net, xs = nn.Sequential(*WHOLE[name]()), inputs((16,), torch.float32)
+    learner = attach(net, config(), sample=xs)
+    (connection,) = learner.connections.values()
+    z = net(xs)[0]
+    assert 0.01 < float(z.detach().mean()) < 0.9
+    total = (signal(STEPS, z[-1]).unsqueeze(2) * connection.eligibility).sum(0)
+    agree(total, torch.autograd.grad(loss_of(STEPS, z[-1]), connection.weight)[0], torch.float32)
+
+
+def test_a_truncated_kernel_is_refused():
+    net = nn.Sequential(nn.Linear(16, 8), snntorch.StateLeaky(0.9, 8, kernel_truncation_steps=4))
+    learner = attach(net, config())
+    with pytest.raises(PairingError, match="does not tell of single steps"):
+        net(inputs((16,), torch.float32))
+    assert learner.connections["0"].eligibility is None
+
+
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_recurrent_convolution_of_snntorch(reset):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+    neuron = snntorch.RLeaky(0.9, conv2d_channels=4, kernel_size=3, reset_mechanism=reset)
+    net = nn.ModuleDict({"layer": layer, "neuron": neuron})
+    learner, xs = attach(net, config()), inputs((2, 6, 5), torch.float32)
+
+    def run():
+        state = ()
+        for t, x in enumerate(xs):
+            z, *after = neuron(layer(x), *state)
+            state = (z.detach(), *after)
+            yield t, z
+
+    for t, z in run():
+        learner.step({name: -signal(t, z) for name in learner.connections})
+    with learner.paused():
+        neuron.spk, neuron.mem = torch.zeros(0), torch.zeros(0)
+        loss = sum(loss_of(t, z) for t, z in run())
+    weights = layer.weight, neuron.recurrent.weight
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        agree(weight.grad, gradient, torch.float32)
+
+
 def test_a_lifted_cell_is_followed_step_by_step():
     torch.manual_seed(0)
     layer = nn.Linear(16, 8, bias=False)

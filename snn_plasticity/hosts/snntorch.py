@@ -65,7 +65,7 @@ _SNNTORCH_KINDS: tuple[tuple[str, Callable[[nn.Module], NeuronKind]], ...] = (
 
 
 _DECAYS = {
-    "Leaky": ("beta",), "StateLeaky": ("beta",), "RLeaky": ("beta",), "Synaptic": ("alpha", "beta"),
+    "Leaky": ("beta",), "StateLeaky": ("tau",), "RLeaky": ("beta",), "Synaptic": ("alpha", "beta"),
     "RSynaptic": ("alpha", "beta"), "Alpha": ("alpha", "beta"), "Lapicque": ("R", "C", "time_step"),
 }  # fmt: skip
 
@@ -81,6 +81,8 @@ def _response(name: str, *numbers: float) -> Response | None:
     if name == "Lapicque":
         resistance, capacity, step = numbers
         return ((step / capacity, 1.0 - step / (resistance * capacity)),)
+    if name == "StateLeaky":  # its kernel is exp(−n/τ), τ = 1/(1 − β)
+        return ((1.0, math.exp(-1.0 / numbers[0])),)
     decays = [min(max(decay, 0.0), 1.0) for decay in numbers]
     if len(decays) == 1:
         return ((1.0, decays[0]),)
@@ -109,7 +111,8 @@ class SpikeSlope:
             above = above.detach().requires_grad_()
             spikes = self.module.spike_grad(above)  # type: ignore[operator]
             psi = torch.autograd.grad(spikes, above, torch.ones_like(spikes))[0]
-        return psi * self.module.graded_spikes_factor.detach()  # type: ignore[operator, union-attr]
+        factor: Any = self.module.graded_spikes_factor
+        return psi * (factor * factor if hasattr(self.module, "tau") else factor).detach()  # sequences have it twice
 
     def __repr__(self) -> str:
         return f"ψ of {type(self.module).__name__}"
@@ -119,6 +122,22 @@ class SpikeSlope:
 def _arguments(kind: type[nn.Module]) -> tuple[str, ...]:
     """What a call of such a neuron is given, by name."""
     return tuple(inspect.signature(kind.forward).parameters)
+
+
+def _step_of_sequence(module: Any, call: NeuronCall) -> OneStep | None:
+    """Of a neuron that works out whole sequences: v ← exp(−1/τ) v + I; None where its kernel is truncated."""
+    if module.kernel_truncation_steps is not None:
+        return None
+    current, decay = call.current.detach(), torch.exp(-1.0 / module.tau.detach())
+    if hasattr(module, "linear"):
+        current = nn.functional.linear(current, module.linear.weight.detach(), module.linear.bias)
+    v = torch.zeros_like(current) if call.state is None else call.state
+
+    def run(current: Tensor, h: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        after = decay * h[0] + current
+        return module.fire(after) * module.graded_spikes_factor, (after,), after
+
+    return OneStep(run, current, (v,), 0)
 
 
 class SnnTorch(HostAdapter):
@@ -170,6 +189,8 @@ class SnnTorch(HostAdapter):
         values = [getattr(module, name) for name in names]
         if any(isinstance(v, nn.Parameter) or v.numel() != 1 for v in values):
             return None
+        if getattr(module, "kernel_truncation_steps", None) is not None:
+            return None
         return _response(type(module).__name__, *(float(v) for v in values))
 
     def held_state(self, module: nn.Module) -> dict[str, Any]:
@@ -180,8 +201,10 @@ class SnnTorch(HostAdapter):
 
     def one_step(self, module: nn.Module, call: NeuronCall) -> OneStep | None:
         """Its forward, with the state given or held; the spikes that a recurrent one has sent are no part of that."""
-        if not _is_plain(module) or not hasattr(module, "mem"):
-            return super().one_step(module, call) if not _is_plain(module) else None
+        if not _is_plain(module):
+            return super().one_step(module, call)
+        if hasattr(module, "tau"):
+            return _step_of_sequence(module, call)
         _, *names = _arguments(type(module))
         given = {**dict(zip(names, call.before.args, strict=False)), **call.before.kwargs}
         now = {**call.before.held, **{name: h for name, h in given.items() if isinstance(h, Tensor)}}
