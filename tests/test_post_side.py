@@ -147,3 +147,16 @@ def test_an_adaptive_optimizer_suits_gradients(recwarn):
         optimizer.step()
     assert not torch.equal(net.fc.weight, before)
     assert not [w for w in recwarn if "Adam" in str(w.message)]
+
+
+def test_a_function_is_all_that_eprop_by_word_reads():
+    """What it gives is ψ itself, as it is of a kernel that was given as an object."""
+    steps, found = trains(STEPS, B, N_PRE, seed=1).float(), []
+    for kernel in ("eprop", EProp(response=((1.0, 0.9),))):
+        torch.manual_seed(0)
+        net = Net(snn.Leaky(0.9))
+        config = PlasticityConfig(EligibilityConfig(kernel=kernel, clamp_range=None))
+        with torch.no_grad(), attach(net, config, post=lambda call: torch.ones_like(call.spikes)) as learner:
+            net(steps)
+            found.append(learner.connections["fc"].eligibility)
+    torch.testing.assert_close(*found)

@@ -140,7 +140,7 @@ def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
         return EligibilityVectors()
     if config.kernel == "online":
         return OnlineGradient(convention=config.convention, response=answer)
-    psi = pseudo_derivative(neuron.proper)
+    psi = None if callable(connection.post_side) else pseudo_derivative(neuron.proper)  # a function gives ψ itself
     return EProp(convention=config.convention, response=answer, pseudo_derivative=psi)
 
 
