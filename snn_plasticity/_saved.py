@@ -83,10 +83,10 @@ def require_settings(what: str, saved: Any, own: Any) -> None:
     if differences:
         named = "; ".join(f"{path} was {a} and is {b}" for path, a, b in differences[:3])
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-        raise ValueError(
-            f"{what} was saved with other settings: {named}{more}. Build it as it was built then, and load afterwards. "
-            f"{UNCHANGED}"
-        )
+        how = "Build it as it was built then"
+        if any(path == "eligibility.kernel" and b == "'eprop'" for path, _, b in differences):
+            how = "What 'eprop' is for a neuron shows when it fires: attach(..., sample=...), or run the net once"
+        raise ValueError(f"{what} was saved with other settings: {named}{more}. {how}, then load it. {UNCHANGED}")
 
 
 def require_tensor(

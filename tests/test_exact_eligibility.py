@@ -350,6 +350,31 @@ def test_a_recurrent_convolution_of_snntorch(reset):
         agree(weight.grad, gradient, torch.float32)
 
 
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_what_was_saved_goes_on_where_the_neuron_is_known(reset):
+    def build(**more):
+        torch.manual_seed(0)
+        net = Net(nn.Linear(16, 8, bias=False), snntorch.Leaky(0.9, reset_mechanism=reset, init_hidden=True), 1.5)
+        return net, attach(net, PlasticityConfig.eprop(tau_e=5.0), **more)
+
+    xs, (net, learner) = inputs((16,), torch.float32), build()
+    with torch.no_grad():
+        for x in xs[:5]:
+            learner.step(signal(STEPS, net(x)[0]))
+        kept = learner.state_dict()
+        other, again = build()
+        with pytest.raises(ValueError, match=r"attach\(\.\.\., sample=\.\.\.\)"):
+            again.load_state_dict(kept)
+        other, again = build(sample=xs[0])
+        other.load_state_dict(net.state_dict())
+        again.load_state_dict(kept)
+        other.neuron.mem = net.neuron.mem.clone()
+        for x in xs[5:]:
+            for one, of in ((net, learner), (other, again)):
+                of.step(signal(STEPS, one(x)[0]))
+    assert torch.equal(net.layer.weight, other.layer.weight)
+
+
 def test_a_lifted_cell_is_followed_step_by_step():
     torch.manual_seed(0)
     layer = nn.Linear(16, 8, bias=False)
