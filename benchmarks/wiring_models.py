@@ -42,25 +42,25 @@ READS = {
     "tconv": "a convolution over time",
 }
 STANDINGS = {
-    "listed": "unit by unit, as documented",
+    "listed": "unit by unit and pools, as documented",
     "other": "sums, other orders, the unforeseen",
     "mixed": "outputs mixed",
 }
 TEXT = """## Wiring
 
 Who feeds whom is asked of {models:,} random small models (seeds {first:,} to {last:,}): one to three layers, of
-snnTorch or Norse, with {operations} operations that may lie between a layer and its neuron, two populations behind
-one layer, sums, residuals, layers and neurons that are shared, heads that feed nobody; the loop over time in the
-model or outside, batch first or time first, gradients on or off, autocast; several passes with other frames and
-sizes, disturbed by `eval()`, pauses and exceptions; with and without `sample=`, `pairs=`, `target_layers`; steps of
-the learner after a pass or in the middle; two learners on one net.
+snnTorch or Norse, with {operations} operations that may lie between a layer and its neuron, pools among them, two
+populations behind one layer, sums, residuals, layers and neurons that are shared, heads that feed nobody; the loop
+over time in the model or outside, batch first or time first, gradients on or off, autocast; several passes with
+other frames and sizes, disturbed by `eval()`, pauses and exceptions; with and without `sample=`, `pairs=`,
+`target_layers`; steps of the learner after a pass or in the middle; two learners on one net.
 
 The program of a model is run a second time on tensors without numbers, whose elements know where they come from;
-with what hooks of the test's own have seen, that gives each Δw in NumPy float64 (rate and pair STDP). *Right*: all
-agree to 10⁻⁴. *Refused*: an error that names layer, neuron and, where outputs are mixed, the operation, and that
-changed nothing. It is *needless* where everything in between must be followed, *vague* where it does not say what
-it is about. A model of documented parts is refused with reason where a layer that is named to learn feeds nobody,
-or nothing is left to learn."""
+with what hooks of the test's own have seen (inputs, spikes, where each maximum was taken), that gives each Δw in NumPy
+float64 (rate and pair STDP). *Right*: all agree to 10⁻⁴. *Refused*: an error that names layer, neuron and, where
+outputs are mixed, the operation, and that changed nothing. It is *needless* where everything in between must be
+followed, *vague* where it does not say what it is about. A model of documented parts is refused with reason where a
+layer that is named to learn feeds nobody, or nothing is left to learn."""
 NOT_COVERED = """### What the models do not cover
 
 Layers of more than 32 units, devices other than the CPU, compiled models, Conv3d and strides, neurons other than

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from functools import partial
 
 import norse.torch as norse
@@ -534,3 +535,78 @@ class TestOnline:
         with pytest.raises(PairingError, match="a choice of samples"):
             net(trains(4, 1, 7, 8))
         assert learner.connections["layer"].eligibility is None
+
+
+class Tutorial6(nn.Module):
+    """The convolutional net of snnTorch's sixth tutorial: pools as functions, states that begin anew at each call."""
+
+    def __init__(self):
+        super().__init__()
+        leaky = partial(snntorch.Leaky, beta=0.5, spike_grad=snntorch.surrogate.fast_sigmoid(slope=25))
+        self.conv1, self.conv2, self.fc1 = nn.Conv2d(1, 12, 5), nn.Conv2d(12, 64, 5), nn.Linear(64 * 4 * 4, 10)
+        self.lif1, self.lif2, self.lif3 = leaky(), leaky(), leaky()
+
+    def forward(self, x):
+        mem1, mem2, mem3 = (lif.init_leaky() for lif in (self.lif1, self.lif2, self.lif3))
+        spk1, mem1 = self.lif1(F.max_pool2d(self.conv1(x), 2), mem1)
+        spk2, mem2 = self.lif2(F.max_pool2d(self.conv2(spk1), 2), mem2)
+        return self.lif3(self.fc1(spk2.flatten(1)), mem3)
+
+
+def quickstart():
+    """The net of snnTorch's quickstart."""
+    leaky = partial(snntorch.Leaky, beta=0.9, init_hidden=True)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 5), nn.MaxPool2d(2), leaky(), nn.Conv2d(8, 16, 5), nn.MaxPool2d(2), leaky(),
+        nn.Flatten(), nn.Linear(16 * 4 * 4, 10), leaky(output=True),
+    )  # fmt: skip
+
+
+NETS = {"quickstart": (quickstart, 3, 5e-3), "tutorial 6": (Tutorial6, 1, 1e-2)}
+
+
+@pytest.mark.parametrize("preset", [PlasticityConfig.dev, PlasticityConfig.eprop, PlasticityConfig.online])
+@pytest.mark.parametrize("name", NETS)
+def test_nets_of_the_tutorials_attach_as_they_are(name, preset):
+    net = NETS[name][0]()
+    learner = attach(net, preset(), sample=torch.rand(1, 1, 28, 28), pre=lambda x: x)
+    layers = ["0", "3", "7"] if name == "quickstart" else ["conv1", "conv2", "fc1"]
+    assert sorted(learner.connections) == layers
+    net(torch.rand(4, 1, 28, 28))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_of_the_tutorials_learn(name):
+    """Digits, enlarged to the 28 × 28 that these nets expect."""
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    x = F.interpolate(torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16, (28, 28))
+    y, generator = torch.tensor(digits.target), torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    make, steps, rate = NETS[name]
+    net = make()
+    learner = attach(net, PlasticityConfig.online(mode="hybrid"), pre=lambda x: x)
+    optimizer = torch.optim.Adam(net.parameters(), rate)
+
+    def run(batch, each=lambda mem: None):
+        spikes = 0
+        for neuron in net.modules():
+            if isinstance(neuron, snntorch.Leaky):
+                neuron.reset_mem()
+        for _ in range(steps):
+            spk, mem = net(batch)
+            spikes = spikes + spk
+            each(mem)
+        return spikes, mem
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # silent layers, to begin with
+        for _ in range(40):
+            chosen = torch.randint(1500, (32,), generator=generator)
+            optimizer.zero_grad(set_to_none=True)
+            run(x[chosen], lambda mem, chosen=chosen: learner.step(loss=F.cross_entropy(mem, y[chosen])))
+            optimizer.step()
+            learner.reset()
+    net.eval()
+    with torch.no_grad():
+        _, mem = run(x[1500:])
+    assert (mem.argmax(1) == y[1500:]).float().mean() > 0.6
