@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import norse.torch as norse
@@ -29,6 +30,7 @@ from torch.nn import functional as F
 
 from snn_plasticity import EligibilityConfig, PlasticityConfig, ThreeFactorConfig, attach
 from snn_plasticity.hosts import PairingError
+from snn_plasticity.plasticity import EligibilityVectors
 
 STEPS = 8
 RATE = PlasticityConfig(
@@ -493,12 +495,56 @@ class TestEProp:
         assert (found - wanted).abs().max() < 1e-6 * wanted.abs().max()
         assert torch.cosine_similarity(found.flatten(), gradient.flatten(), dim=0) > 0.8
 
-    def test_a_neuron_whose_memory_is_cut_is_refused(self):
-        net = Net(conv(), nn.MaxPool2d(2), norse.LIFCell(FAST))
-        learner = attach(net, PlasticityConfig.eprop())
-        with pytest.raises(PairingError, match="behind a pool"):
-            net(trains(2, BATCH, 1, 7, 8))
-        assert learner.connections["layer"].eligibility is None
+    CUT = {
+        "zero": lambda: snntorch.Leaky(beta=0.7, threshold=0.3, reset_mechanism="zero"),
+        "subtract": lambda: snntorch.Leaky(beta=0.7, threshold=0.3),
+        "synaptic": lambda: snntorch.Synaptic(alpha=0.5, beta=0.7, threshold=0.3, reset_mechanism="zero"),
+        "norse": lambda: norse.LIFCell(FAST),
+    }
+    SIDE_BY_SIDE = {
+        "max": nn.MaxPool2d(2), "max wide": nn.MaxPool2d((2, 3), (3, 3), (1, 0)), "avg": nn.AvgPool2d(2, 3, 1),
+        "max dilated": nn.MaxPool2d(2, 4, dilation=2), "global": nn.AdaptiveMaxPool2d(1),
+        "adaptive": nn.AdaptiveAvgPool2d((3, 7)), "function": lambda z: F.max_pool2d(z, 2),
+        "mean": lambda z: z.mean((2, 3)), "over channels": lambda z: z.mean(1),
+        "two": nn.Sequential(nn.AvgPool2d(2), nn.Identity(), nn.MaxPool2d(2)),
+        "flat": nn.Sequential(nn.MaxPool2d(2), nn.Flatten()),
+    }  # fmt: skip
+
+    @pytest.mark.parametrize("neuron", CUT)
+    @pytest.mark.parametrize("pool", SIDE_BY_SIDE)
+    def test_a_memory_that_is_followed_is_the_gradient_where_windows_lie_side_by_side(self, pool, neuron):
+        made, pool = self.CUT[neuron](), self.SIDE_BY_SIDE[pool]
+        xs, signal = trains(STEPS, BATCH, 1, 7, 8), torch.randn(BATCH, generator=torch.Generator().manual_seed(1))
+        net = nn.Module()
+        net.layer, net.pool, net.neuron = conv(bias=False), pool, made
+
+        def forward(xs):
+            out, state = [], (None,) if neuron == "norse" else ()
+            for x in xs:
+                spikes, *state = made(pool(net.layer(x)), *state)
+                out.append(spikes)
+            return torch.stack(out)
+
+        net.forward = forward
+        out = net(xs)
+        signal = signal.view(1, -1, *[1] * (out.dim() - 2))
+        (wanted,) = torch.autograd.grad((signal * out).sum(), net.layer.weight)
+        getattr(made, "reset_mem", lambda: None)()
+        config = replace(PlasticityConfig.eprop().eligibility, kernel=EligibilityVectors())
+        learner = attach(net, replace(PlasticityConfig.eprop(), eligibility=config))
+        with torch.no_grad():
+            assert torch.equal(net(xs), out)
+        found = torch.einsum("b...,b->...", learner.connections["layer"].eligibility, signal.flatten())
+        assert (found - wanted).abs().max() < 2e-6 * wanted.abs().max()
+
+    def test_one_whose_windows_overlap_is_refused(self):
+        for pool in (nn.MaxPool2d(3, 2), nn.AvgPool2d(2, 1), lambda z: F.adaptive_avg_pool2d(z, 4)):
+            net = Net(conv(), pool, norse.LIFCell(FAST))
+            learner = attach(net, PlasticityConfig.eprop())
+            with pytest.raises(PairingError, match="behind a pool whose windows overlap"):
+                net(trains(2, BATCH, 1, 7, 8))
+            assert learner.connections["layer"].eligibility is None
+            learner.remove()
 
 
 class TestOnline:

@@ -185,9 +185,9 @@ class Connections:
                 if self._units or units is not None:
                     self._mask(connection, units, prod(reading.sample))
                 if any(type(call) is not SynapseCall for call in reading.calls):
-                    suit_pool(connection, neuron)
+                    suit_pool(connection, neuron, reading)
                 place = partial(reading.sides, time_major=time_major)
-                due.append((connection, *sides.beside(connection, place, alike=reading.rows is AS_IT_CAME)))
+                due.append((connection, *sides.beside(connection, place, alike=reading.unmoved)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
             if connection is not None:
@@ -202,7 +202,8 @@ class Connections:
             self._observe(connection, neuron, pre, post, starts=starts)
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:
             connection, pre, _ = due[0]
-            if connection.name not in self._units and not neuron.kind.inner:
+            simple = connection.post_side not in OF_STEPS or readings[0].unmoved
+            if simple and connection.name not in self._units and not neuron.kind.inner:
                 starts = None if neuron.kind.starts is never else neuron.kind.starts
                 synapse = readings[0].calls[0].synapse.name
                 reads = None if connection.post_side == "spikes" else neuron

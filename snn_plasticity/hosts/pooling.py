@@ -24,32 +24,38 @@ _MAXIMA = {f"{kind}max_pool{d}d": d for kind in ("", "adaptive_") for d in (1, 2
 _AVERAGES = {f"{kind}avg_pool{d}d": d for kind in ("", "adaptive_") for d in (1, 2, 3)}
 
 
+MAX_WINDOWS = 256  # pools of which it is remembered what belongs to which window
+
+
 class Winners(NamedTuple):
     """What a maximum hands back: all of it to the place that it took.
 
     Args:
+        pool: which pool.
+        given, made: the shape of a row before and after it.
         places: (R, M), of each number of each row, in a row of the pool's input.
-        size: of such a row.
     """
 
+    pool: Pool
+    given: tuple[int, ...]
+    made: tuple[int, ...]
     places: Tensor
-    size: int
 
     def back(self, post: Tensor, rows: Tensor | None) -> Tensor:
         """Of these rows (R, M), at the places of the input (R, N)."""
         places = self.places if rows is None else self.places[rows.to(self.places.device)]
-        return post.new_zeros(len(post), self.size).scatter_add_(1, places, post.flatten(1))
+        return post.new_zeros(len(post), prod(self.given)).scatter_add_(1, places, post.flatten(1))
 
 
 class Shares(NamedTuple):
     """What an average hands back: its share to each place.
 
     Args:
-        average: of rows.
+        pool: which pool.
         given, made: the shape of a row before and after it.
     """
 
-    average: Callable[[Tensor], Tensor]
+    pool: Pool
     given: tuple[int, ...]
     made: tuple[int, ...]
 
@@ -57,7 +63,7 @@ class Shares(NamedTuple):
         """Of these rows (R, M), at the places of the input (R, N)."""
         with torch.enable_grad():
             given = post.new_zeros(len(post), *self.given).requires_grad_()
-            (shares,) = torch.autograd.grad(self.average(given), given, post.reshape(len(post), *self.made))
+            (shares,) = torch.autograd.grad(self.pool.run(given), given, post.reshape(len(post), *self.made))
         return shares.flatten(1)
 
 
@@ -118,9 +124,27 @@ class PooledCall(SynapseCall):
         channels = (shown // prod(row[1:])).unique()
         return (channels.unsqueeze(1) * each + torch.arange(each)).flatten()
 
-    def back(self, post: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Of these of its rows (R, ...), at the places of the synapse's own output (R, ...)."""
-        return self.reading.back(self.shares.back(post, rows), rows)
+    @property
+    def exclusive(self) -> bool:
+        """Whether each place of the synapse's output belongs to one of its own at most."""
+        alone = _windows(self.shares.pool, self.shares.given, self.shares.made) is not None
+        return alone and all(call.exclusive for call in self.reading.calls)
+
+    def back(self, post: Tensor, rows: Tensor | None = None, *, copied: bool = False) -> Tensor:
+        """Of these of its rows (R, ...), at the places of the synapse's own output (R, ...).
+
+        Args:
+            post: values of the rows.
+            rows: which these are; None: all.
+            copied: each place gets that of its window, rather than what the pool hands back.
+        """
+        if not copied:
+            return self.reading.back(self.shares.back(post, rows), rows)
+        windows = _windows(self.shares.pool, self.shares.given, self.shares.made)
+        assert windows is not None
+        windows = windows.to(post.device)
+        given = post.flatten(1)[:, windows.clamp(min=0)] * (windows >= 0)
+        return self.reading.back(given, rows, copied=True)
 
     def credited(self, post: Tensor) -> Tensor:
         """A post side of its own shape, in that of the synapse's output."""
@@ -136,26 +160,28 @@ class Pool(NamedTuple):
         dims: how many of the last dimensions it pools, at most.
         run: the pool of other rows; the indices of its winners, where it takes the largest.
         largest: whether it does.
+        key: its settings.
     """
 
     name: str
     dims: int
     run: Callable[[Tensor], Tensor]
     largest: bool
+    key: str
 
     def made(self, reading: Reading, given: Tensor, output: Tensor, winners: Tensor | None) -> PooledCall | None:
         """What it made of the rows that it was given; None where it pools across rows."""
         lead, first = len(reading.leading), given.dim() - self.dims
         if lead > first:
             return None
-        row = tuple(given.shape[lead:])
+        row, made = tuple(given.shape[lead:]), tuple(output.shape[lead:])
         if winners is None:
-            return PooledCall(reading, Shares(self.run, row, tuple(output.shape[lead:])), output, self.statistic)
+            return PooledCall(reading, Shares(self, row, made), output, self.statistic)
         rows, channels, places = prod(given.shape[:lead]), prod(given.shape[lead:first]), prod(given.shape[first:])
         winners = winners.reshape(rows, channels, prod(output.shape[first:]))
         if channels > 1:
             winners = winners + places * torch.arange(channels, device=winners.device).unsqueeze(1)
-        return PooledCall(reading, Winners(winners.flatten(1), prod(row)), output)
+        return PooledCall(reading, Winners(self, row, made, winners.flatten(1)), output)
 
     def note(self, layer: str, root: SynapseCall, source: SynapseCall, given: Tensor, output: Tensor) -> bool:
         """Note on a call what a layer has pooled of it, if what it was given is laid out as it was; whether so.
@@ -207,6 +233,47 @@ def pooled(pool: Pool, part: Operand, output: Tensor, winners: Tensor | None = N
     return summed(found)
 
 
+_known_windows: dict[tuple[str, str, tuple[int, ...], tuple[int, ...]], Tensor | None] = {}
+
+
+def _windows(pool: Pool, given: tuple[int, ...], made: tuple[int, ...]) -> Tensor | None:
+    """For each place of a row the one that its window gives, -1 for none, (N,); None where windows overlap."""
+    key = (pool.name, pool.key, given, made)
+    if key not in _known_windows:
+        if len(_known_windows) >= MAX_WINDOWS:
+            _known_windows.clear()
+        find = _windows_of_maximum if pool.largest else _windows_of_average
+        _known_windows[key] = find(pool, given, made)
+    return _known_windows[key]
+
+
+def _windows_of_average(pool: Pool, given: tuple[int, ...], made: tuple[int, ...]) -> Tensor | None:
+    """A place that hands its share to one window only has no variance in the numbers of its windows."""
+    numbers = torch.arange(1.0, prod(made) + 1, dtype=torch.float64)
+    weight, first, second = Shares(pool, given, made).back(torch.stack([numbers**0, numbers, numbers**2]), None)
+    mean, square = (torch.where(weight > 0, total / weight.where(weight > 0, 1.0), 0.0) for total in (first, second))
+    return None if bool((square - mean**2 > 1e-6 * mean**2).any()) else mean.round().long() - 1
+
+
+def _windows_of_maximum(pool: Pool, given: tuple[int, ...], made: tuple[int, ...]) -> Tensor | None:
+    """Axis by axis: which windows take the largest from a hyperplane of ones."""
+    plane, found = given[-pool.dims :], torch.zeros((1,) * pool.dims, dtype=torch.long)
+    for axis, (size, reach) in enumerate(zip(plane, made[-pool.dims :], strict=True)):
+        ones = (
+            torch.eye(size).view(size, 1, *(size if a == axis else 1 for a in range(pool.dims))).expand(-1, 1, *plane)
+        )
+        taken = pool.run(ones.contiguous())
+        inside = ones.flatten(2).gather(2, taken.flatten(2)).view(taken.shape).movedim(2 + axis, 1).flatten(2)[..., 0]
+        if bool((inside.sum(1) > 1).any()):
+            return None
+        window = torch.where(inside.any(1), inside.argmax(1), -1).view(
+            [-1 if a == axis else 1 for a in range(pool.dims)]
+        )
+        found = torch.where((found < 0) | (window < 0), -1, found * reach + window)
+    channels = torch.arange(prod(given[: -pool.dims])).unsqueeze(1) * prod(made[-pool.dims :])
+    return torch.where(found.flatten() < 0, -1, found.flatten() + channels).flatten()
+
+
 def pool_of_call(name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pool | None:
     """The pool that a function is, called like this; None if it is none."""
     base = name.removesuffix("_with_indices")
@@ -218,7 +285,7 @@ def pool_of_call(name: str, func: Callable[..., Any], args: Sequence[Any], kwarg
         return _mean(given.dim(), *args[1:], **how)
     if base in _MAXIMA:
         return _largest(base, *args[1:], **how)
-    return Pool(base, _AVERAGES[base], lambda rows: func(rows, *args[1:], **how), largest=False)
+    return Pool(base, _AVERAGES[base], lambda rows: func(rows, *args[1:], **how), False, f"{args[1:]}{how}")
 
 
 def pool_of_module(module: nn.Module) -> Pool | None:
@@ -228,12 +295,12 @@ def pool_of_module(module: nn.Module) -> Pool | None:
         return None
     if name in _MAXIMA:
         return _largest(name, **{setting: getattr(module, setting) for setting in settings})
-    return Pool(name, _AVERAGES[name], module.forward, largest=False)
+    return Pool(name, _AVERAGES[name], module.forward, False, repr(module))
 
 
 def _largest(name: str, *args: Any, **kwargs: Any) -> Pool:
     again = getattr(functional, name + "_with_indices")
-    return Pool(name, _MAXIMA[name], lambda given: again(given, *args, **kwargs)[1], largest=True)
+    return Pool(name, _MAXIMA[name], lambda given: again(given, *args, **kwargs)[1], True, f"{args}{kwargs}")
 
 
 def _mean(dims: int, dim: Any = None, keepdim: bool = False, **_: Any) -> Pool | None:
@@ -241,7 +308,7 @@ def _mean(dims: int, dim: Any = None, keepdim: bool = False, **_: Any) -> Pool |
     if not isinstance(over, (tuple, list)) or not over or not all(type(each) is int for each in over):
         return None  # of everything, or over dimensions by name
     behind = [each % dims - dims for each in over]
-    return Pool("mean", -min(behind), lambda rows: rows.mean(behind, keepdim), largest=False)
+    return Pool("mean", -min(behind), lambda rows: rows.mean(behind, keepdim), False, f"{behind}{keepdim}")
 
 
 _MAX, _ADAPTIVE = ("kernel_size", "stride", "padding", "dilation", "ceil_mode"), ("output_size",)

@@ -20,6 +20,7 @@ from .adapter import NeuronCall, above_threshold, dense, membrane, one_step, pse
 from .hooks import as_activity
 from .index import Neuron
 from .provenance import PairingError
+from .reading import Reading
 from .replay import linearise
 
 
@@ -48,13 +49,14 @@ class PostSides:
         return self._known[side]
 
     def beside(
-        self, connection: Connection, place: Callable[[Tensor], tuple[Tensor, Tensor]], *, alike: bool
+        self, connection: Connection, place: Callable[..., tuple[Tensor, Tensor]], *, alike: bool
     ) -> tuple[Tensor, Tensor]:
         """Pre and post of a connection, side by side.
 
         Args:
             connection: whose kernel says what is read.
-            place: puts what is shaped like the spikes beside the pre side.
+            place: puts what is shaped like the spikes beside the pre side; where that comes through a pool, `copied`
+                says that each place has what its window has, as a neuron's memory: p and J of a step.
             alike: whether it leaves all elements where they are.
         """
         values = self(connection)
@@ -62,7 +64,8 @@ class PostSides:
             return place(values)
         (d, _), at = values.shape[:2], int(self.neuron.kind.time_major)
         pre, first = place(values[0, 0])
-        planes = [values.reshape(d, d, *first.shape)] if alike else [place(v)[1] for v in values.flatten(0, 1)]
+        planes = [values.reshape(d, d, *first.shape)] if alike else []
+        planes = planes or [place(values[i, j], copied=j > 0)[1] for i in range(d) for j in range(d)]
         rows = planes[0] if alike else torch.stack(planes).unflatten(0, (d, d))
         return pre, rows.movedim((0, 1), (1 + at, 2 + at))
 
@@ -179,13 +182,13 @@ class WorkedOut:
         return self.psi(above)
 
 
-def suit_pool(connection: Connection, neuron: Neuron) -> None:
+def suit_pool(connection: Connection, neuron: Neuron, reading: Reading) -> None:
     """A connection that reaches its neuron through a pool reads a factor of f, so that zero is nothing.
 
     Raises:
-        PairingError: its kernel follows steps of the neuron, or has observed others without a pool.
+        PairingError: its kernel follows steps of neurons whose windows overlap, or has observed others without a pool.
     """
-    if connection.post_side in OF_STEPS:
+    if connection.post_side in OF_STEPS and not all(call.exclusive for call in reading.calls):
         raise PairingError(followed_pool(connection.name, neuron))
     kernel = connection.traces.rule.kernel
     if not isinstance(kernel, EProp) or kernel.pseudo_derivative is None:
@@ -203,6 +206,6 @@ def followed_pool(synapse: str, neuron: Neuron) -> str:
     """Why the step of a neuron behind a pool is not followed."""
     return (
         f"{synapse}: its kernel follows the state of each unit of {neuron.name}, a {type(neuron.proper).__name__}, and "
-        "behind a pool that belongs to no one place of the layer. Give a kernel of spikes or of surrogate derivatives: "
-        "EligibilityConfig(kernel=EProp(response=...))."
+        "behind a pool whose windows overlap a place of the layer belongs to several units. Expected windows side by "
+        "side, or a kernel of spikes or of surrogate derivatives: EligibilityConfig(kernel=EProp(response=...))."
     )

@@ -242,7 +242,7 @@ class SynapseCall(Provenance):
     """
 
     statistic = ""  # the operation, where it is a statistic that normalises what stands beside it
-    by_channel, chosen = True, False  # its units belong to channels of the synapse; it shows some rows or units only
+    by_channel, exclusive, chosen = True, True, False  # units of channels, places of one unit each; a choice of rows
     edge: GradientEdge | None = None  # where the gradient of its output is found, for those who want it
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
@@ -327,7 +327,7 @@ class SynapseCall(Provenance):
         """The units of the synapse behind these units of a row; None: all."""
         return shown
 
-    def back(self, post: Tensor, rows: Tensor | None = None) -> Tensor:
+    def back(self, post: Tensor, rows: Tensor | None = None, *, copied: bool = False) -> Tensor:
         """A post side of these of its rows (R, ...), at the places of the synapse's own output."""
         return post
 

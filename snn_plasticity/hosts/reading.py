@@ -82,27 +82,33 @@ class Reading(NamedTuple):
         pre = _gathered([call.pre for call in self.calls if call.pre is not None], sample_dims, order)
         return pre.reshape(*self.leading, *pre.shape[1:])
 
-    def sides(self, post: Tensor, time_major: bool) -> tuple[Tensor, Tensor]:
+    @property
+    def unmoved(self) -> bool:
+        """Whether it is one call's own output, as it came."""
+        return self.rows is AS_IT_CAME and type(self.calls[0]) is SynapseCall
+
+    def sides(self, post: Tensor, time_major: bool, *, copied: bool = False) -> tuple[Tensor, Tensor]:
         """Pre and post (T, B, ...) or (B, ...), each place of the post side beside the input that it answers.
 
         Args:
             post: spikes, or whatever else has their shape.
             time_major: whether that is a whole sequence.
+            copied: behind a pool, each place gets the value of its window rather than what the pool hands back.
         """
-        pre, post = self.pre, self.credited(post)
+        pre, post = self.pre, self.credited(post, copied=copied)
         if pre.dim() - self.calls[0].synapse.sample_dims > int(time_major):
             return pre, post
         return pre.unsqueeze(int(time_major)), post.unsqueeze(int(time_major))  # unbatched: a batch of one
 
-    def credited(self, post: Tensor) -> Tensor:
+    def credited(self, post: Tensor, *, copied: bool = False) -> Tensor:
         """A post side, in the shape of the synapse's output."""
-        if self.rows is AS_IT_CAME:
-            return self.calls[0].credited(post)
+        if self.unmoved:
+            return post
         leading = self.leading
-        post = self.back(post.reshape(prod(leading), -1) if post.numel() else post.flatten(1))
+        post = self.back(post.reshape(prod(leading), -1) if post.numel() else post.flatten(1), copied=copied)
         return post.reshape(*leading, *self.sample)
 
-    def back(self, post: Tensor, rows: Tensor | None = None) -> Tensor:
+    def back(self, post: Tensor, rows: Tensor | None = None, *, copied: bool = False) -> Tensor:
         """Of these rows of what was read (R, ...), at the places of the synapse's output (R, ...)."""
         _, _, order, units, columns = self.rows
         if units is not None and columns is not None:
@@ -113,14 +119,14 @@ class Reading(NamedTuple):
             return post
         order = rows if order is None else order if rows is None else order[rows]
         if order is None:
-            return self.calls[0].back(post)
+            return self.calls[0].back(post, copied=copied)
         whole, before = post.new_zeros(len(post), prod(self.sample)), 0
         for call in self.calls:
             behind = before + prod(call.leading)
             here = ((order >= before) & (order < behind)).nonzero().flatten()
             if len(here):
                 at = here.to(post.device)
-                whole[at] = call.back(post[at], order[here] - before).flatten(1)
+                whole[at] = call.back(post[at], order[here] - before, copied=copied).flatten(1)
             before = behind
         return whole
 
