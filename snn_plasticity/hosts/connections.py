@@ -25,7 +25,7 @@ from .gradients import GradientSteps, require_gradient, require_no_second
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
 from .post_sides import PostSides, kernel_for, suit_pool
-from .provenance import PairingError, SynapseCall
+from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
 from .replay import Before
 
@@ -184,8 +184,7 @@ class Connections:
                 units = reading.units
                 if self._units or units is not None:
                     self._mask(connection, units, prod(reading.sample))
-                if any(type(call) is not SynapseCall for call in reading.calls):
-                    suit_pool(connection, neuron, reading)
+                suit_pool(connection, neuron, reading)
                 place = partial(reading.sides, time_major=time_major)
                 due.append((connection, *sides.beside(connection, place, alike=reading.unmoved)))
         for own in self.own.get(neuron.name, ()):

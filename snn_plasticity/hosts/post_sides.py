@@ -19,7 +19,7 @@ from ..plasticity.eligibility_vectors import EligibilityVectors
 from .adapter import NeuronCall, above_threshold, dense, membrane, one_step, pseudo_derivative, response, surrogate
 from .hooks import as_activity
 from .index import Neuron
-from .provenance import PairingError
+from .provenance import PairingError, SynapseCall
 from .reading import Reading
 from .replay import linearise
 
@@ -183,11 +183,13 @@ class WorkedOut:
 
 
 def suit_pool(connection: Connection, neuron: Neuron, reading: Reading) -> None:
-    """A connection that reaches its neuron through a pool reads a factor of f, so that zero is nothing.
+    """A connection that reaches its neuron through a pool, if it does, reads a factor of f, so that zero is nothing.
 
     Raises:
         PairingError: its kernel follows steps of neurons whose windows overlap, or has observed others without a pool.
     """
+    if all(type(call) is SynapseCall for call in reading.calls):
+        return
     if connection.post_side in OF_STEPS and not all(call.exclusive for call in reading.calls):
         raise PairingError(followed_pool(connection.name, neuron))
     kernel = connection.traces.rule.kernel
