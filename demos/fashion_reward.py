@@ -45,7 +45,7 @@ from snn_plasticity.feedback import FeedbackWord
 STEPS, BATCH, HIDDEN = 10, 128, 500
 TEMPERATURE, LR = 2.0, 1.5e-3
 LEARNED, NEAR = 0.865, 0.015
-LOOKS = 10  # at the test pictures, per life
+LOOKS = 5  # at the test pictures, per life
 EPROP, LATE, BPTT = "reward", "delayed reward", "same reward, backpropagation through time"
 COLOURS = {EPROP: "tab:blue", LATE: "tab:orange", BPTT: "tab:grey"}
 FIGURE = Path("out/fashion_reward.png")

@@ -476,3 +476,29 @@ def test_a_kernel_that_reckons_with_its_trains_gets_numbers(path):
     config = EligibilityConfig(kernel=Inverted(), tau_e=15.0, clamp_range=None)
     plain, fast = (EligibilityTraceModule(4, 3, config, path=which) for which in ("plain", path))
     torch.testing.assert_close(fast.update_window(pre, post), plain.update_window(pre, post), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", ("fold", "auto"))
+@pytest.mark.parametrize("name", ("linear", "conv2d"))
+def test_a_constant_current_counts_like_any_other(name, path):
+    layer, pre, post = layer_and_trains(name, steps=40)
+    constant = torch.rand_like(pre[:1]).expand_as(pre).clone()
+    config = EligibilityConfig(kernel=EProp(tau_m=9.0), tau_e=15.0, clamp_range=None)
+    for seed in range(3):
+        same(layer, config, constant, post * torch.rand_like(post), path, seed)
+        for_a_while = torch.where(torch.arange(40).view(-1, *[1] * (pre.dim() - 1)) < 25, constant, pre)
+        same(layer, config, for_a_while, post * torch.rand_like(post), path, seed)
+
+
+def test_of_a_constant_current_one_step_is_multiplied(monkeypatch):
+    multiplied, plainly = [], dense.Dense.contract_
+    monkeypatch.setattr(
+        dense.Dense, "contract_", lambda self, out, product, beta: multiplied.append(len(product.pre)) or plainly(
+            self, out, product, beta
+        )
+    )  # fmt: skip
+    module = EligibilityTraceModule(6, 5, EligibilityConfig(kernel=EProp(tau_m=9.0), tau_e=15.0, clamp_range=None))
+    constant, spikes = torch.rand(1, 2, 6).expand(5, 2, 6), torch.rand(5, 2, 5)
+    module.observe_window(constant, spikes)
+    module.change(torch.ones(2, 5))
+    assert multiplied == [1]

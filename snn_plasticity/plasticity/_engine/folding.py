@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, backward
@@ -33,7 +34,7 @@ def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, b
         gains: (T,), (T, B) or (T, B, N_post).
         beta: factor of what is there; with 0 it may be anything.
     """
-    found, shape = products(geometry, window, gains), geometry.shape
+    found, shape = [_of_constant(product) for product in products(geometry, window, gains)], geometry.shape
     if not found:
         scaled_(out, beta)
         return
@@ -65,6 +66,14 @@ def products(geometry: Geometry, window: WindowTerms, gains: Tensor) -> list[Pro
     for (side, _), (trains, table) in tables.items():
         found.append(_sparse(geometry, side, window.trains(trains), table))
     return found
+
+
+def _of_constant(product: Product) -> Product:
+    """Where the same came in at every step, as a constant current: one step of it, and the sum of what it meets."""
+    post, pre = product.post, product.pre
+    if product.trains is not None or len(pre) < 2 or not pre.is_cpu or not torch.equal(pre[0], pre[-1]):
+        return product
+    return Product(post.sum(0, keepdim=True), pre[:1]) if torch.equal(pre[1:], pre[:-1]) else product
 
 
 def _added(
