@@ -118,7 +118,8 @@ def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[
     if connection.post_side == "gradient":
         return (
             f"{name}: no gradient of the loss has reached it{_silent(rates)}. Look at whether the loss depends on its "
-            "neurons at the steps it is made of, and at how near these are to their threshold."
+            "neurons at the steps it is made of, and at how near these are to their threshold. Neurons that answer a "
+            "step later (Norse's LIF, snnTorch's Alpha) let no gradient through to layers before them."
         )
     if rates is None:
         return f"{name}: {begin}."

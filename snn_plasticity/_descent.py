@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._checks import known_as
-from ._noted import NotedStep
+from ._noted import FollowedStep, NotedStep
 from ._untracked import untracked
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .plasticity.window_sum import begin, sum_window
 
 _HOW = "learner.step(loss=loss_fn(output, target))"
-Gradients = Mapping[str, Sequence[Tensor | None]]
+Gradients = Mapping[str, Sequence[Sequence[Tensor | None]]]
 
 
 def reads_gradient(connection: Connection) -> bool:
@@ -76,15 +76,24 @@ def require_alone(modulator: object, signals: Mapping[str, object]) -> None:
         raise TypeError(f"step got a loss and {what}; expected one or the other. Nothing was changed.")
 
 
-def note(connection: Connection, pre: Tensor, output: GradientEdge, shape: torch.Size, *, begins: bool) -> None:
+def note(
+    connection: Connection,
+    pre: Tensor,
+    outputs: tuple[GradientEdge, ...],
+    shape: torch.Size,
+    *,
+    begins: bool,
+    followed: FollowedStep | None = None,
+) -> None:
     """A synapse was called: its step waits for a loss.
 
     Args:
         connection: whose kernel reads gradients.
         pre: what went in, (B, ...).
-        output: where the gradient of what came out is found.
+        outputs: where gradients of what came out are found; they add up.
         shape: of what came out, (B, ...).
         begins: whether a new sequence begins with this step.
+        followed: the step of its neuron, where the kernel wants that.
 
     Raises:
         ValueError: shapes that do not fit, or another batch size in mid-sequence; naming the connection.
@@ -97,14 +106,16 @@ def note(connection: Connection, pre: Tensor, output: GradientEdge, shape: torch
     if begins and not noted.steps:
         connection.traces.start_sequence()
         running, begins = connection.running, False
+    sides = pre.shape, shape if followed is None else torch.Size((shape[0], *followed.rows.shape[:2], *shape[1:]))
     known = running and (running.like[0].shape, running.like[1].shape)
-    known = (noted.steps[-1].pre.shape, noted.steps[-1].shape) if noted.steps else known
-    if known != (pre.shape, shape):
+    known = noted.sides if noted.steps else known
+    if known != sides:
         try:
-            begin(connection.traces, pre, pre.new_empty(shape), anew=begins)
+            begin(connection.traces, pre, pre.new_empty(sides[1]), anew=begins)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{connection.name}: {error}") from None
-    noted.steps.append(NotedStep(pre, pre._version, output, shape, begins))
+    noted.sides = sides
+    noted.steps.append(NotedStep(pre, pre._version, outputs, shape, begins, followed))
 
 
 def gradients_of(loss: object, connections: Sequence[Connection], *, retain_graph: bool) -> Gradients:
@@ -115,28 +126,30 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
         ValueError: no single number, NaN, or nothing that a synapse has had a part in.
         RuntimeError: its graph is gone, or what it holds has been written over.
     """
-    loss = _require_loss(loss)
+    steps = [step for connection in connections for step in connection.noted.steps]
+    later = any(step.followed is not None for step in steps)  # its neuron may answer a step later
+    loss = _require_loss(loss, constant=later)
     for connection in connections:
         if any(step.pre._version != step.version for step in connection.noted.steps):
             raise RuntimeError(
                 f"{connection.name}: its input was written over since the synapse read it, and the loss of that step "
                 "needs it still; hand the model a tensor of its own for each step. Nothing was changed."
             )
-    edges = [step.output for connection in connections for step in connection.noted.steps]
-    if not edges:
-        return {}
+    edges = [edge for step in steps for edge in step.edges]
+    found: Sequence[Tensor | None] = [None] * len(edges)
     try:
-        found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph)
+        if edges and loss.requires_grad:
+            found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph)
     except RuntimeError as error:
         raise RuntimeError(_why_not(str(error))) from error
-    if all(gradient is None for gradient in found):
+    if edges and not later and all(gradient is None for gradient in found):
         names = ", ".join(connection.name for connection in connections)
         raise ValueError(
             f"The loss depends on no output of {names} since the last step; expected one made of what these steps "
             "gave, without detach(). Nothing was changed."
         )
     each = iter(found)
-    return {connection.name: [next(each) for _ in connection.noted.steps] for connection in connections}
+    return {c.name: [[next(each) for _ in step.edges] for step in c.noted.steps] for c in connections}
 
 
 def changes_by_loss(
@@ -187,12 +200,12 @@ def trace_of_loss(loss: Tensor, connections: Sequence[Connection], changes: Mapp
     return plasticity_trace({}, torch.ones(()), seen, loss.detach())
 
 
-def _require_loss(loss: object) -> Tensor:
+def _require_loss(loss: object, *, constant: bool) -> Tensor:
     if not isinstance(loss, Tensor):
         raise TypeError(f"loss is {known_as(loss)}; expected a tensor with a graph, as loss_fn(output, target) gives.")
     if loss.numel() != 1:
         raise ValueError(f"loss has shape {tuple(loss.shape)}; expected one number, as loss.mean().")
-    if not loss.requires_grad:
+    if not (loss.requires_grad or constant):
         raise ValueError(
             "loss has no graph: what it is made of was detached, or the model ran under torch.no_grad(). Run the model "
             "in train() with gradients on, and make the loss of its outputs. Nothing was changed."

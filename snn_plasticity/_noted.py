@@ -15,22 +15,56 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 
+class FollowedStep(NamedTuple):
+    """A neuron's step, linear around where it is.
+
+    Args:
+        rows: [[., .], [b, J]] (d + 1, d + 1, B, ...), shaped like the output of the synapse.
+        states: where the gradients of the d states before it are found; None where there is none.
+    """
+
+    rows: Tensor
+    states: tuple[GradientEdge | None, ...]
+
+
 class NotedStep(NamedTuple):
     """One call of a synapse.
 
     Args:
         pre: what went in, (B, ...).
         version: of `pre`, when it was read.
-        output: where the gradient of its output is found.
+        outputs: where gradients of its output are found; they add up.
         shape: of the output.
         begins: whether a new sequence begins with it.
+        followed: the step of the neuron, where its memory is followed for each synapse.
     """
 
     pre: Tensor
     version: int
-    output: GradientEdge
+    outputs: tuple[GradientEdge, ...]
     shape: torch.Size
     begins: bool
+    followed: FollowedStep | None = None
+
+    @property
+    def edges(self) -> list[GradientEdge]:
+        """Where gradients are asked for: at its output, and at the states that its neuron began with."""
+        states = () if self.followed is None else self.followed.states
+        return [*self.outputs, *(state for state in states if state is not None)]
+
+    def post(self, gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        """δ (B, ...), or [[δ, ∂loss/∂h], [b, J]] (B, d + 1, d + 1, ...); None is zero."""
+
+        def dense(gradient: Tensor | None) -> Tensor:
+            return like.new_zeros(self.shape) if gradient is None else gradient.to(like.dtype).reshape(self.shape)
+
+        own, others = gradients[: len(self.outputs)], gradients[len(self.outputs) :]
+        delta = sum((dense(gradient) for gradient in own[1:]), dense(own[0]) if own else dense(None))
+        if self.followed is None:
+            return delta
+        found, rows = iter(others), self.followed.rows.to(like.dtype)
+        first = [delta, *(dense(None if state is None else next(found)) for state in self.followed.states)]
+        return torch.cat((torch.stack(first).unsqueeze(0), rows[1:])).movedim(2, 0)
 
 
 class NotedWindow(NamedTuple):
@@ -46,6 +80,7 @@ class NotedSteps:
 
     def __init__(self) -> None:
         self.steps: list[NotedStep] = []
+        self.sides: tuple[torch.Size, torch.Size] | None = None  # of pre and post of the last step
         self._forgotten: list[tuple[int, Tensor]] = []  # after so many steps the samples in a mask started anew
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NotedSteps:
@@ -65,16 +100,14 @@ class NotedSteps:
         elif self.steps:
             self._forgotten.append((len(self.steps), mask))
 
-    def windows(self, gradients: Sequence[Tensor | None]) -> Iterator[NotedWindow]:
-        """The steps beside their gradients; None is zero."""
+    def windows(self, gradients: Sequence[Sequence[Tensor | None]]) -> Iterator[NotedWindow]:
+        """The steps beside their gradients, those of its `edges` for each step."""
         starts = [k for k, step in enumerate(self.steps) if step.begins and k]
         for first, end in pairwise((0, *starts, len(self.steps))):
             steps = self.steps[first:end]
             like = steps[0].pre.new_zeros(())
-            delta = torch.stack([
-                like.new_zeros(step.shape) if found is None else found.to(like.dtype).view(step.shape)
-                for step, found in zip(steps, gradients[first:end], strict=True)
-            ])  # fmt: skip
+            given = zip(steps, gradients[first:end], strict=True)
+            delta = torch.stack([step.post(found, like) for step, found in given])
             pre = torch.stack([step.pre for step in steps])
             for at, mask in self._forgotten:
                 dropped = mask.to(pre.device).nonzero().flatten()

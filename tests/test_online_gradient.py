@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_plasticity import EligibilityConfig, PairingError, PlasticityConfig, SparseLinear, ThreeFactorConfig, attach
+from snn_plasticity.kernels import OnlineGradient
 
 snn = pytest.importorskip("snntorch")
 
@@ -43,6 +44,11 @@ NEURONS = {
     "Synaptic": plain("Synaptic", alpha=0.6, beta=0.85),
     "Synaptic none": plain("Synaptic", alpha=0.5, beta=0.8, reset_mechanism="none", threshold=3.0),
     "Lapicque": plain("Lapicque", beta=0.9, threshold=0.3),
+    "Leaky zero": plain("Leaky", beta=0.9, reset_mechanism="zero"),
+    "Leaky at once": plain("Leaky", beta=0.9, reset_mechanism="zero", reset_delay=False),
+    "Synaptic zero": plain("Synaptic", alpha=0.6, beta=0.85, reset_mechanism="zero"),
+    "Alpha none": plain("Alpha", alpha=0.8, beta=0.7, reset_mechanism="none", threshold=0.5),
+    "RLeaky zero": recurrent("RLeaky", beta=0.9, reset_mechanism="zero"),
     "RLeaky": recurrent("RLeaky", beta=0.9),
     "RSynaptic": recurrent("RSynaptic", alpha=0.5, beta=0.8),
 }
@@ -140,11 +146,15 @@ def layer_of(name: str) -> int:
     return int(name.split(".")[1])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("synapse", [linear, conv])
+@pytest.mark.parametrize(
+    ("synapse", "dtype"), [(linear, torch.float32), (linear, torch.float64), (conv, torch.float32)], ids=str
+)
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_it_is_the_gradient_with_all_but_its_own_carry_cut(neuron, synapse, layers, dtype):
+    if neuron.startswith("Alpha") and layers == 2:
+        pytest.skip("its membrane answers a step later: within a step, nothing comes back through it")
+    tolerance = TOLERANCE[torch.float32 if neuron == "Leaky at once" else dtype]  # its carry has spikes in it: float32
     net, inputs, target = task(neuron, synapse, layers, dtype)
     whole, spikes = by_autograd(copy.deepcopy(net), inputs, target, None)
     assert 0.02 < spikes.mean() < 0.98
@@ -152,7 +162,7 @@ def test_it_is_the_gradient_with_all_but_its_own_carry_cut(neuron, synapse, laye
     for size in (1, 7, STEPS) if dtype is torch.float32 else (5,):
         found = by_learner(copy.deepcopy(net), inputs, target, size)
         for name, gradient in found.items():
-            assert error(gradient, cut[layer_of(name)][name]) <= TOLERANCE[dtype], (name, size)
+            assert error(gradient, cut[layer_of(name)][name]) <= tolerance, (name, size)
     differs = layers == 2 or neuron.startswith("R")
     assert not differs or max(error(cut[layer_of(name)][name], whole[name]) for name in whole) > 0.01
 
@@ -282,7 +292,7 @@ def test_samples_that_start_anew_leave_nothing_behind():
         if t == 3:
             learner.reset(mask=torch.tensor([True, False]))
         loss = loss + net(x)[1].square().sum()
-    deltas = [torch.autograd.grad(loss, c.output, retain_graph=True)[0] for c in learner.connections["0"].noted.steps]
+    deltas = [torch.autograd.grad(loss, c.outputs, retain_graph=True)[0] for c in learner.connections["0"].noted.steps]
     learner.step(loss=loss)
     trace, change = torch.zeros(2, 5), torch.zeros(3, 5)
     for t, (x, delta) in enumerate(zip(steps, deltas, strict=True)):
@@ -340,15 +350,13 @@ def test_what_cannot_be_learned_from_is_refused_and_changes_nothing(which):
 
 
 def test_neurons_of_which_no_gradient_of_a_step_is_known_are_refused():
-    for neuron, what in (
-        (snn.Leaky(beta=0.9, reset_mechanism="zero", init_hidden=True), "reset to zero"),
-        (snn.Alpha(alpha=0.9, beta=0.8, reset_mechanism="none", init_hidden=True), "begins with 0"),
-    ):
-        net = nn.Sequential(nn.Linear(5, 3), neuron)
-        learner = attach(net, PlasticityConfig.online())
-        with pytest.raises((PairingError, ValueError), match=what):
-            net(torch.rand(2, 5))
-        learner.remove()
+    with pytest.raises(ValueError, match="begins with 0"):
+        OnlineGradient(response=((1.0, 0.9), (-1.0, 0.8)))
+    net = nn.Sequential(nn.Linear(5, 3), nn.MaxPool1d(3), snn.Leaky(beta=0.9, reset_mechanism="zero", init_hidden=True))
+    learner = attach(net, PlasticityConfig.online())
+    with pytest.raises(PairingError, match="a pool lies in between"):
+        net(torch.rand(2, 5))
+    learner.remove()
 
 
 def test_settings_of_an_eligibility_are_refused_where_there_is_none():
@@ -463,3 +471,29 @@ def test_a_copy_of_model_and_learner_starts_with_nothing_noted():
     twin, copied = copy.deepcopy((net, learner))
     assert len(learner.connections["0"].noted) == 1 and len(copied.connections["0"].noted) == 0
     copied.step(loss=twin(torch.rand(4, 5))[1].square().mean())
+
+
+@pytest.mark.parametrize("cell", ["LIFCell", "LIFBoxCell", "LSNNCell"])
+def test_neurons_of_norse_are_followed_for_each_synapse(cell):
+    norse = pytest.importorskip("norse.torch")
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"fc": nn.Linear(6, 5), "cell": getattr(norse, cell)()}).double()
+    with torch.no_grad():
+        net["fc"].weight.mul_(40.0)
+    inputs, target = (torch.rand(30, 3, 6) < 0.5).double(), torch.rand(3, 5).double()
+
+    def run(x: Tensor, state: object) -> tuple[Tensor, object]:
+        z, state = net["cell"](net["fc"](x), state)
+        return (state.v - target).square().mean() + (z * target).mean(), state
+
+    loss, state = torch.zeros(()).double(), None
+    for x in inputs:
+        one, state = run(x, state)
+        loss = loss + one
+    (expected,) = torch.autograd.grad(loss, net["fc"].weight)
+    with attach(net, PlasticityConfig.online(mode="hybrid")) as learner:
+        state = None
+        for x in inputs:
+            one, state = run(x, state)
+            learner.step(loss=one)
+    assert expected.norm() > 0 and error(net["fc"].weight.grad, expected) <= 1e-9

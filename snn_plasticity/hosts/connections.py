@@ -24,7 +24,7 @@ from .adapter import NeuronCall, held_state, never
 from .gradients import GradientSteps, require_gradient, require_no_second
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
-from .post_sides import PostSides, kernel_for, suit_pool
+from .post_sides import PostSides, kernel_for, may_follow, suit_pool
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
 from .replay import Before
@@ -177,7 +177,7 @@ class Connections:
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None and reads_gradient(connection):
-                as_it_came = self.gradients.on_reading(connection, neuron, neuron_call, reading)
+                as_it_came = self.gradients.on_reading(connection, neuron, sides.call, reading)
                 if as_it_came is not None and len(readings) == 1:
                     self.direct[neuron.name] = as_it_came
             elif connection is not None:
@@ -252,8 +252,7 @@ class Connections:
     @property
     def follows_steps(self) -> bool:
         """Whether the step of some neuron will be run again, as far as is known."""
-        read = [(c.post_side, c.config.eligibility.kernel) for c in self.edges.values()]
-        return any(side in OF_STEPS or kernel == "eprop" for side, kernel in read)
+        return any(map(may_follow, self.edges.values()))
 
     def _own_sides(
         self, own: OwnSynapse, neuron_call: NeuronCall, spikes: Tensor, time_major: bool

@@ -10,7 +10,7 @@ and every other way through time is cut.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -21,15 +21,17 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from .._descent import note, reads_gradient
+from .._noted import FollowedStep
 from .._untracked import untraced
 from ..connection import Connection
 from ..kernels.online import OnlineGradient
-from .adapter import NeuronCall, detach_state, never
+from .adapter import NeuronCall, detach_state, held_state, never, one_step
 from .hooks import DirectReading, Hook, StateHook, as_activity, awake
 from .index import ModelIndex, Neuron
 from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .recurrence import Recurrence
+from .replay import linearise
 from .wiring import Wiring
 
 
@@ -37,7 +39,7 @@ class Output(NamedTuple):
     """What a synapse gave, before a neuron has read it."""
 
     pre: Tensor
-    edge: GradientEdge
+    edges: tuple[GradientEdge, ...]
     shape: torch.Size
     sample_dims: int
 
@@ -52,6 +54,7 @@ class GradientSteps:
     def __init__(self, edges: Mapping[tuple[str, str | None], Connection]) -> None:
         self.edges, self.recurrence = edges, Recurrence()
         self._unread: dict[str, Output] = {}
+        self.leaves: dict[str, list[Tensor]] = {}  # by neuron that is followed, the states that it began with
 
     def hook(self, manager: Any, index: ModelIndex, *, follows: bool) -> list[RemovableHandle]:
         """Hooks on these synapses, and on neurons whose states are cut, or are to be seen (`follows`)."""
@@ -73,13 +76,16 @@ class GradientSteps:
 
     def on_output(self, wiring: Wiring, name: str, output: Tensor) -> None:
         """A synapse has computed; without a graph, there is nothing to note."""
-        call = wiring.latest_call(name)
-        self._settle(name)
+        call, before = wiring.latest_call(name), self._unread.get(name)
         if call is None:
             return
-        call.edge = get_gradient_edge(output) if output.requires_grad else None
-        if call.edge is not None and call.pre is not None:
-            self._unread[name] = Output(call.pre, call.edge, call.shape, call.synapse.sample_dims)
+        call.edges = (get_gradient_edge(output),) if output.requires_grad else ()
+        if call.synapse.inside_of is None:
+            self._settle(name)
+        elif before is not None and call.pre is not None and before.pre.data_ptr() == call.pre.data_ptr():
+            call.edges = (*before.edges, *call.edges)  # a neuron may ask its recurrence twice in one step
+        if call.edges and call.pre is not None:
+            self._unread[name] = Output(call.pre, call.edges, call.shape, call.synapse.sample_dims)
 
     def on_reading(
         self, connection: Connection, neuron: Neuron, call: NeuronCall, reading: Reading
@@ -91,20 +97,24 @@ class GradientSteps:
         """
         made: SynapseCall = reading.calls[0].roots[0]
         self._unread.pop(made.synapse.name, None)
-        if made.edge is None or made.pre is None:
+        if not made.edges or made.pre is None:
             return None
         if reading.chosen:
             raise PairingError(
                 f"{neuron.name} was given a choice of samples, steps or units of {made.synapse.name}; expected its "
                 "whole output, once for each step, so that the gradient that comes back is that of the step."
             )
-        self._note(
-            connection,
-            Output(made.pre, made.edge, made.shape, made.synapse.sample_dims),
-            begins=neuron.kind.starts(call),
-        )
+        output = Output(made.pre, made.edges, made.shape, made.synapse.sample_dims)
+        followed = self._followed(connection, neuron, call, made) if follows(connection) else None
+        self._note(connection, output, begins=neuron.kind.starts(call), followed=followed)
         connection.activity.see(made.pre, as_activity(call.spikes))
-        if reading.rows is not AS_IT_CAME or reading.layer or made is not reading.calls[0] or neuron.kind.inner:
+        if (
+            followed is not None
+            or reading.rows is not AS_IT_CAME
+            or reading.layer
+            or made is not reading.calls[0]
+            or neuron.kind.inner
+        ):
             return None
         starts = None if neuron.kind.starts is never else neuron.kind.starts
         return DirectReading(made.synapse.name, None, connection, made.pre.device, starts, neuron)
@@ -114,8 +124,8 @@ class GradientSteps:
         if not reads_gradient(connection):
             return False
         self._unread.pop(made.synapse.name, None)
-        if made.edge is not None and made.pre is not None:
-            note(connection, made.pre, made.edge, made.shape, begins=False)
+        if made.edges and made.pre is not None:
+            note(connection, made.pre, made.edges, made.shape, begins=False)
             connection.activity.see(made.pre, spikes)
         return True
 
@@ -137,7 +147,35 @@ class GradientSteps:
         self._note(connection, output, begins=False)
         connection.activity.seen += 1
 
-    def _note(self, connection: Connection, output: Output, *, begins: bool) -> None:
+    def _followed(self, connection: Connection, neuron: Neuron, call: NeuronCall, made: SynapseCall) -> FollowedStep:
+        """The step of a neuron, run again, and the states that it began with.
+
+        Raises:
+            PairingError: its host does not tell of steps, or its units are not those of the layer.
+        """
+        name, kind = connection.name, type(neuron.proper).__name__
+        leaves, step = self.leaves.setdefault(neuron.name, []), one_step(neuron.proper, call)
+        if step is None or call.spikes.shape != made.shape:
+            why = "its host does not tell of single steps" if step is None else "a pool lies in between"
+            raise PairingError(
+                f"{name}: the memory of {neuron.name}, a {kind}, is followed for each synapse, and {why}; expected a "
+                "neuron right behind the layer, PlasticityConfig.online(carry=False), or a kernel of yours: "
+                "EligibilityConfig(kernel=OnlineGradient(response=...))."
+            )
+        try:
+            found, _ = linearise(step, check=neuron.looks > 0, spikes=False)
+        except ValueError as error:
+            raise PairingError(f"{name}: {neuron.name}, a {kind}: {error}.") from None
+        neuron.looks -= 1
+        known = {
+            (leaf.data_ptr(), leaf.shape): get_gradient_edge(leaf) for leaf in leaves
+        }  # given ones after held ones
+        edges = tuple(known.get((h.data_ptr(), h.shape)) for h in step.states)
+        return FollowedStep(found.rows().detach(), edges)
+
+    def _note(
+        self, connection: Connection, output: Output, *, begins: bool, followed: FollowedStep | None = None
+    ) -> None:
         pre, shape, leading = output.pre, output.shape, output.pre.dim() - output.sample_dims
         if leading > 1:
             raise PairingError(
@@ -146,7 +184,7 @@ class GradientSteps:
             )
         if not leading:
             pre, shape = pre.unsqueeze(0), torch.Size((1, *shape))
-        note(connection, pre, output.edge, shape, begins=begins)
+        note(connection, pre, output.edges, shape, begins=begins, followed=followed)
 
 
 class OutputHook(Hook):
@@ -174,18 +212,41 @@ class CutHook(Hook):
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> Any:
         """A neuron is about to work."""
-        if awake(self.listener(), module, self.module()) is None or not is_grad_enabled() or _is_tracing():
+        manager = awake(self.listener(), module, self.module())
+        if manager is None or not is_grad_enabled() or _is_tracing():
             return None
         with torch._C.DisableTorchFunction():
+            if self.key in manager.connections.gradients.leaves:
+                return self._as_leaves(manager.connections.gradients, args, kwargs)
             detach_state(self.proper)
-            if args and not kwargs and type(args[0]) is not tuple:
-                return (args[0], *map(_cut, args[1:])), kwargs
-            given = kwargs.get(self.argument)
-            kept = _cut(kwargs) if given is None else {**_cut(kwargs), self.argument: given}
-            if not args:
-                return args, kept
-            first = (args[0][0], *_cut(args[0][1:])) if type(args[0]) is tuple else args[0]
-            return (first, *_cut(args[1:])), kept
+            return self._cut(_cut, args, kwargs)
+
+    def _as_leaves(self, steps: GradientSteps, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """The same, and the gradients of these states will be asked for."""
+        leaves = steps.leaves[self.key] = []
+
+        def leaf(state: Any) -> Any:
+            if isinstance(state, Tensor) and state.requires_grad:
+                leaves.append(state.detach().requires_grad_())
+                return leaves[-1]
+            return state
+
+        held = [n for n, h in held_state(self.proper).items() if isinstance(h, Tensor) and h.requires_grad]
+        detach_state(self.proper)
+        for name in held:
+            leaves.append(held_state(self.proper)[name].requires_grad_())
+        return self._cut(lambda states: tree_map_only(Tensor, leaf, states), args, kwargs)
+
+    def _cut(self, cut: Callable[[Any], Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """What a call is given, its states cut."""
+        if args and not kwargs and type(args[0]) is not tuple:
+            return (args[0], *map(cut, args[1:])), kwargs
+        given = kwargs.get(self.argument)
+        kept = cut(kwargs) if given is None else {**cut(kwargs), self.argument: given}
+        if not args:
+            return args, kept
+        first = (args[0][0], *cut(args[0][1:])) if type(args[0]) is tuple else args[0]
+        return (first, *cut(args[1:])), kept
 
 
 def require_gradient(neuron: Neuron, connection: Connection) -> None:
@@ -215,6 +276,11 @@ def require_no_second(synapse: str, neuron: str, edges: Mapping[tuple[str, str |
             f"{synapse} feeds {known[0]} and {neuron}, and the gradient at its output is the sum of both; expected one "
             "neuron for each layer that learns from a loss."
         )
+
+
+def follows(connection: Connection) -> bool:
+    """Whether the memory of its neuron is followed for each synapse."""
+    return getattr(connection.traces.rule.kernel, "per_synapse", False)
 
 
 def _cut(states: Any) -> Any:

@@ -132,19 +132,20 @@ def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
     Where a reset cuts it, say, it is followed for each synapse.
     """
     answer, config = response(neuron.proper), connection.config.eligibility
-    if answer is None:
-        if config.kernel == "online":
-            raise PairingError(
-                f"{connection.name}: kernel 'online' needs to know how the membrane of {neuron.name}, a "
-                f"{type(neuron.proper).__name__}, answers a unit of current, and a reset to zero, decays of single "
-                "neurons or a decay that learns change that. Give the kernel yourself: "
-                "EligibilityConfig(kernel=OnlineGradient(tau_m=...))."
-            )
-        return EligibilityVectors()
     if config.kernel == "online":
-        return OnlineGradient(convention=config.convention, response=answer)
+        # where the answer begins a step later, the gradient within a step knows nothing of it
+        late = answer is None or abs(sum(c for c, _ in answer)) < 1e-9 * max(abs(c) for c, _ in answer)
+        return EligibilityVectors(of="loss") if late else OnlineGradient(convention=config.convention, response=answer)
+    if answer is None:
+        return EligibilityVectors()
     psi = None if callable(connection.post_side) else pseudo_derivative(neuron.proper)  # a function gives ψ itself
     return EProp(convention=config.convention, response=answer, pseudo_derivative=psi)
+
+
+def may_follow(connection: Connection) -> bool:
+    """Whether the step of its neuron will be run again, as far as is known."""
+    kernel = connection.config.eligibility.kernel
+    return connection.post_side in OF_STEPS or kernel in ("eprop", "online") or hasattr(kernel, "laid_out")
 
 
 def _no_step(neuron: Neuron) -> str:

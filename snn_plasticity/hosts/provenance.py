@@ -243,7 +243,7 @@ class SynapseCall(Provenance):
 
     statistic = ""  # the operation, where it is a statistic that normalises what stands beside it
     by_channel, exclusive, chosen = True, True, False  # units of channels, places of one unit each; a choice of rows
-    edge: GradientEdge | None = None  # where the gradient of its output is found, for those who want it
+    edges: tuple[GradientEdge, ...] = ()  # where gradients of its output are found, for those who want them
 
     def __init__(self, synapse: Synapse, pre: Tensor | None, output: Tensor, given: Tensor | None) -> None:
         self.synapse, self.sample_dims, self.waiting = synapse, synapse.sample_dims, 0

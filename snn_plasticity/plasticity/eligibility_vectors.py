@@ -25,6 +25,7 @@ from ..kernels.stdp import Coincidence
 from ..layers.geometry import SharedWeights
 from .memory import require_memory
 
+_POST_SIDES = {"spikes": "step", "membrane": "membrane step", "loss": "gradient"}
 VECTOR_ENTRIES = 1 << 18  # of ε that are worked on at once: small enough for a cache
 
 
@@ -34,7 +35,8 @@ class EligibilityVectors:
 
     Args:
         geometry: the synapses; None takes those of the rule that the kernel is part of.
-        of: what f is the derivative of, "spikes" or "membrane" (then v stands for z, and the first row is that of v).
+        of: what f is the derivative of, "spikes", "membrane" (then v stands for z, and the first row is that of v) or
+            "loss" (of this step, which stands for z).
 
     Raises:
         TypeError: a geometry that does not tell the factors of each weight.
@@ -54,7 +56,7 @@ class EligibilityVectors:
     per_synapse: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require_choice("of", self.of, ("spikes", "membrane"))
+        require_choice("of", self.of, tuple(_POST_SIDES))
         methods = (getattr(self.geometry, name, None) for name in ("check", "columns", "summed"))
         if self.geometry is not None and (isinstance(self.geometry, type) or not all(map(callable, methods))):
             raise TypeError(
@@ -65,7 +67,7 @@ class EligibilityVectors:
     @property
     def post_side(self) -> str:
         """What it reads on the post side."""
-        return "step" if self.of == "spikes" else "membrane step"
+        return _POST_SIDES[self.of]
 
     def laid_out(self, geometry: SharedWeights) -> EligibilityVectors:
         """The same for these synapses."""

@@ -43,7 +43,8 @@ def sum_window(traces: EligibilityTraceModule, pre: Tensor, post: Tensor) -> Ten
     running = traces._begun(pre[0], post[0])
     pre, post = traces._wide(*kept)
     with untracked(running.like[0]):
-        if len(pre) <= SINGLE_STEPS and running.batch_size:
+        single = len(pre) <= SINGLE_STEPS or getattr(traces.rule.kernel, "per_synapse", False)
+        if single and running.batch_size:
             return _by_steps(traces, pre, post, dt)
         total, state = running.like[1].new_zeros(traces.rule.geometry.shape), running.state
         for start in range(0, len(pre) if running.batch_size else 0, running._length):
@@ -60,6 +61,8 @@ def _by_steps(traces: EligibilityTraceModule, pre: Tensor, post: Tensor, dt: flo
         state.kernel = rule.kernel.init(*running.like)
     for now_pre, now_post in zip(as_numbers(pre, total.dtype), post, strict=True):
         coincidence, state.kernel = rule.kernel.step(now_pre, now_post, state.kernel, dt)
+        if coincidence.full is not None:
+            total += coincidence.full.sum(0)
         for pair in coincidence.ltp:
             rule.geometry.contract_(total, Product(pair.post.unsqueeze(0), pair.pre.unsqueeze(0)), 1.0)
     return total
