@@ -17,9 +17,10 @@ from torch.nn import functional
 from .connection import Connection
 from .hosts.manager import HookManager
 from .kernels.post_side import OF_STEPS
+from .layers.dense import Dense
 from .learner import PlasticityLearner
 
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOLS = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
 
 
@@ -32,17 +33,30 @@ class Population(NamedTuple):
 def populations(learner: PlasticityLearner, readout: str) -> list[Population]:
     """From the readout downwards: what ends on its neurons, then what ends on those before them, and so on.
 
-    Layers are taken to follow one another in the order of `learner.connections`.
+    Layers are taken to follow one another in the order of their neurons in the model.
     """
-    neurons: dict[str, str] = {}
+    neurons: dict[str, tuple[str, bool]] = {}
+    order: list[object] = []
     for hooks in learner.hooks:
-        neurons |= hooks.connections.fed_neurons() if isinstance(hooks, HookManager) else {}
+        neurons |= _fed_neurons(hooks) if isinstance(hooks, HookManager) else {}
+        order += hooks.index.neurons if isinstance(hooks, HookManager) else ()
     found: dict[object, list[Connection]] = {}
     for name, connection in learner.connections.items():
-        found.setdefault(neurons.get(name, ("alone", name)), []).append(connection)
-    groups = [Population(connections) for connections in found.values()]
+        neuron, recurrent = neurons.get(name, (("alone", name), False))
+        found.setdefault(neuron, []).insert(len(found.get(neuron, ())) if recurrent else 0, connection)
+    groups = [Population(found[neuron]) for neuron in sorted(found, key=lambda n: order.index(n) if n in order else -1)]
     last = next(k for k, group in enumerate(groups) if any(c.name == readout for c in group.connections))
     return groups[last::-1]
+
+
+def _fed_neurons(hooks: HookManager) -> dict[str, tuple[str, bool]]:
+    """The neuron that each connection is known to feed, and whether it comes from that very neuron, by name."""
+    synapses, own = hooks.index.synapses, hooks.index.own
+    return {
+        connection.name: (neuron, own[s].weight.recurrent if s in own else synapses[s].inside_of is not None)
+        for (s, neuron), connection in hooks.edges.items()
+        if neuron is not None
+    }
 
 
 def matrices(groups: list[Population], n_out: int, like: Tensor) -> dict[str, Tensor]:
@@ -73,13 +87,13 @@ def _post_shape(connection: Connection) -> tuple[int, ...]:
 
 def _through(connection: Connection, units: Tensor, below: tuple[int, ...]) -> Tensor | None:
     """units · ∂(post)/∂(neurons below), (n_out, *below); None where it is not known how they are connected."""
-    layer = connection.module
-    if type(layer) not in LINEAR or connection.attribute != "weight":
+    layer, weight = connection.module, connection.weight.detach()
+    weight = weight.to(units.dtype)
+    if isinstance(connection.traces.rule.geometry, Dense):
+        fits = weight.shape == (units.flatten(1).shape[1], torch.Size(below).numel())
+        return (units.flatten(1) @ weight).unflatten(1, below) if fits else None
+    if type(layer) not in CONVOLUTIONS:
         return None
-    weight = connection.weight.detach().to(units.dtype)
-    if isinstance(layer, nn.Linear):
-        down = units.flatten(1) @ weight
-        return down.unflatten(1, below) if down.shape[1] == torch.Size(below).numel() else None
     silent = units.new_zeros(len(units), *below, requires_grad=True)
     with torch.enable_grad():
         try:

@@ -31,6 +31,7 @@ class ReadoutWatch:
 
     def __init__(self, learner: PlasticityLearner, connection: str, reads: str, forget: Callable[[], None]) -> None:
         self.connection, self.reads, self.forget = connection, reads, forget
+        self.silent: str | None = None  # a neuron whose host does not tell its membrane
         self._learner = weakref.ref(learner)
         self._handles: dict[str, RemovableHandle] = {}
         self._heard: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}  # while the learner observes, or is paused
@@ -48,6 +49,7 @@ class ReadoutWatch:
         with untracked(call.spikes):
             found = call.spikes if self.reads == "spikes" else membrane(neuron.proper, call)
             if found is None:
+                self.silent = type(neuron.proper).__name__
                 return
             found = as_activity(found)
             found = found.sum(0) if neuron.kind.time_major else found
@@ -63,8 +65,8 @@ class ReadoutWatch:
         if learner is None:
             return None
         heard = self._heard[learner.enabled]
-        managers = (hooks for hooks in learner.hooks if isinstance(hooks, HookManager))
-        neuron = next((n for hooks in managers if (n := hooks.connections.fed_neurons().get(self.connection))), None)
+        edges = (edge for hooks in learner.hooks if isinstance(hooks, HookManager) for edge in hooks.edges.items())
+        neuron = next((n for (_, n), c in edges if c.name == self.connection and n is not None), None)
         if neuron is not None and len(self._handles) > 1:
             for name in [name for name in self._handles if name != neuron]:
                 self._handles.pop(name).remove()

@@ -92,6 +92,7 @@ class Actor:
             eligibility, which then begins anew, and fades by this factor at every further choice.
         seed: of the choices and of random feedback.
 
+    For feedback that follows weights, layers are taken to follow one another as their neurons do in the model.
     `learner.reset()` between episodes forgets the choice as well; `actor.reset(mask)` does both for single samples.
     While the learner is paused, choices are made and none is remembered.
 
@@ -264,9 +265,11 @@ class Actor:
             return require_finite("preferences", given.detach().to(torch.promote_types(given.dtype, torch.float32)))
         activity = self._watch.heard()
         if activity is None:
+            silent = self._watch.silent
+            why = "did nothing since the last choice" if silent is None else f"({silent}) do not tell their membrane"
             raise RuntimeError(
-                f"{self.readout}: its neurons did nothing since the last choice. Run the model before actor.act(), or "
-                "give it preferences (B, n_actions)."
+                f"{self.readout}: its neurons {why}. Run the model before actor.act(), or give it preferences "
+                "(B, n_actions)."
             )
         return activity.flatten(1).unflatten(1, (self.n_actions, -1)).sum(2)
 

@@ -352,6 +352,34 @@ def test_the_way_down_through_convolutions_is_that_of_autograd():
     assert not any(map(torch.equal, before, plastic))
 
 
+@pytest.mark.parametrize("host", ["snntorch", "norse"])
+def test_recurrent_neurons_hear_one_signal_through_all_their_weights(host):
+    """Weights onto the neurons themselves get what those from below get, and are no way down."""
+    torch.manual_seed(0)
+    if host == "snntorch":
+        hidden = snn.RLeaky(beta=0.9, linear_features=6, threshold=0.3, init_hidden=True)
+        net = nn.Sequential(
+            nn.Linear(N_IN, 5), snn.Leaky(0.9, threshold=0.3, init_hidden=True),
+            nn.Linear(5, 6), hidden, nn.Linear(6, 4), snn.Leaky(0.9, init_hidden=True),
+        )  # fmt: skip
+        below, out = net[2].weight, net[4].weight
+    else:
+        norse = pytest.importorskip("norse.torch")
+        hidden = norse.LIFRecurrentCell(5, 6)
+        net = norse.SequentialState(nn.Linear(N_IN, 5), norse.LIFBoxCell(), hidden, nn.Linear(6, 4), norse.LIFBoxCell())
+        below, out = hidden.input_weights, net[3].weight
+    kernel = EProp(response=((1.0, 0.9),))
+    config = PlasticityConfig(EligibilityConfig(kernel=kernel, tau_e=float("inf"), clamp_range=None))
+    learner = attach(net, config, post=lambda call: torch.ones_like(call.spikes))
+    net(steps_of()[0])
+    groups = populations(learner, "4" if host == "snntorch" else "3")
+    ways = matrices(groups, 4, torch.zeros(1))
+    assert [len(group.connections) for group in groups] == [1, 2, 1] and len(ways) == 4
+    into, onto = (c.name for c in groups[1].connections)
+    assert torch.equal(ways[into], ways[onto]) and torch.equal(ways[into], out.detach())
+    torch.testing.assert_close(ways[groups[2].connections[0].name], (out @ below).detach())
+
+
 def test_copies_and_removal_leave_the_actor_of_the_first_alone():
     net, learner, actor = made()
     with torch.no_grad():

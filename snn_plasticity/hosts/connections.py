@@ -230,10 +230,6 @@ class Connections:
         direct.connection.observe(call.pre, call.credited(spikes.detach()))
         return True
 
-    def fed_neurons(self) -> dict[str, str]:
-        """The neurons that connections are known to feed, by the names of connections."""
-        return {connection.name: neuron for (_, neuron), connection in self.edges.items() if neuron is not None}
-
     def post_side(self, direct: DirectReading, neuron_call: NeuronCall) -> Tensor:
         """What the connection of a direct reading observes of a call, where it is not the spikes."""
         assert direct.reads is not None
