@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 
 class Number(NamedTuple):
@@ -16,6 +19,13 @@ class Number(NamedTuple):
     least: int = 0
 
 
+class Word(NamedTuple):
+    """One of several words that can be set: what it is of, and which; the first is the default."""
+
+    of: str
+    choices: tuple[str, ...]
+
+
 class Finding(NamedTuple):
     """What was measured, what was expected, and whether the claim is kept."""
 
@@ -24,16 +34,34 @@ class Finding(NamedTuple):
     kept: bool
 
 
-def settings(page: str, argv: list[str] | None, **numbers: Number) -> argparse.Namespace:
-    """The numbers, and where to draw the figure; `page` is the demo's docstring, whose first line says what it is."""
+def settings(page: str, argv: list[str] | None, *, report: bool = False, **known: Number | Word) -> argparse.Namespace:
+    """The numbers and words, and where to draw the figure; with `report` also where to write what was found.
+
+    The first line of `page`, the demo's docstring, says what it is.
+    """
     parser = argparse.ArgumentParser(description=page.splitlines()[0])
-    for name, number in numbers.items():
-        said = f"{number.of} (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=int, default=number.default, help=said)
+    for name, setting in known.items():
+        said = f"{setting.of} (default: %(default)s)"
+        if isinstance(setting, Word):
+            parser.add_argument(f"--{name}", choices=setting.choices, default=setting.choices[0], help=said)
+        else:
+            parser.add_argument(f"--{name}", type=int, default=setting.default, help=said)
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure here")
+    if report:
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     args = parser.parse_args(argv)
-    refuse_less(parser, args, {name: number.least for name, number in numbers.items()})
+    refuse_less(parser, args, {name: number.least for name, number in known.items() if isinstance(number, Number)})
     return args
+
+
+def write(args: argparse.Namespace, numbers: Mapping[str, object], figure: Figure | None) -> None:
+    """The numbers and the figure, to the files that were named."""
+    if args.json:
+        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    if args.figure and figure is not None:
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(args.figure, dpi=150)
+        print(f"figure: {args.figure}")
 
 
 def refuse_less(parser: argparse.ArgumentParser, args: argparse.Namespace, least: Mapping[str, int]) -> None:

@@ -1,0 +1,188 @@
+"""A spiking net remembers which side had more cues, through 200 silent steps: by e-prop, if it adapts.
+
+    cues ─► recurrent net, 80 neurons ─► leaky readout, softmax ─► cross-entropy in the 15 steps of recall
+              learning signal: the error of these steps, fed back to each neuron (symmetric, random or adaptive)
+
+The membranes forget within 20 steps. A neuron that adapts has a second memory, its threshold (300 steps): where it
+fired before, spikes are missing later, and its eligibility trace bridges the silence as well.
+
+    python demos/cue.py --seeds 3 --figure cue.png
+
+Criterion, on trials that were never seen, mean of all seeds: adapting neurons (ALIF) answer at least 95 % rightly with
+each feedback, and neurons that do not adapt (LIF) less, by at least 20 points; else the exit code is 1.
+
+Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, figure 4.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from command_line import Finding, Number, settings, tell, write
+from cue_task import CUE, CUES, GAP, GROUP, RECALL, STEPS, trials
+from eprop_nets import Course, Neurons, Rule, Weights, simulate
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import one_hot
+from tqdm import tqdm
+
+from snn_plasticity import ThreeFactorConfig, ThreeFactorUpdate, feedback_of
+from snn_plasticity.feedback import Feedback
+from snn_plasticity.plot import raster
+from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, VERMILION, label_axes
+
+N, BATCH, TRIALS, LR, UNSEEN = 80, 64, 300, 0.01, 512
+TAU_M, TAU_A, ADAPTATION = 20.0, 300.0, 1.7
+COLORS = {"symmetric": BLUE, "random": VERMILION, "adaptive": GREEN}
+BETA = ADAPTATION * (1 - math.exp(-1 / TAU_A)) / (1 - math.exp(-1 / TAU_M))
+KINDS = {"ALIF": Neurons(TAU_M, beta=BETA, tau_a=TAU_A, refractory=2), "LIF": Neurons(TAU_M, refractory=2)}
+ENOUGH, GAP_BETWEEN = 0.95, 0.2
+
+
+class Story(NamedTuple):
+    """What became of one net: right answers in each batch and on unseen trials, and one of these (its side)."""
+
+    right: Tensor
+    unseen: float
+    course: Course
+    side: int
+
+
+class Learner:
+    """A net and its e-prop.
+
+    Args:
+        kind: "ALIF" or "LIF".
+        feedback: to the hidden neurons.
+        seed: of weights and trials.
+        batches: how many will come; the learning rate falls to zero with them.
+    """
+
+    def __init__(self, kind: str, feedback: Feedback, seed: int, batches: int) -> None:
+        self.neurons, self.feedback = KINDS[kind], feedback
+        self.rng = torch.Generator().manual_seed(seed)
+        into, recurrent, out = (torch.randn(*shape, generator=self.rng) for shape in ((N, 4 * GROUP), (N, N), (2, N)))
+        recurrent = (recurrent / N**0.5).fill_diagonal_(0.0)
+        self.weights = Weights(into / (4 * GROUP) ** 0.5, recurrent, out / N**0.5)
+        self.rule, self.state = Rule(self.neurons, rate=0.02, strength=3.0), feedback.init(self.weights.out)
+        self.update = ThreeFactorUpdate(ThreeFactorConfig(mode="hybrid", lr=1.0, weight_clamp=None))
+        self.adam = torch.optim.Adam(self.weights, lr=LR)
+        self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.adam, batches)
+
+    def answers(self, course: Course) -> Tensor:
+        """The side (B,) that the readout names."""
+        return course.readout[-RECALL:].mean(0).argmax(-1)
+
+    def learn(self) -> float:
+        """One batch of trials; the share that was answered rightly."""
+        inputs, side = trials(BATCH, self.rng)
+        course = simulate(self.weights, inputs, self.neurons)
+        error = one_hot(side, 2) - course.readout.softmax(-1)
+        error[:-RECALL] = 0.0
+        learning, self.state = self.feedback.step(error.flatten(0, 1), self.state, self.weights.out)
+        self.adam.zero_grad()
+        changes = self.rule.changes(course, error, learning.unflatten(0, error.shape[:2]))
+        for weight, change in zip(self.weights, changes, strict=True):
+            self.update.add_grad_(weight, change / RECALL)
+        self.adam.step()
+        self.cooling.step()
+        return float((self.answers(course) == side).float().mean())
+
+
+def whole_life(kind: str, word: str, seed: int, batches: int, bar: tqdm) -> Story:
+    """Learning, then trials that were never seen."""
+    learner, right = Learner(kind, feedback_of(word, seed), seed, batches), []
+    for _ in range(batches):
+        right.append(learner.learn())
+        bar.update()
+        bar.set_postfix_str(f"{kind}, {word}, {right[-1]:.2f}")
+    inputs, side = trials(UNSEEN, torch.Generator().manual_seed(10_000 + seed))
+    course = simulate(learner.weights, inputs, learner.neurons)
+    unseen = float((learner.answers(course) == side).float().mean())
+    return Story(torch.tensor(right), unseen, Course(*(part[:, :1] for part in course)), int(side[0]))
+
+
+def mean(stories: list[Story]) -> tuple[float, float]:
+    """Right answers on unseen trials, and the standard error over the nets."""
+    unseen = torch.tensor([story.unseen for story in stories])
+    return float(unseen.mean()), float(unseen.std() / len(unseen) ** 0.5) if len(unseen) > 1 else 0.0
+
+
+def judge(stories: Mapping[tuple[str, str], list[Story]]) -> dict[str, Finding]:
+    """Every kind of neuron with every kind of feedback, beside what it should come to."""
+    findings = {}
+    for (kind, word), told in stories.items():
+        found, error = mean(told)
+        expected, kept = f">= {ENOUGH:.2f}", found >= ENOUGH
+        if kind == "LIF":
+            most = mean(stories["ALIF", word])[0] - GAP_BETWEEN
+            expected, kept = f"<= {most:.2f}", found <= most
+        findings[f"{kind}, {word}"] = Finding(f"{found:.3f} ± {error:.3f}", expected, kept)
+    return findings
+
+
+def draw(stories: Mapping[tuple[str, str], list[Story]]) -> Figure:
+    """How the nets learned, and a trial of the first of them."""
+    figure = Figure(figsize=(13, 5.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35), wspace=0.03)
+    draw_learning(left.subplots(), stories)
+    above, middle, below = right.subplots(3, 1, sharex=True, height_ratios=(1, 1.5, 0.8))
+    story = stories["ALIF", "symmetric"][0]
+    groups = [color for color in (BLUE, VERMILION, GREEN, FAINT) for _ in range(GROUP)]
+    raster(story.course.inputs[:, 0], above, unit="steps", colors=groups)
+    above.set_title("A trial: cues from the left (blue) and right (red), silence, recall (green)", fontsize=11)
+    raster(story.course.spikes[:, 0, :40], middle, unit="steps")
+    for k, (color, name) in enumerate(((BLUE, "left"), (VERMILION, "right"))):
+        below.plot(story.course.readout[:, 0].softmax(-1)[:, k], color=color, label=name)
+    below.axvspan(STEPS - RECALL, STEPS, color=GREEN, alpha=0.15, linewidth=0)
+    below.legend(frameon=False, fontsize=9, loc="upper left", title="π")
+    below.set(ylim=(-0.05, 1.05), title=f"It was {('left', 'right')[story.side]}")
+    label_axes(above, "", "input")
+    label_axes(middle, "", "ALIF neuron")
+    label_axes(below, "step", "answer")
+    return figure
+
+
+def draw_learning(panel: Axes, stories: Mapping[tuple[str, str], list[Story]]) -> None:
+    """Right answers, averaged over ten batches and all nets; bands are standard errors."""
+    for (kind, word), told in stories.items():
+        curves = torch.stack([story.right.unfold(0, min(10, len(story.right)), 1).mean(1) for story in told])
+        middle, style = curves.mean(0), "-" if kind == "ALIF" else ":"
+        panel.plot(middle, color=COLORS[word], linestyle=style, label=f"{kind}, {word}")
+        if len(curves) > 1:
+            error = curves.std(0) / len(curves) ** 0.5
+            panel.fill_between(range(len(middle)), middle - error, middle + error, color=COLORS[word], alpha=0.15)
+    panel.axhline(ENOUGH, color=FAINT, linewidth=0.8)
+    panel.axhline(0.5, color=FAINT, linewidth=0.8)
+    panel.set(ylim=(0.4, 1.01), title=f"More cues left or right? {STEPS - RECALL - CUES * (CUE + GAP)} silent steps")
+    panel.legend(frameon=False, fontsize=9, loc="center right")
+    label_axes(panel, f"batches of {BATCH} trials", "right answers")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = settings(
+        __doc__, argv, report=True, seed=Number("of the first net"), seeds=Number("how many nets", 3, 1),
+        batches=Number("of trials to learn from", TRIALS, 1),
+    )  # fmt: skip
+    torch.set_num_threads(1)  # the tensors are small
+    start, seeds = time.perf_counter(), range(args.seed, args.seed + args.seeds)
+    stories: dict[tuple[str, str], list[Story]] = {}
+    with tqdm(total=args.batches * args.seeds * len(KINDS) * len(COLORS), unit="batch", disable=None) as bar:
+        for kind in KINDS:
+            for word in COLORS:
+                stories[kind, word] = [whole_life(kind, word, seed, args.batches, bar) for seed in seeds]
+    took = time.perf_counter() - start
+    code = tell(judge(stories), "{:<18}{:>15}   {:<10}   {}")
+    print(f"seeds {seeds[0]} to {seeds[-1]}, {args.batches} batches of {BATCH} trials: {took:.0f} s")
+    accuracy = {f"{kind}, {word}": [round(s.unseen, 4) for s in told] for (kind, word), told in stories.items()}
+    write(args, {"accuracy": accuracy, "seconds": round(took, 1)}, draw(stories) if args.figure else None)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
