@@ -30,7 +30,7 @@ STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* save
 PURE = (
     "kernels.Rate.* kernels.*STDP.* kernels.Window.* kernels.EProp.* kernels.OnlineGradient.* "
     "plasticity.EligibilityRule.* plasticity.Accumulating.* plasticity.Replacing.* plasticity.Dutch.* "
-    "plasticity.ThreeFactorUpdate.clamp* "
+    "plasticity.EligibilityVectors.* plasticity.ThreeFactorUpdate.clamp* "
     "neuromodulation.Modulator.step neuromodulation.ModulatorMLP.forward neuromodulation.weighted_sum "
     "neuromodulation.gated_product"
 )

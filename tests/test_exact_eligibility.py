@@ -519,9 +519,9 @@ def test_two_layers(reset, dtype):
     differ(first.weight.grad, through)
 
 
-def test_a_pool_before_a_neuron_that_is_followed_is_refused():
+def test_a_pool_of_overlapping_windows_before_a_neuron_that_is_followed_is_refused():
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), snntorch.Leaky(0.9, reset_mechanism="zero", init_hidden=True)
+        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, stride=1), snntorch.Leaky(0.9, reset_mechanism="zero", init_hidden=True)
     )
     learner = attach(net, config())
     with pytest.raises(PairingError, match="behind a pool"):

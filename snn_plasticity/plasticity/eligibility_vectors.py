@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .._checks import known_as, require_choice, require_real
+from .._checks import known_as, require_choice, require_number, require_real
 from .._compiled import NUMBERS, loops_over_vectors, suits
 from ..kernels.operands import require_spikes, units_of_post
 from ..kernels.stdp import Coincidence
@@ -70,7 +70,13 @@ class EligibilityVectors:
         return _POST_SIDES[self.of]
 
     def laid_out(self, geometry: SharedWeights) -> EligibilityVectors:
-        """The same for these synapses."""
+        """The same for these synapses.
+
+        Raises:
+            TypeError: a geometry that does not tell the factors of each weight.
+        """
+        if geometry is None:
+            raise TypeError("geometry is None; expected the synapses, as Dense(3, 4).")
         return replace(self, geometry=geometry)
 
     def init(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -86,6 +92,7 @@ class EligibilityVectors:
 
     def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
         """One step: f of each weight, and ε after it."""
+        require_number("dt", dt, 0.0, open_low=True)
         geometry, rows, x = self._factors(pre, post, state)
         each = _at_once(state)
         if each >= len(state) or torch.is_grad_enabled():
@@ -118,6 +125,7 @@ class EligibilityVectors:
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse a post side that is no step of neurons."""
+        require_number("dt", dt, 0.0, open_low=True)
         self._geometry(pre, post)
 
     def _factors(self, pre: Tensor, post: Tensor, state: Tensor) -> tuple[SharedWeights, Tensor, Tensor]:
@@ -126,14 +134,19 @@ class EligibilityVectors:
         require_real("state", state)
         rows, x = geometry.columns(post.flatten(1, 2), pre)
         shape = _shape(rows, x, post.shape[1] - 1)
-        if state.shape != shape:
-            raise ValueError(f"state has shape {tuple(state.shape)}; expected {tuple(shape)}, as from init(pre, post).")
+        if state.shape != shape or state.device != post.device:
+            raise ValueError(
+                f"state has shape {tuple(state.shape)} on {state.device}; expected {tuple(shape)} on {post.device}, as "
+                "from init(pre, post)."
+            )
         return geometry, rows.unflatten(1, post.shape[1:3]), x
 
     def _geometry(self, pre: Tensor, post: Tensor) -> SharedWeights:
         require_spikes(pre, post)
         if self.geometry is None:
             raise ValueError("EligibilityVectors has no synapses; expected geometry=, or laid_out(geometry) first.")
+        if pre.device != post.device:
+            raise ValueError(f"pre is on {pre.device} and post on {post.device}; expected one device.")
         self.geometry.check(pre, units_of_post(self, post))
         if post.shape[1] != post.shape[2]:
             raise ValueError(f"post has shape {tuple(post.shape)}; expected (B, d + 1, d + 1, *units).")
