@@ -49,5 +49,6 @@ def ends(panel: Axes, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:
         panel.errorbar(place + 0.2, float(last.mean()), error, color=color, marker="_", capsize=3)
         panel.text(place, float(last.mean()) - 0.08, f"{float(last.mean()):.3f}", ha="center", fontsize=8, color=color)
     panel.axhline(0.1, color=FAINT, linewidth=0.8, zorder=0)
+    panel.set_xlim(-0.6, len(curves) - 0.4)
     panel.set_xticks(range(len(curves)), SHORT[: len(curves)], fontsize=8)
     label_axes(panel, "", "")

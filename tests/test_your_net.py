@@ -68,7 +68,7 @@ def test_report_verdict_page_and_figure():
         assert not demo.judge(lives(**{**GOOD, name: worse}), "snntorch")[name].kept
     assert demo.judge(lives(**{**GOOD, demo.ALL: 0.93}), "norse")[demo.ALL].kept
     page = demo.page(report["each"], "snntorch", 12)
-    assert "| all layers, rewarded at once | 97.00 | 1.00 | 1.41 | 96.00–98.00 |" in page
+    assert "| all layers, rewarded at once | 2 | 97.00 | 1.00 | 1.41 | 96.00–98.00 |" in page
     figure = picture.draw({name: [one.accuracy for one in each] for name, each in made.items()}, "snntorch")
     figure.draw_without_rendering()
     assert len(figure.axes) == 2
