@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -294,8 +295,8 @@ def _configs() -> Iterator[tuple[str, Callable[[], Call]]]:
         "delayed_reward": {"readout": "fc2", "delay": 50, "bound": 0.6, "lr": 0.01},
         "reward_all_layers": {"lr": 1.0, "mode": "hybrid"},
         "unsupervised": {"layers": "fc", "lr": 0.03},
-        "eprop": {"lr": 0.01, "tau_e": 20.0, "mode": "online"},
-        "online": {"lr": 0.01, "carry": True, "mode": "online"},
+        "eprop": {"lr": 0.01, "tau_e": math.inf, "mode": "online", "feedback": "random"},
+        "online": {"lr": 0.01, "carry": True, "mode": "online", "feedback": "random"},
     }
     for preset, given in presets.items():
         make = getattr(sp.PlasticityConfig, preset)

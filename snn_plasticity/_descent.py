@@ -3,6 +3,9 @@
     δ_t = ∂loss/∂(output of the synapse at step t)
     Δw  = −lr · Σ_t Σ_b δ_t ⊗ x̄_t
 
+With feedback, δ_t of a layer below the readout is (∂z_t/∂(output of its synapse))ᵀ L_t, where L_t is what
+∂loss/∂(output of the readout's synapse at step t) says to its neurons.
+
 How a loss weighs its samples is in δ already (a mean over the batch, say), so that samples are summed here, whatever
 the convention says of means. It is −lr times the gradient of the loss, but for the paths that are cut.
 """
@@ -17,10 +20,11 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._checks import known_as
-from ._noted import FollowedStep, NotedStep
+from ._noted import FollowedStep, HeardStep, NotedStep
 from ._untracked import untracked
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
+from .feedback import FeedbackState, feedback_of
 from .plasticity.window_sum import begin, sum_window
 
 _HOW = "learner.step(loss=loss_fn(output, target))"
@@ -30,6 +34,12 @@ Gradients = Mapping[str, Sequence[Sequence[Tensor | None]]]
 def reads_gradient(connection: Connection) -> bool:
     """Whether its kernel wants the gradient of a loss."""
     return connection.post_side == "gradient"
+
+
+def hears_by_feedback(connection: Connection) -> bool:
+    """Whether a loss comes down to it by feedback, rather than by the weights above it."""
+    given = connection.config.three_factor.feedback
+    return reads_gradient(connection) and given is not None and given != "symmetric"
 
 
 def readers_of_eligibility(chosen: list[Connection], named: object) -> list[Connection]:
@@ -84,6 +94,7 @@ def note(
     *,
     begins: bool,
     followed: FollowedStep | None = None,
+    heard: HeardStep | None = None,
 ) -> None:
     """A synapse was called: its step waits for a loss.
 
@@ -94,6 +105,7 @@ def note(
         shape: of what came out, (B, ...).
         begins: whether a new sequence begins with this step.
         followed: the step of its neuron, where the kernel wants that.
+        heard: how its neuron hears of a loss, where that is by feedback.
 
     Raises:
         ValueError: shapes that do not fit, or another batch size in mid-sequence; naming the connection.
@@ -115,11 +127,11 @@ def note(
         except (ValueError, TypeError) as error:
             raise type(error)(f"{connection.name}: {error}") from None
     noted.sides = sides
-    noted.steps.append(NotedStep(pre, pre._version, outputs, shape, begins, followed))
+    noted.steps.append(NotedStep(pre, pre._version, outputs, shape, begins, followed, heard))
 
 
 def gradients_of(loss: object, connections: Sequence[Connection], *, retain_graph: bool) -> Gradients:
-    """δ of every noted step, by connection; None where the loss does not depend on it.
+    """δ of every noted step, by connection; None where the loss does not depend on it. Feedback goes on.
 
     Raises:
         TypeError: no tensor.
@@ -135,11 +147,12 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
                 f"{connection.name}: its input was written over since the synapse read it, and the loss of that step "
                 "needs it still; hand the model a tensor of its own for each step. Nothing was changed."
             )
-    edges = [edge for step in steps for edge in step.edges]
+    edges = list(dict.fromkeys(edge for step in steps for edge in step.asked))
     found: Sequence[Tensor | None] = [None] * len(edges)
+    heard = any(step.heard is not None for step in steps)
     try:
         if edges and loss.requires_grad:
-            found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph)
+            found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph or heard)
     except RuntimeError as error:
         raise RuntimeError(_why_not(str(error))) from error
     if edges and not later and all(gradient is None for gradient in found):
@@ -148,8 +161,53 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
             f"The loss depends on no output of {names} since the last step; expected one made of what these steps "
             "gave, without detach(). Nothing was changed."
         )
+    known = dict(zip(edges, found, strict=True))
+    return {
+        c.name: _fed_back(c, known)
+        if any(step.heard for step in c.noted.steps)
+        else [[known[edge] for edge in step.edges] for step in c.noted.steps]
+        for c in connections
+    }
+
+
+def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None]) -> list[list[Tensor | None]]:
+    """δ of every noted step of a layer that hears of the loss by feedback."""
+    steps, errors = connection.noted.steps, list[Tensor]()
+    heard = [step.heard for step in steps if step.heard is not None]
+    kind = next((error.dtype for error in known.values() if error is not None), torch.float32)
+    for spikes, readout in heard:
+        error = None if readout.output is None else known[readout.output]
+        none = spikes.new_zeros(len(spikes), max(1, readout.shape[1:].numel()), dtype=kind)
+        errors.append(none if error is None else error.reshape(len(spikes), -1).to(none))
+    signals = _signals(connection, torch.cat(errors)).split([len(error) for error in errors])
+    spikes = [one.spikes for one in heard]
+    reached = [signal.to(z).reshape(z.shape) for signal, z in zip(signals, spikes, strict=True)]
+    pairs = [(z, signal) for z, signal in zip(spikes, reached, strict=True) if z.requires_grad]
+    edges = [edge for step in steps for edge in step.edges]
+    found: Sequence[Tensor | None] = [None] * len(edges)
+    if pairs and edges:
+        roots, aims = zip(*pairs, strict=True)
+        found = torch.autograd.grad(roots, edges, aims, allow_unused=True, retain_graph=True)
     each = iter(found)
-    return {c.name: [[next(each) for _ in step.edges] for step in c.noted.steps] for c in connections}
+    return [[next(each) for _ in step.edges] for step in steps]
+
+
+def _signals(connection: Connection, error: Tensor) -> Tensor:
+    """What errors (S, n_out) at the readout say to the neurons of a layer below, (S, N); feedback goes on."""
+    first, noted, state = connection.noted.steps[0].heard, connection.noted, connection.feedback
+    assert first is not None
+    feedback = feedback_of(connection.config.three_factor.feedback, noted.seed)
+    shape = error.shape[1], first.spikes.shape[1:].numel()
+    way = noted.way() if getattr(feedback, "follows", True) else error.new_zeros(shape)
+    known = way.shape if state is None else state.weights.shape
+    if tuple(known) != shape or tuple(way.shape) != shape:
+        raise ValueError(
+            f"{connection.name}: its feedback is {tuple(known)}, from {known[0]} outputs to {known[1]} neurons; "
+            f"expected {shape}. Nothing was changed."
+        )
+    state = feedback.init(way) if state is None else state
+    signal, connection.feedback = feedback.step(error, FeedbackState(*(m.to(error.device) for m in state)), way)
+    return signal
 
 
 def changes_by_loss(

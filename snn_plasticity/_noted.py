@@ -6,7 +6,7 @@ that neurons brought along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -27,6 +27,28 @@ class FollowedStep(NamedTuple):
     states: tuple[GradientEdge | None, ...]
 
 
+class ReadoutStep:
+    """One step of the readout, of which the layers below hear: where the gradient of its output is found."""
+
+    __slots__ = ("output", "shape")
+
+    def __init__(self) -> None:
+        self.output: GradientEdge | None = None
+        self.shape = torch.Size()
+
+
+class HeardStep(NamedTuple):
+    """What a signal that comes down by feedback has to do with a step.
+
+    Args:
+        spikes: of the neuron, with their graph (B, ...).
+        readout: where the signal comes from.
+    """
+
+    spikes: Tensor
+    readout: ReadoutStep
+
+
 class NotedStep(NamedTuple):
     """One call of a synapse.
 
@@ -37,6 +59,7 @@ class NotedStep(NamedTuple):
         shape: of the output.
         begins: whether a new sequence begins with it.
         followed: the step of the neuron, where its memory is followed for each synapse.
+        heard: how its neuron hears of a loss, where that is by feedback.
     """
 
     pre: Tensor
@@ -45,12 +68,20 @@ class NotedStep(NamedTuple):
     shape: torch.Size
     begins: bool
     followed: FollowedStep | None = None
+    heard: HeardStep | None = None
 
     @property
     def edges(self) -> list[GradientEdge]:
         """Where gradients are asked for: at its output, and at the states that its neuron began with."""
         states = () if self.followed is None else self.followed.states
         return [*self.outputs, *(state for state in states if state is not None)]
+
+    @property
+    def asked(self) -> list[GradientEdge]:
+        """Where a loss itself is asked for its gradients."""
+        if self.heard is None:
+            return self.edges
+        return [] if self.heard.readout.output is None else [self.heard.readout.output]
 
     def post(self, gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """δ (B, ...), or [[δ, ∂loss/∂h], [b, J]] (B, d + 1, d + 1, ...); None is zero."""
@@ -81,6 +112,8 @@ class NotedSteps:
     def __init__(self) -> None:
         self.steps: list[NotedStep] = []
         self.sides: tuple[torch.Size, torch.Size] | None = None  # of pre and post of the last step
+        self.seed = 0  # of feedback that is drawn
+        self.way: Callable[[], Tensor] = _unknown  # the weights from its neurons to the readout, (n_out, N)
         self._forgotten: list[tuple[int, Tensor]] = []  # after so many steps the samples in a mask started anew
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NotedSteps:
@@ -114,3 +147,8 @@ class NotedSteps:
                 for side in (pre, delta):
                     side[: max(0, at - first)].index_fill_(1, dropped, 0)
             yield NotedWindow(pre, delta, steps[0].begins)
+
+
+def _unknown() -> Tensor:
+    """Nothing was noted yet."""
+    raise RuntimeError("The way from these neurons to the readout is not known yet; run the model first.")

@@ -35,10 +35,11 @@ from ._checks import (
     require_real,
     shown,
 )
-from ._paths import Population, matrices, populations
+from ._paths import populations
 from ._readout import ReadoutWatch
 from .connection import Connection
 from .feedback import Feedback, FeedbackState, FeedbackWord, feedback_of
+from .hosts.ways import Population, matrices
 from .learner import PlasticityLearner
 from .neuromodulation import RewardBaseline, TDCritic
 from .neuromodulation.critic import CriticState

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from ._activity import Activity
 from ._checks import known_as, require_flag, require_kind, require_number, require_real, require_tensors
 from ._noted import NotedSteps
-from ._saved import described, require_parts, require_settings
+from ._saved import require_parts, require_settings
 from ._untracked import AS_IT_IS, untracked
 from ._weights import FLATTENED, WeightGuard
 from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
+from .feedback import FeedbackState, read_feedback
 from .kernels.post_side import PostSide, post_side_of
 from .kernels.stdp import Kernel
 from .layers.geometry import Geometry
@@ -32,7 +33,7 @@ from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
-from .plasticity.saved_checks import read_pending
+from .plasticity.saved_checks import read_pending, settings_of
 from .plasticity.three_factor import Landing, ThreeFactorUpdate
 
 __all__ = ["Connection"]
@@ -44,6 +45,7 @@ class ConnectionMark(NamedTuple):
     traces: Any
     pending: Tensor | None
     steps: int
+    feedback: Any
 
 
 class Connection:
@@ -86,6 +88,7 @@ class Connection:
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self._follower = follower_of(module, geometry)
         self._post: PostSide | None = post
+        self.feedback: FeedbackState | None = None  # B, where a loss comes down to it by feedback
         self._remember(geometry, path)
         self.update = ThreeFactorUpdate(self.config.three_factor, self.config.eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
@@ -311,27 +314,27 @@ class Connection:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
         delta = delta.to(weight.device)  # the model may have moved since it last ran
         fixed = None if self.fixed is None else self.fixed.to(weight.device)
-        with_graph = self.config.three_factor.mode == "auxiliary_loss"
         try:
-            with AS_IT_IS if with_graph else untracked(weight):
+            with AS_IT_IS if self.config.three_factor.mode == "auxiliary_loss" else untracked(weight):
                 return self.update.landing(weight, delta, fixed)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{self.name}: {error}") from error
 
     def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
-        return ConnectionMark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps)
+        return ConnectionMark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps, self.feedback)
 
     def go_back(self, mark: ConnectionMark) -> None:
         """Traces, and the change that was not applied yet, as they were at the mark."""
         require_kind("mark", mark, ConnectionMark, "What mark(safe=...) gave.")
         self.traces.go_back(mark.traces)
-        self._pending, self._steps = mark.pending, mark.steps
+        self._pending, self._steps, self.feedback = mark.pending, mark.steps, mark.feedback
 
     def state_dict(self) -> dict[str, Any]:
         """Settings, traces, and the change that was not applied yet."""
         pending, traces = None if self._pending is None else self._pending.clone(), self.traces.get_extra_state()
-        return {"settings": self._settings, "traces": traces, "asked": pending, "steps": self._steps}
+        given = {} if self.feedback is None else {"feedback": list(self.feedback)}
+        return {"settings": self._settings, "traces": traces, "asked": pending, "steps": self._steps} | given
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; errors as in `read_state`."""
@@ -344,27 +347,24 @@ class Connection:
             TypeError, ValueError: other settings, shapes, a stranger, NaN; naming this connection.
         """
         what = f"The saved {self.name}"
-        require_parts(what, state, ("settings", "traces", "asked", "steps"))
+        feedback, named = read_feedback(what, state if self.post_side == "gradient" else None, self.weight.device)
+        require_parts(what, state, ("settings", "traces", "asked", "steps", *named))
         require_settings(what, state["settings"], self._settings)
         shape = self.traces.rule.geometry.shape if self.samples is None else tuple(self._guard.shape)
-        each = self.config.three_factor.update_frequency
-        pending, steps = read_pending(what, state["asked"], state["steps"], each, shape, self.weight.device)
+        asked, each = (state["asked"], state["steps"]), self.config.three_factor.update_frequency
+        pending, steps = read_pending(what, *asked, each, shape, self.weight.device)
         go_on = self.traces.read_state(state["traces"], what=what, device=self.weight.device)
 
         def commit() -> None:
             go_on()
-            self._pending, self._steps = pending, steps
+            self._pending, self._steps, self.feedback = pending, steps, feedback
 
         return commit
 
     @property
     def _settings(self) -> dict[str, Any]:
         """What a saved state has to agree with; the names of the layers say which they are."""
-        settings = described(self.config)
-        settings["three_factor"].pop("target_layers")
-        settings.pop("neuromod")  # the gate's, which says so itself
-        wiring = {} if self._follower is None else {"wiring": self.traces.rule.geometry.fingerprint}  # type: ignore
-        return settings | wiring
+        return settings_of(self.config, None if self._follower is None else self.traces.rule.geometry)
 
     def _runs_foreign_code(self) -> bool:
         """Whether a step runs code of the user's, or a path that may refuse in mid-step."""
@@ -417,6 +417,5 @@ class Connection:
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.traces.rule.geometry.shape))
-        rule = self.config.eligibility
-        note = f"; {self.note}" if self.note else ""
+        rule, note = self.config.eligibility, f"; {self.note}" if self.note else ""
         return f"{self.name}: {shape}, {rule.kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"

@@ -17,6 +17,7 @@ et al. 2020.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -243,6 +244,22 @@ def feedback_of(feedback: FeedbackWord | Feedback, seed: int = 0) -> Feedback:
     for name in ("init", "step"):
         require_callable(f"feedback.{name}", getattr(feedback, name, None), "of the house's shape")
     return feedback
+
+
+def read_feedback(what: str, saved: object, device: torch.device) -> tuple[FeedbackState | None, tuple[str, ...]]:
+    """The feedback in a saved state, looked at whole, and the name of its part; None and no name where there is none.
+
+    Raises:
+        ValueError: anything but two matrices of one shape; NaN.
+    """
+    if not isinstance(saved, Mapping) or "feedback" not in saved:
+        return None, ()
+    given = saved["feedback"]
+    listed = isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(m, Tensor) for m in given)
+    if not listed or given[0].shape != given[1].shape:
+        raise ValueError(f"{what}: feedback is {shown(given)}; expected two matrices of a shape. Nothing was changed.")
+    weights, readout = (_matrix(f"{what}: feedback", matrix).to(device) for matrix in given)
+    return FeedbackState(weights.clone(), readout.clone()), ("feedback",)
 
 
 def _require_draw(feedback: RandomFeedback | AdaptiveFeedback) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .._checks import require_flag, require_number
 from .eligibility import EligibilityConfig, KernelName
@@ -170,32 +171,49 @@ class PlasticityConfig(Serializable):
         )
 
     @classmethod
-    def eprop(cls, lr: float = 0.01, *, tau_e: float = math.inf, mode: Mode = "online") -> PlasticityConfig:
+    def eprop(
+        cls, lr: float = 0.01, *, tau_e: float = math.inf, mode: Mode = "online", feedback: Any = None
+    ) -> PlasticityConfig:
         """e-prop: the surrogate derivative of each neuron times its filtered input, for a learning signal per neuron.
 
             Δw = lr · mean_B(L · e),   e ← exp(−1/τ_e)·e + ψ ⊗ x̄
 
         `attach` finds ψ and the filter of x̄ in the neurons. L (B, N_post) is what raises the aim: −∂E/∂z of a loss, or
-        (r − promise)·(1{a} − π) of an action; hand it to `learner.step`.
+        (r − promise)·(1{a} − π) of an action; hand it to `learner.step`. With `feedback` it comes from a loss instead,
+        as in `online`: `learner.step(loss=loss)`.
 
         Args:
             lr: learning rate.
             tau_e: in steps: infinite, so that e is the sum over the episode; or the time constant of a leaky readout,
                 with L at every step.
             mode: "online" changes the weight, "hybrid" adds −Δw to its gradient, for an optimizer.
+            feedback: None where L is handed over; else how it comes down from a loss: "symmetric", "random",
+                "adaptive", "broadcast", or a `Feedback`.
+
+        Raises:
+            ValueError: settings out of range; a loss together with `tau_e`.
 
         Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
         >>> PlasticityConfig.eprop().eligibility.kernel
         'eprop'
         """
+        if feedback is not None:
+            if tau_e != math.inf:
+                raise ValueError(
+                    f"tau_e = {tau_e}, and with feedback each step's loss meets what that step did; expected tau_e as "
+                    "it is, or feedback=None and learning signals of your own."
+                )
+            return cls.online(lr, mode=mode, feedback=feedback)
         return cls(
             EligibilityConfig(kernel="eprop", tau_e=tau_e, clamp_range=None),
             three_factor=ThreeFactorConfig(mode=mode, lr=lr, weight_clamp=None),
         )
 
     @classmethod
-    def online(cls, lr: float | None = None, *, carry: bool = True, mode: Mode = "online") -> PlasticityConfig:
+    def online(
+        cls, lr: float | None = None, *, carry: bool = True, mode: Mode = "online", feedback: Any = None
+    ) -> PlasticityConfig:
         """Online gradients of a loss: backpropagation within each step, and a trace of the input to carry time.
 
             Δw = −lr · Σ_t Σ_b δ_t ⊗ x̄_t,   δ_t = ∂loss/∂I_t within step t
@@ -207,9 +225,12 @@ class PlasticityConfig(Serializable):
             lr: learning rate; None is 0.01, and 1 in mode "hybrid".
             carry: x̄ is the answer of each neuron's membrane to its input (OTTT); else the input of the step (SLTT).
             mode: "online" changes the weight; "hybrid" adds −Δw to its gradient, for an optimizer.
+            feedback: how the layers below the readout hear of the loss: None and "symmetric" by the weights above them,
+                as in backpropagation within the step; "random", "adaptive", "broadcast" or a `Feedback` each straight
+                from the readout, which is the last layer of the model (e-prop).
 
         Raises:
-            ValueError: a rate below 0, another mode, or a carry that is neither True nor False.
+            ValueError: a rate below 0, another mode or feedback, or a carry that is neither True nor False.
 
         Xiao, Meng, Zhang, He & Lin 2022 (OTTT); Meng, Xiao, Yan, Wang, Lin & Luo 2023 (SLTT).
 
@@ -218,9 +239,8 @@ class PlasticityConfig(Serializable):
         """
         kernel: KernelName = "online" if require_flag("carry", carry) else "sltt"
         rate = (1.0 if mode == "hybrid" else 0.01) if lr is None else lr
-        return cls(
-            EligibilityConfig(kernel=kernel), three_factor=ThreeFactorConfig(mode=mode, lr=rate, weight_clamp=None)
-        )
+        three_factor = ThreeFactorConfig(mode=mode, lr=rate, weight_clamp=None, feedback=feedback)
+        return cls(EligibilityConfig(kernel=kernel), three_factor=three_factor)
 
 
 def _named(layers: LayerNames) -> LayerNames:

@@ -13,6 +13,7 @@ from .validation import Serializable, require_count_field, require_number_field,
 Mode = Literal["online", "hybrid", "auxiliary_loss"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 BOUND_WORDS = ("norm",)
+FEEDBACKS = ("symmetric", "random", "adaptive", "broadcast")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class ThreeFactorConfig(Serializable):
         soft_bounds: exponent of the power law, one number or (potentiation, depression); needs `weight_bounds`.
         target_layers: "all_eligible" or the names of the layers that learn.
         update_frequency: that many steps are summed before the weight changes.
+        feedback: how layers below the readout hear of a loss, where the kernel is "online" or "sltt": None is by the
+            weights above them, as in backpropagation; "random", "adaptive" or "broadcast" (see `feedback_of`), or an
+            object with `init` and `step`, each layer straight from the readout.
 
     Raises:
         ValueError: a field out of range, naming field, value and range.
@@ -43,6 +47,7 @@ class ThreeFactorConfig(Serializable):
     soft_bounds: float | tuple[float, float] | None = None
     target_layers: str | tuple[str, ...] = "all_eligible"
     update_frequency: int = 1
+    feedback: Any = None
 
     def __post_init__(self) -> None:
         require_word_field(self, "mode", MODES)
@@ -53,6 +58,7 @@ class ThreeFactorConfig(Serializable):
         elif not callable(self.weight_bounds):
             require_range_field(self, "weight_bounds")
         require_count_field(self, "update_frequency")
+        self._require_feedback()
         if self.soft_bounds is not None:
             self._require_exponents()
         names = tuple(self.target_layers) if isinstance(self.target_layers, list) else self.target_layers
@@ -63,6 +69,18 @@ class ThreeFactorConfig(Serializable):
                 + (f": ({names!r},)." if isinstance(names, str) else ".")
             )
         object.__setattr__(self, "target_layers", names)
+
+    def _require_feedback(self) -> None:
+        """Refuse what is no word, no feedback and not None."""
+        if self.feedback is None:
+            return
+        require_word_field(self, "feedback", FEEDBACKS, or_object="a Feedback, as RandomFeedback(seed=1), or None")
+        methods = (getattr(self.feedback, "init", None), getattr(self.feedback, "step", None))
+        if not isinstance(self.feedback, str) and (isinstance(self.feedback, type) or not all(map(callable, methods))):
+            raise ValueError(
+                f"ThreeFactorConfig.feedback = {shown(self.feedback)}; expected {', '.join(map(repr, FEEDBACKS))}, "
+                "a Feedback, as RandomFeedback(seed=1), or None."
+            )
 
     def _require_exponents(self) -> None:
         """Refuse what is no exponent and no pair of them, and exponents without finite bounds."""

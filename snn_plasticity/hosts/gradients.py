@@ -10,7 +10,9 @@ and every other way through time is cut.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +22,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
-from .._descent import note, reads_gradient
-from .._noted import FollowedStep
+from .._descent import hears_by_feedback, note, reads_gradient
+from .._noted import FollowedStep, HeardStep, ReadoutStep
 from .._untracked import untraced
 from ..connection import Connection
 from ..kernels.online import OnlineGradient
@@ -32,6 +34,7 @@ from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .recurrence import Recurrence
 from .replay import linearise
+from .ways import Population, way_down
 from .wiring import Wiring
 
 
@@ -55,12 +58,17 @@ class GradientSteps:
         self.edges, self.recurrence = edges, Recurrence()
         self._unread: dict[str, Output] = {}
         self.leaves: dict[str, list[Tensor]] = {}  # by neuron that is followed, the states that it began with
+        self.readout, self._layer = "", lambda: None  # the synapse of which the layers below hear, and its layer
+        self._latest = ReadoutStep()  # its step that is to come
 
     def hook(self, manager: Any, index: ModelIndex, *, follows: bool) -> list[RemovableHandle]:
         """Hooks on these synapses, and on neurons whose states are cut, or are to be seen (`follows`)."""
         names = {synapse for (synapse, _), connection in self.edges.items() if reads_gradient(connection)}
         handles: list[RemovableHandle] = []
-        for name in sorted(names & set(index.synapses)):
+        outside = [synapse for synapse in index.synapses.values() if synapse.inside_of is None]
+        if outside and any(map(hears_by_feedback, self.edges.values())):
+            self.readout, self._layer = outside[-1].name, weakref.ref(outside[-1].layer)
+        for name in sorted((names | {self.readout}) & set(index.synapses)):
             module = index.synapses[name].module
             output: Any = OutputHook(manager, "", name, module)
             handles.append(module.register_forward_hook(output, with_kwargs=True))
@@ -77,6 +85,9 @@ class GradientSteps:
     def on_output(self, wiring: Wiring, name: str, output: Tensor) -> None:
         """A synapse has computed; without a graph, there is nothing to note."""
         call, before = wiring.latest_call(name), self._unread.get(name)
+        if name == self.readout:
+            self._latest.output = get_gradient_edge(output) if output.requires_grad else None
+            self._latest.shape, self._latest = output.shape, ReadoutStep()
         if call is None:
             return
         call.edges = (get_gradient_edge(output),) if output.requires_grad else ()
@@ -106,7 +117,8 @@ class GradientSteps:
             )
         output = Output(made.pre, made.edges, made.shape, made.synapse.sample_dims)
         followed = self._followed(connection, neuron, call, made) if follows(connection) else None
-        self._note(connection, output, begins=neuron.kind.starts(call), followed=followed)
+        heard = self._heard(connection, neuron.name, call.spikes)
+        self._note(connection, output, begins=neuron.kind.starts(call), followed=followed, heard=heard)
         connection.activity.see(made.pre, as_activity(call.spikes))
         if (
             followed is not None
@@ -125,7 +137,8 @@ class GradientSteps:
             return False
         self._unread.pop(made.synapse.name, None)
         if made.edges and made.pre is not None:
-            note(connection, made.pre, made.edges, made.shape, begins=False)
+            heard = self._heard(connection, self._fed_by(connection), spikes)
+            note(connection, made.pre, made.edges, made.shape, begins=False, heard=heard)
             connection.activity.see(made.pre, spikes)
         return True
 
@@ -137,6 +150,38 @@ class GradientSteps:
     def clear(self) -> None:
         """Drop what no neuron has read."""
         self._unread.clear()
+        self._latest = ReadoutStep()
+
+    def _fed_by(self, connection: Connection) -> str | None:
+        return next((neuron for (_, neuron), known in self.edges.items() if known is connection), None)
+
+    def _heard(self, connection: Connection, neuron: str | None, spikes: Tensor) -> HeardStep | None:
+        """How the neurons of a connection hear of a loss, where that is by feedback: all but those of the readout."""
+        if not hears_by_feedback(connection) or (self.readout, neuron) in self.edges:
+            return None
+        neurons = list(dict.fromkeys(fed for _, fed in self.edges if fed is not None))
+        connection.noted.seed = neurons.index(neuron) if neuron in neurons else len(neurons)
+        connection.noted.way = partial(self._way, connection)
+        return HeardStep(spikes, self._latest)
+
+    def _way(self, connection: Connection) -> Tensor:
+        """The weights from the neurons of a connection to the readout, (n_out, units).
+
+        Raises:
+            PairingError: they are not known.
+        """
+        groups: dict[str, Population] = {}
+        for (synapse, neuron), known in self.edges.items():
+            if synapse != self.readout and (self.readout, neuron) not in self.edges:
+                groups.setdefault(neuron or known.name, Population([])).connections.append(known)
+        weight = getattr(self._layer(), "weight", None)
+        found = None if weight is None else way_down(connection, list(groups.values())[::-1], weight)
+        if found is None:
+            raise PairingError(
+                f"{connection.name}: its feedback needs the weights from there to {self.readout}, and these are not "
+                f"known (taken for a chain: {', '.join(groups)}, {self.readout}). Take feedback='random'."
+            )
+        return found
 
     def _settle(self, name: str) -> None:
         output, connection = self._unread.pop(name, None), self.edges.get((name, None))
@@ -174,7 +219,13 @@ class GradientSteps:
         return FollowedStep(found.rows().detach(), edges)
 
     def _note(
-        self, connection: Connection, output: Output, *, begins: bool, followed: FollowedStep | None = None
+        self,
+        connection: Connection,
+        output: Output,
+        *,
+        begins: bool,
+        followed: FollowedStep | None = None,
+        heard: HeardStep | None = None,
     ) -> None:
         pre, shape, leading = output.pre, output.shape, output.pre.dim() - output.sample_dims
         if leading > 1:
@@ -184,7 +235,8 @@ class GradientSteps:
             )
         if not leading:
             pre, shape = pre.unsqueeze(0), torch.Size((1, *shape))
-        note(connection, pre, output.edges, shape, begins=begins, followed=followed)
+            heard = None if heard is None else heard._replace(spikes=heard.spikes.unsqueeze(0))
+        note(connection, pre, output.edges, shape, begins=begins, followed=followed, heard=heard)
 
 
 class OutputHook(Hook):

@@ -12,12 +12,14 @@ from torch.utils._pytree import tree_flatten
 from .._checks import require_count
 from .._saved import (
     UNCHANGED,
+    described,
     require_parts,
     require_real_number,
     require_saved_count,
     require_saved_flag,
     require_tensor,
 )
+from ..config import PlasticityConfig
 from ..kernels.operands import units_of_post
 from ._engine.engine import PATHS, RunningTraces, Strategy
 from ._engine.snapshots import moved, unpack
@@ -195,3 +197,16 @@ def read_pending(
         )
     found = None if pending is None else require_tensor(f"{what}: asked", pending, shape).to(device, copy=True)
     return found, count
+
+
+def settings_of(config: PlasticityConfig, wired: Any = None) -> dict[str, Any]:
+    """What a saved connection has to agree with; the names of the layers say which they are.
+
+    Args:
+        config: of the connection.
+        wired: its edges, where these come and go.
+    """
+    settings = described(config)
+    settings["three_factor"].pop("target_layers")
+    settings.pop("neuromod")  # the gate's, which says so itself
+    return settings if wired is None else settings | {"wiring": wired.fingerprint}
