@@ -174,7 +174,14 @@ def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None
     """δ of every noted step of a layer that hears of the loss by feedback."""
     steps, errors = connection.noted.steps, list[Tensor]()
     heard = [step.heard for step in steps if step.heard is not None]
-    kind = next((error.dtype for error in known.values() if error is not None), torch.float32)
+    given = [known[one.readout.output] for one in heard if one.readout.output is not None]
+    kind = next((error.dtype for error in given if error is not None), None)
+    if kind is None:
+        raise ValueError(
+            f"{connection.name} hears of the loss from the last layer of the model, and the loss depends on no output "
+            "of that in these steps; expected a readout that is the last layer, and answers within the step. Nothing "
+            "was changed."
+        )
     for spikes, readout in heard:
         error = None if readout.output is None else known[readout.output]
         none = spikes.new_zeros(len(spikes), max(1, readout.shape[1:].numel()), dtype=kind)

@@ -21,10 +21,13 @@ class FollowedStep(NamedTuple):
     Args:
         rows: [[., .], [b, J]] (d + 1, d + 1, B, ...), shaped like the output of the synapse.
         states: where the gradients of the d states before it are found; None where there is none.
+        ends: instead of these, where those of its spikes and of the d states after it are found, with [q, p] in the
+            first row of `rows`: where its current is not seen.
     """
 
     rows: Tensor
     states: tuple[GradientEdge | None, ...]
+    ends: tuple[GradientEdge | None, ...] = ()
 
 
 class ReadoutStep:
@@ -73,7 +76,7 @@ class NotedStep(NamedTuple):
     @property
     def edges(self) -> list[GradientEdge]:
         """Where gradients are asked for: at its output, and at the states that its neuron began with."""
-        states = () if self.followed is None else self.followed.states
+        states = () if self.followed is None else (*self.followed.states, *self.followed.ends)
         return [*self.outputs, *(state for state in states if state is not None)]
 
     @property
@@ -94,6 +97,10 @@ class NotedStep(NamedTuple):
         if self.followed is None:
             return delta
         found, rows = iter(others), self.followed.rows.to(like.dtype)
+        if self.followed.ends:
+            ends = [dense(None if end is None else next(found)) for end in self.followed.ends]
+            first = sum((end * row for end, row in zip(ends[1:], rows[1:], strict=True)), ends[0] * rows[0])
+            return torch.cat((first.unsqueeze(0), rows[1:])).movedim(2, 0)
         first = [delta, *(dense(None if state is None else next(found)) for state in self.followed.states)]
         return torch.cat((torch.stack(first).unsqueeze(0), rows[1:])).movedim(2, 0)
 

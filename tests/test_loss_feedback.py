@@ -12,7 +12,7 @@ import torch
 from test_online_gradient import TOLERANCE, chunks, error
 from torch import Tensor, nn
 
-from snn_plasticity import PlasticityConfig, attach
+from snn_plasticity import PlasticityConfig, ThreeFactorConfig, attach
 from snn_plasticity.feedback import BroadcastFeedback, RandomFeedback
 
 STEPS, B = 20, 3
@@ -64,6 +64,8 @@ CELLS = {
     "LIFCell": (norse.LIFCell, 20.0),
     "LSNNCell": (norse.LSNNCell, 30.0),
     "LIFRefracCell": (norse.LIFRefracCell, 30.0),
+    "LIFRecurrentCell": (norse.LIFRecurrentCell, 4.0),
+    "LSNNRecurrentCell": (norse.LSNNRecurrentCell, 12.0),
 }
 
 
@@ -271,3 +273,16 @@ def test_settings_of_feedback_travel_and_are_looked_at():
         PlasticityConfig.online(feedback="rnd")
     with pytest.raises(ValueError, match="tau_e"):
         PlasticityConfig.eprop(feedback="random", tau_e=20.0)
+
+
+def test_feedback_that_nothing_reads_is_refused():
+    with pytest.raises(ValueError, match="learns from no loss"):
+        PlasticityConfig(three_factor=ThreeFactorConfig(feedback="random"))
+
+
+def test_a_loss_that_does_not_reach_the_readout_is_refused():
+    net = Deep("subtract")
+    learner = attach(net, PlasticityConfig.eprop(feedback="random"))
+    _, _, fired = net(torch.ones(B, 8), net.start())
+    with pytest.raises(ValueError, match="depends on no output of"):
+        learner.step(loss=fired[1].mean() + fired[0].mean())

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._checks import require_flag, require_number
+from .._checks import require_flag, require_number, shown
 from .eligibility import EligibilityConfig, KernelName
 from .neuromod import NeuromodConfig
 from .three_factor import Mode, ThreeFactorConfig
@@ -37,6 +37,13 @@ class PlasticityConfig(Serializable):
     def __post_init__(self) -> None:
         for name, kind in self.parts().items():
             require_part_field(self, name, kind)
+        kernel, feedback = self.eligibility.kernel, self.three_factor.feedback
+        reads = kernel in ("online", "sltt") or getattr(kernel, "post_side", None) == "gradient"
+        if feedback is not None and not reads:
+            raise ValueError(
+                f"three_factor.feedback = {shown(feedback)}, and the kernel, {shown(kernel)}, learns from no loss; "
+                "expected PlasticityConfig.online(feedback=...), or None."
+            )
 
     @classmethod
     def minimal(cls) -> PlasticityConfig:

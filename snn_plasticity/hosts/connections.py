@@ -189,8 +189,8 @@ class Connections:
                 due.append((connection, *sides.beside(connection, place, alike=reading.unmoved)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
-            if connection is not None:
-                place = partial(self._own_sides, own, neuron_call, time_major=time_major)
+            place = partial(self._own_sides, own, neuron_call, time_major=time_major)
+            if connection is not None and not self.gradients.on_own(connection, neuron, neuron_call, place):
                 due.append((connection, *sides.beside(connection, place, alike=True)))
         starts = neuron.kind.starts(neuron_call)
         due = [(connection, *self._alike(connection, pre, post)) for connection, pre, post in due]

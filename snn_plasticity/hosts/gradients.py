@@ -33,9 +33,11 @@ from .index import ModelIndex, Neuron
 from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .recurrence import Recurrence
-from .replay import linearise
+from .replay import Linearised, OneStep, linearise
 from .ways import Population, way_down
 from .wiring import Wiring
+
+Placing = Callable[[Tensor], tuple[Tensor, Tensor]]  # puts what is shaped like spikes beside the pre side
 
 
 class Output(NamedTuple):
@@ -72,7 +74,11 @@ class GradientSteps:
             module = index.synapses[name].module
             output: Any = OutputHook(manager, "", name, module)
             handles.append(module.register_forward_hook(output, with_kwargs=True))
+        holders = {index.own[name].neuron.name for name in names & set(index.own)}
         for neuron in index.neurons.values():
+            if neuron.name in holders:
+                apart: Any = ApartHook(manager, "", neuron.name, neuron.module)
+                handles.append(neuron.module.register_forward_hook(apart, with_kwargs=True, prepend=True))
             kept: list[Any] = [StateHook(manager, "", neuron.name, neuron.module)] if follows else []
             for hook in [*kept, CutHook(manager, neuron)] if names else kept:
                 handles.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
@@ -142,6 +148,32 @@ class GradientSteps:
             connection.activity.see(made.pre, spikes)
         return True
 
+    def on_own(self, connection: Connection, neuron: Neuron, call: NeuronCall, place: Placing) -> bool:
+        """A neuron that holds a weight itself has worked; False, and nothing, where that reads no gradient.
+
+        Raises:
+            PairingError: its host does not tell of single steps.
+        """
+        if not reads_gradient(connection):
+            return False
+        if not call.spikes.requires_grad:
+            return True
+        step = one_step(neuron.proper, call)
+        if step is None or len(step.after) != len(step.states):
+            raise PairingError(
+                f"{connection.name}: {neuron.name}, a {type(neuron.proper).__name__}, holds this weight itself, and "
+                "its host does not tell of single steps and of the states after them; expected a layer of the model."
+            )
+        found = linearised(connection, neuron, step, spikes=True)
+        (pre, spikes), ends = place(call.spikes), (call.spikes, *step.after)
+        edges = tuple(get_gradient_edge(end) if end.requires_grad else None for end in ends)
+        rows = found.rows().detach()
+        followed = FollowedStep(rows.view(*rows.shape[:2], *spikes.shape), (), edges)
+        heard = self._heard(connection, neuron.name, spikes)
+        note(connection, pre, (), spikes.shape, begins=neuron.kind.starts(call), followed=followed, heard=heard)
+        connection.activity.see(pre, as_activity(spikes))
+        return True
+
     def settle(self) -> None:
         """What no neuron has read by now is the output of a readout."""
         for name in tuple(self._unread):
@@ -207,11 +239,7 @@ class GradientSteps:
                 "neuron right behind the layer, PlasticityConfig.online(carry=False), or a kernel of yours: "
                 "EligibilityConfig(kernel=OnlineGradient(response=...))."
             )
-        try:
-            found, _ = linearise(step, check=neuron.looks > 0, spikes=False)
-        except ValueError as error:
-            raise PairingError(f"{name}: {neuron.name}, a {kind}: {error}.") from None
-        neuron.looks -= 1
+        found = linearised(connection, neuron, step, spikes=False)
         known = {
             (leaf.data_ptr(), leaf.shape): get_gradient_edge(leaf) for leaf in leaves
         }  # given ones after held ones
@@ -237,6 +265,26 @@ class GradientSteps:
             pre, shape = pre.unsqueeze(0), torch.Size((1, *shape))
             heard = None if heard is None else heard._replace(spikes=heard.spikes.unsqueeze(0))
         note(connection, pre, output.edges, shape, begins=begins, followed=followed, heard=heard)
+
+
+class ApartHook(Hook):
+    """After a call of a neuron: what it gave becomes views, whose gradients leave out what goes through one another."""
+
+    @untraced
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any = None) -> Any:
+        """One call of the neuron."""
+        if awake(self.listener(), module, self.module()) is None or not is_grad_enabled() or _is_tracing():
+            return None
+        known: dict[int, Tensor] = {}
+
+        def apart(tensor: Tensor) -> Tensor:
+            if id(tensor) not in known and tensor.is_floating_point():  # without a graph it answers a step later
+                alone = tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+                known[id(tensor)] = alone
+            return known.get(id(tensor), tensor)
+
+        with torch._C.DisableTorchFunction():
+            return tree_map_only(Tensor, apart, output)
 
 
 class OutputHook(Hook):
@@ -313,11 +361,25 @@ def require_gradient(neuron: Neuron, connection: Connection) -> None:
             f"{name}: {neuron.name}, a {kind}, works through a whole sequence in one call, in which no state can be "
             "cut; expected a neuron that is called for each step."
         )
-    if connection.attribute != "weight":
+    if connection.attribute != "weight" and not follows(connection):
         raise PairingError(
             f"{name}: {neuron.name}, a {kind}, holds this weight itself and shows no current of it alone, so that its "
             "gradient is not seen; expected a layer of the model, or a neuron with a layer inside."
         )
+
+
+def linearised(connection: Connection, neuron: Neuron, step: OneStep, *, spikes: bool) -> Linearised:
+    """The step of a neuron, run again.
+
+    Raises:
+        PairingError: it is not elementwise, or its spikes have no derivative.
+    """
+    try:
+        found, _ = linearise(step, check=neuron.looks > 0, spikes=spikes)
+    except ValueError as error:
+        raise PairingError(f"{connection.name}: {neuron.name}, a {type(neuron.proper).__name__}: {error}.") from None
+    neuron.looks -= 1
+    return found
 
 
 def require_no_second(synapse: str, neuron: str, edges: Mapping[tuple[str, str | None], Connection]) -> None:

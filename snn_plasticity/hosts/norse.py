@@ -146,7 +146,9 @@ class Norse(HostAdapter):
             return z, [leaf for name, leaf in ended if name != ".z"], after
 
         states = tuple(leaf for name, leaf in zip(names, leaves, strict=True) if name != ".z")
-        return OneStep(run, current, states, [name for name in names if name != ".z"].index(".v"))
+        given = tree_flatten(call.output[1])[0] if isinstance(call.output, tuple) else ()
+        after = tuple(leaf for name, leaf in zip(names, given, strict=False) if name != ".z")
+        return OneStep(run, current, states, [name for name in names if name != ".z"].index(".v"), after)
 
     def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
         """Constants stand in the tuple `p`, one for all neurons or one for each."""

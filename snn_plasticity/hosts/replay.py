@@ -43,12 +43,14 @@ class OneStep(NamedTuple):
         current: its current, (B, *units).
         states: h before the step, d tensors (B, *units).
         membrane: which of them is the membrane, where that is known.
+        after: h after the step, as the call itself gave them, where that is known.
     """
 
     run: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor], Any]]
     current: Tensor
     states: tuple[Tensor, ...]
     membrane: int | None = None
+    after: tuple[Tensor, ...] = ()
 
 
 class Linearised(NamedTuple):
