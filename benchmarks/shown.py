@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable
 
 from snn_plasticity import EligibilityConfig, NeuromodConfig, PlasticityConfig, ThreeFactorConfig
+from snn_plasticity.kernels import post_side_of
+from snn_plasticity.kernels.named_kernels import kernel_of
 
 PAIR = "pair STDP, no clamp"
 
 
 def presets() -> dict[str, PlasticityConfig]:
-    """Every preset, in the order in which they are written: class methods that need no argument."""
+    """Every preset that learns from reward, as they are written: class methods that need no argument."""
     made: dict[str, PlasticityConfig] = {}
     for name, member in vars(PlasticityConfig).items():
         if (
@@ -20,7 +22,7 @@ def presets() -> dict[str, PlasticityConfig]:
             and _needs_nothing(getattr(PlasticityConfig, name))
         ):
             config = getattr(PlasticityConfig, name)()
-            if isinstance(config, PlasticityConfig):
+            if isinstance(config, PlasticityConfig) and post_side_of(kernel_of(config.eligibility)) != "gradient":
                 made[f"{name}()"] = config
     return made
 

@@ -79,12 +79,11 @@ def changes_of(
         lr_scale: what every learning rate is multiplied by.
         reduce: what is made of every Δw before it lands.
     """
-
-    def change_of(connection: Connection) -> Tensor | None:
+    found = []
+    for connection in connections:
         with untracked(connection.weight):
-            return connection.weight_change(factor_of(factor, connection.name), lr_scale)
-
-    return landings_of(((connection, change_of(connection)) for connection in connections), reduce)
+            found.append((connection, connection.weight_change(factor_of(factor, connection.name), lr_scale)))
+    return landings_of(found, reduce)
 
 
 def landings_of(

@@ -313,20 +313,20 @@ def response(module: nn.Module) -> Response | None:
     return _first(host.response(module) for host in _hosts)
 
 
-def _host_of(module: nn.Module) -> HostAdapter | None:
+def host_of(module: nn.Module) -> HostAdapter | None:
     """The host whose neuron a module is."""
     return next((host for host in _hosts if _kind_in(host, module) is not None), None)
 
 
 def held_state(module: nn.Module) -> dict[str, Any]:
     """The state that a neuron of any host holds itself, as it is now."""
-    host = _host_of(module)
+    host = host_of(module)
     return {} if host is None else host.held_state(module)
 
 
 def one_step(module: nn.Module, call: NeuronCall) -> OneStep | None:
     """The step of a call of a neuron of any host; None where its host tells of none."""
-    host = _host_of(module)
+    host = host_of(module)
     return None if host is None else host.one_step(module, call)
 
 

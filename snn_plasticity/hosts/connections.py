@@ -24,7 +24,7 @@ from .adapter import NeuronCall, held_state, never
 from .gradients import GradientSteps, require_gradient, require_no_second
 from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
-from .post_sides import PostSides, kernel_for, may_follow, suit_pool
+from .post_sides import PostSides, kernel_for, look, may_follow, suit_pool
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
 from .replay import Before
@@ -206,8 +206,9 @@ class Connections:
                 starts = None if neuron.kind.starts is never else neuron.kind.starts
                 synapse = readings[0].calls[0].synapse.name
                 reads = None if connection.post_side == "spikes" else neuron
+                side = None if reads is None else look(connection, neuron)
                 self.direct[neuron.name] = DirectReading(
-                    synapse, readings[0].layer, connection, pre.device, starts, reads
+                    synapse, readings[0].layer, connection, pre.device, starts, reads, side
                 )
 
     def _observe_directly(self, direct: DirectReading, neuron_call: NeuronCall, reading: Reading) -> bool:
@@ -233,6 +234,9 @@ class Connections:
     def post_side(self, direct: DirectReading, neuron_call: NeuronCall) -> Tensor:
         """What the connection of a direct reading observes of a call, where it is not the spikes."""
         assert direct.reads is not None
+        seen = None if direct.side is None else direct.side(neuron_call)
+        if seen is not None and seen.shape == neuron_call.spikes.shape and is_plain(seen):
+            return seen
         sides = self._sides(direct.reads, neuron_call)
         return sides.beside(direct.connection, lambda post: (post, post), alike=True)[1]
 

@@ -24,6 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from .._checks import PRECISE
 from .._untracked import untraced, untracked
 from ..connection import Connection
+from ..kernels.post_side import OF_STEPS
 from .adapter import NeuronCall, first_tensor
 from .index import ModelIndex, Neuron
 from .pooling import pool_of_module
@@ -183,6 +184,7 @@ class DirectReading(NamedTuple):
         device: where they are.
         starts: whether a call begins a sequence; None where calls do not tell.
         reads: the neuron, where it is not its spikes that are observed.
+        side: what is observed of a call then, where that takes one look.
     """
 
     synapse: str
@@ -191,6 +193,7 @@ class DirectReading(NamedTuple):
     device: torch.device
     starts: Callable[[NeuronCall], bool] | None
     reads: Neuron | None = None
+    side: Callable[[NeuronCall], Tensor | None] | None = None
 
 
 class NeuronHook(Hook):
@@ -315,6 +318,9 @@ class StateHook(Hook):
         if manager is None or manager.muted or module is not self.module():
             return
         learner = manager.learner()
+        direct = manager.connections.direct.get(self.key)
+        if direct is not None and direct.connection.post_side not in OF_STEPS:
+            return  # nothing of this neuron is run again
         if learner is not None and learner.enabled and module.training:
             manager.connections.begin(self.key, module, args, kwargs)
 

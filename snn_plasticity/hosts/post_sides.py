@@ -16,7 +16,17 @@ from ..kernels.online import OnlineGradient
 from ..kernels.post_side import OF_STEPS
 from ..kernels.stdp import Kernel
 from ..plasticity.eligibility_vectors import EligibilityVectors
-from .adapter import NeuronCall, above_threshold, dense, membrane, one_step, pseudo_derivative, response, surrogate
+from .adapter import (
+    NeuronCall,
+    above_threshold,
+    dense,
+    host_of,
+    membrane,
+    one_step,
+    pseudo_derivative,
+    response,
+    surrogate,
+)
 from .hooks import as_activity
 from .index import Neuron
 from .provenance import PairingError, SynapseCall
@@ -124,6 +134,12 @@ _WORDS = {
     "membrane": "membrane",
     "gradient": "gradient of a loss",
 }
+
+
+def look(connection: Connection, neuron: Neuron) -> Callable[[NeuronCall], Tensor | None] | None:
+    """What shows the post side of a connection in a call of its neuron; None where it has to be worked out."""
+    host, side = host_of(neuron.proper), str(connection.post_side)
+    return partial(getattr(host, side), neuron.proper) if host is not None and side in _READS else None
 
 
 def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:

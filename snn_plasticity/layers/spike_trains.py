@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._checks import has_finite_sum
+
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
 FEW = 1024  # entries up to which numbers are counted as they are
 MAX_DENSITY = 0.35  # above it, the dense product is faster
@@ -49,6 +51,19 @@ def write_binary(room: np.ndarray, spikes: Tensor) -> bool:
         room[...] = spikes.numpy()
         return True
     return spikes.dtype in (torch.float32, torch.float64) and _written(room, spikes.numpy())
+
+
+def write_numbers(room: Tensor, values: Tensor) -> bool:
+    """Write finite numbers of the same precision; whether they were.
+
+    >>> room = torch.empty(2)
+    >>> write_numbers(room, torch.tensor([0.5, 2.0])), write_numbers(room, torch.tensor([0.5, torch.nan]))
+    (True, False)
+    """
+    fits = values.dtype is room.dtype and has_finite_sum(values)
+    if fits:
+        room.copy_(values)
+    return fits
 
 
 def _readable(trains: Tensor) -> bool:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._checks import has_finite_sum
-from ...layers.spike_trains import as_binary, as_numbers, write_binary
+from ...layers.spike_trains import as_binary, as_numbers, write_binary, write_numbers
 
 BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
@@ -102,8 +101,9 @@ class PendingSpikes:
         rooms = self._rooms
         if rooms is None or rooms[0] is not pres:
             rooms = self._rooms = pres, _room(pres), _room(posts)
-        if not (_written(rooms[1][steps], pre) and _written(rooms[2][steps], post)):
-            return False
+        for room, side in ((rooms[1][steps], pre), (rooms[2][steps], post)):
+            if not (write_binary(room, side) if type(room) is np.ndarray else write_numbers(room, side)):
+                return False
         self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
         self.steps += 1
         return True
@@ -193,16 +193,6 @@ class PendingSpikes:
 def _room(side: Tensor) -> Room:
     """What steps are written into: booleans as an array, which is written faster."""
     return side.numpy() if side.dtype == torch.bool else side
-
-
-def _written(room: np.ndarray | Tensor, side: Tensor) -> bool:
-    """Whether one side of a step was written: zeros and ones into booleans, finite numbers into numbers."""
-    if isinstance(room, np.ndarray):
-        return write_binary(room, side)
-    if side.dtype != room.dtype or not has_finite_sum(side):
-        return False
-    room.copy_(side)
-    return True
 
 
 def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
