@@ -27,11 +27,11 @@ if not _compiled.available():
     LIMITS |= {"observing a step, a reward at each": (60, 19, 10), "its learner.step": (65, 17, 8)}
 
 
-# More files where a kernel asks the host for something else than spikes, and where a bound is a norm.
+# More where a kernel asks the host for more than spikes, where a change goes to the gradient, or a bound is a norm.
 ASKING = {"observing a step of a window": (25, 12, 6), "observing a step, a reward at each": (80, 25, 10)}
 LIMITS_OF = {
     "eprop()": ASKING,
-    "reward_all_layers()": {**ASKING, "its learner.step(reward=)": (170, 31, 15)},
+    "reward_all_layers()": ASKING | {"its learner.step(reward=)": (170, 31, 15), "its learner.step": (110, 19, 12)},
     "unsupervised()": {
         "its learner.step(reward=)": (170, 31, 15),
         "its learner.step": (110, 19, 12),

@@ -7,8 +7,6 @@ that was dropped before its first step leaves a word behind.
 from __future__ import annotations
 
 import copy
-import inspect
-import os
 import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,11 +19,13 @@ from torch.utils.hooks import RemovableHandle
 from .._silence import Silence
 from ..connection import Connection
 from ..learner import PlasticityLearner
-from ..notices import notice
-from .connections import ConnectionBuilder, Connections
-from .hooks import BeginHook, Hook, InertHook, PassHook, Presynaptic, as_activity, hooked, is_plain
+from .builder import ConnectionBuilder
+from .connections import Connections
+from .dropped import remove_all, remove_of_dropped, withdraw_notices
+from .hooks import BeginHook, Hook, PassHook, as_activity, hooked, is_plain
 from .index import ModelIndex, unwrap
 from .pooling import pool_of_module
+from .presynaptic import Presynaptic
 from .provenance import PairingError
 from .reach import why_silent
 from .wiring import Wiring
@@ -110,7 +110,7 @@ class HookManager:
             self._handles,
             self._watching_hooks,
         ):  # the copied modules have hooks, which are those of nobody
-            _remove(copy.deepcopy(handles, memo))
+            remove_all(copy.deepcopy(handles, memo))
         copied.connections.bind(copied.learner)
         copied._presence = Presence(copied.model)
         return copied
@@ -122,7 +122,7 @@ class HookManager:
     def remove(self) -> None:
         """Take the hooks off the model."""
         for handles in (self._handles, self._watching_hooks):
-            _remove(handles)
+            remove_all(handles)
         self.reset()
 
     def reset(self) -> None:
@@ -234,7 +234,7 @@ class HookManager:
         """While operations are watched, those inside of neurons and between passes are not: hooks tell of these."""
         if self.wiring.watching == bool(self._watching_hooks):
             return
-        _remove(self._watching_hooks)
+        remove_all(self._watching_hooks)
         if self.wiring.watching:
             for neuron in self.index.neurons.values():
                 hook: Any = PassHook(self, "on_neuron_begin", neuron.name, neuron.module)
@@ -252,13 +252,8 @@ def _take_off(
 ) -> None:
     """The hook manager is gone: so are its hooks, and what they would have been needed for."""
     rest()
-    _remove(begin_hooks)
+    remove_all(begin_hooks)
     remove_of_dropped(handles, silence, sites)
-
-
-def _remove(handles: list[RemovableHandle]) -> None:
-    while handles:
-        handles.pop().remove()
 
 
 class Link(NamedTuple):
@@ -353,61 +348,3 @@ def _links(model: nn.Module, path: str) -> Iterator[Link]:
             yield Link(child, key, within)
             child = within
         here = inner
-
-
-_CALLS = tuple(os.path.join("torch", "nn", "modules", name) for name in ("module.py", "container.py"))
-
-
-class DroppedNotice:
-    """A forward pre-hook that warns once, at a call in training mode; a copy of it says nothing."""
-
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self.handles = [module.register_forward_pre_hook(self) for module in modules]
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Say it, if this pass was to be learned from."""
-        if torch.compiler.is_compiling() or not module.training:
-            return
-        self.withdraw()
-        notice(
-            "The learner that was attached to this model was thrown away before its first step, and its hooks with it: "
-            "nothing is learned. Keep it, as in learner = attach(model, ...), or call its remove() if it is not "
-            "wanted.",
-            stacklevel=_to_the_caller(),
-        )
-
-    def withdraw(self) -> None:
-        """Leave without a word."""
-        _remove(self.handles)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> InertHook:
-        return InertHook()
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (InertHook, ())
-
-
-def remove_of_dropped(
-    handles: list[RemovableHandle], silence: Silence, modules: Iterable[weakref.ref[nn.Module]]
-) -> None:
-    """Take the hooks of a learner that is gone off its model; where they were still on and it never stepped, say so."""
-    unused = bool(handles) and not silence.steps
-    _remove(handles)
-    if unused:
-        DroppedNotice(module for ref in modules if (module := ref()) is not None)
-
-
-def withdraw_notices(model: nn.Module) -> None:
-    """Another learner is attached: what the last one left to say is past."""
-    for module in model.modules():
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, DroppedNotice):
-                hook.withdraw()
-
-
-def _to_the_caller() -> int:
-    """`stacklevel` of the line that called the model, counted from the hook: past the frames of torch.nn."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and (level < 3 or frame.f_code.co_filename.endswith(_CALLS)):
-        frame, level = frame.f_back, level + 1
-    return level
