@@ -296,7 +296,7 @@ def _configs() -> Iterator[tuple[str, Callable[[], Call]]]:
         "reward_all_layers": {"lr": 1.0, "mode": "hybrid"},
         "unsupervised": {"layers": "fc", "lr": 0.03},
         "eprop": {"lr": 0.01, "tau_e": math.inf, "mode": "online", "feedback": "random"},
-        "online": {"lr": 0.01, "carry": True, "mode": "online", "feedback": "random"},
+        "online": {"lr": 0.01, "carry": True, "mode": "online", "feedback": "random", "firing_rate": (0.1, 1.0)},
     }
     for preset, given in presets.items():
         make = getattr(sp.PlasticityConfig, preset)

@@ -25,6 +25,7 @@ from ._untracked import untracked
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .feedback import FeedbackState, feedback_of
+from .kernels.learning_signals import firing_rate_signal
 from .plasticity.window_sum import begin, sum_window
 
 _HOW = "learner.step(loss=loss_fn(output, target))"
@@ -162,19 +163,36 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
             "gave, without detach(). Nothing was changed."
         )
     known = dict(zip(edges, found, strict=True))
-    return {
-        c.name: _fed_back(c, known)
-        if any(step.heard for step in c.noted.steps)
-        else [[known[edge] for edge in step.edges] for step in c.noted.steps]
-        for c in connections
-    }
+    gradients: dict[str, list[list[Tensor | None]]] = {}
+    for c in connections:
+        by_feedback = any(step.heard is not None and step.heard.readout is not None for step in c.noted.steps)
+        direct = [] if by_feedback else [[known[edge] for edge in step.edges] for step in c.noted.steps]
+        gradients[c.name] = _with_rates(c, _fed_back(c, known) if by_feedback else direct)
+    return gradients
+
+
+def _with_rates(connection: Connection, gradients: list[list[Tensor | None]]) -> list[list[Tensor | None]]:
+    """These gradients, and those of what brings the neurons to their rate."""
+    aim, steps = connection.config.three_factor.firing_rate, connection.noted.steps
+    if aim is None or not steps or steps[0].heard is None:
+        return gradients
+    signals: list[Tensor] = []
+    for first, end in connection.noted.sequences():
+        spikes = torch.stack([step.heard.spikes.detach() for step in steps[first:end] if step.heard is not None])
+        signals += [firing_rate_signal(spikes, *aim).div_(-spikes.shape[1])] * (end - first)
+    more = _reaching(steps, signals)
+    return [
+        [b if a is None else a if b is None else a + b.to(a) for a, b in zip(*pair, strict=True)]
+        for pair in zip(gradients, more, strict=True)
+    ]
 
 
 def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None]) -> list[list[Tensor | None]]:
     """δ of every noted step of a layer that hears of the loss by feedback."""
     steps, errors = connection.noted.steps, list[Tensor]()
     heard = [step.heard for step in steps if step.heard is not None]
-    given = [known[one.readout.output] for one in heard if one.readout.output is not None]
+    outputs = [one.readout.output for one in heard if one.readout is not None]
+    given = [None if output is None else known[output] for output in outputs]
     kind = next((error.dtype for error in given if error is not None), None)
     if kind is None:
         raise ValueError(
@@ -182,12 +200,17 @@ def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None
             "of that in these steps; expected a readout that is the last layer, and answers within the step. Nothing "
             "was changed."
         )
-    for spikes, readout in heard:
-        error = None if readout.output is None else known[readout.output]
+    for (spikes, readout), error in zip(heard, given, strict=True):
+        assert readout is not None
         none = spikes.new_zeros(len(spikes), max(1, readout.shape[1:].numel()), dtype=kind)
         errors.append(none if error is None else error.reshape(len(spikes), -1).to(none))
     signals = _signals(connection, torch.cat(errors)).split([len(error) for error in errors])
-    spikes = [one.spikes for one in heard]
+    return _reaching(steps, signals)
+
+
+def _reaching(steps: Sequence[NotedStep], signals: Sequence[Tensor]) -> list[list[Tensor | None]]:
+    """What signals at the spikes of each step are at its edges."""
+    spikes = [step.heard.spikes for step in steps if step.heard is not None]
     reached = [signal.to(z).reshape(z.shape) for signal, z in zip(signals, spikes, strict=True)]
     pairs = [(z, signal) for z, signal in zip(spikes, reached, strict=True) if z.requires_grad]
     edges = [edge for step in steps for edge in step.edges]

@@ -41,15 +41,15 @@ class ReadoutStep:
 
 
 class HeardStep(NamedTuple):
-    """What a signal that comes down by feedback has to do with a step.
+    """What a signal that a neuron hears has to do with a step.
 
     Args:
         spikes: of the neuron, with their graph (B, ...).
-        readout: where the signal comes from.
+        readout: where the signal comes from; None where it is that of a firing rate alone.
     """
 
     spikes: Tensor
-    readout: ReadoutStep
+    readout: ReadoutStep | None
 
 
 class NotedStep(NamedTuple):
@@ -62,7 +62,7 @@ class NotedStep(NamedTuple):
         shape: of the output.
         begins: whether a new sequence begins with it.
         followed: the step of the neuron, where its memory is followed for each synapse.
-        heard: how its neuron hears of a loss, where that is by feedback.
+        heard: what its neuron hears, where that is more than the gradient of a loss, or comes by feedback.
     """
 
     pre: Tensor
@@ -82,7 +82,7 @@ class NotedStep(NamedTuple):
     @property
     def asked(self) -> list[GradientEdge]:
         """Where a loss itself is asked for its gradients."""
-        if self.heard is None:
+        if self.heard is None or self.heard.readout is None:
             return self.edges
         return [] if self.heard.readout.output is None else [self.heard.readout.output]
 
@@ -140,10 +140,14 @@ class NotedSteps:
         elif self.steps:
             self._forgotten.append((len(self.steps), mask))
 
+    def sequences(self) -> Iterator[tuple[int, int]]:
+        """Where each sequence of steps begins and ends."""
+        starts = [k for k, step in enumerate(self.steps) if step.begins and k]
+        return pairwise((0, *starts, len(self.steps)))
+
     def windows(self, gradients: Sequence[Sequence[Tensor | None]]) -> Iterator[NotedWindow]:
         """The steps beside their gradients, those of its `edges` for each step."""
-        starts = [k for k, step in enumerate(self.steps) if step.begins and k]
-        for first, end in pairwise((0, *starts, len(self.steps))):
+        for first, end in self.sequences():
             steps = self.steps[first:end]
             like = steps[0].pre.new_zeros(())
             given = zip(steps, gradients[first:end], strict=True)

@@ -286,3 +286,44 @@ def test_a_loss_that_does_not_reach_the_readout_is_refused():
     _, _, fired = net(torch.ones(B, 8), net.start())
     with pytest.raises(ValueError, match="depends on no output of"):
         learner.step(loss=fired[1].mean() + fired[0].mean())
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("size", [5, STEPS])
+def test_rates_are_kept_as_by_a_loss_of_them(reset, size):
+    torch.manual_seed(4)
+    net = nn.Sequential(
+        nn.Linear(8, 6), snn.Leaky(0.9, reset_mechanism=reset, threshold=0.5, init_hidden=True, output=True)
+    )
+    inputs = (torch.rand(STEPS, B, 8) < 0.5).float()
+    expected, twin = torch.zeros(6, 8), copy.deepcopy(net)
+    for steps in chunks(STEPS, size):  # the rate counts the steps since the last loss; the memory is kept throughout
+        twin[1].reset_mem()
+        given = [twin(x) for x in inputs[: steps[-1] + 1]]
+        given = [given[t] for t in steps]
+        rates = torch.stack([z for z, _ in given]).mean(0)
+        loss = sum(v.square().mean() for _, v in given) + 0.5 * 3.0 * (0.2 - rates).square().sum(1).mean()
+        expected += torch.autograd.grad(loss, twin[0].weight)[0]
+    with attach(net, PlasticityConfig.online(mode="hybrid", firing_rate=(0.2, 3.0))) as learner:
+        for steps in chunks(STEPS, size):
+            learner.step(loss=sum(net(inputs[t])[1].square().mean() for t in steps))
+    assert error(net[0].weight.grad, expected) <= 1e-6
+
+
+def test_a_silent_net_is_brought_to_a_rate():
+    torch.manual_seed(0)
+    net = Deep("subtract")
+    with torch.no_grad():
+        net.fc1.weight.mul_(0.3)
+    config = PlasticityConfig.online(0.5, feedback="random", firing_rate=(0.2, 30.0))
+    with attach(net, config) as learner:
+        for _ in range(60):
+            learner.reset()
+            states, total, fired = net.start(), 0.0, []
+            for x in (torch.rand(STEPS, B, 8) < 0.5).float():
+                y, states, now = net(x, states)
+                total = total + 0.001 * y.square().mean()
+                fired.append(now[0])
+            learner.step(loss=total)
+            rate = float(torch.stack(fired).detach().mean())
+    assert 0.1 < rate < 0.3

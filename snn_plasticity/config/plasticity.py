@@ -37,13 +37,14 @@ class PlasticityConfig(Serializable):
     def __post_init__(self) -> None:
         for name, kind in self.parts().items():
             require_part_field(self, name, kind)
-        kernel, feedback = self.eligibility.kernel, self.three_factor.feedback
+        kernel, given = self.eligibility.kernel, {n: getattr(self.three_factor, n) for n in ("feedback", "firing_rate")}
         reads = kernel in ("online", "sltt") or getattr(kernel, "post_side", None) == "gradient"
-        if feedback is not None and not reads:
-            raise ValueError(
-                f"three_factor.feedback = {shown(feedback)}, and the kernel, {shown(kernel)}, learns from no loss; "
-                "expected PlasticityConfig.online(feedback=...), or None."
-            )
+        for name, value in given.items():
+            if value is not None and not reads:
+                raise ValueError(
+                    f"three_factor.{name} = {shown(value)}, and the kernel, {shown(kernel)}, learns from no loss; "
+                    f"expected PlasticityConfig.online({name}=...), or None."
+                )
 
     @classmethod
     def minimal(cls) -> PlasticityConfig:
@@ -219,7 +220,13 @@ class PlasticityConfig(Serializable):
 
     @classmethod
     def online(
-        cls, lr: float | None = None, *, carry: bool = True, mode: Mode = "online", feedback: Any = None
+        cls,
+        lr: float | None = None,
+        *,
+        carry: bool = True,
+        mode: Mode = "online",
+        feedback: Any = None,
+        firing_rate: tuple[float, float] | None = None,
     ) -> PlasticityConfig:
         """Online gradients of a loss: backpropagation within each step, and a trace of the input to carry time.
 
@@ -235,6 +242,7 @@ class PlasticityConfig(Serializable):
             feedback: how the layers below the readout hear of the loss: None and "symmetric" by the weights above them,
                 as in backpropagation within the step; "random", "adaptive", "broadcast" or a `Feedback` each straight
                 from the readout, which is the last layer of the model (e-prop).
+            firing_rate: (rate, strength), which neurons are brought to beside; see `ThreeFactorConfig`.
 
         Raises:
             ValueError: a rate below 0, another mode or feedback, or a carry that is neither True nor False.
@@ -246,7 +254,9 @@ class PlasticityConfig(Serializable):
         """
         kernel: KernelName = "online" if require_flag("carry", carry) else "sltt"
         rate = (1.0 if mode == "hybrid" else 0.01) if lr is None else lr
-        three_factor = ThreeFactorConfig(mode=mode, lr=rate, weight_clamp=None, feedback=feedback)
+        three_factor = ThreeFactorConfig(
+            mode=mode, lr=rate, weight_clamp=None, feedback=feedback, firing_rate=firing_rate
+        )
         return cls(EligibilityConfig(kernel=kernel), three_factor=three_factor)
 
 

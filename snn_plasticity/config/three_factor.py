@@ -32,6 +32,8 @@ class ThreeFactorConfig(Serializable):
         feedback: how layers below the readout hear of a loss, where the kernel is "online" or "sltt": None is by the
             weights above them, as in backpropagation; "random", "adaptive" or "broadcast" (see `feedback_of`), or an
             object with `init` and `step`, each layer straight from the readout.
+        firing_rate: (f*, c), with these kernels: neurons are brought to f* spikes per step, as by a loss of
+            c/2 · Σ (f* − n/T)², averaged over samples, n spikes in the T steps since the last loss; or None.
 
     Raises:
         ValueError: a field out of range, naming field, value and range.
@@ -48,6 +50,7 @@ class ThreeFactorConfig(Serializable):
     target_layers: str | tuple[str, ...] = "all_eligible"
     update_frequency: int = 1
     feedback: Any = None
+    firing_rate: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         require_word_field(self, "mode", MODES)
@@ -71,7 +74,16 @@ class ThreeFactorConfig(Serializable):
         object.__setattr__(self, "target_layers", names)
 
     def _require_feedback(self) -> None:
-        """Refuse what is no word, no feedback and not None."""
+        """Refuse what is no word, no feedback and not None; and rates that are none."""
+        if self.firing_rate is not None:
+            given = self.firing_rate
+            if not isinstance(given, (tuple, list)) or len(given) != 2:
+                raise ValueError(
+                    f"ThreeFactorConfig.firing_rate = {shown(given)}; expected None, or a pair (rate, strength) as "
+                    "(0.05, 1.0)."
+                )
+            pair = (checks.require_number(f"ThreeFactorConfig.firing_rate[{k}]", given[k], 0.0) for k in (0, 1))
+            object.__setattr__(self, "firing_rate", tuple(pair))
         if self.feedback is None:
             return
         require_word_field(self, "feedback", FEEDBACKS, or_object="a Feedback, as RandomFeedback(seed=1), or None")

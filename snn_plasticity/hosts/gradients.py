@@ -188,9 +188,9 @@ class GradientSteps:
         return next((neuron for (_, neuron), known in self.edges.items() if known is connection), None)
 
     def _heard(self, connection: Connection, neuron: str | None, spikes: Tensor) -> HeardStep | None:
-        """How the neurons of a connection hear of a loss, where that is by feedback: all but those of the readout."""
+        """What the neurons of a connection hear: of a loss by feedback, all but those of the readout; of their rate."""
         if not hears_by_feedback(connection) or (self.readout, neuron) in self.edges:
-            return None
+            return None if connection.config.three_factor.firing_rate is None else HeardStep(spikes, None)
         neurons = list(dict.fromkeys(fed for _, fed in self.edges if fed is not None))
         connection.noted.seed = neurons.index(neuron) if neuron in neurons else len(neurons)
         connection.noted.way = partial(self._way, connection)
