@@ -327,3 +327,15 @@ def test_a_silent_net_is_brought_to_a_rate():
             learner.step(loss=total)
             rate = float(torch.stack(fired).detach().mean())
     assert 0.1 < rate < 0.3
+
+
+def test_a_copy_hears_by_the_same_matrix():
+    net = Deep("subtract")
+    learner = learn(net, "random")
+    net.start()
+    twin, copied = copy.deepcopy((net, learner))
+    y, _, _ = twin(torch.ones(B, 8), twin.start())
+    copied.step(loss=y.square().mean())
+    for name in ("fc1", "fc2"):
+        assert torch.equal(copied.connections[name].feedback.weights, learner.connections[name].feedback.weights)
+    assert not torch.equal(twin.fc1.weight, net.fc1.weight)

@@ -143,7 +143,9 @@ class GradientSteps:
             return False
         self._unread.pop(made.synapse.name, None)
         if made.edges and made.pre is not None:
-            heard = self._heard(connection, self._fed_by(connection), spikes)
+            three = connection.config.three_factor
+            plain = three.feedback is None and three.firing_rate is None
+            heard = None if plain else self._heard(connection, self._fed_by(connection), spikes)
             note(connection, made.pre, made.edges, made.shape, begins=False, heard=heard)
             connection.activity.see(made.pre, spikes)
         return True
