@@ -44,6 +44,8 @@ BESIDE = (
 GYMNASIUM = find_spec("gymnasium") is not None
 CHECKED_BEFORE = {
     "connection.Connection.landing_at_once",
+    "connection.Connection.take_kernel",
+    "plasticity.EligibilityVectors.accumulate_",
     "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
     "plasticity.ThreeFactorUpdate.bounded",
@@ -588,7 +590,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     def scaled() -> Call:
         model = net()
         arguments = {
-            "model": model, "batch": spikes(20, B, N_PRE), "rate": 0.2,
+            "model": model, "batch": spikes(20, B, N_PRE), "rate": 0.06,
             "run": lambda model, steps: [model(each) for each in steps], "tolerance": 0.5,
         }  # fmt: skip
         return Call(sp.scale_to_rate, arguments, (model,))

@@ -165,7 +165,7 @@ def draw(stories: dict[str, list[Story]], digits: Digits) -> Figure:
             right.fill_between(epochs, middle - error, middle + error, color=color, alpha=0.15)
     right.axhline(10, color=FAINT, linewidth=0.8)
     right.set(ylim=(0, 101), title="Digits that were never seen")
-    right.legend(frameon=False, loc="lower right")
+    right.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.15))
     label_axes(right, "epoch", "right answers (%)")
     return figure
 

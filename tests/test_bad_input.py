@@ -20,7 +20,7 @@ SLICE = 1200  # of some 50,000 cases; `python benchmarks/bad_input.py` runs them
 
 
 def test_everything_public_has_a_valid_call_to_start_from():
-    assert sorted(public()) == sorted(calls())
+    assert sorted(public()) == sorted({name.split(" of ")[0] for name in calls()})  # "step of a loss" is a second way
 
 
 def test_valid_calls_are_valid():

@@ -14,7 +14,7 @@ pytest.importorskip("tqdm")
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "demos"))
-demo_of_curves, curves, cue, cues = map(load, ("pattern_generation", "pattern_task", "cue", "cue_task"))
+demo_of_curves, curves, cue, cues, rows = map(load, ("pattern_generation", "pattern_task", "cue", "cue_task", "rows"))
 BAR = tqdm(disable=True)
 
 
@@ -60,6 +60,28 @@ def test_the_verdict_on_cues():
     assert kept(0.96, 0.5) == [True] * 6
     assert kept(0.94, 0.5) == [False] * 3 + [True] * 3
     assert kept(0.96, 0.8) == [True] * 3 + [False] * 3
+
+
+def test_rows_are_read_from_above_and_learned():
+    digits = rows.load()
+    assert (len(digits.seen), len(digits.unseen)) == (1347, 450)
+    seen = []
+    net = rows.Net(recurrent=True)
+    net.fc.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net(digits.unseen[:5].float())
+    read = torch.stack(seen)[:: rows.STEPS_PER_ROW].transpose(0, 1).flatten(1)
+    assert torch.equal(read, digits.unseen[:5].float())
+    assert float(rows.life("e-prop", 7, 2, digits, BAR).curve[-1]) > 0.5
+
+
+def test_the_verdict_on_rows():
+    def kept(local, through_time, alone):
+        curves = dict(zip(rows.WAYS, (local, through_time, alone), strict=True))
+        told = {way: [rows.Story(torch.tensor([end]), 1.0)] * 2 for way, end in curves.items()}
+        return [finding.kept for finding in rows.judge(told).values()]
+
+    assert kept(0.95, 0.96, 0.8) == [True] * 3
+    assert kept(0.93, 0.96, 0.94) == [False, True, False]
 
 
 LITTLE = {demo_of_curves: ["--seconds", "10"], cue: ["--batches", "1", "--seeds", "1"]}
