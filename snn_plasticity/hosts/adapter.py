@@ -122,7 +122,7 @@ class NeuronKind:
 
     def over_time(self, inside: str) -> NeuronKind:
         """The same neuron, repeated over the leading axis by a module that holds it."""
-        return replace(self, time_major=True, inside=inside)
+        return replace(self, time_major=True, inside=require_kind("inside", inside, str, "As 'lifted_module'."))
 
 
 def why_not_post_of(kind: NeuronKind) -> str | None:
