@@ -231,7 +231,7 @@ def test_its_error_is_the_dopamine_of_a_gate():
         ({"features": [[1.0]]}, TypeError, "features"),
         ({"reward": math.inf}, ValueError, "reward"),
         ({"reward": torch.ones(3)}, ValueError, "reward has shape"),
-        ({"terminated": torch.ones(2)}, TypeError, "terminated has dtype"),
+        ({"terminated": torch.ones(2)}, TypeError, "terminated is torch.float32, torch.strided; expected a bool"),
         ({"truncated": torch.ones(3, dtype=torch.bool)}, ValueError, "truncated has shape"),
         ({"state": torch.zeros(3)}, TypeError, "expected the CriticState"),
     ],
