@@ -95,15 +95,3 @@ def test_a_net_that_has_hardly_begun_fails_with_numbers_and_a_figure(demo, tmp_p
     assert "FAILED" in capsys.readouterr().out
     assert json.loads(numbers.read_text())["seconds"] > 0
     assert figure.stat().st_size > 30_000
-
-
-@pytest.mark.slow
-def test_curves_meet_the_criterion():
-    assert demo_of_curves.main([]) == 0
-
-
-@pytest.mark.slow
-def test_half_the_trials_are_enough_for_neurons_that_adapt_and_for_others_none_are():
-    right = {kind: cue.whole_life(kind, "random", 0, cue.TRIALS // 2, BAR).unseen for kind in cue.KINDS}
-    assert right["ALIF"] > 0.9
-    assert right["LIF"] < 0.6
