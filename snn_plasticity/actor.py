@@ -146,7 +146,8 @@ class Actor:
         self.feedback = _feedback_for(feedback, names, self.readout, self.seed)
         self.choice: Choice | None = None
         self._learnt, self._kept = Learnt({}, None), dict[str, Tensor]()
-        self._per_action, self._generators = n_post // self.n_actions, dict[torch.device, torch.Generator]()
+        self._per_action = n_post // self.n_actions
+        self._generator = torch.Generator().manual_seed(self.seed)
         self._watch = ReadoutWatch(learner, self.readout, reads, self._forget)
 
     @torch.no_grad()
@@ -168,10 +169,7 @@ class Actor:
         preferences = self._preferences(preferences)
         features = self._features("features", features, len(preferences))
         policy = torch.softmax(preferences / self.temperature, 1)
-        if require_flag("greedy", greedy):
-            action = policy.argmax(1)
-        else:
-            action = torch.multinomial(policy, 1, generator=self._generator(policy.device)).squeeze(1)
+        action = policy.argmax(1) if require_flag("greedy", greedy) else self._drawn(policy)
         if not self.learner.enabled:
             self._watch.clear()
             return action
@@ -287,10 +285,12 @@ class Actor:
             raise ValueError(f"{name} is {shown(given)}; expected {expected}, as the critic reads.")
         return require_finite(name, given.detach().float())
 
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device=device).manual_seed(self.seed)
-        return self._generators[device]
+    def _drawn(self, policy: Tensor) -> Tensor:
+        """One action (B,) for each sample; chance comes from the CPU, so that every device has it."""
+        if policy.is_cpu:
+            return torch.multinomial(policy, 1, generator=self._generator).squeeze(1)
+        chance = torch.rand(len(policy), 1, generator=self._generator).to(policy)
+        return (policy.cumsum(1) < chance).sum(1).clamp(max=policy.shape[1] - 1)
 
     def _error(
         self, choice: Choice, reward: Tensor, promise: Signal | None, valid: Tensor

@@ -65,6 +65,7 @@ def test_a_scenario_gives_the_same_on_a_device_and_nobody_waits(name):
 
 # Rooms that may look at values in a call of their own: what they do is not done at every step of a network.
 LOOKING = {
+    "agents.py": "environments take their actions on the CPU",
     "affect/space.py": "names of feelings are words",
     "_checks.py": "numbers from elsewhere are copied where they are needed",
     "dual/": "a training step reads its loss; maps and nets are checked when they are built",
