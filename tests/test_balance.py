@@ -36,7 +36,7 @@ def changes(kernel, pre, post, dt):
     """f of every synapse of a batch at every step: (T, B)."""
     state, found = kernel.init(pre[0], post[0]), []
     for p, q in zip(pre, post, strict=True):
-        (ltp, ltd, _), state = kernel.step(p, q, state, dt)
+        (ltp, ltd), state = kernel.step(p, q, state, dt)
         found.append(sum(pair.post * pair.pre for pair in ltp) - sum(pair.post * pair.pre for pair in ltd))
     return torch.stack(found)
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from snn_plasticity import (
-    Coincidence,
     Convention,
     EligibilityConfig,
     EligibilityTraceModule,
@@ -16,6 +15,7 @@ from snn_plasticity import (
     _compiled,
     attach,
 )
+from snn_plasticity.kernels.stdp import FullCoincidence
 from snn_plasticity.layers import Edges, SparseLinear
 from snn_plasticity.layers.dense import Diagonal
 from snn_plasticity.plasticity import EligibilityRule, EligibilityVectors, eligibility_vectors
@@ -190,7 +190,7 @@ def test_a_kernel_that_does_not_say_that_it_tells_of_each_synapse_is_refused():
             return None
 
         def step(self, pre, post, state, dt=1.0):
-            return Coincidence((), full=torch.ones(len(pre), 5, 6)), None
+            return FullCoincidence(torch.ones(len(pre), 5, 6)), None
 
     module = EligibilityTraceModule(6, 5, EligibilityConfig(kernel=Full()))
     with pytest.raises(ValueError, match="per_synapse = True"):

@@ -24,7 +24,7 @@ def test_a_gate_that_leaks_is_found(monkeypatch, capsys):
     monkeypatch.setattr("snn_plasticity.plasticity.eligibility.EligibilityTraceModule.change", leak)
     assert command.main(["validate"]) == 1
     printed = capsys.readouterr().out
-    assert "BROKEN  no modulator, no change" in printed and "0 of 12" in printed
+    assert "BROKEN  no modulator, no change" in printed and "0 of 15" in printed
 
 
 def test_a_check_that_raises_is_a_broken_promise(monkeypatch, capsys):

@@ -30,6 +30,8 @@ def _modules(device: str) -> Iterator[EligibilityTraceModule]:
     """Every kernel with every trace, after a run of strong activity."""
     pre, post = _trains(device)
     for kernel, trace in itertools.product(KERNELS, TRACES):
+        if kernel in ("online", "sltt"):
+            continue  # they learn from a loss, and leave no eligibility behind
         module = EligibilityTraceModule(N_PRE, N_POST, EligibilityConfig(kernel=kernel, trace_type=trace))
         for now_pre, now_post in zip(pre, post, strict=True):
             module.observe(now_pre, now_post)

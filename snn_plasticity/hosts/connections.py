@@ -18,10 +18,9 @@ from ..notices import notice
 from .adapter import NeuronCall, held_state, never
 from .builder import ConnectionBuilder, readout
 from .gradients import GradientSteps, require_no_second
-from .hooks import DirectReading, as_activity, is_plain
+from .hooks import DirectReading, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, Neuron, OwnSynapse
 from .post_sides import PostSides, look, may_follow, suit_pool
-from .presynaptic import Presynaptic
 from .provenance import PairingError
 from .reading import AS_IT_CAME, Reading
 from .replay import Before

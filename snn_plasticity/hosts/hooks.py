@@ -8,6 +8,7 @@ hook manager is told of whatever is new.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -18,16 +19,17 @@ from torch._C import _current_graph_task_id, _is_any_autocast_enabled, _is_traci
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
-from torch.utils.hooks import RemovableHandle
 
 from .._checks import PRECISE
 from .._untracked import untraced, untracked
 from ..connection import Connection
 from ..kernels.post_side import OF_STEPS
 from .adapter import NeuronCall, first_tensor
-from .index import ModelIndex, Neuron
+from .index import Neuron
 from .pooling import pool_of_module
 from .provenance import expired, free_weak_reference
+
+MAX_LOOKS = 16  # calls that are looked at for a warning; only on the CPU, where looking is free
 
 
 class Switch(Protocol):
@@ -365,40 +367,45 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and tensor.dtype in PRECISE and not tensor.is_inference()
 
 
-def hooks_of(model: nn.Module) -> list[Hook]:
-    """Every hook of ours on a model that still has a listener."""
-    hooks = [hook for module in model.modules() for hook in module._forward_hooks.values()]
-    return [hook for hook in hooks if isinstance(hook, Hook) and hook.listener() is not None]
+class Presynaptic:
+    """The reading of a synapse's input: "raw" as it is, "binary" every non-zero as one spike, or any function.
 
+    Args:
+        choice: "raw", "binary", or a function of the input that keeps its shape.
 
-UNIT_BY_UNIT_LAYERS: frozenset[type[nn.Module]] = frozenset(
-    (
-        nn.Identity, nn.Flatten, nn.Unflatten,
-        nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-        nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
-        nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-        nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
-        nn.ReLU, nn.ReLU6, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.LeakyReLU, nn.RReLU, nn.PReLU,
-        nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softplus,
-        nn.Softsign, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Threshold,
-    )
-)  # fmt: skip
+    Raises:
+        ValueError: another word.
 
-
-def hooked(
-    listener: Listener, index: ModelIndex, *, quick: bool = False
-) -> list[tuple[nn.Module, Hook, RemovableHandle]]:
-    """Hooks for a listener on all synapses and neurons of a model, and on the layers above where they stand alone.
-
-    With `quick` it is a hook manager, which need not be told of what goes as before.
+    >>> import torch
+    >>> Presynaptic("binary")("fc", torch.tensor([0.0, 3.0, -1.0]))
+    tensor([0., 1., 1.])
     """
-    parts = [(synapse.name, synapse.module, "on_synapse") for synapse in index.synapses.values()]
-    parts += [(neuron.name, neuron.module, "on_neuron") for neuron in index.neurons.values()]
-    own = {module for _, module, _ in parts}
-    for name, module in index.modules.items():
-        if (type(module) in UNIT_BY_UNIT_LAYERS or pool_of_module(module)) and module not in own:
-            parts.append((name, module, "on_layer"))
-    ways: dict[str, type[Hook]] = {"on_synapse": SynapseHook, "on_layer": LayerHook, "on_neuron": NeuronHook}
-    kinds = ways if quick else {}
-    hooks = [(m, kinds.get(method, Hook)(listener, method, name, m)) for name, m, method in parts]
-    return [(m, hook, m.register_forward_hook(hook, with_kwargs=True)) for m, hook in hooks]  # type: ignore[arg-type]
+
+    def __init__(self, choice: str | Callable[[Tensor], Tensor]) -> None:
+        if not callable(choice) and choice not in ("raw", "binary"):
+            raise ValueError(f"pre = {choice!r}; expected 'raw', 'binary', or a function of a synapse's input.")
+        self.function = _binary if choice == "binary" else choice if callable(choice) else None
+        self.looks = MAX_LOOKS
+
+    def __call__(self, name: str, activity: Tensor) -> Tensor:
+        """The presynaptic activity in an input."""
+        if self.function is not None:
+            return self.function(activity)
+        if self.looks > 0 and activity.device.type == "cpu":
+            self.looks -= 1
+            self._look(name, activity)
+        return activity
+
+    def _look(self, name: str, activity: Tensor) -> None:
+        if not ((activity == 0) | (activity == 1) | activity.isnan()).all():  # NaN is refused elsewhere
+            self.looks = 0
+            warnings.warn(
+                f"The input of {name} holds other values than 0 and 1, and each counts as that much presynaptic "
+                "activity. If they are spikes of another height or sign, attach with pre='binary'; if they are meant, "
+                "with pre=lambda x: x.",
+                stacklevel=2,
+            )
+
+
+def _binary(activity: Tensor) -> Tensor:
+    return (activity != 0).to(activity.dtype)

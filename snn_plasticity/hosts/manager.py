@@ -22,10 +22,10 @@ from ..learner import PlasticityLearner
 from .builder import ConnectionBuilder
 from .connections import Connections
 from .dropped import remove_all, remove_of_dropped, withdraw_notices
-from .hooks import BeginHook, Hook, PassHook, as_activity, hooked, is_plain
+from .hooked import hooked
+from .hooks import BeginHook, Hook, PassHook, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, unwrap
 from .pooling import pool_of_module
-from .presynaptic import Presynaptic
 from .provenance import PairingError
 from .reach import why_silent
 from .wiring import Wiring

@@ -19,11 +19,11 @@ from ..connection import Connection
 from ..kernels.post_side import PostSide
 from .adapter import NeuronKind
 from .builder import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, require_known
-from .hooks import PassHook, as_activity, hooked, hooks_of
+from .hooked import hooked, hooks_of
+from .hooks import PassHook, Presynaptic, as_activity
 from .index import ModelIndex, Neuron, index_model, unwrap
 from .manager import HookManager
 from .pooling import pool_of_module
-from .presynaptic import Presynaptic
 from .provenance import PairingError
 from .restoring import restored, unheard
 from .wiring import Wiring

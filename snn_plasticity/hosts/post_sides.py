@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -151,9 +152,11 @@ def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
     if config.kernel == "online":
         # where the answer begins a step later, the gradient within a step knows nothing of it
         late = answer is None or abs(sum(c for c, _ in answer)) < 1e-9 * max(abs(c) for c, _ in answer)
-        return EligibilityVectors(of="loss") if late else OnlineGradient(convention=config.convention, response=answer)
+        if late:
+            return cast("Kernel", EligibilityVectors(of="loss"))
+        return OnlineGradient(convention=config.convention, response=answer)
     if answer is None:
-        return EligibilityVectors()
+        return cast("Kernel", EligibilityVectors())
     psi = None if callable(connection.post_side) else pseudo_derivative(neuron.proper)  # a function gives ψ itself
     return EProp(convention=config.convention, response=answer, pseudo_derivative=psi)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .hooks import hooks_of
+from .hooked import hooks_of
 
 _REGISTRIES = ("_parameters", "_modules", "_buffers")
 

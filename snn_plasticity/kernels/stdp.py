@@ -39,15 +39,23 @@ class Pair(NamedTuple):
 
 
 class Coincidence(NamedTuple):
-    """What one step says about every synapse: products that potentiate, products that depress.
-
-    Where neurons make it a matter of each synapse, `full` (B, *weight shape) is added; the kernel says so beforehand,
-    with an attribute `per_synapse = True`.
-    """
+    """What one step says about every synapse: products that potentiate, products that depress."""
 
     ltp: tuple[Pair, ...]
     ltd: tuple[Pair, ...] = ()
-    full: Tensor | None = None
+
+    full = None  # no field: what is said of each synapse beside the products, as a `FullCoincidence` says
+
+
+class FullCoincidence(NamedTuple):
+    """What one step says about every synapse where neurons make it a matter of each: f itself, (B, *weight shape).
+
+    The kernel says so beforehand, with an attribute `per_synapse = True`.
+    """
+
+    full: Tensor
+    ltp: tuple[Pair, ...] = ()
+    ltd: tuple[Pair, ...] = ()
 
 
 @runtime_checkable

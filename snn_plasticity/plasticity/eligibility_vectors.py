@@ -21,7 +21,7 @@ from torch import Tensor
 from .._checks import known_as, require_choice, require_number, require_real
 from .._compiled import NUMBERS, loops_over_vectors, suits
 from ..kernels.operands import require_spikes, units_of_post
-from ..kernels.stdp import Coincidence
+from ..kernels.stdp import FullCoincidence
 from ..layers.geometry import SharedWeights
 from .memory import require_memory
 
@@ -90,19 +90,19 @@ class EligibilityVectors:
         require_memory("The eligibility vectors", shape, post.dtype, post.device, instead)
         return post.new_zeros(shape)
 
-    def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[Coincidence, Tensor]:
+    def step(self, pre: Tensor, post: Tensor, state: Tensor, dt: float = 1.0) -> tuple[FullCoincidence, Tensor]:
         """One step: f of each weight, and ε after it."""
         require_number("dt", dt, 0.0, open_low=True)
         geometry, rows, x = self._factors(pre, post, state)
         each = _at_once(state)
         if each >= len(state) or torch.is_grad_enabled():
             f, after = _advanced(rows, x[:, 0], state)
-            return Coincidence((), full=geometry.summed(f)), after
+            return FullCoincidence(geometry.summed(f)), after
         found, after = [], torch.empty_like(state)
         for b in range(0, len(state), each):
             f, after[b : b + each] = _advanced(*(side[b : b + each] for side in (rows, x[:, 0], state)))
             found.append(geometry.summed(f))
-        return Coincidence((), full=torch.cat(found)), after
+        return FullCoincidence(torch.cat(found)), after
 
     def accumulate_(
         self, e: Tensor, pre: Tensor, post: Tensor, state: Tensor, beta: float, scale: float, *, fast: bool

@@ -144,8 +144,8 @@ def _step_by_step(
         coincidence, state = careful_step(kernel, now_pre, now_post, state, dt)
         if coincidence.full is not None:
             raise ValueError(
-                f"{type(kernel).__name__} gave f of each synapse (Coincidence.full), which no window holds; expected a "
-                "kernel to say so, with the attribute per_synapse = True."
+                f"{type(kernel).__name__} gave f of each synapse (a FullCoincidence), which no window holds; expected "
+                "a kernel to say so, with the attribute per_synapse = True."
             )
         steps.append(coincidence)
         for mask in (mask for at, mask in restarts if at == len(steps)):
