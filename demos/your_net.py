@@ -118,7 +118,7 @@ class Pupil:
     def __init__(self, net: nn.Module, seed: int) -> None:
         self.net = net
         self.learner = attach(net, PlasticityConfig.reward_all_layers(), pre=lambda x: x)  # +
-        self.actor = Actor(self.learner, temperature=TEMPERATURE, seed=seed)  # +
+        self.actor = Actor(self.learner, temperature=TEMPERATURE, trace=1.0, seed=seed)  # + waits
         self.optimizer = torch.optim.Adam(net.parameters(), LR)  # +
 
     def learn(self, reward: Tensor) -> None:
@@ -296,7 +296,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="how many nets of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=12, help="times through the digits (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="times through the digits (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table of all seeds here")
     parser.add_argument(

@@ -90,7 +90,8 @@ class Actor:
         promise: what reward is measured against: "policy" is π_a, the probability of the choice, right where reward is
             1 or 0; a number; a `RewardBaseline`; a `TDCritic`, whose TD error is what dopamine reports.
         trace: None: a reward meets the eligibility as it is. A number in [0, 1], γλ: each choice is kept with its
-            eligibility, which then begins anew, and fades by this factor at every further choice.
+            eligibility, which then begins anew, and fades by this factor at every further choice. Take 1.0 where a net
+            waits for its reward: neurons that are silent meanwhile still change an eligibility that goes on.
         seed: of the choices and of random feedback.
 
     For feedback that follows weights, layers are taken to follow one another as their neurons do in the model.

@@ -144,7 +144,7 @@ class PlasticityConfig(Serializable):
         """Reward to every layer: the settings of `eprop` for an `Actor` that hands each neuron its learning signal.
 
         With mode "hybrid" −Δw goes to the gradient of each weight, for an optimizer; `lr` is then best left at 1. The
-        reward may come late: traces go on until `learner.reset()`.
+        reward may come late: traces go on until `learner.reset()`; `Actor(trace=1.0)` keeps that of a choice.
 
         >>> PlasticityConfig.reward_all_layers().three_factor.mode
         'hybrid'
