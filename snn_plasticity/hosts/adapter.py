@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -211,6 +212,7 @@ class HostAdapter(Protocol):
 
 
 _hosts: list[HostAdapter] = []
+_known: WeakKeyDictionary[nn.Module, HostAdapter | None] = WeakKeyDictionary()  # whose neuron a module is
 _ASKED = (
     "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
     "response", "held_state", "one_step", "forget_state", "detach_state", "widen_constants", "inserted",
@@ -251,9 +253,11 @@ def register_host(adapter: HostAdapter) -> Callable[[], None]:
     for name in ("output_sizes", "input_sizes"):
         require_kind(name, getattr(adapter, name, None), tuple, "Names of attributes, as ('hidden_size',).")
     _hosts.insert(0, adapter)
+    _known.clear()
 
     def remove() -> None:
         _hosts[:] = [host for host in _hosts if host is not adapter]
+        _known.clear()
 
     return remove
 
@@ -314,8 +318,10 @@ def response(module: nn.Module) -> Response | None:
 
 
 def host_of(module: nn.Module) -> HostAdapter | None:
-    """The host whose neuron a module is."""
-    return next((host for host in _hosts if _kind_in(host, module) is not None), None)
+    """The host whose neuron a module is; asked once, since this is wanted at every step."""
+    if module not in _known:
+        _known[module] = next((host for host in _hosts if _kind_in(host, module) is not None), None)
+    return _known[module]
 
 
 def held_state(module: nn.Module) -> dict[str, Any]:

@@ -30,10 +30,10 @@ from ..kernels.online import OnlineGradient
 from .adapter import NeuronCall, detach_state, held_state, never, one_step
 from .hooks import DirectReading, Hook, StateHook, as_activity, awake
 from .index import ModelIndex, Neuron
+from .post_sides import linearised
 from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .recurrence import Recurrence
-from .replay import Linearised, OneStep, linearise
 from .ways import Population, way_down
 from .wiring import Wiring
 
@@ -166,7 +166,7 @@ class GradientSteps:
                 f"{connection.name}: {neuron.name}, a {type(neuron.proper).__name__}, holds this weight itself, and "
                 "its host does not tell of single steps and of the states after them; expected a layer of the model."
             )
-        found = linearised(connection, neuron, step, spikes=True)
+        found, _ = linearised(connection.name, neuron, step, spikes=True)
         (pre, spikes), ends = place(call.spikes), (call.spikes, *step.after)
         edges = tuple(get_gradient_edge(end) if end.requires_grad else None for end in ends)
         rows = found.rows().detach()
@@ -241,7 +241,7 @@ class GradientSteps:
                 "neuron right behind the layer, PlasticityConfig.online(carry=False), or a kernel of yours: "
                 "EligibilityConfig(kernel=OnlineGradient(response=...))."
             )
-        found = linearised(connection, neuron, step, spikes=False)
+        found, _ = linearised(name, neuron, step, spikes=False)
         known = {
             (leaf.data_ptr(), leaf.shape): get_gradient_edge(leaf) for leaf in leaves
         }  # given ones after held ones
@@ -368,20 +368,6 @@ def require_gradient(neuron: Neuron, connection: Connection) -> None:
             f"{name}: {neuron.name}, a {kind}, holds this weight itself and shows no current of it alone, so that its "
             "gradient is not seen; expected a layer of the model, or a neuron with a layer inside."
         )
-
-
-def linearised(connection: Connection, neuron: Neuron, step: OneStep, *, spikes: bool) -> Linearised:
-    """The step of a neuron, run again.
-
-    Raises:
-        PairingError: it is not elementwise, or its spikes have no derivative.
-    """
-    try:
-        found, _ = linearise(step, check=neuron.looks > 0, spikes=spikes)
-    except ValueError as error:
-        raise PairingError(f"{connection.name}: {neuron.name}, a {type(neuron.proper).__name__}: {error}.") from None
-    neuron.looks -= 1
-    return found
 
 
 def require_no_second(synapse: str, neuron: str, edges: Mapping[tuple[str, str | None], Connection]) -> None:

@@ -313,15 +313,11 @@ class StateHook(Hook):
     @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None, output: Any = None) -> None:
         """A call of the neuron begins."""
-        manager: Any = self.listener()
-        if manager is None or manager.muted or module is not self.module():
-            return
-        learner = manager.learner()
-        direct = manager.connections.direct.get(self.key)
-        if direct is not None and direct.connection.post_side not in OF_STEPS:
-            return  # nothing of this neuron is run again
-        if learner is not None and learner.enabled and module.training:
-            manager.connections.begin(self.key, module, args, kwargs)
+        manager = awake(self.listener(), module, self.module())
+        direct = None if manager is None else manager.connections.direct.get(self.key)
+        if manager is None or (direct is not None and direct.connection.post_side not in OF_STEPS):
+            return  # or nothing of this neuron is run again
+        manager.connections.begin(self.key, module, args, kwargs)
 
 
 class InertHook:

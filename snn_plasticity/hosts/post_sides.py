@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from .hooks import as_activity
 from .index import Neuron
 from .provenance import PairingError, SynapseCall
 from .reading import Reading
-from .replay import linearise
+from .replay import Linearised, OneStep, linearise
 
 
 class PostSides:
@@ -111,11 +111,7 @@ class PostSides:
             step = one_step(neuron.proper, now._replace(state=state))
             if step is None or (of_membrane and step.membrane is None):
                 raise PairingError(f"{name}: {_no_step(neuron)}")
-            try:
-                found, state = linearise(step, check=neuron.looks > 0, spikes=not of_membrane)
-            except ValueError as error:
-                raise PairingError(f"{name}: {neuron.name}, a {type(neuron.proper).__name__}: {error}.") from None
-            neuron.looks -= 1
+            found, state = linearised(name, neuron, step, spikes=not of_membrane)
             rows.append(found.rows(step.membrane if of_membrane else None))
         return torch.stack(rows, 2) if neuron.kind.time_major else rows[0]
 
@@ -135,6 +131,20 @@ _WORDS = {
     "membrane": "membrane",
     "gradient": "gradient of a loss",
 }
+
+
+def linearised(name: str, neuron: Neuron, step: OneStep, *, spikes: bool) -> tuple[Linearised, Any]:
+    """The step of a neuron, run again, and what its host calls the state after it.
+
+    Raises:
+        PairingError: it is not elementwise, or its spikes have no derivative; naming the connection.
+    """
+    try:
+        found = linearise(step, check=neuron.looks > 0, spikes=spikes)
+    except ValueError as error:
+        raise PairingError(f"{name}: {neuron.name}, a {type(neuron.proper).__name__}: {error}.") from None
+    neuron.looks -= 1
+    return found
 
 
 def look(connection: Connection, neuron: Neuron) -> Callable[[NeuronCall], Tensor | None] | None:
