@@ -38,9 +38,15 @@ class Digits:
         return len(self.images)
 
 
-def train_and_held_out() -> tuple[Digits, Digits]:
-    """scikit-learn's 1,797 scanned digits: 1,347 to learn from, 450 that are never seen while learning."""
+def split_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """scikit-learn's 1,797 scanned digits and what they are: 1,347 to learn from, 450 never seen while learning."""
     images, labels = load_digits(return_X_y=True)
     split = train_test_split(images / 16, labels, test_size=450, stratify=labels, random_state=0)
     seen, unseen, seen_labels, unseen_labels = map(torch.as_tensor, split)
-    return Digits(seen.float(), seen_labels), Digits(unseen.float(), unseen_labels)
+    return seen.float(), seen_labels, unseen.float(), unseen_labels
+
+
+def train_and_held_out() -> tuple[Digits, Digits]:
+    """Digits to learn from, and those that are never seen while learning."""
+    seen, seen_labels, unseen, unseen_labels = split_digits()
+    return Digits(seen, seen_labels), Digits(unseen, unseen_labels)

@@ -22,9 +22,8 @@ from typing import NamedTuple
 import snntorch as snn
 import torch
 from command_line import Finding, Number, settings, tell, write
+from digits_task import split_digits
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from snntorch.surrogate import fast_sigmoid
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -79,12 +78,8 @@ class Digits(NamedTuple):
 
 
 def load() -> Digits:
-    """scikit-learn's scanned digits."""
-    images, labels = load_digits(return_X_y=True)
-    seen, unseen, labels, unseen_labels = train_test_split(
-        images / 16, labels, test_size=450, stratify=labels, random_state=0
-    )
-    return Digits(*(torch.as_tensor(part) for part in (seen, labels, unseen, unseen_labels)))
+    """scikit-learn's scanned digits, split as for the other demos."""
+    return Digits(*split_digits())
 
 
 def life(way: str, seed: int, epochs: int, digits: Digits, bar: tqdm) -> Story:
@@ -101,7 +96,7 @@ def life(way: str, seed: int, epochs: int, digits: Digits, bar: tqdm) -> Story:
     for _ in range(epochs):
         start = time.process_time()
         for batch in torch.randperm(len(digits.seen), generator=rng).split(BATCH):
-            images = digits.seen[batch].float()
+            images = digits.seen[batch]
             images = images + NOISE * torch.randn(images.shape, generator=rng)
             optimizer.zero_grad()
             if learner is None:
@@ -112,7 +107,7 @@ def life(way: str, seed: int, epochs: int, digits: Digits, bar: tqdm) -> Story:
         cooling.step()
         took += time.process_time() - start
         with torch.no_grad(), nullcontext() if learner is None else learner.paused():
-            right = net.readout(net(digits.unseen.float())).argmax(1) == digits.unseen_labels
+            right = net.readout(net(digits.unseen)).argmax(1) == digits.unseen_labels
         curve.append(float(right.float().mean()))
         bar.update()
         bar.set_postfix_str(f"{way}, {curve[-1]:.3f}")
