@@ -19,10 +19,10 @@ GENERATION = 128  # looks of one generation of counts; the one before it is kept
 
 
 class Rates(NamedTuple):
-    """Share of entries that were active, over `steps` steps that were looked at."""
+    """Share of entries that were active, over `steps` steps that were looked at; post None where nothing showed it."""
 
     pre: float
-    post: float
+    post: float | None
     steps: int
 
 
@@ -47,12 +47,13 @@ class _Counts(NamedTuple):
     steps: int = 0
     inputs: Extremes | None = None
 
-    def plus(self, pre: Tensor, post: Tensor, steps: int, axes: tuple[int, ...]) -> _Counts:
+    def plus(self, pre: Tensor, steps: int, axes: tuple[int, ...]) -> _Counts:
         inputs = Extremes(pre.amin(axes), pre.amax(axes)).joined(self.inputs) if pre.numel() else self.inputs
-        return _Counts(
-            self.pre + torch.count_nonzero(pre), self.post + torch.count_nonzero(post),
-            self.pre_entries + pre.numel(), self.post_entries + post.numel(), self.steps + steps, inputs,
-        )  # fmt: skip
+        active, entries = self.pre + torch.count_nonzero(pre), self.pre_entries + pre.numel()
+        return self._replace(pre=active, pre_entries=entries, steps=self.steps + steps, inputs=inputs)
+
+    def plus_post(self, post: Tensor) -> _Counts:
+        return self._replace(post=self.post + torch.count_nonzero(post), post_entries=self.post_entries + post.numel())
 
 
 class Activity:
@@ -68,39 +69,45 @@ class Activity:
         self.seen = 0
         self.due = 1  # the step that is looked at next
         self._now, self._before = _Counts(), _Counts()
+        self._looked: tuple[int, slice] = (0, slice(None))  # when it last looked, and at which steps of a window
 
-    def see(self, pre: Tensor, post: Tensor) -> None:
-        """One step (B, ...)."""
+    def see(self, pre: Tensor, post: Tensor | None) -> None:
+        """One step (B, ...); post None where it is not the spikes, which `fired` may tell."""
         self.seen += 1
         if self.seen >= self.due:
             self.look(pre, post)
 
-    def look(self, pre: Tensor, post: Tensor) -> None:
+    def look(self, pre: Tensor, post: Tensor | None) -> None:
         """The step that was counted last is one of those that are looked at."""
-        self._look(pre, post, 1, (0,))
+        self._look(pre, post, 1, (0,), slice(None))
         self._plan()
 
-    def see_window(self, pre: Tensor, post: Tensor) -> None:
+    def see_window(self, pre: Tensor, post: Tensor | None) -> None:
         """Many steps (T, B, ...)."""
         first, self.seen = self.seen, self.seen + len(pre)
         if first < DENSE:
-            every = max(1, len(pre) // DENSE)
-            self._look(pre[::every], post[::every], len(range(0, len(pre), every)), (0, 1))
+            every, at = max(1, len(pre) // DENSE), 0
         else:
             every = OFTEN if first < EARLY else SPARSE
             at = -(first + 1) % every
-            if at < len(pre):
-                self._look(pre[at::every], post[at::every], len(range(at, len(pre), every)), (0, 1))
+        if at < len(pre):
+            self._look(pre, post, len(range(at, len(pre), every)), (0, 1), slice(at, None, every))
         self._plan()
+
+    def fired(self, spikes: Tensor) -> None:
+        """The spikes of the step, or the window, that was seen last, where post was something else."""
+        seen, at = self._looked
+        if seen == self.seen:
+            self._now, self._looked = self._now.plus_post(spikes.detach()[at]), (-1, at)
 
     def rates(self) -> Rates | None:
         """The rates of late; None before anything was seen. This reads the device."""
         now, before = self._now, self._before
         pre, post = now.pre_entries + before.pre_entries, now.post_entries + before.post_entries
-        if not (pre and post):
+        if not pre:
             return None
         active = [int(a) + int(b) for a, b in ((now.pre, before.pre), (now.post, before.post))]
-        return Rates(active[0] / pre, active[1] / post, now.steps + before.steps)
+        return Rates(active[0] / pre, active[1] / post if post else None, now.steps + before.steps)
 
     def inputs(self) -> Extremes | None:
         """Between what the inputs were of late; None before anything was seen."""
@@ -112,7 +119,9 @@ class Activity:
         every = 1 if self.seen < DENSE else OFTEN if self.seen < EARLY - EARLY % OFTEN else SPARSE
         self.due = self.seen + every - self.seen % every
 
-    def _look(self, pre: Tensor, post: Tensor, steps: int, axes: tuple[int, ...]) -> None:
+    def _look(self, pre: Tensor, post: Tensor | None, steps: int, axes: tuple[int, ...], at: slice) -> None:
         if self._now.steps >= GENERATION:
             self._now, self._before = _Counts(), self._now
-        self._now = self._now.plus(pre.detach(), post.detach(), steps, axes)
+        self._now, self._looked = self._now.plus(pre.detach()[at], steps, axes), (self.seen, at)
+        if post is not None:
+            self._now = self._now.plus_post(post.detach()[at])

@@ -125,22 +125,35 @@ def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[
         return f"{name}: {begin}."
     if not rates.pre:
         return f"{name}: {begin}: its input was silent in all {rates.steps} steps looked at. Look at what feeds it."
-    if not rates.post:
-        never = why_silent(connection)
-        return (
-            f"{name}: {begin}: its neurons have not fired in the {rates.steps} steps looked at (its input is active in "
-            f"{rates.pre:.1%} of them)" + (f", and they cannot: {never}" if never else "") + ". Raise its weights "
-            "(scale_to_rate(model, batch) finds by how much) or its inputs, or lower the neurons' threshold."
-        )
+    if rates.post == 0:
+        return f"{name}: {begin}: {_never_fired(connection, rates, why_silent)}"
+    neurons = "" if rates.post is None else f" and its neurons ({rates.post:.1%})"
     return (
-        f"{name}: {begin}, although its input ({rates.pre:.1%}) and its neurons ({rates.post:.1%}) are active: no two "
-        "spikes met within the reach of the kernel, the trace had faded when the step came (tau_e), or a "
-        "mask, `reduce` or amplitudes of 0 remove what there is."
+        f"{name}: {begin}, although its input ({rates.pre:.1%}){neurons} are active: no two spikes met within the "
+        "reach of the kernel, the trace had faded when the step came (tau_e), or a mask, `reduce` or amplitudes of 0 "
+        "remove what there is."
     )
 
 
 def _silent(rates: Rates | None) -> str:
     return ", and its input was silent" if rates is not None and not rates.pre else ""
+
+
+def silent_neurons(connection: Connection, why_silent: Callable[[Connection], str | None]) -> Cause | None:
+    """Neurons that have not fired, where the kernel reads something else of them: they learn, and nobody hears them."""
+    rates = connection.activity.rates()
+    if rates is None or rates.post != 0 or not rates.pre or connection.post_side == "spikes":
+        return None
+    return Cause("silent", f"{connection.name}: {_never_fired(connection, rates, why_silent)}")
+
+
+def _never_fired(connection: Connection, rates: Rates, why_silent: Callable[[Connection], str | None]) -> str:
+    never = why_silent(connection)
+    return (
+        f"its neurons have not fired in the {rates.steps} steps looked at (its input is active in {rates.pre:.1%} of "
+        "them)" + (f", and they cannot: {never}" if never else "") + ". Raise its weights (scale_to_rate(model, batch) "
+        "finds by how much) or its inputs, or lower the neurons' threshold."
+    )
 
 
 def unmoved_weights(connections: Sequence[Connection]) -> Cause | None:

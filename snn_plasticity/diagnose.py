@@ -22,6 +22,7 @@ from .third_factor import LayerFactors, ThirdFactor, factor_tensor
 
 __all__ = ["Diagnosis", "LayerDiagnosis"]
 
+ENOUGH_STEPS = 8  # in which neurons that are alive fire
 LARGE_SHARE = 0.5  # of what is worth a sentence
 TINY_CHANGE, LARGE_CHANGE = 1e-7, 1.0  # of a step, against weights
 
@@ -42,7 +43,8 @@ class LayerDiagnosis:
         steps_observed: steps that were seen, exactly. calls_in_eval: calls that were not, because of `eval()`, exactly.
         training: whether the layer is in training mode now.
         pre_rate, post_rate: share of entries that were active, over `steps_sampled` of the steps (the first 8, then one
-            in 7, later one in 61; the last few thousand steps count).
+            in 13, later one in 61; the last few thousand steps count). Of neurons these are the spikes, whatever the
+            kernel reads; None where it reads something else and no host tells of spikes.
         eligibility_mean, eligibility_zero, eligibility_at_clamp, eligibility_near_clamp: mean |e|, share of e that is
             0, share at the clamp, and share within 10 % of it.
         change_mean, change_cut: mean |Δw| of a step, and the share of it that `weight_clamp` cuts.
@@ -75,10 +77,9 @@ class LayerDiagnosis:
         told = [f"{self.name} ({'×'.join(map(str, self.shape))}, {self.mode}): {steps} observed"]
         if self.calls_in_eval:
             told.append(f"{_count(self.calls_in_eval, 'call')} in eval()")
-        if self.pre_rate is not None and self.post_rate is not None:
-            told.append(
-                f"active: pre {self.pre_rate:.1%}, post {self.post_rate:.1%} (of {_count(self.steps_sampled, 'step')})"
-            )
+        if self.pre_rate is not None:
+            post = "" if self.post_rate is None else f", post {self.post_rate:.1%}"
+            told.append(f"active: pre {self.pre_rate:.1%}{post} (of {_count(self.steps_sampled, 'step')})")
         if self.eligibility_zero is not None:
             clamp = "" if self.eligibility_at_clamp is None else f", {self.eligibility_at_clamp:.1%} at its clamp"
             told.append(f"e: mean {self.eligibility_mean:.3g}, {self.eligibility_zero:.1%} zero{clamp}")
@@ -264,6 +265,8 @@ def _findings(
     found: list[causes.Cause | None] = []
     if layer.eligibility_zero == 1.0:
         found.append(causes.zero_eligibility([connection], partial(why_silent, hooks)))
+    elif layer.post_rate == 0 and layer.steps_sampled >= ENOUGH_STEPS:
+        found.append(causes.silent_neurons(connection, partial(why_silent, hooks)))
     full = layer.eligibility_near_clamp == 1.0
     found.append(causes.clamped_eligibility([connection]) if full else _half(layer, "eligibility_near_clamp", _CLAMPED))
     found += [_half(layer, "change_cut", _CUT), _half(layer, "weight_at_bounds", _BOUNDED), _size(layer)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 
+import norse.torch as norse
 import pytest
 import snntorch
 import torch
@@ -211,3 +212,53 @@ def test_zeros_are_not_active():
     trace = learner.step(1.0, return_details=True)
     assert float(trace.layers["fc"].eligibility_active) == 1 / 8
     assert learner.diagnose().layers["fc"].eligibility_zero == 7 / 8
+
+
+def spiking(kind):
+    """A layer and a neuron; the model runs them for some steps."""
+    torch.manual_seed(0)
+    linear = nn.Linear(4, 6)
+    nn.init.uniform_(linear.weight, 0.1, 0.5)
+    nn.init.uniform_(linear.bias, 0.0, 0.1)
+    low = norse.LIFParameters(v_th=torch.tensor(0.15))
+    neuron = {
+        "leaky": lambda: snntorch.Leaky(beta=0.9, init_hidden=True),
+        "synaptic": lambda: snntorch.Synaptic(alpha=0.8, beta=0.9, init_hidden=True),
+        "norse": lambda: norse.LIFCell(low),
+        "sequence": lambda: norse.LIF(low),
+    }[kind]()
+    return (nn.Sequential if isinstance(neuron, snntorch.SpikingNeuron) else norse.SequentialState)(linear, neuron)
+
+
+@pytest.mark.parametrize("kind", ["leaky", "synaptic", "norse", "sequence"])
+@pytest.mark.parametrize("reads", ["dev", "eprop", "online", "own"])
+def test_rates_are_those_of_spikes_whatever_the_kernel_reads(kind, reads):
+    if (kind, reads) == ("sequence", "online"):
+        pytest.skip("a sequence at once has no gradients of its steps")
+    model = spiking(kind)
+    config = getattr(PlasticityConfig, "dev" if reads == "own" else reads)()
+    learner = attach(model, config, post=(lambda call: call.spikes + 0.5) if reads == "own" else None)
+    steps = (torch.rand(8, B, 4, generator=torch.Generator().manual_seed(3)) < 0.3).float()
+    fired, state = [], None
+    if kind == "sequence":
+        fired = [model(steps)[0].detach()]
+    for x in [] if kind == "sequence" else steps:
+        spikes, state = model(x, state) if kind == "norse" else (model(x), None)
+        fired.append(spikes.detach())
+    (layer,), spikes = learner.diagnose().layers.values(), torch.cat(fired)
+    assert 0.05 < float(spikes.mean()) < 0.95
+    assert layer.post_rate == pytest.approx(float(spikes.mean()))
+    assert layer.pre_rate == pytest.approx(float(steps.mean()))
+
+
+def test_neurons_that_learn_and_never_fire_are_told_of():
+    model = model_of()
+    nn.init.constant_(model[0].weight, -1.0)
+    learner = attach(model, PlasticityConfig.eprop())
+    run(model, 12)
+    learner.step(1.0)
+    assert "its neurons have not fired" in " ".join(learner.diagnose().findings)
+    by_hand = Connection("fc", nn.Linear(4, 2), config=PlasticityConfig.eprop())
+    by_hand.observe(PRE[0], POST[0])
+    layer = PlasticityLearner([by_hand]).diagnose().layers["fc"]
+    assert layer.post_rate is None and layer.pre_rate is not None and "post" not in str(layer)

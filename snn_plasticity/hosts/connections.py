@@ -106,6 +106,8 @@ class Connections:
                 connection.check_sides(pre, post, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
             self._observe(connection, neuron, pre, post, starts=starts)
+            if connection.post_side != "spikes":
+                connection.activity.fired(as_activity(sides.call.spikes))
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:
             self._remember_reading(due[0][0], neuron, neuron.kind.starts, readings[0])
 

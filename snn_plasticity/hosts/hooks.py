@@ -222,17 +222,21 @@ class NeuronHook(Hook):
                 and not (direct.starts is not None and self._starts(manager, direct, current, spikes, args, kwargs))
             ):  # fmt: skip
                 call.read, call.waiting = True, 0
+                post, connection = spikes, direct.connection
                 if direct.reads is not None:
-                    if manager.connections.gradients.on_direct(direct.connection, call, spikes):
+                    if manager.connections.gradients.on_direct(connection, call, spikes):
                         return
                     with untracked(spikes):
-                        spikes = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))
-                spikes = spikes.detach() if spikes.requires_grad else spikes
+                        post = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))
+                post = post.detach() if post.requires_grad else post
                 if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
-                    with untracked(spikes):
-                        direct.connection.observe(call.pre, spikes if made is call else made.credited(spikes))
+                    with untracked(post):
+                        connection.observe(call.pre, post if made is call else made.credited(post))
                 else:
-                    direct.connection.observe(call.pre, spikes if made is call else made.credited(spikes))
+                    connection.observe(call.pre, post if made is call else made.credited(post))
+                if post is not spikes and direct.reads is not None:
+                    with untracked(spikes):
+                        connection.activity.fired(spikes)
                 return
         self.notify(module, args, kwargs, output)
 
