@@ -19,6 +19,14 @@ class Number(NamedTuple):
     least: int = 0
 
 
+class Numbers(NamedTuple):
+    """Several whole numbers that can be set: what they are of, their defaults, and the least that makes sense."""
+
+    of: str
+    default: tuple[int, ...]
+    least: int = 0
+
+
 class Word(NamedTuple):
     """One of several words that can be set: what it is of, and which; the first is the default."""
 
@@ -34,23 +42,30 @@ class Finding(NamedTuple):
     kept: bool
 
 
-def settings(page: str, argv: list[str] | None, *, report: bool = False, **known: Number | Word) -> argparse.Namespace:
+def settings(
+    page: str, argv: list[str] | None, *, report: bool = False, figure: Path | None = None,
+    **known: Number | Numbers | Word,
+) -> argparse.Namespace:  # fmt: skip
     """The numbers and words, and where to draw the figure; with `report` also where to write what was found.
 
-    The first line of `page`, the demo's docstring, says what it is.
+    The first line of `page`, the demo's docstring, says what it is. Without `figure` none is drawn unless asked for.
     """
     parser = argparse.ArgumentParser(description=page.splitlines()[0])
     for name, setting in known.items():
         said = f"{setting.of} (default: %(default)s)"
         if isinstance(setting, Word):
             parser.add_argument(f"--{name}", choices=setting.choices, default=setting.choices[0], help=said)
+        elif isinstance(setting, Numbers):
+            said = f"{setting.of} (default: {' '.join(map(str, setting.default))})"
+            parser.add_argument(f"--{name}", type=int, nargs="+", default=list(setting.default), help=said)
         else:
             parser.add_argument(f"--{name}", type=int, default=setting.default, help=said)
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure here")
+    drawn = "draw the figure here" if figure is None else f"draw it here (default: {figure})"
+    parser.add_argument("--figure", type=Path, metavar="FILE", default=figure, help=drawn)
     if report:
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     args = parser.parse_args(argv)
-    refuse_less(parser, args, {name: number.least for name, number in known.items() if isinstance(number, Number)})
+    refuse_less(parser, args, {name: number.least for name, number in known.items() if not isinstance(number, Word)})
     return args
 
 
@@ -67,8 +82,10 @@ def write(args: argparse.Namespace, numbers: Mapping[str, object], figure: Figur
 def refuse_less(parser: argparse.ArgumentParser, args: argparse.Namespace, least: Mapping[str, int]) -> None:
     """End with a sentence where a number is less than makes sense."""
     for name, low in least.items():
-        if getattr(args, name) < low:
-            parser.error(f"--{name} is {getattr(args, name)}; expected {low} or more.")
+        given = getattr(args, name)
+        lowest = min(given) if isinstance(given, list) else given
+        if lowest < low:
+            parser.error(f"--{name} is {lowest}; expected {low} or more.")
 
 
 def mark(kept: bool) -> str:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import resource
 import sys
@@ -30,7 +29,7 @@ from typing import NamedTuple
 
 import snntorch as snn
 import torch
-from command_line import mark, refuse_less
+from command_line import Number, Numbers, mark, settings, write
 from fashion_data import fashion
 from matplotlib.figure import Figure
 from seeking_data import Split
@@ -198,20 +197,12 @@ def draw(courses: dict[str, dict[int, list[Course]]], taken: dict[str, list[Cost
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10], help="of each picture (default: 5 10)")
-    parser.add_argument("--epochs", type=int, default=1, help="times through the pictures (default: %(default)s)")
-    parser.add_argument("--pictures", type=int, default=60_000, help="to learn from (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the first one (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    args.fewest = min(args.steps)
-    refuse_less(parser, args, {"fewest": 1, "epochs": 1, "seeds": 1, "seed": 0, "pictures": BATCH})
-    return args
+    """What was asked for."""
+    return settings(
+        __doc__, argv, report=True, figure=FIGURE, steps=Numbers("of each picture", (5, 10), 1),
+        epochs=Number("times through the pictures", 1, 1), pictures=Number("to learn from", 60_000, BATCH),
+        seeds=Number("how many", 1, 1), seed=Number("the first one"),
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -237,16 +228,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{steps:>5} {online:>9.4f} {bptt:>9.4f}   {mark(online >= bptt - NEAR)}")
     for k, steps in enumerate(MEASURED):
         print(f"{steps:>5} " + " ".join(f"{taken[way][k].mib:>5.0f} MiB" for way in WAYS))
-    if args.json:
-        numbers = {
-            "accuracy": found["online"][-1], "bptt": found["bptt"][-1],
-            "seconds": round(mean(one.seconds for one in courses["online"][args.steps[-1]]), 1),
-            "peak_mib": round(taken["online"][-1].mib, 1), "peak_mib_bptt": round(taken["bptt"][-1].mib, 1),
-        }  # fmt: skip
-        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    args.figure.parent.mkdir(parents=True, exist_ok=True)
-    draw(courses, taken).savefig(args.figure, dpi=150)
-    print(f"figure: {args.figure}; {time.perf_counter() - start:.0f} s")
+    numbers = {
+        "accuracy": found["online"][-1], "bptt": found["bptt"][-1],
+        "seconds": round(mean(one.seconds for one in courses["online"][args.steps[-1]]), 1),
+        "peak_mib": round(taken["online"][-1].mib, 1), "peak_mib_bptt": round(taken["bptt"][-1].mib, 1),
+    }  # fmt: skip
+    write(args, numbers, draw(courses, taken))
+    print(f"{time.perf_counter() - start:.0f} s")
     return 0 if kept else 1
 
 

@@ -97,6 +97,17 @@ def test_the_quickstart_net_learns_from_reward_as_well(monkeypatch):
     assert len(life.accuracy) == 1
 
 
+@with_data
+def test_the_twin_of_norse_learns_from_reward(monkeypatch):
+    monkeypatch.setattr(reward, "LOOKS", 1)
+    monkeypatch.setattr(reward, "HIDDEN", 50)
+    order = ["--host", "norse", "--pictures", "3840", "--epochs", "1"]
+    life = reward.lived(reward.EPROP, reward.arguments(order), 0, tqdm(disable=True))
+    assert life.accuracy[-1] > 0.5
+    with pytest.raises(SystemExit, match="--net quickstart is a net of snnTorch; expected --net two-layers"):
+        reward.arguments([*order, "--net", "quickstart"])
+
+
 def test_the_verdict_on_reward_and_its_numbers(tmp_path):
     def lives(*finals):
         return [reward.Life([128, 256], [0.1, final], 2.0, 100.0) for final in finals]
