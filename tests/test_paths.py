@@ -502,3 +502,35 @@ def test_of_a_constant_current_one_step_is_multiplied(monkeypatch):
     module.observe_window(constant, spikes)
     module.change(torch.ones(2, 5))
     assert multiplied == [1]
+
+
+@pytest.mark.parametrize("kind", (torch.bool, torch.float64))
+@pytest.mark.parametrize("size", ((9, 1, 20), (1000, 3, 7), (5, 3, 30_000)))
+@pytest.mark.parametrize("density", (0.0, 0.001, 0.05, 0.2))
+def test_matrices_of_trains_are_the_trains(kind, size, density):
+    torch.manual_seed(0)
+    train = torch.rand(size, dtype=torch.float64)
+    train = (train < density) if kind == torch.bool else torch.where(train < density, train, 0.0)
+    steps, batch, n = size
+    made = spike_trains.SpikeTrains(train, torch.float64)
+    table = torch.randn(steps * batch, 2, dtype=torch.float64)
+    together = train.double().flatten(0, 1).T @ table
+    torch.testing.assert_close(made.together.times(table), together)
+    apart = torch.cat([train[:, b].double().T @ table.view(steps, batch, 2)[:, b] for b in range(batch)])
+    torch.testing.assert_close(made.apart(0, batch).times(table), apart)
+
+
+@pytest.mark.parametrize("tau_e", (float("inf"), 9.0))
+def test_a_single_modulator_of_each_neuron(tau_e):
+    config = EligibilityConfig(kernel="stdp_pair", tau_e=tau_e, clamp_range=None)
+    pre, post = trains(40, 4, 6, seed=1), trains(40, 4, 5, seed=2)
+    torch.manual_seed(3)
+    mod, changes = torch.randn(4, 5, dtype=torch.float64), []
+    for path in ("plain", "auto"):
+        module = EligibilityTraceModule(6, 5, config, path=path)
+        module.observe_window(pre[:20], post[:20])
+        first = module.change(mod)
+        module.observe_window(pre[20:], post[20:])
+        changes.append((first, module.change(mod.flip(0)), module.eligibility))
+    for plain, folded in zip(*changes, strict=True):
+        torch.testing.assert_close(folded, plain, rtol=1e-10, atol=1e-11)

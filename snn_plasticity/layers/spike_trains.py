@@ -19,6 +19,7 @@ from .._checks import has_finite_sum
 
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
 FEW = 1024  # entries up to which numbers are counted as they are
+MAX_SORTED = 0.1  # density up to which sorting spikes is cheaper than transposing trains
 MAX_DENSITY = 0.35  # above it, the dense product is faster
 MIN_ENTRIES = 1 << 14  # of a train, below which dense products are faster, whatever the density, and loops not worth it
 TRANSPOSED_STEPS = 32  # steps that are transposed together, so that what is read and written stays in the cache
@@ -147,6 +148,10 @@ class EmbeddingBags(NamedTuple):
         return torch.embedding_bag(table, self.columns, self.starts, False, 0, False, self.values, True)[0]
 
 
+def _nonzero(flat: np.ndarray) -> np.ndarray:
+    return _ones(flat) if flat.dtype == np.bool_ else np.flatnonzero(flat)
+
+
 def _ones(flat: np.ndarray) -> np.ndarray:
     """Where flat booleans are true, eight at a time: most eights of a sparse train are empty.
 
@@ -172,15 +177,35 @@ class _SpikeTimes(NamedTuple):
     def of(cls, trains: Tensor, dtype: torch.dtype) -> _SpikeTimes:
         """Of trains (T, B, N)."""
         given, count = trains.numpy(), len(trains)
+        if np.count_nonzero(given) < MAX_SORTED * given.size:
+            return cls._sorted(given, dtype)
         turned = np.empty((*given.shape[1:], count), given.dtype)
         for start in range(0, count, TRANSPOSED_STEPS):
             part = slice(start, start + TRANSPOSED_STEPS)
             turned[..., part] = given[part].transpose(1, 2, 0)
         flat = turned.ravel()
-        where = _ones(flat) if trains.dtype == torch.bool else np.flatnonzero(flat)
+        where = _nonzero(flat)
         starts = np.searchsorted(where, np.arange(0, flat.size + 1, count))
         steps = where - np.repeat(np.arange(0, flat.size, count), np.diff(starts))
-        values = None if trains.dtype == torch.bool else torch.from_numpy(flat[where]).to(dtype)
+        return cls._made(starts, steps, flat[where], dtype)
+
+    @classmethod
+    def _sorted(cls, given: np.ndarray, dtype: torch.dtype) -> _SpikeTimes:
+        """Few spikes are found where they lie, and sorted by rows."""
+        flat, rows = given.ravel(), given[0].size
+        where = _nonzero(flat)
+        steps, row = (
+            np.divmod(where, rows) if flat.size >= 1 << 31 else np.divmod(where.astype(np.int32), np.int32(rows))
+        )
+        order = np.argsort(row.astype(np.uint16), kind="stable")  # numbers of 16 bits are sorted without comparing
+        if rows > 1 << 16:
+            order = order[np.argsort((row[order] >> 16).astype(np.uint16), kind="stable")]
+        starts = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=rows))))
+        return cls._made(starts, steps[order], flat[where[order]], dtype)
+
+    @classmethod
+    def _made(cls, starts: np.ndarray, steps: np.ndarray, found: np.ndarray, dtype: torch.dtype) -> _SpikeTimes:
+        values = None if found.dtype == np.bool_ else torch.from_numpy(found).to(dtype)
         return cls(starts.astype(np.int32), steps.astype(np.int32), values)
 
     def bags(self, first: int, count: int, n: int) -> EmbeddingBags:

@@ -43,7 +43,7 @@ class SpikeBlock(NamedTuple):
 
     def has_room(self, dt: float) -> bool:
         """Whether it grows, and a further step of this length has a place in it."""
-        return self.grows and self.dt == dt and self.steps < len(self.pre)
+        return self.grows and self.dt == dt and self.steps < self.pre.shape[0]
 
     def takes(self, pre: Tensor, post: Tensor, dt: float) -> bool:
         """Whether a step of these kinds can be written into it."""

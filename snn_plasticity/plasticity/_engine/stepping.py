@@ -187,7 +187,7 @@ def change_from_spikes(
     e = state.empty() if update and e is None else e
     parts = (state if update else state.copied()).split(max(lengths))
     for block in blocks:
-        now = state.scale * gains[start : start + len(block.pre)]
+        now = state.scale * (gains if len(gains) == 1 else gains[start : start + len(block.pre)])
         for samples, part in parts:
             window, own = _window(part, block, samples), now if now.dim() == 1 else now[:, samples]
             if failing_rows(part, window, dt, refresh=False) is not None:
@@ -218,7 +218,14 @@ def sum_of_steps(state: TraceState, block: SpikeBlock, total: Tensor) -> None:
 
 
 def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T."""
+    """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T.
+
+    (1, B, N_post) is that of every step alike.
+    """
+    last = queued[0].mods if len(queued) == 1 and queued[0].met == steps else None
+    if last is not None and len(last) == 1 and last.dim() == 3:  # a single modulator, after all steps
+        kept = remaining(beta, steps, last.dtype, last.device)
+        return last if beta == 1.0 else kept.view(-1, 1, 1) * last, beta**steps * last[0]
     like = max([one.mods[0] for one in queued], key=Tensor.dim)
     met, before = like.new_zeros(steps, *like.shape), torch.zeros_like(like)
     for first, mods in queued:
