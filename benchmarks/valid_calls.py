@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -657,6 +658,15 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
         return Call(made.step, arguments, (made, made.model))  # type: ignore[attr-defined]
 
     yield "learner.PlasticityLearner.step of a loss", followed
+
+    def aimed(name: str) -> Call:
+        made = learner(sp.PlasticityConfig.online())
+        output = made.model(torch.ones(B, N_PRE))  # type: ignore[attr-defined]
+        arguments = {name: torch.zeros_like(output), "reads": "spikes", "layers": ["0"], "return_details": True}
+        return Call(made.step, arguments, (made, made.model))  # type: ignore[attr-defined]
+
+    for name in ("error", "target"):
+        yield f"learner.PlasticityLearner.step of its {name}", partial(aimed, name)
     with_loss = sp.PlasticityConfig(three_factor=sp.ThreeFactorConfig(mode="auxiliary_loss"))
 
     def lost() -> Call:

@@ -11,12 +11,33 @@ from typing import Any
 
 from torch import Tensor
 
-from ._checks import shown
+from ._checks import require_kind, shown
 from ._untracked import untracked
 from .connection import Connection
 from .plasticity.three_factor import Landing
 from .signals import GATE
 from .third_factor import Factor, LayerFactors, factor_of
+
+
+def by_name(connections: Sequence[Connection]) -> dict[str, Connection]:
+    """Connections by their names.
+
+    Raises:
+        TypeError: no list of connections.
+        ValueError: two of one name.
+    """
+    require_connections(connections, "A list of Connection.")
+    named = {connection.name: connection for connection in connections}
+    if len(named) != len(connections):
+        names = ", ".join(connection.name for connection in connections)
+        raise ValueError(f"connections are called {names}; expected a name of its own for each.")
+    return named
+
+
+def require_connections(connections: object, how: str) -> None:
+    """Refuse what is no list of connections."""
+    for connection in require_kind("connections", connections, (list, tuple), how):  # type: ignore
+        require_kind("A member of connections", connection, Connection, "As Connection('fc1', layer).")
 
 
 def addressed(

@@ -12,15 +12,14 @@ the convention says of means. It is −lr times the gradient of the loss, but fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._checks import known_as
-from ._noted import FollowedStep, HeardStep, NotedStep
+from ._noted import NOWHERE, FollowedStep, HeardStep, NotedStep, ReadoutStep
 from ._untracked import untracked
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
@@ -80,13 +79,6 @@ def readers_of_gradients(chosen: list[Connection], named: object) -> list[Connec
     return found
 
 
-def require_alone(modulator: object, signals: Mapping[str, object]) -> None:
-    """Refuse a modulator or signals beside a loss."""
-    if modulator is not None or signals:
-        what = ", ".join(signals) or "a modulator"
-        raise TypeError(f"step got a loss and {what}; expected one or the other. Nothing was changed.")
-
-
 def note(
     connection: Connection,
     pre: Tensor,
@@ -96,6 +88,7 @@ def note(
     begins: bool,
     followed: FollowedStep | None = None,
     heard: HeardStep | None = None,
+    readout: ReadoutStep = NOWHERE,
 ) -> None:
     """A synapse was called: its step waits for a loss.
 
@@ -107,6 +100,7 @@ def note(
         begins: whether a new sequence begins with this step.
         followed: the step of its neuron, where the kernel wants that.
         heard: how its neuron hears of a loss, where that is by feedback.
+        readout: the step of the readout that it leads to.
 
     Raises:
         ValueError: shapes that do not fit, or another batch size in mid-sequence; naming the connection.
@@ -128,10 +122,12 @@ def note(
         except (ValueError, TypeError) as error:
             raise type(error)(f"{connection.name}: {error}") from None
     noted.sides = sides
-    noted.steps.append(NotedStep(pre, pre._version, outputs, shape, begins, followed, heard))
+    noted.steps.append(NotedStep(pre, pre._version, outputs, shape, begins, followed, heard, readout))
 
 
-def gradients_of(loss: object, connections: Sequence[Connection], *, retain_graph: bool) -> Gradients:
+def gradients_of(
+    loss: object, connections: Sequence[Connection], *, retain_graph: bool, whole: bool = False
+) -> Gradients:
     """δ of every noted step, by connection; None where the loss does not depend on it. Feedback goes on.
 
     Raises:
@@ -153,7 +149,7 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
     heard = any(step.heard is not None for step in steps)
     try:
         if edges and loss.requires_grad:
-            found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph or heard)
+            found = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=retain_graph or heard or whole)
     except RuntimeError as error:
         raise RuntimeError(_why_not(str(error))) from error
     if edges and not later and all(gradient is None for gradient in found):
@@ -163,12 +159,26 @@ def gradients_of(loss: object, connections: Sequence[Connection], *, retain_grap
             "gave, without detach(). Nothing was changed."
         )
     known = dict(zip(edges, found, strict=True))
+    if whole:
+        _require_part(connections, known)
     gradients: dict[str, list[list[Tensor | None]]] = {}
     for c in connections:
-        by_feedback = any(step.heard is not None and step.heard.readout is not None for step in c.noted.steps)
+        by_feedback = any(step.heard is not None and step.heard.by_feedback for step in c.noted.steps)
         direct = [] if by_feedback else [[known[edge] for edge in step.edges] for step in c.noted.steps]
         gradients[c.name] = _with_rates(c, _fed_back(c, known) if by_feedback else direct)
     return gradients
+
+
+def _require_part(connections: Sequence[Connection], known: Mapping[GradientEdge, Tensor | None]) -> None:
+    """Refuse a layer that has no part in what the readout gave."""
+    for c in connections:
+        steps = c.noted.steps
+        if steps and all(step.followed is None and known[edge] is None for step in steps for edge in step.asked):
+            raise ValueError(
+                f"The readout, the last layer of the model, depends on no output of {c.name} since the last step: it "
+                "is another readout, or answers a step later. Name the layers that are meant, step(..., layers=[...]), "
+                "or give a loss of what all of them gave. Nothing was changed."
+            )
 
 
 def _with_rates(connection: Connection, gradients: list[list[Tensor | None]]) -> list[list[Tensor | None]]:
@@ -190,9 +200,8 @@ def _with_rates(connection: Connection, gradients: list[list[Tensor | None]]) ->
 def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None]) -> list[list[Tensor | None]]:
     """δ of every noted step of a layer that hears of the loss by feedback."""
     steps, errors = connection.noted.steps, list[Tensor]()
-    heard = [step.heard for step in steps if step.heard is not None]
-    outputs = [one.readout.output for one in heard if one.readout is not None]
-    given = [None if output is None else known[output] for output in outputs]
+    outputs = [step.readout.output for step in steps]
+    given = [None if output is None else known.get(output) for output in outputs]
     kind = next((error.dtype for error in given if error is not None), None)
     if kind is None:
         raise ValueError(
@@ -200,10 +209,10 @@ def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None
             "of that in these steps; expected a readout that is the last layer, and answers within the step. Nothing "
             "was changed."
         )
-    for (spikes, readout), error in zip(heard, given, strict=True):
-        assert readout is not None
-        none = spikes.new_zeros(len(spikes), max(1, readout.shape[1:].numel()), dtype=kind)
-        errors.append(none if error is None else error.reshape(len(spikes), -1).to(none))
+    n_out = max(step.readout.shape[1:].numel() for step in steps)
+    for step, error in zip(steps, given, strict=True):
+        none = step.pre.new_zeros(step.shape[0], n_out, dtype=kind)
+        errors.append(none if error is None else error.reshape(step.shape[0], -1).to(none))
     signals = _signals(connection, torch.cat(errors)).split([len(error) for error in errors])
     return _reaching(steps, signals)
 
@@ -244,8 +253,9 @@ def changes_by_loss(
     loss: object,
     connections: Sequence[Connection],
     everyone: Collection[Connection],
-    hooks: Iterable[Any],
     lr_scale: float,
+    *,
+    whole: bool = False,
 ) -> Iterator[tuple[Connection, Tensor | None]]:
     """−lr · Σ_t Σ_b δ_t ⊗ x̄_t of each connection; None before the turn of its weight.
 
@@ -253,13 +263,11 @@ def changes_by_loss(
         loss: of the steps that were noted; errors as in `gradients_of`.
         connections: those that learn from it now.
         everyone: of the learner. Where others have noted steps, too, the graph is kept for them.
-        hooks: which may have noted something of their own.
         lr_scale: what every learning rate is multiplied by.
+        whole: whether the loss has to depend on every one of them.
     """
-    for one in hooks:
-        getattr(one, "settle", bool)()
     others = any(len(connection.noted) and connection not in connections for connection in everyone)
-    gradients = gradients_of(loss, connections, retain_graph=others)
+    gradients = gradients_of(loss, connections, retain_graph=others, whole=whole)
     for connection in connections:
         total, lr = None, connection.config.three_factor.lr * lr_scale
         with untracked(connection.weight):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from ._checks import known_as, require_kind
 from .connection import Connection
 
 
@@ -36,6 +37,17 @@ class HostHooks(Protocol):
     def reset(self) -> None:
         """Drop half-done calls."""
         ...
+
+    def settle(self) -> None:
+        """A loss is about to come down: what no neuron has read by now is the output of a readout."""
+        ...
+
+
+def require_hooks(hooks: object) -> None:
+    """Refuse what is no list of hooks."""
+    for one in require_kind("hooks", hooks, (list, tuple), "A list of what has remove() and reset()."):  # type: ignore[attr-defined]
+        if not callable(getattr(one, "remove", None)) or not callable(getattr(one, "reset", None)):
+            raise TypeError(f"hooks holds {known_as(one)}; expected what has remove() and reset().")
 
 
 def why_silent(hooks: Sequence[HostHooks], connection: Connection) -> str | None:

@@ -31,13 +31,18 @@ class FollowedStep(NamedTuple):
 
 
 class ReadoutStep:
-    """One step of the readout, of which the layers below hear: where the gradient of its output is found."""
+    """One step of the readout: where the gradient of its layer's output is found, and what it gave, with its graph."""
 
-    __slots__ = ("output", "shape")
+    __slots__ = ("membrane", "output", "shape", "spikes")
 
     def __init__(self) -> None:
         self.output: GradientEdge | None = None
         self.shape = torch.Size()
+        self.spikes: Tensor | None = None  # (B, ...), or the layer's output where no neuron follows
+        self.membrane: Tensor | None = None
+
+
+NOWHERE = ReadoutStep()
 
 
 class HeardStep(NamedTuple):
@@ -45,11 +50,11 @@ class HeardStep(NamedTuple):
 
     Args:
         spikes: of the neuron, with their graph (B, ...).
-        readout: where the signal comes from; None where it is that of a firing rate alone.
+        by_feedback: whether a signal comes from the readout; else it is that of a firing rate alone.
     """
 
     spikes: Tensor
-    readout: ReadoutStep | None
+    by_feedback: bool
 
 
 class NotedStep(NamedTuple):
@@ -63,6 +68,7 @@ class NotedStep(NamedTuple):
         begins: whether a new sequence begins with it.
         followed: the step of the neuron, where its memory is followed for each synapse.
         heard: what its neuron hears, where that is more than the gradient of a loss, or comes by feedback.
+        readout: the step of the readout that it leads to.
     """
 
     pre: Tensor
@@ -72,6 +78,7 @@ class NotedStep(NamedTuple):
     begins: bool
     followed: FollowedStep | None = None
     heard: HeardStep | None = None
+    readout: ReadoutStep = NOWHERE
 
     @property
     def edges(self) -> list[GradientEdge]:
@@ -82,9 +89,9 @@ class NotedStep(NamedTuple):
     @property
     def asked(self) -> list[GradientEdge]:
         """Where a loss itself is asked for its gradients."""
-        if self.heard is None or self.heard.readout is None:
+        if self.heard is None or not self.heard.by_feedback:
             return self.edges
-        return [] if self.heard.readout.output is None else [self.heard.readout.output]
+        return [] if self.readout.output is None else [self.readout.output]
 
     def post(self, gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """δ (B, ...), or [[δ, ∂loss/∂h], [b, J]] (B, d + 1, d + 1, ...); None is zero."""
@@ -139,6 +146,12 @@ class NotedSteps:
             self.clear()
         elif self.steps:
             self._forgotten.append((len(self.steps), mask))
+
+    def readout_steps(self) -> tuple[list[ReadoutStep], list[tuple[int, Tensor]]]:
+        """Those of the readout that gave something, and after how many of them the samples in a mask started anew."""
+        each = [step.readout for step in self.steps]
+        known = list(dict.fromkeys(step for step in each if step.spikes is not None))
+        return known, [(len(set(each[:at]).intersection(known)), mask) for at, mask in self._forgotten]
 
     def sequences(self) -> Iterator[tuple[int, int]]:
         """Where each sequence of steps begins and ends."""

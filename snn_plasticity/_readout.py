@@ -98,6 +98,9 @@ class ReadoutWatch:
         """It knows of no modules."""
         return []
 
+    def settle(self) -> None:
+        """It has nothing that waits for a loss."""
+
     def reset(self) -> None:
         """Forget, as the learner does."""
         for heard in self._heard.values():

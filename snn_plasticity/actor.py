@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ._aims import Reads
 from ._changes import land_changes
 from ._checks import (
     Signal,
@@ -47,7 +48,6 @@ from .plasticity.three_factor import modulate
 
 __all__ = ["Actor", "Choice"]
 
-Reads = Literal["spikes", "membrane"]
 Promise = Literal["policy"] | float | RewardBaseline | TDCritic
 EachFeedback = FeedbackWord | Feedback | Mapping[str, "FeedbackWord | Feedback"]
 

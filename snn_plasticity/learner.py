@@ -16,18 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ._changes import addressed, all_or_nothing, changes_of, landings_of
-from ._checks import (
-    Signal,
-    known_as,
-    require_callable,
-    require_choice,
-    require_flag,
-    require_kind,
-    require_number,
-)
-from ._descent import changes_by_loss, readers_of_eligibility, readers_of_gradients, require_alone, trace_of_loss
-from ._host_hooks import HostHooks
+from ._aims import Aim, Reads, loss_of, require_one
+from ._changes import addressed, all_or_nothing, by_name, changes_of, landings_of, require_connections
+from ._checks import Signal, require_callable, require_choice, require_flag, require_kind, require_number
+from ._descent import changes_by_loss, readers_of_eligibility, readers_of_gradients, trace_of_loss
+from ._host_hooks import HostHooks, require_hooks
 from ._learner_state import forget, read_learner
 from ._optimizers import OptimizerWatch, hybrid_weights
 from ._saved import FORMAT
@@ -72,19 +65,11 @@ class PlasticityLearner:
         hooks: Sequence[HostHooks] = (),
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        for connection in require_kind("connections", connections, (list, tuple), "A list of Connection."):  # type: ignore
-            require_kind("A member of connections", connection, Connection, "As Connection('fc1', layer).")
-        self.connections = {connection.name: connection for connection in connections}
-        if len(self.connections) != len(connections):
-            names = ", ".join(connection.name for connection in connections)
-            raise ValueError(f"connections are called {names}; expected a name of its own for each.")
+        self.connections = by_name(connections)
         gate = NeuromodulatoryGate() if gate is None else gate
         require_kind("gate", gate, NeuromodulatoryGate, "NeuromodulatoryGate(NeuromodConfig(...)), or None.")
         self.third_factor = ThirdFactor(gate)
-        require_kind("hooks", hooks, (list, tuple), "A list of what has remove() and reset().")
-        for one in hooks:
-            if not callable(getattr(one, "remove", None)) or not callable(getattr(one, "reset", None)):
-                raise TypeError(f"hooks holds {known_as(one)}; expected what has remove() and reset().")
+        require_hooks(hooks)
         if reduce is not None:
             require_callable("reduce", reduce, "from a Δw to a tensor of its shape, or None")
         self.hooks, self.reduce = list(hooks), reduce
@@ -116,6 +101,9 @@ class PlasticityLearner:
         modulator: Given = None,
         *,
         loss: Tensor | None = None,
+        error: Tensor | None = None,
+        target: Tensor | None = None,
+        reads: Reads | None = None,
         layers: Names = None,
         return_details: Literal[False] = False,
         **signals: Unpack[GateSignals],
@@ -126,6 +114,9 @@ class PlasticityLearner:
         modulator: Given = None,
         *,
         loss: Tensor | None = None,
+        error: Tensor | None = None,
+        target: Tensor | None = None,
+        reads: Reads | None = None,
         layers: Names = None,
         return_details: Literal[True],
         **signals: Unpack[GateSignals],
@@ -136,6 +127,9 @@ class PlasticityLearner:
         modulator: Given = None,
         *,
         loss: Tensor | None = None,
+        error: Tensor | None = None,
+        target: Tensor | None = None,
+        reads: Reads | None = None,
         layers: Names = None,
         return_details: bool,
         **signals: Unpack[GateSignals],
@@ -145,6 +139,9 @@ class PlasticityLearner:
         modulator: Given = None,
         *,
         loss: Tensor | None = None,
+        error: Tensor | None = None,
+        target: Tensor | None = None,
+        reads: Reads | None = None,
         layers: Names = None,
         return_details: bool = False,
         **signals: Unpack[GateSignals],
@@ -156,6 +153,12 @@ class PlasticityLearner:
                 the names of connections, as {"fc1": L1, "fc2": L2}; or signals by name.
             loss: instead of a modulator, a loss of what the steps since the last one gave, for connections whose kernel
                 reads its gradient (`PlasticityConfig.online`): Δw = −lr · Σ_t Σ_b δ_t ⊗ x̄_t.
+            error: instead of a loss, y − y* of the readout, (B, n_out), averaged over samples: a positive one brings
+                its output down. y is the sum of what the last layer of the model gave since the last step (the spikes
+                of the neuron behind it, or its own output where none is); (T, B, n_out) is one for each of these steps.
+            target: instead of an error, y* likewise, for half the squared error; or one class for each sample, whole
+                numbers (B,), for the cross-entropy of softmax(y).
+            reads: for these, "spikes" (the default), or "membrane" of the readout's neuron.
             layers: the connections that hear it; None is all, or those that the modulator names.
             return_details: return a `PlasticityTrace`, in mode "auxiliary_loss" with the loss in it.
             signals: named signals for the gate (reward, td_error, novelty, urgency, patience, …), each a number,
@@ -174,9 +177,9 @@ class PlasticityLearner:
         else:
             chosen, modulator = addressed(self.connections, layers, modulator)
         details = return_details if type(return_details) is bool else require_flag("return_details", return_details)
-        if loss is not None:
-            require_alone(modulator, signals)
-            return self._follow(readers_of_gradients(chosen, layers), loss, details)
+        if loss is not None or error is not None or target is not None or reads is not None:
+            aim = require_one(Aim(loss, error, target, reads), modulator, signals)
+            return self._follow(readers_of_gradients(chosen, layers), aim, details)
         for connection in chosen:
             if connection.config.three_factor.mode == "auxiliary_loss" and not details:
                 raise TypeError(
@@ -242,11 +245,14 @@ class PlasticityLearner:
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
         return loss, plasticity_trace(output.modulators, factor_tensor(output.factor), seen, loss)
 
-    def _follow(self, chosen: list[Connection], loss: Tensor, details: bool) -> PlasticityTrace | None:
+    def _follow(self, chosen: list[Connection], aim: Aim, details: bool) -> PlasticityTrace | None:
         """One step down a loss, in the same manner."""
         self._check(chosen)
         with all_or_nothing(chosen, safe=True):
-            found = changes_by_loss(loss, chosen, self.connections.values(), self.hooks, self._lr_scale)
+            for one in self.hooks:
+                one.settle()
+            loss, everyone = loss_of(aim, chosen), self.connections.values()
+            found = changes_by_loss(loss, chosen, everyone, self._lr_scale, whole=loss is not aim.loss)
             changes, landings = landings_of(found, self.reduce)
         self._land(Step(chosen, None, -1.0, changes, set(), self._lr_scale, self.reduce is not None), landings)
         for connection in chosen:
@@ -337,10 +343,7 @@ class PlasticityLearner:
                 offloaded or of another shape.
         """
         if connections is not None:
-            for connection in require_kind(
-                "connections", connections, (list, tuple), "As list(learner.connections.values())."
-            ):
-                require_kind("A member of connections", connection, Connection, "As from learner.connections.")
+            require_connections(connections, "As list(learner.connections.values()).")
         self._check(self.connections.values() if connections is None else connections)
 
     def _check(self, chosen: Collection[Connection]) -> None:

@@ -22,7 +22,7 @@ FLOORS = (
     {"layers"},
     {"plasticity"},
     {"connection", "diagnostics", "third_factor"},
-    {"_causes", "_changes", "_descent", "_host_hooks", "_optimizers"},
+    {"_aims", "_causes", "_changes", "_descent", "_host_hooks", "_optimizers"},
     {"_silence", "_learner_state", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},

@@ -10,7 +10,6 @@ and every other way through time is cut.
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from .index import ModelIndex, Neuron
 from .post_sides import linearised
 from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
+from .readout import Readout
 from .recurrence import Recurrence
 from .ways import Population, way_down
 from .wiring import Wiring
@@ -60,17 +60,15 @@ class GradientSteps:
         self.edges, self.recurrence = edges, Recurrence()
         self._unread: dict[str, Output] = {}
         self.leaves: dict[str, list[Tensor]] = {}  # by neuron that is followed, the states that it began with
-        self.readout, self._layer = "", lambda: None  # the synapse of which the layers below hear, and its layer
-        self._latest = ReadoutStep()  # its step that is to come
+        self.readout = Readout()
 
     def hook(self, manager: Any, index: ModelIndex, *, follows: bool) -> list[RemovableHandle]:
         """Hooks on these synapses, and on neurons whose states are cut, or are to be seen (`follows`)."""
         names = {synapse for (synapse, _), connection in self.edges.items() if reads_gradient(connection)}
         handles: list[RemovableHandle] = []
-        outside = [synapse for synapse in index.synapses.values() if synapse.inside_of is None]
-        if outside and any(map(hears_by_feedback, self.edges.values())):
-            self.readout, self._layer = outside[-1].name, weakref.ref(outside[-1].layer)
-        for name in sorted((names | {self.readout}) & set(index.synapses)):
+        if names:
+            self.readout.find(index)
+        for name in sorted((names | {self.readout.name}) & set(index.synapses)):
             module = index.synapses[name].module
             output: Any = OutputHook(manager, "", name, module)
             handles.append(module.register_forward_hook(output, with_kwargs=True))
@@ -82,7 +80,9 @@ class GradientSteps:
             kept: list[Any] = [StateHook(manager, "", neuron.name, neuron.module)] if follows else []
             for hook in [*kept, CutHook(manager, neuron)] if names else kept:
                 handles.append(neuron.module.register_forward_pre_hook(hook, with_kwargs=True))
-        return handles + (self.recurrence.hook(manager, index) if names else [])
+        if names:
+            handles += [*self.readout.hook(manager, index), *self.recurrence.hook(manager, index)]
+        return handles
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GradientSteps:
         """What waits in a graph waits for the loss of the model that was copied."""
@@ -91,15 +91,15 @@ class GradientSteps:
     def on_output(self, wiring: Wiring, name: str, output: Tensor) -> None:
         """A synapse has computed; without a graph, there is nothing to note."""
         call, before = wiring.latest_call(name), self._unread.get(name)
-        if name == self.readout:
-            self._latest.output = get_gradient_edge(output) if output.requires_grad else None
-            self._latest.shape, self._latest = output.shape, ReadoutStep()
+        inside = call is not None and call.synapse.inside_of is not None
+        if not inside:
+            self._settle(name)
+        if name == self.readout.name:
+            self.readout.on_output(output)
         if call is None:
             return
         call.edges = (get_gradient_edge(output),) if output.requires_grad else ()
-        if call.synapse.inside_of is None:
-            self._settle(name)
-        elif before is not None and call.pre is not None and before.pre.data_ptr() == call.pre.data_ptr():
+        if inside and before is not None and call.pre is not None and before.pre.data_ptr() == call.pre.data_ptr():
             call.edges = (*before.edges, *call.edges)  # a neuron may ask its recurrence twice in one step
         if call.edges and call.pre is not None:
             self._unread[name] = Output(call.pre, call.edges, call.shape, call.synapse.sample_dims)
@@ -124,7 +124,8 @@ class GradientSteps:
         output = Output(made.pre, made.edges, made.shape, made.synapse.sample_dims)
         followed = self._followed(connection, neuron, call, made) if follows(connection) else None
         heard = self._heard(connection, neuron.name, call.spikes)
-        self._note(connection, output, begins=neuron.kind.starts(call), followed=followed, heard=heard)
+        readout = self._leads_to(neuron.name)
+        self._note(connection, output, readout, begins=neuron.kind.starts(call), followed=followed, heard=heard)
         connection.activity.see(made.pre, as_activity(call.spikes))
         if (
             followed is not None
@@ -137,16 +138,18 @@ class GradientSteps:
         starts = None if neuron.kind.starts is never else neuron.kind.starts
         return DirectReading(made.synapse.name, None, connection, made.pre.device, starts, neuron)
 
-    def on_direct(self, connection: Connection, made: SynapseCall, spikes: Tensor) -> bool:
+    def on_direct(self, direct: DirectReading, made: SynapseCall, spikes: Tensor) -> bool:
         """The same, where all is as it was; False, and nothing, for a connection that reads something else."""
-        if not reads_gradient(connection):
+        connection, neuron = direct.connection, direct.reads
+        if neuron is None or not reads_gradient(connection):
             return False
         self._unread.pop(made.synapse.name, None)
         if made.edges and made.pre is not None:
             three = connection.config.three_factor
             plain = three.feedback is None and three.firing_rate is None
-            heard = None if plain else self._heard(connection, self._fed_by(connection), spikes)
-            note(connection, made.pre, made.edges, made.shape, begins=False, heard=heard)
+            heard = None if plain else self._heard(connection, neuron.name, spikes)
+            readout = self._leads_to(neuron.name)
+            note(connection, made.pre, made.edges, made.shape, begins=False, heard=heard, readout=readout)
             connection.activity.see(made.pre, spikes)
         return True
 
@@ -172,7 +175,10 @@ class GradientSteps:
         rows = found.rows().detach()
         followed = FollowedStep(rows.view(*rows.shape[:2], *spikes.shape), (), edges)
         heard = self._heard(connection, neuron.name, spikes)
-        note(connection, pre, (), spikes.shape, begins=neuron.kind.starts(call), followed=followed, heard=heard)
+        note(
+            connection, pre, (), spikes.shape, begins=neuron.kind.starts(call), followed=followed, heard=heard,
+            readout=self._leads_to(neuron.name),
+        )  # fmt: skip
         connection.activity.see(pre, as_activity(spikes))
         return True
 
@@ -180,23 +186,26 @@ class GradientSteps:
         """What no neuron has read by now is the output of a readout."""
         for name in tuple(self._unread):
             self._settle(name)
+        self.readout.last = ReadoutStep()
 
     def clear(self) -> None:
         """Drop what no neuron has read."""
         self._unread.clear()
-        self._latest = ReadoutStep()
+        self.readout.clear()
 
-    def _fed_by(self, connection: Connection) -> str | None:
-        return next((neuron for (_, neuron), known in self.edges.items() if known is connection), None)
+    def _leads_to(self, neuron: str | None) -> ReadoutStep:
+        """The step of the readout that this one of a neuron leads to, or is."""
+        behind = neuron == self.readout.neuron or (self.readout.name, neuron) in self.edges
+        return self.readout.last if behind else self.readout.coming
 
     def _heard(self, connection: Connection, neuron: str | None, spikes: Tensor) -> HeardStep | None:
         """What the neurons of a connection hear: of a loss by feedback, all but those of the readout; of their rate."""
-        if not hears_by_feedback(connection) or (self.readout, neuron) in self.edges:
-            return None if connection.config.three_factor.firing_rate is None else HeardStep(spikes, None)
+        if not hears_by_feedback(connection) or (self.readout.name, neuron) in self.edges:
+            return None if connection.config.three_factor.firing_rate is None else HeardStep(spikes, by_feedback=False)
         neurons = list(dict.fromkeys(fed for _, fed in self.edges if fed is not None))
         connection.noted.seed = neurons.index(neuron) if neuron in neurons else len(neurons)
         connection.noted.way = partial(self._way, connection)
-        return HeardStep(spikes, self._latest)
+        return HeardStep(spikes, by_feedback=True)
 
     def _way(self, connection: Connection) -> Tensor:
         """The weights from the neurons of a connection to the readout, (n_out, units).
@@ -206,14 +215,14 @@ class GradientSteps:
         """
         groups: dict[str, Population] = {}
         for (synapse, neuron), known in self.edges.items():
-            if synapse != self.readout and (self.readout, neuron) not in self.edges:
+            if synapse != self.readout.name and (self.readout.name, neuron) not in self.edges:
                 groups.setdefault(neuron or known.name, Population([])).connections.append(known)
-        weight = getattr(self._layer(), "weight", None)
+        weight = getattr(self.readout.layer(), "weight", None)
         found = None if weight is None else way_down(connection, list(groups.values())[::-1], weight)
         if found is None:
             raise PairingError(
-                f"{connection.name}: its feedback needs the weights from there to {self.readout}, and these are not "
-                f"known (taken for a chain: {', '.join(groups)}, {self.readout}). Take feedback='random'."
+                f"{connection.name}: its feedback needs the weights from there to {self.readout.name}, and these are "
+                f"not known (taken for a chain: {', '.join(groups)}, {self.readout.name}). Take feedback='random'."
             )
         return found
 
@@ -223,7 +232,7 @@ class GradientSteps:
             return
         if isinstance(connection.config.eligibility.kernel, str):  # nothing is known to remember it
             connection.take_kernel(OnlineGradient(response=()))
-        self._note(connection, output, begins=False)
+        self._note(connection, output, self._leads_to(None), begins=False)
         connection.activity.seen += 1
 
     def _followed(self, connection: Connection, neuron: Neuron, call: NeuronCall, made: SynapseCall) -> FollowedStep:
@@ -252,6 +261,7 @@ class GradientSteps:
         self,
         connection: Connection,
         output: Output,
+        readout: ReadoutStep,
         *,
         begins: bool,
         followed: FollowedStep | None = None,
@@ -266,7 +276,7 @@ class GradientSteps:
         if not leading:
             pre, shape = pre.unsqueeze(0), torch.Size((1, *shape))
             heard = None if heard is None else heard._replace(spikes=heard.spikes.unsqueeze(0))
-        note(connection, pre, output.edges, shape, begins=begins, followed=followed, heard=heard)
+        note(connection, pre, output.edges, shape, begins=begins, followed=followed, heard=heard, readout=readout)
 
 
 class ApartHook(Hook):

@@ -224,7 +224,7 @@ class NeuronHook(Hook):
                 call.read, call.waiting = True, 0
                 post, connection = spikes, direct.connection
                 if direct.reads is not None:
-                    if manager.connections.gradients.on_direct(connection, call, spikes):
+                    if manager.connections.gradients.on_direct(direct, call, spikes):
                         return
                     with untracked(spikes):
                         post = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))

@@ -217,6 +217,8 @@ class HookManager:
         neuron_call = neuron.read(args, kwargs, output)
         try:
             readings = wiring.neuron_called(neuron, neuron_call)
+            if connections.gradients.readout.name:
+                connections.gradients.readout.on_neuron(neuron, wiring.feeders(neuron_call))
             if neuron.why_not_post:
                 connections.note_readouts(wiring.feeders(neuron_call), neuron)
             if not neuron.module.training:
