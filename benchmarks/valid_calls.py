@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -298,7 +297,7 @@ def _configs() -> Iterator[tuple[str, Callable[[], Call]]]:
         "delayed_reward": {"readout": "fc2", "delay": 50, "bound": 0.6, "lr": 0.01},
         "reward_all_layers": {"lr": 1.0, "mode": "hybrid"},
         "unsupervised": {"layers": "fc", "lr": 0.03},
-        "eprop": {"lr": 0.01, "tau_e": math.inf, "mode": "online", "feedback": "random"},
+        "eprop": {"lr": 0.01, "tau_e": 20.0, "mode": "online", "feedback": "random", "firing_rate": (0.1, 1.0)},
         "online": {"lr": 0.01, "carry": True, "mode": "online", "feedback": "random", "firing_rate": (0.1, 1.0)},
     }
     for preset, given in presets.items():

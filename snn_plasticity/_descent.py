@@ -13,6 +13,7 @@ the convention says of means. It is −lr times the gradient of the loss, but fo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,10 +26,25 @@ from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .feedback import FeedbackState, feedback_of
 from .kernels.learning_signals import firing_rate_signal
+from .plasticity.leaky_readout import sum_of_signals
 from .plasticity.window_sum import begin, sum_window
 
 _HOW = "learner.step(loss=loss_fn(output, target))"
-Gradients = Mapping[str, Sequence[Sequence[Tensor | None]]]
+Gradients = list[list[Tensor | None]]
+
+
+class Arrived(NamedTuple):
+    """What has come to the noted steps of a connection.
+
+    Args:
+        gradients: of the loss, for each step those at its `edges`; None is zero.
+        psi: where a readout leaks, those of the spikes instead; None else.
+        signals: which meet them later, too, (B, N) for each step.
+    """
+
+    gradients: Gradients
+    psi: Gradients | None = None
+    signals: Sequence[Tensor] = ()
 
 
 def reads_gradient(connection: Connection) -> bool:
@@ -38,8 +54,9 @@ def reads_gradient(connection: Connection) -> bool:
 
 def hears_by_feedback(connection: Connection) -> bool:
     """Whether a loss comes down to it by feedback, rather than by the weights above it."""
-    given = connection.config.three_factor.feedback
-    return reads_gradient(connection) and given is not None and given != "symmetric"
+    three = connection.config.three_factor
+    by_weights = three.feedback is None or (three.feedback == "symmetric" and three.tau_readout is None)
+    return reads_gradient(connection) and not by_weights
 
 
 def readers_of_eligibility(chosen: list[Connection], named: object) -> list[Connection]:
@@ -127,8 +144,8 @@ def note(
 
 def gradients_of(
     loss: object, connections: Sequence[Connection], *, retain_graph: bool, whole: bool = False
-) -> Gradients:
-    """δ of every noted step, by connection; None where the loss does not depend on it. Feedback goes on.
+) -> dict[str, Arrived]:
+    """What comes down to every noted step, by connection. Feedback goes on.
 
     Raises:
         TypeError: no tensor.
@@ -161,12 +178,13 @@ def gradients_of(
     known = dict(zip(edges, found, strict=True))
     if whole:
         _require_part(connections, known)
-    gradients: dict[str, list[list[Tensor | None]]] = {}
+    arrived: dict[str, Arrived] = {}
     for c in connections:
         by_feedback = any(step.heard is not None and step.heard.by_feedback for step in c.noted.steps)
         direct = [] if by_feedback else [[known[edge] for edge in step.edges] for step in c.noted.steps]
-        gradients[c.name] = _with_rates(c, _fed_back(c, known) if by_feedback else direct)
-    return gradients
+        now = _fed_back(c, known) if by_feedback else Arrived(direct)
+        arrived[c.name] = now._replace(gradients=_with_rates(c, now.gradients))
+    return arrived
 
 
 def _require_part(connections: Sequence[Connection], known: Mapping[GradientEdge, Tensor | None]) -> None:
@@ -181,7 +199,7 @@ def _require_part(connections: Sequence[Connection], known: Mapping[GradientEdge
             )
 
 
-def _with_rates(connection: Connection, gradients: list[list[Tensor | None]]) -> list[list[Tensor | None]]:
+def _with_rates(connection: Connection, gradients: Gradients) -> Gradients:
     """These gradients, and those of what brings the neurons to their rate."""
     aim, steps = connection.config.three_factor.firing_rate, connection.noted.steps
     if aim is None or not steps or steps[0].heard is None:
@@ -197,8 +215,8 @@ def _with_rates(connection: Connection, gradients: list[list[Tensor | None]]) ->
     ]
 
 
-def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None]) -> list[list[Tensor | None]]:
-    """δ of every noted step of a layer that hears of the loss by feedback."""
+def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None]) -> Arrived:
+    """What comes to a layer that hears of the loss by feedback."""
     steps, errors = connection.noted.steps, list[Tensor]()
     outputs = [step.readout.output for step in steps]
     given = [None if output is None else known.get(output) for output in outputs]
@@ -214,10 +232,13 @@ def _fed_back(connection: Connection, known: Mapping[GradientEdge, Tensor | None
         none = step.pre.new_zeros(step.shape[0], n_out, dtype=kind)
         errors.append(none if error is None else error.reshape(step.shape[0], -1).to(none))
     signals = _signals(connection, torch.cat(errors)).split([len(error) for error in errors])
-    return _reaching(steps, signals)
+    if connection.config.three_factor.tau_readout is None:
+        return Arrived(_reaching(steps, signals))
+    ones = [torch.ones_like(step.heard.spikes) for step in steps if step.heard is not None]
+    return Arrived([[None] * len(step.edges) for step in steps], _reaching(steps, ones), signals)
 
 
-def _reaching(steps: Sequence[NotedStep], signals: Sequence[Tensor]) -> list[list[Tensor | None]]:
+def _reaching(steps: Sequence[NotedStep], signals: Sequence[Tensor]) -> Gradients:
     """What signals at the spikes of each step are at its edges."""
     spikes = [step.heard.spikes for step in steps if step.heard is not None]
     reached = [signal.to(z).reshape(z.shape) for signal, z in zip(signals, spikes, strict=True)]
@@ -267,16 +288,41 @@ def changes_by_loss(
         whole: whether the loss has to depend on every one of them.
     """
     others = any(len(connection.noted) and connection not in connections for connection in everyone)
-    gradients = gradients_of(loss, connections, retain_graph=others, whole=whole)
+    arrived = gradients_of(loss, connections, retain_graph=others, whole=whole)
     for connection in connections:
-        total, lr = None, connection.config.three_factor.lr * lr_scale
+        lr = connection.config.three_factor.lr * lr_scale
         with untracked(connection.weight):
-            for window in connection.noted.windows(gradients.get(connection.name, ())):
-                if window.begins:
-                    connection.traces.start_sequence()
-                now = sum_window(connection.traces, window.pre, window.delta)
-                total = now if total is None else total.add_(now)
-            yield connection, None if total is None else _due(connection, total.mul_(-lr))
+            parts = list(_summed(connection, arrived[connection.name]))
+            yield connection, _due(connection, sum(parts[1:], parts[0]).mul_(-lr)) if parts else None
+
+
+def _summed(connection: Connection, arrived: Arrived) -> Iterator[Tensor]:
+    """Σ_t Σ_b of what has arrived, of each sequence."""
+    traces, noted = connection.traces, connection.noted
+    if arrived.psi is None:
+        yield from _products(connection, arrived.gradients)
+        return
+    if connection.config.three_factor.firing_rate is not None:
+        _ = traces.eligibility  # steps that wait are worked in, so that the products begin behind them
+        mark = traces.mark(safe=True)
+        yield from _products(connection, arrived.gradients)
+        traces.go_back(mark)
+    for window, (first, end) in zip(noted.windows(arrived.psi), noted.sequences(), strict=True):
+        if window.begins:
+            traces.start_sequence()
+        signals = torch.stack(list(arrived.signals[first:end]))
+        try:
+            yield sum_of_signals(traces, window.pre, window.delta, signals)
+        except ValueError as error:
+            raise ValueError(f"{connection.name}: {error}") from None
+
+
+def _products(connection: Connection, gradients: Gradients) -> Iterator[Tensor]:
+    """Σ_t Σ_b δ_t ⊗ x̄_t of each sequence."""
+    for window in connection.noted.windows(gradients):
+        if window.begins:
+            connection.traces.start_sequence()
+        yield sum_window(connection.traces, window.pre, window.delta)
 
 
 def _due(connection: Connection, change: Tensor) -> Tensor | None:

@@ -156,7 +156,7 @@ class NotedSteps:
     def sequences(self) -> Iterator[tuple[int, int]]:
         """Where each sequence of steps begins and ends."""
         starts = [k for k, step in enumerate(self.steps) if step.begins and k]
-        return pairwise((0, *starts, len(self.steps)))
+        return pairwise((0, *starts, len(self.steps)) if self.steps else ())
 
     def windows(self, gradients: Sequence[Sequence[Tensor | None]]) -> Iterator[NotedWindow]:
         """The steps beside their gradients, those of its `edges` for each step."""

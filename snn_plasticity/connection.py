@@ -23,6 +23,7 @@ from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
 from .feedback import FeedbackState, read_feedback
+from .kernels.named_kernels import kernel_of
 from .kernels.post_side import PostSide, post_side_of
 from .kernels.stdp import Kernel
 from .layers.geometry import Geometry
@@ -31,6 +32,7 @@ from .plasticity._engine.compiled import BoundLanding
 from .plasticity._engine.edge_steps import EdgeLanding
 from .plasticity._engine.engine import RunningTraces
 from .plasticity.eligibility import EligibilityTraceModule
+from .plasticity.leaky_readout import settings_of_traces
 from .plasticity.per_sample import modulate_each, require_samples, samples_of
 from .plasticity.rewiring import follower_of, rewire
 from .plasticity.saved_checks import read_pending, settings_of
@@ -86,15 +88,13 @@ class Connection:
         if mask is not None:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
-        self._follower = follower_of(module, geometry)
-        self._post: PostSide | None = post
+        self._follower, self._post = follower_of(module, geometry), post
         self.feedback: FeedbackState | None = None  # B, where a loss comes down to it by feedback
         self._remember(geometry, path)
         self.update = ThreeFactorUpdate(self.config.three_factor, self.config.eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
         self.fixed = None if mask is None else mask == 0  # weights that never move
-        self.note = ""  # what there is to say about it, such as that it feeds no neuron
-        self.activity = Activity()  # what it has seen
+        self.note, self.activity = "", Activity()  # such as that it feeds no neuron; what it has seen
         # calls that were not observed because the layer or its neuron was in eval(); how much the last step had met
         self.seen_in_eval = self.met = self.met_in_eval = 0
         self.moved = self._warned = False  # whether a step is known to have changed something
@@ -106,8 +106,8 @@ class Connection:
 
     def _remember(self, geometry: Geometry, path: TracePath) -> None:
         """Traces of the kernel in the settings, which have seen nothing."""
-        self._traces = EligibilityTraceModule(1, 1, self.config.eligibility, geometry=geometry, path=path)
-        self.post_side = post_side_of(self._traces.rule.kernel, self._post)
+        self._traces = EligibilityTraceModule(1, 1, settings_of_traces(self.config), geometry=geometry, path=path)
+        self.post_side = post_side_of(kernel_of(self.config.eligibility), self._post)
 
     def take_kernel(self, kernel: Kernel) -> None:
         """Go on with a kernel that suits the neuron, which is known by now; for before anything was observed."""

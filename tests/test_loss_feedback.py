@@ -271,8 +271,12 @@ def test_settings_of_feedback_travel_and_are_looked_at():
     assert PlasticityConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="feedback = 'rnd'"):
         PlasticityConfig.online(feedback="rnd")
-    with pytest.raises(ValueError, match="tau_e"):
-        PlasticityConfig.eprop(feedback="random", tau_e=20.0)
+    leaky = PlasticityConfig.eprop(feedback="random", tau_e=20.0)
+    assert leaky.three_factor.tau_readout == 20.0 and PlasticityConfig.from_json(leaky.to_json()) == leaky
+    with pytest.raises(ValueError, match="no feedback comes from a readout"):
+        ThreeFactorConfig(tau_readout=20.0)
+    with pytest.raises(ValueError, match="L is handed over"):
+        PlasticityConfig.eprop(firing_rate=(0.1, 1.0))
 
 
 def test_feedback_that_nothing_reads_is_refused():

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._checks import require_flag, require_number, shown
+from ..conventions import Convention
 from .eligibility import EligibilityConfig, KernelName
 from .neuromod import NeuromodConfig
 from .three_factor import Mode, ThreeFactorConfig
 from .validation import Serializable, require_part_field
 
+LOSS_FIELDS = ("feedback", "firing_rate", "tau_readout")
 LayerNames = str | tuple[str, ...]
 
 
@@ -37,7 +39,7 @@ class PlasticityConfig(Serializable):
     def __post_init__(self) -> None:
         for name, kind in self.parts().items():
             require_part_field(self, name, kind)
-        kernel, given = self.eligibility.kernel, {n: getattr(self.three_factor, n) for n in ("feedback", "firing_rate")}
+        kernel, given = self.eligibility.kernel, {n: getattr(self.three_factor, n) for n in LOSS_FIELDS}
         reads = kernel in ("online", "sltt") or getattr(kernel, "post_side", None) == "gradient"
         for name, value in given.items():
             if value is not None and not reads:
@@ -180,7 +182,13 @@ class PlasticityConfig(Serializable):
 
     @classmethod
     def eprop(
-        cls, lr: float = 0.01, *, tau_e: float = math.inf, mode: Mode = "online", feedback: Any = None
+        cls,
+        lr: float = 0.01,
+        *,
+        tau_e: float = math.inf,
+        mode: Mode = "online",
+        feedback: Any = None,
+        firing_rate: tuple[float, float] | None = None,
     ) -> PlasticityConfig:
         """e-prop: the surrogate derivative of each neuron times its filtered input, for a learning signal per neuron.
 
@@ -193,13 +201,15 @@ class PlasticityConfig(Serializable):
         Args:
             lr: learning rate.
             tau_e: in steps: infinite, so that e is the sum over the episode; or the time constant of a leaky readout,
-                with L at every step.
+                with L at every step. With `feedback`, infinite is a readout that does not leak: each step's loss meets
+                what that step did.
             mode: "online" changes the weight, "hybrid" adds −Δw to its gradient, for an optimizer.
             feedback: None where L is handed over; else how it comes down from a loss: "symmetric", "random",
                 "adaptive", "broadcast", or a `Feedback`.
+            firing_rate: with `feedback`, as in `online`; else add `kernels.firing_rate_signal` to L.
 
         Raises:
-            ValueError: settings out of range; a loss together with `tau_e`.
+            ValueError: settings out of range; a firing rate without feedback.
 
         Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020.
 
@@ -207,14 +217,19 @@ class PlasticityConfig(Serializable):
         'eprop'
         """
         if feedback is not None:
-            if tau_e != math.inf:
-                raise ValueError(
-                    f"tau_e = {tau_e}, and with feedback each step's loss meets what that step did; expected tau_e as "
-                    "it is, or feedback=None and learning signals of your own."
-                )
-            return cls.online(lr, mode=mode, feedback=feedback)
+            made = cls.online(require_number("lr", lr, 0.0), mode=mode, feedback=feedback, firing_rate=firing_rate)
+            tau = require_number("tau_e", tau_e, 0.0, open_low=True, infinite=True)
+            leak = None if tau == math.inf else tau
+            return replace(made, three_factor=replace(made.three_factor, tau_readout=leak))
+        if firing_rate is not None:
+            raise ValueError(
+                f"firing_rate = {shown(firing_rate)}, and L is handed over; expected feedback as well, or None and "
+                "kernels.firing_rate_signal added to L."
+            )
         return cls(
-            EligibilityConfig(kernel="eprop", tau_e=tau_e, clamp_range=None),
+            EligibilityConfig(
+                kernel="eprop", tau_e=tau_e, clamp_range=None, convention=Convention(eligibility_decay="exponential")
+            ),
             three_factor=ThreeFactorConfig(mode=mode, lr=lr, weight_clamp=None),
         )
 

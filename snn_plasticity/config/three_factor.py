@@ -34,6 +34,8 @@ class ThreeFactorConfig(Serializable):
             object with `init` and `step`, each layer straight from the readout.
         firing_rate: (f*, c), with these kernels: neurons are brought to f* spikes per step, as by a loss of
             c/2 · Σ (f* − n/T)², averaged over samples, n spikes in the T steps since the last loss; or None.
+        tau_readout: with `feedback`, the time constant of a leaky readout, in the unit of dt: its output still holds
+            what a neuron did before, so that each loss meets that, too; None is a readout that remembers nothing.
 
     Raises:
         ValueError: a field out of range, naming field, value and range.
@@ -51,6 +53,7 @@ class ThreeFactorConfig(Serializable):
     update_frequency: int = 1
     feedback: Any = None
     firing_rate: tuple[float, float] | None = None
+    tau_readout: float | None = None
 
     def __post_init__(self) -> None:
         require_word_field(self, "mode", MODES)
@@ -84,6 +87,13 @@ class ThreeFactorConfig(Serializable):
                 )
             pair = (checks.require_number(f"ThreeFactorConfig.firing_rate[{k}]", given[k], 0.0) for k in (0, 1))
             object.__setattr__(self, "firing_rate", tuple(pair))
+        if self.tau_readout is not None:
+            require_number_field(self, "tau_readout", 0.0, open_low=True)
+            if self.feedback is None:
+                raise ValueError(
+                    f"ThreeFactorConfig.tau_readout = {shown(self.tau_readout)}, and no feedback comes from a readout; "
+                    "expected feedback='symmetric' or another, or tau_readout=None."
+                )
         if self.feedback is None:
             return
         require_word_field(self, "feedback", FEEDBACKS, or_object="a Feedback, as RandomFeedback(seed=1), or None")

@@ -24,6 +24,8 @@ from .parameters import Number
 from .stdp import Coincidence, Pair
 from .terms import Spikes, StateAfter, Term, Values, accepts_bool
 
+NO_MEMORY: Response = ((1.0, 0.0),)
+
 
 @dataclass(frozen=True)
 class OnlineGradient:
@@ -72,13 +74,14 @@ class OnlineGradient:
         object.__setattr__(self, "response", response if first == 1.0 else tuple((c / first, k) for c, k in response))
 
     @cached_property
-    def _filters(self) -> EProp:
-        return EProp(self.tau_m, self.convention, self.response)
+    def filters(self) -> EProp:
+        """The same filters of the input, beside whatever the post side is."""
+        return EProp(self.tau_m, self.convention, self.response or (None if self.response is None else NO_MEMORY))
 
     def init(self, pre: Tensor, post: Tensor) -> tuple[Tensor, ...]:
         """Silent input: one filter for each part of the response."""
         require_spikes(pre, post)
-        return () if self.response == () else self._filters.init(pre, post)
+        return () if self.response == () else self.filters.init(pre, post)
 
     def step(
         self, pre: Tensor, post: Tensor, state: tuple[Tensor, ...], dt: float = 1.0
@@ -87,7 +90,7 @@ class OnlineGradient:
         require_spikes(pre, post)
         if self.response == ():
             return Coincidence((Pair(post, pre),)), ()
-        return self._filters.step(pre, post, state, dt)
+        return self.filters.step(pre, post, state, dt)
 
     @accepts_bool
     def window(
@@ -97,10 +100,10 @@ class OnlineGradient:
         require_window(pre, post)
         if self.response == ():
             return [Term(1.0, Values(post), Spikes(pre))], lambda last: ()
-        return self._filters.window(pre, post, state, dt)
+        return self.filters.window(pre, post, state, dt)
 
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse time constants that do not fit these neurons, and steps longer than an Euler decay can take."""
         require_spikes(pre, post)
         if self.response is None:
-            self._filters.check_step(pre, post, dt)
+            self.filters.check_step(pre, post, dt)
