@@ -48,7 +48,10 @@ def matrices(groups: list[Population], n_out: int, like: Tensor) -> dict[str, Te
 
 
 def _post_shape(connection: Connection) -> tuple[int, ...]:
-    """Of one sample's post neurons, as far as it has been seen."""
+    """Of one sample's post neurons, as far as it has been seen; behind a pool, those that hear."""
+    heard = connection.noted.steps[-1].heard if connection.noted.steps else None
+    if heard is not None:
+        return tuple(heard.spikes.shape[1:])
     running = connection.running
     if running is None:
         return (connection.traces.rule.geometry.n_post,)
