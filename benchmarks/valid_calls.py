@@ -522,6 +522,7 @@ def _actor() -> Iterator[tuple[str, Callable[[], Call]]]:
         "terminated": torch.tensor([True, False]), "truncated": False, "valid": torch.tensor([True, False]),
     }  # fmt: skip
     yield "actor.Actor.learn", _bound(actor, "learn", told)
+    yield "actor.Actor.load_state_dict", _bound(actor, "load_state_dict", lambda: {"saved": actor().state_dict()})
     yield "actor.Actor.reset", _bound(actor, "reset", lambda: {"mask": torch.tensor([True, False])})
 
 

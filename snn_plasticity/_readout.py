@@ -35,8 +35,10 @@ class ReadoutWatch:
         self._learner = weakref.ref(learner)
         self._handles: dict[str, RemovableHandle] = {}
         self._heard: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}  # while the learner observes, or is paused
+        self.neurons: set[str] = set()  # all that may be heard
         for hooks in learner.hooks:
             for neuron in hooks.index.neurons.values() if isinstance(hooks, HookManager) else ():
+                self.neurons.add(neuron.name)
                 tell: Any = NeuronWatch(self, neuron)
                 self._handles[neuron.name] = neuron.module.register_forward_hook(tell, with_kwargs=True)
         learner.hooks.append(self)
@@ -71,6 +73,15 @@ class ReadoutWatch:
             for name in [name for name in self._handles if name != neuron]:
                 self._handles.pop(name).remove()
         return None if neuron is None else heard.get(neuron)
+
+    @property
+    def activity(self) -> dict[str, Tensor]:
+        """What neurons did since the last `clear`, (B, N) by name, while the learner observed."""
+        return self._heard[True]
+
+    @activity.setter
+    def activity(self, activity: dict[str, Tensor]) -> None:
+        self._heard = {True: activity, False: {}}
 
     def clear(self) -> None:
         """It begins anew."""
@@ -110,6 +121,7 @@ class ReadoutWatch:
     def __deepcopy__(self, memo: dict[int, Any]) -> ReadoutWatch:
         copied = memo[id(self)] = object.__new__(type(self))
         copied.connection, copied.reads, copied.forget = self.connection, self.reads, _nothing
+        copied.neurons, copied.silent = set(), None
         copied._learner, copied._handles, copied._heard = _nothing, {}, {True: {}, False: {}}  # type: ignore[assignment]
         return copied
 

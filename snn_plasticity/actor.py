@@ -15,11 +15,12 @@ Williams 1992; Sutton & Barto 2018, chapter 13; Bellec et al. 2020 (reward-based
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ._actor_state import Remembered, packed, unpacked
 from ._aims import Reads
 from ._changes import land_changes
 from ._checks import (
@@ -37,18 +38,19 @@ from ._checks import (
     shown,
 )
 from ._paths import populations
+from ._promises import Expected, Promise, promise_of, reward_error
 from ._readout import ReadoutWatch
+from ._saved import FORMAT, described, require_format, require_settings
 from .connection import Connection
 from .feedback import Feedback, FeedbackState, FeedbackWord, feedback_of
 from .hosts.ways import Population, matrices
 from .learner import PlasticityLearner
-from .neuromodulation import RewardBaseline, TDCritic
+from .neuromodulation import TDCritic
 from .neuromodulation.critic import CriticState
 from .plasticity.three_factor import modulate
 
 __all__ = ["Actor", "Choice"]
 
-Promise = Literal["policy"] | float | RewardBaseline | TDCritic
 EachFeedback = FeedbackWord | Feedback | Mapping[str, "FeedbackWord | Feedback"]
 
 
@@ -72,7 +74,7 @@ class Learnt(NamedTuple):
     """What an actor keeps beside the weights: B by layer, the averages of a baseline, or the state of a critic."""
 
     feedback: dict[str, FeedbackState]
-    promise: Tensor | CriticState | None
+    promise: Expected
 
 
 class Actor:
@@ -143,7 +145,7 @@ class Actor:
             )
         if self.trace is not None:
             _require_plain_changes(learner)
-        self.promise = _promise_of(promise)
+        self.promise: Promise = promise_of(promise)
         self.feedback = _feedback_for(feedback, names, self.readout, self.seed)
         self.choice: Choice | None = None
         self._learnt, self._kept = Learnt({}, None), dict[str, Tensor]()
@@ -224,7 +226,8 @@ class Actor:
             over = {"terminated": terminated, "truncated": truncated}
             error, expected = self._td_error(choice, reward, next_features, valid, over)
         else:
-            error, expected = self._error(choice, reward, promise, valid)
+            told = (promise, reward, choice.probability, valid, self._learnt.promise)
+            error, expected = reward_error(self.promise, *told)
         if self.trace is None:
             signals, states = self._signals(error.unsqueeze(1) * choice.centred)
             self.learner.step(signals)
@@ -250,6 +253,37 @@ class Actor:
             for name, kept in self._kept.items():
                 over = mask.to(kept.device).view(-1, *(1,) * (kept.dim() - 1))
                 self._kept[name] = kept.masked_fill(over, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings, the last choice, what was learnt beside the weights, and where its draws are, as plain values.
+
+        Save it beside the learner's own `state_dict`, and the model's.
+        """
+        draws = self._generator.get_state()
+        known = Remembered(self.choice, *self._learnt, self._kept, self._watch.activity, draws)
+        return {"format": FORMAT, "settings": self._settings, **packed(known, self.promise)}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`, bit for bit: what is drawn next as well; or refuse it, and nothing is changed.
+
+        Raises:
+            TypeError: no such state.
+            ValueError: another format, other settings, a part that is strange or shaped otherwise, NaN.
+        """
+        require_format("The saved actor", saved, ("settings", *Remembered._fields))
+        require_settings("The saved actor", saved["settings"], self._settings)
+        device, neurons = self.learner.connections[self.readout].weight.device, self._watch.neurons
+        found = unpacked(saved, self.learner.connections, self.promise, neurons, self.n_actions, device)
+        self.choice = None if found.choice is None else Choice(*found.choice)  # type: ignore[arg-type]
+        self._learnt, self._kept = Learnt(found.feedback, found.promise), found.kept
+        self._watch.activity = found.heard
+        self._generator.set_state(found.draws)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What a saved state has to agree with."""
+        names = ("readout", "n_actions", "temperature", "trace", "seed", "promise", "feedback")
+        return {name: described(getattr(self, name)) for name in names} | {"reads": self._watch.reads}
 
     def _forget(self) -> None:
         """The learner was reset."""
@@ -292,22 +326,6 @@ class Actor:
             return torch.multinomial(policy, 1, generator=self._generator).squeeze(1)
         chance = torch.rand(len(policy), 1, generator=self._generator).to(policy)
         return (policy.cumsum(1) < chance).sum(1).clamp(max=policy.shape[1] - 1)
-
-    def _error(
-        self, choice: Choice, reward: Tensor, promise: Signal | None, valid: Tensor
-    ) -> tuple[Tensor, Tensor | CriticState | None]:
-        """r − promise, and what is remembered of promises."""
-        expected, like = self._learnt.promise, choice.probability
-        if promise is not None or isinstance(self.promise, float):
-            told = self.promise if promise is None else promise
-            error = reward - as_signal(told, len(reward), name="promise", device=like.device, dtype=like.dtype)  # type: ignore[arg-type]
-        elif isinstance(self.promise, RewardBaseline):
-            state = _averages(self.promise, expected, reward)
-            prediction = reward - self.promise.error(reward, 0, state)
-            error, expected = self.promise.step(torch.where(valid, reward, prediction), 0, state)
-        else:
-            error = reward - like
-        return error * valid, expected
 
     def _td_error(
         self, choice: Choice, reward: Tensor, next_features: object, valid: Tensor, over: Mapping[str, Any]
@@ -392,21 +410,6 @@ def _require_plain_changes(learner: PlasticityLearner) -> None:
             )
 
 
-def _promise_of(promise: object) -> Promise:
-    """What reward is measured against."""
-    if isinstance(promise, str):
-        require_choice("promise", promise, ("policy",), "a number, a RewardBaseline or a TDCritic")
-        return "policy"
-    if isinstance(promise, (RewardBaseline, TDCritic)):
-        return promise
-    if isinstance(promise, bool) or not isinstance(promise, (int, float)):
-        raise TypeError(
-            f"promise is {known_as(promise)}; expected 'policy', a number, a RewardBaseline or a TDCritic. A tensor "
-            "goes to actor.learn(reward, promise=...)."
-        )
-    return require_number("promise", promise)
-
-
 def _feedback_for(feedback: object, names: list[str], readout: str, seed: int) -> dict[str, Feedback]:
     """The feedback of each layer; those that nothing is said of hear nothing."""
     below = [name for name in names if name != readout]
@@ -421,15 +424,6 @@ def _feedback_for(feedback: object, names: list[str], readout: str, seed: int) -
         for k, name in enumerate(below)
         if name in feedback
     }
-
-
-def _averages(baseline: RewardBaseline, state: object, like: Tensor) -> Tensor:
-    """The state of a baseline for this batch; samples of another one go on from the mean over those before."""
-    if not isinstance(state, Tensor):
-        return baseline.init(len(like), like.device, like.dtype)
-    if state.shape == baseline.state_shape(len(like)):
-        return state
-    return state.mean(0).expand(len(like), -1).clone()
 
 
 def _no_way(name: str, readout: str, groups: list[Population]) -> str:

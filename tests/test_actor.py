@@ -493,3 +493,118 @@ def test_an_ordinary_net_reads_digits_from_right_or_wrong_alone(feedback):
         with learner.paused():
             accuracy = (net(x[1347:]).sum(0).argmax(1) == y[1347:]).float().mean()
     assert accuracy > 0.8
+
+
+def critic_of(n_features):
+    return TDCritic(TDCriticConfig(n_features=n_features, lr=0.1, scope="batch"))
+
+
+PROMISES = {
+    "policy": lambda: "policy",
+    "number": lambda: 0.5,
+    "baseline": lambda: RewardBaseline("running"),
+    "critic": lambda: critic_of(3),
+}
+
+
+@pytest.mark.parametrize("trace", [None, 0.9])
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_resumed_actor_lives_the_same_life(promise, trace, tmp_path):
+    """Saved after the net has run and before the actor chooses: the same draws and weights, bit for bit."""
+    made_up = torch.rand(12, B, 3, generator=torch.Generator().manual_seed(2))
+
+    def born():
+        return made(promise=PROMISES[promise](), feedback="adaptive", trace=trace, temperature=9.0, seed=3)
+
+    def live(net, actor, trials, chosen, save=None):
+        for k in trials:
+            net(steps_of(k))
+            if k == save:
+                state = {"net": net.state_dict(), "learner": actor.learner.state_dict(), "actor": actor.state_dict()}
+                torch.save(state, tmp_path / "saved.pt")
+            with_critic = promise == "critic"
+            chosen.append(actor.act(features=made_up[k] if with_critic else None))
+            over = {"next_features": made_up[k + 1]} if with_critic else {}
+            actor.learn((chosen[-1] == 1).float(), **over)
+
+    with torch.no_grad():
+        net, _, actor = born()
+        whole = []
+        live(net, actor, range(8), whole, save=4)
+        twin, learner, resumed = born()
+        twin(steps_of(0))
+        learner.reset()
+        saved = torch.load(tmp_path / "saved.pt", weights_only=True)
+        twin.load_state_dict(saved["net"])
+        learner.load_state_dict(saved["learner"])
+        resumed.load_state_dict(saved["actor"])
+        again = []
+        again.append(resumed.act(features=made_up[4] if promise == "critic" else None))
+        resumed.learn((again[-1] == 1).float(), **({"next_features": made_up[5]} if promise == "critic" else {}))
+        live(twin, resumed, range(5, 8), again)
+    assert torch.equal(torch.stack(again), torch.stack(whole[4:])) and len(torch.stack(again).unique()) > 1
+    for name, weight in net.state_dict().items():
+        assert torch.equal(twin.state_dict()[name], weight), name
+
+
+def spoiled(state, which):
+    state = copy.deepcopy(state)
+    if which == "settings":
+        state["settings"]["temperature"] = 2.0
+    elif which == "choice":
+        state["choice"][0] = state["choice"][0] + 9
+    elif which == "feedback":
+        state["feedback"]["layers.0"][0][0, 0] = float("nan")
+    elif which == "stranger":
+        state["kept"]["elsewhere"] = torch.zeros(1)
+    elif which == "promise":
+        state["promise"] = {"averages": torch.zeros(1)}
+    elif which == "draws":
+        state["draws"] = state["draws"][:5]
+    elif which == "part":
+        del state["heard"]
+    return state
+
+
+@pytest.mark.parametrize("which", ["settings", "choice", "feedback", "stranger", "promise", "draws", "part"])
+def test_a_saved_actor_that_does_not_fit_is_refused_and_nothing_is_changed(which):
+    with torch.no_grad():
+        net, _, actor = made(feedback="random")
+        net(steps_of())
+        actor.act()
+        actor.learn(1.0)
+        before = copy.deepcopy(actor.state_dict())
+        with pytest.raises(ValueError, match="The saved actor|was saved with other settings|feedback"):
+            actor.load_state_dict(spoiled(before, which))
+    after = actor.state_dict()
+    assert torch.equal(after["draws"], before["draws"])
+    assert all(torch.equal(a, b) for a, b in zip(after["choice"][:3], before["choice"][:3], strict=True))
+    for name, state in before["feedback"].items():
+        assert all(torch.equal(a, b) for a, b in zip(after["feedback"][name], state, strict=True))
+
+
+@pytest.mark.parametrize("cell", ["LIFCell", "LSNNCell", "LIFRefracCell"])
+def test_membranes_of_norse_are_read(cell):
+    norse = pytest.importorskip("norse.torch")
+    torch.manual_seed(0)
+    layer, neuron = nn.Linear(N_IN, 4), getattr(norse, cell)()
+    learner = attach(norse.SequentialState(layer, neuron), PlasticityConfig.eprop())
+    actor, total, state = Actor(learner, reads="membrane"), torch.zeros(B, 4), None
+    with torch.no_grad():
+        layer.weight.mul_(20.0)
+        for x in steps_of():
+            spikes, state = neuron(layer(x), state)
+            total += (state.lif if hasattr(state, "lif") else state).v
+        assert total.abs().sum() > 0
+        action = actor.act()
+    policy = torch.softmax(total, 1)
+    torch.testing.assert_close(actor.choice.probability, policy.gather(1, action.unsqueeze(1)).squeeze(1))
+
+
+def test_membranes_of_a_whole_sequence_of_norse_are_not_told():
+    norse = pytest.importorskip("norse.torch")
+    learner = attach(net := nn.Sequential(nn.Linear(N_IN, 4), norse.LIF()), PlasticityConfig.eprop())
+    actor = Actor(learner, reads="membrane")
+    net(steps_of())
+    with pytest.raises(RuntimeError, match="do not tell their membrane"):
+        actor.act()

@@ -180,7 +180,10 @@ class HostAdapter(Protocol):
         return None
 
     def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
-        """The membrane that the spikes of a call came from, shaped like them; None where the host cannot tell."""
+        """The membrane of a call, shaped like its spikes, which came from it; None where the host cannot tell.
+
+        Where a host tells it only after the step, a reset has been at it.
+        """
         return None
 
     def response(self, module: nn.Module) -> Response | None:

@@ -113,6 +113,14 @@ class Norse(HostAdapter):
             return "LConv2d moves the time axis inside; use Lift(nn.Conv2d(...)) instead"
         return None
 
+    def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
+        """v of the state that it returns, which a reset has been at where there was a spike; None of a sequence."""
+        output: Any = call.output
+        after = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        leaves = () if after is None else tree_flatten_with_path(after)[0]
+        found = next((leaf for path, leaf in leaves if str(path[-1]) == ".v"), None)
+        return None if found is None or found.shape != call.spikes.shape else found
+
     def held_state(self, module: nn.Module) -> dict[str, Any]:
         """None: states are handed over."""
         return {}
