@@ -6,6 +6,8 @@ itself is kept; the spikes that come back through recurrent weights are detached
 
 from __future__ import annotations
 
+import math
+
 import norse.torch as norse
 import pytest
 import snntorch
@@ -348,6 +350,24 @@ def test_a_recurrent_convolution_of_snntorch(reset):
     weights = layer.weight, neuron.recurrent.weight
     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
         agree(weight.grad, gradient, torch.float32)
+
+
+@pytest.mark.parametrize("cell", [norse.LIFCell, norse.LSNNCell])
+def test_a_readout_that_leaks_filters_the_eligibility_as_it_filters_the_spikes(cell):
+    """y ← exp(−1/τ)·y + z; the error comes in the last steps only."""
+    tau = 4.0
+    torch.manual_seed(0)
+    net = Net(nn.Linear(16, 8, bias=False), cell(), 20.0)
+    learner = attach(net, PlasticityConfig.eprop(1.0, tau_e=tau, mode="hybrid"))
+    xs, state, y, loss = inputs((16,), torch.float32), (), 0.0, 0.0
+    for t, x in enumerate(xs):
+        z, state = net(x, state)
+        y = math.exp(-1 / tau) * y + z
+        loss = loss + loss_of(t, y)
+        if t >= STEPS - LATE:
+            learner.step({"layer": -B * signal(t, z)})  # of a mean over the batch
+    found, net.layer.weight.grad = net.layer.weight.grad, None
+    agree(found, torch.autograd.grad(loss, net.layer.weight)[0], torch.float32)
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
