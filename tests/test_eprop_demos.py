@@ -62,22 +62,43 @@ def test_the_verdict_on_cues():
     assert kept(0.96, 0.8) == [True] * 3 + [False] * 3
 
 
-def test_rows_are_read_from_above_and_learned():
+@pytest.mark.parametrize("kind", rows.NETS)
+def test_rows_are_read_from_above_and_learned(kind):
     digits = rows.load()
     assert (len(digits.seen), len(digits.unseen)) == (1347, 450)
-    seen = []
-    net = rows.Net(recurrent=True)
+    seen, net = [], rows.NETS[kind]()
     net.fc.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    net(digits.unseen[:5].float())
-    read = torch.stack(seen)[:: rows.STEPS_PER_ROW].transpose(0, 1).flatten(1)
-    assert torch.equal(read, digits.unseen[:5].float())
-    assert float(rows.life("e-prop", 7, 2, digits, BAR).curve[-1]) > 0.5
+    net(digits.unseen[:5])
+    assert len(seen) == 8 * net.steps and all(torch.equal(row[:, 8], torch.ones(5)) for row in seen)
+    read = torch.stack(seen)[:: net.steps, :, :8].transpose(0, 1).flatten(1)
+    assert torch.equal(read, digits.unseen[:5])
+    assert float(rows.life(kind, "e-prop", 7, 2, digits, BAR).curve[-1]) > 0.5
+
+
+@pytest.mark.parametrize("kind", rows.NETS)
+def test_eprop_of_rows_is_most_of_the_gradient_and_all_that_the_neurons_keep_themselves(kind):
+    digits = rows.load()
+    for recurrent, least in ((True, 0.9), (False, 1 - 1e-5)):
+        torch.manual_seed(3)
+        net = rows.NETS[kind]()
+        if not recurrent:
+            net.get_parameter(f"{net.back}.weight").requires_grad_(False).zero_()
+        images, labels = digits.seen[:20], digits.labels[:20]
+        rows.cross_entropy(net.readout(net(images)), labels).backward()
+        through_time = net.fc.weight.grad.flatten()
+        net.zero_grad()
+        learner = rows.attach(net, rows.PlasticityConfig.eprop(1.0, mode="hybrid"), pairs={"readout": ()})
+        rows.by_eprop(net, learner, images, labels)
+        local = net.fc.weight.grad.flatten()
+        assert float(torch.cosine_similarity(local, through_time, 0)) > least
+        assert float(local.norm() / through_time.norm()) == pytest.approx(1.0, abs=0.3 if recurrent else 1e-5)
 
 
 def test_the_verdict_on_rows():
-    def kept(local, through_time, alone):
-        curves = dict(zip(rows.WAYS, (local, through_time, alone), strict=True))
-        told = {way: [rows.Story(torch.tensor([end]), 1.0)] * 2 for way, end in curves.items()}
+    def kept(*ends):
+        told = {
+            ("ALIF", way): [rows.Story(torch.tensor([end]), 1.0)] * 2 for way, end in zip(rows.WAYS, ends, strict=True)
+        }
         return [finding.kept for finding in rows.judge(told).values()]
 
     assert kept(0.95, 0.96, 0.8) == [True] * 3
@@ -94,4 +115,18 @@ def test_a_net_that_has_hardly_begun_fails_with_numbers_and_a_figure(demo, tmp_p
     assert demo.main([*LITTLE[demo], "--json", str(numbers), "--figure", str(figure)]) == 1
     assert "FAILED" in capsys.readouterr().out
     assert json.loads(numbers.read_text())["seconds"] > 0
+    assert figure.stat().st_size > 30_000
+
+
+@pytest.mark.parametrize(("host", "kinds"), [("snntorch", ["LIF"]), ("norse", ["ALIF"])])
+def test_a_host_reads_rows_by_its_own_neurons(host, kinds, tmp_path, capsys, monkeypatch):
+    few = rows.load()
+    few = rows.Digits(few.seen[:130], few.labels[:130], few.unseen[:40], few.unseen_labels[:40])
+    monkeypatch.setattr(rows, "load", lambda: few)
+    numbers, figure = tmp_path / "numbers.json", tmp_path / "figures" / "figure.png"
+    code = rows.main(["--host", host, "--epochs", "2", "--seeds", "2", "--json", str(numbers), "--figure", str(figure)])
+    assert code == ("FAILED" in capsys.readouterr().out)
+    told = json.loads(numbers.read_text())["accuracy"]
+    assert list(told) == [f"{kind}, {way}" for kind in kinds for way in rows.WAYS]
+    assert all(len(ends) == 2 and min(ends) >= 0 and max(ends) <= 1 for ends in told.values())
     assert figure.stat().st_size > 30_000
