@@ -293,8 +293,8 @@ def _configs() -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"{name}.from_json", _free(kind.from_json, lambda m=made: {"source": m.to_json()})
         yield f"{name}.to_json", _free(made.to_json, lambda: {"path": _folder() / "config.json"})
     presets: dict[str, dict[str, Any]] = {
-        "reward_readout": {"readout": "fc2", "bound": 0.6, "lr": 0.01, "tau_e": 200.0},
-        "delayed_reward": {"readout": "fc2", "delay": 50, "bound": 0.6, "lr": 0.01},
+        "reward_readout": {"readout": "fc2", "lr": 0.02, "tau_e": 200.0},
+        "delayed_reward": {"readout": "fc2", "delay": 50, "lr": 0.02},
         "reward_all_layers": {"lr": 1.0, "mode": "hybrid"},
         "unsupervised": {"layers": "fc", "lr": 0.03},
         "eprop": {"lr": 0.01, "tau_e": 20.0, "mode": "online", "feedback": "random", "firing_rate": (0.1, 1.0)},
@@ -422,6 +422,7 @@ def _plasticity() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}HardBounds.__call__", _bound(lambda: plasticity.HardBounds(0.0, 1.0), "__call__", change)
     soft = {"low": 0.0, "high": 1.0, "mu_plus": 1.0, "mu_minus": 1.0}
     yield f"{room}KeptNorm.__call__", _bound(plasticity.KeptNorm, "__call__", change)
+    yield f"{room}KeptSums.__call__", _bound(plasticity.KeptSums, "__call__", change)
     yield f"{room}SoftBounds", _free(plasticity.SoftBounds, lambda: dict(soft))
     yield f"{room}SoftBounds.__call__", _bound(lambda: plasticity.SoftBounds(**soft), "__call__", change)
     yield f"{room}free", _free(plasticity.free, change)

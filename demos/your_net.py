@@ -136,8 +136,8 @@ class PlainPupil(Pupil):
         nn.init.uniform_(net.fc2.weight, 0.0, 1.0)
         nn.init.zeros_(net.fc2.bias)
         scale_to_rate(net, train_and_held_out()[0].images[:BATCH], rate={"fc2": 0.25})
-        bound = 10 * float(net.fc2.weight.detach().max())
-        self.net, self.learner = net, attach(net, PlasticityConfig.reward_readout("fc2", bound=bound), pre=lambda x: x)
+        lr = float(net.fc2.weight.detach().max()) / 3
+        self.net, self.learner = net, attach(net, PlasticityConfig.reward_readout("fc2", lr=lr), pre=lambda x: x)
         self.actor = Actor(self.learner, seed=seed)
 
     def learn(self, reward: Tensor) -> None:

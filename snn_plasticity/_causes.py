@@ -160,12 +160,13 @@ def unmoved_weights(connections: Sequence[Connection]) -> Cause | None:
     """Changes that leave the weight as it is."""
     told = []
     for connection in connections:
-        bounded = connection.config.three_factor.weight_bounds is not None
-        why = (
-            "all weights are at their bounds already; widen weight_bounds, or look at the sign of the modulator"
-            if bounded
-            else f"the change is below the resolution of {connection.weight.dtype}; raise lr, or use float32 weights"
-        )
+        bounds = connection.config.three_factor.weight_bounds
+        if isinstance(bounds, str):
+            why = f"weight_bounds={bounds!r} leaves nothing of it, since all synapses were to change alike"
+        elif bounds is not None:
+            why = "all weights are at their bounds already; widen weight_bounds, or look at the sign of the modulator"
+        else:
+            why = f"the change is below the resolution of {connection.weight.dtype}; raise lr, or use float32 weights"
         told.append(f"{connection.name}: a change was asked for and no weight moved: {why}.")
     return Cause("stuck", " ".join(told)) if told else None
 

@@ -93,40 +93,35 @@ class PlasticityConfig(Serializable):
 
     @classmethod
     def reward_readout(
-        cls, readout: LayerNames = "all_eligible", *, bound: float = 0.6, lr: float | None = None, tau_e: float = 200.0
+        cls, readout: LayerNames = "all_eligible", *, lr: float = 0.02, tau_e: float = 200.0
     ) -> PlasticityConfig:
         """Reward at the readout, the plain way: spikes tag synapses, and dopamine meets the neuron that was chosen.
 
-            Δw = lr · mean_B((r − promise) · 1{a} · e)
+            Δw = lr · mean_B((r − promise) · 1{a} · e),   less its means over inputs and over neurons
 
         Hand `learner.step` the third factor (B, N_post): reward above what was promised at the chosen neuron a, zero
         elsewhere; the probability of the choice is a good promise where rewards are 0 or 1. Only pairs that potentiate
-        count, so that the sign of a change is that of the dopamine. The layers below stay as they are; every neuron of
-        the readout has to fire from the start (weights above zero, and `scale_to_rate`).
+        count, so that the sign of a change is that of the dopamine; synapses compete for what their neuron has, and
+        neurons for what an input gives (`weight_bounds="sums"`), so that none of them falls silent or takes over. The
+        layers below stay as they are; every neuron of the readout has to fire from the start (weights above zero, and
+        `scale_to_rate`).
 
         Args:
             readout: the layer that learns, or several.
-            bound: weights stay in (−bound, bound), softly; ten times what they are at first leaves room.
-            lr: learning rate; None is bound / 60.
+            lr: learning rate; a third of the largest weight is a good one.
             tau_e: how long a synapse remembers, in steps.
 
         >>> PlasticityConfig.reward_readout("fc2").three_factor.target_layers
         ('fc2',)
         """
-        bound = require_number("bound", bound, 0.0, open_low=True)
         return cls(
             EligibilityConfig(kernel="stdp_pair", a_minus=0.0, tau_e=tau_e, clamp_range=None),
-            three_factor=ThreeFactorConfig(
-                lr=bound / 60 if lr is None else lr,
-                weight_bounds=(-bound, bound),
-                soft_bounds=1.0,
-                target_layers=_named(readout),
-            ),
+            three_factor=ThreeFactorConfig(lr=lr, weight_bounds="sums", target_layers=_named(readout)),
         )
 
     @classmethod
     def delayed_reward(
-        cls, readout: LayerNames = "all_eligible", *, delay: float, bound: float = 0.6, lr: float | None = None
+        cls, readout: LayerNames = "all_eligible", *, delay: float, lr: float = 0.02
     ) -> PlasticityConfig:
         """As `reward_readout`, where the reward comes `delay` steps after the choice: τ_e = 2 · delay.
 
@@ -138,15 +133,16 @@ class PlasticityConfig(Serializable):
         100.0
         """
         delay = require_number("delay", delay, 0.0, open_low=True)
-        config = cls.reward_readout(readout, bound=bound, lr=lr, tau_e=2.0 * delay)
+        config = cls.reward_readout(readout, lr=lr, tau_e=2.0 * delay)
         return replace(config, eligibility=replace(config.eligibility, carry=True))
 
     @classmethod
     def reward_all_layers(cls, lr: float = 1.0, *, mode: Mode = "hybrid") -> PlasticityConfig:
         """Reward to every layer: the settings of `eprop` for an `Actor` that hands each neuron its learning signal.
 
-        With mode "hybrid" −Δw goes to the gradient of each weight, for an optimizer; `lr` is then best left at 1. The
-        reward may come late: traces go on until `learner.reset()`; `Actor(trace=1.0)` keeps that of a choice.
+        With mode "hybrid" −Δw goes to the gradient of each weight, for an optimizer; `lr` is then best left at 1. An
+        actor that is too sure too early never tries some answers: let its temperature be a few spikes. The reward may
+        come late: traces go on until `learner.reset()`; `Actor(trace=1.0)` keeps that of a choice.
 
         >>> PlasticityConfig.reward_all_layers().three_factor.mode
         'hybrid'

@@ -12,7 +12,7 @@ from .validation import Serializable, require_count_field, require_number_field,
 
 Mode = Literal["online", "hybrid", "auxiliary_loss"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-BOUND_WORDS = ("norm",)
+BOUND_WORDS = ("norm", "sums")
 FEEDBACKS = ("symmetric", "random", "adaptive", "broadcast")
 
 
@@ -25,7 +25,8 @@ class ThreeFactorConfig(Serializable):
         lr: learning rate.
         weight_clamp: range of one update (not of the weight), with zero in it, or None.
         weight_bounds: hard bounds of the weight, None, "norm" (the weights of each post neuron keep their norm, so that
-            inputs compete), or a function (weight, delta) -> new weight of your own.
+            inputs compete), "sums" (they keep their sum, and so do those of each input, so that neurons compete as
+            well), or a function (weight, delta) -> new weight of your own.
         soft_bounds: exponent of the power law, one number or (potentiation, depression); needs `weight_bounds`.
         target_layers: "all_eligible" or the names of the layers that learn.
         update_frequency: that many steps are summed before the weight changes.

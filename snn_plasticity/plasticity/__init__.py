@@ -2,6 +2,7 @@
 
 from .bounds import HardBounds as HardBounds
 from .bounds import KeptNorm as KeptNorm
+from .bounds import KeptSums as KeptSums
 from .bounds import SoftBounds as SoftBounds
 from .bounds import free as free
 from .eligibility import EligibilityTraceModule as EligibilityTraceModule
@@ -24,6 +25,7 @@ __all__ = [
     "EligibilityVectors",
     "HardBounds",
     "KeptNorm",
+    "KeptSums",
     "Replacing",
     "SoftBounds",
     "ThreeFactorUpdate",

@@ -3,13 +3,15 @@
     free   w ← w + Δw
     hard   w ← clamp(w + Δw, min(w, low), max(w, high))
     norm   w ← (w + Δw) · |w| / |w + Δw|, for each post neuron
+    sums   w_ij ← w_ij + Δw_ij − mean_i Δw_ij − mean_j Δw_ij + mean_ij Δw_ij, for post neurons i and their inputs j
     soft   Δw > 0 shrinks by ((high − w)/(high − low))^μ₊,  Δw < 0 by ((w − low)/(high − low))^μ₋,  then as hard
 
 The factors of soft bounds lie between 0 and 1. A weight that already lies outside may stay or move inward, never
 further out; no change means no change.
 A bound is any function from (weight, delta) to the new weight; where Δw is zero throughout it is not heard, so that a
 function that normalises moves nothing without a modulator.
-Gütig, Aharonov, Rotter & Sompolinsky 2003; inputs that compete for a neuron: von der Malsburg 1973, Oja 1982.
+Gütig, Aharonov, Rotter & Sompolinsky 2003; inputs that compete for a neuron: von der Malsburg 1973, Oja 1982;
+sums that are kept: Miller & MacKay 1994.
 """
 
 from __future__ import annotations
@@ -136,14 +138,45 @@ class KeptNorm:
             ValueError: a change of another shape, NaN or infinity; weights that are not (N_post, ...).
         """
         _require_change(weight, delta)
-        if weight.dim() < 2:
-            raise ValueError(
-                f"weight is {tuple(weight.shape)}; weight_bounds='norm' needs (N_post, ...): a row for each neuron."
-            )
+        _require_rows(weight, "norm")
         axes, new = tuple(range(1, weight.dim())), weight + delta
         before, after = (torch.linalg.vector_norm(w, dim=axes, keepdim=True) for w in (weight, new))
         moves = (delta != 0).flatten(1).any(1).view_as(after)
         return torch.where(moves & (after > 0), new * (before / after.clamp(min=torch.finfo(after.dtype).tiny)), weight)
+
+
+@dataclass(frozen=True)
+class KeptSums:
+    """Weights keep their sum in each post neuron, and from each of its inputs over all post neurons.
+
+    What one synapse gains is lost by the other inputs of its neuron, and by that input at the other neurons: what all
+    have in common is not learned, and none takes over. A single neuron keeps its own sum, and a single input its own.
+
+    >>> KeptSums()(torch.zeros(2, 2), torch.tensor([[0.4, 0.0], [0.0, 0.0]]))
+    tensor([[ 0.1000, -0.1000],
+            [-0.1000,  0.1000]])
+    """
+
+    def __call__(self, weight: Tensor, delta: Tensor) -> Tensor:
+        """The new weight.
+
+        Raises:
+            TypeError: no tensors.
+            ValueError: a change of another shape, NaN or infinity; weights that are not (N_post, ...).
+        """
+        _require_change(weight, delta)
+        _require_rows(weight, "sums")
+        rows = delta.flatten(1)
+        for axis in (0, 1):
+            rows = rows if rows.shape[axis] < 2 else rows - rows.mean(axis, keepdim=True)
+        return weight + rows.view_as(weight)
+
+
+def _require_rows(weight: Tensor, word: str) -> None:
+    if weight.dim() < 2:
+        raise ValueError(
+            f"weight is {tuple(weight.shape)}; weight_bounds={word!r} needs (N_post, ...): a row for each neuron."
+        )
 
 
 PLAIN_BOUNDS = (HardBounds, SoftBounds)  # whose formulas are known; a class derived from them may have its own
@@ -153,8 +186,8 @@ def bounds_of(config: ThreeFactorConfig) -> Bounds:
     """The bounds that a config describes."""
     if config.weight_bounds is None:
         return free
-    if config.weight_bounds == "norm":
-        return KeptNorm()
+    if isinstance(config.weight_bounds, str):
+        return {"norm": KeptNorm, "sums": KeptSums}[config.weight_bounds]()
     if callable(config.weight_bounds):
         return cast(Bounds, config.weight_bounds)
     if config.soft_bounds is None:
