@@ -205,6 +205,33 @@ def at_the_clamp(connection: Connection, delta: Tensor, factor: float | Tensor, 
     return bool(full.all())
 
 
+def one_for_all(connections: Sequence[Connection], factor: object) -> Cause | None:
+    """Several populations of spikes of which each is told one thing for all of its neurons, though samples differ."""
+    several = len({c.traces.rule.geometry.n_post for c in connections}) > 1  # else they may be one
+    return alike(connections) if several and all(hears_as_one(c, factor) for c in connections) else None
+
+
+def hears_as_one(connection: Connection, factor: object) -> bool:
+    """Whether spikes meet a third factor that tells samples apart, and not the neurons of a sample."""
+    if connection.post_side != "spikes" or connection.samples is not None:
+        return False
+    told = isinstance(factor, Tensor) and factor.dim() == 1 and len(factor) > 1 and factor.is_cpu
+    return told and bool((factor != factor[0]).any())  # type: ignore[union-attr]
+
+
+def alike(connections: Sequence[Connection]) -> Cause | None:
+    """A reward for all neurons of a layer alike."""
+    if not connections:
+        return None
+    return Cause(
+        "alike",
+        f"{join_names(connections)}: each sample's third factor is one for all neurons alike. That teaches them to be "
+        "active together or not, and hardly which of them should have fired: a net that is to choose stays at chance. "
+        "Give it for each neuron, (B, N_post), or let an Actor do so (PlasticityConfig.reward_all_layers()). Where "
+        "neurons are rewarded as one population, all is well.",
+    )
+
+
 def join_names(connections: Iterable[Connection]) -> str:
     """Names, and no more of them than one wants to read."""
     names = [connection.name for connection in connections]

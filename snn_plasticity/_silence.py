@@ -47,6 +47,7 @@ class Silence:
         self.signals_given: set[str] = set()  # signals that were ever given
         self.next_look = 0  # after so many steps, values are looked at
         self.opened = False  # whether the third factor was ever other than zero
+        self.apart = False  # whether neurons were ever told different things
         self._idle: dict[str, int] = {}  # consecutive looks at which a connection changed nothing
 
     @property
@@ -100,6 +101,11 @@ class Silence:
                 said.append(causes.closed_gate(gate, self.signals_given))
         if not step.changes or is_zero(step.factor) is not False:
             return said
+        self.apart |= isinstance(step.factor, LayerFactors) or (
+            isinstance(step.factor, Tensor) and step.factor.dim() > 1
+        )
+        if hooks and not self.apart and not step.reduced and self.steps >= PATIENCE:
+            said.append(causes.one_for_all(step.connections, step.factor))
         dead, stuck, full = [], [], []
         for connection in step.connections:
             delta = step.changes.get(connection.name)

@@ -152,7 +152,7 @@ def diagnose(
         check: raises a RuntimeError that says why a connection cannot learn.
     """
     last, state = third_factor.last, third_factor.state
-    layers, found = {}, []
+    layers, found, together = {}, [], []
     for connection in connections:
         why = _refusal(connection, check)
         heard = None if last is None else last.factor
@@ -160,6 +160,9 @@ def diagnose(
         layer = _layer(connection, heard, lr_scale, why)
         layers[connection.name] = layer
         found += _findings(connection, layer, why, hooks)
+        together += [connection] if hooks and why is None and _together(connection, heard) else []
+    if hooks and last is not None:
+        found.append(causes.alike(together) or causes.one_for_all(connections, last.factor))
     asleep = causes.in_eval(connections)
     found.append(asleep)
     if all(connection.traces.batch_size is None for connection in connections):
@@ -271,6 +274,23 @@ def _findings(
     found.append(causes.clamped_eligibility([connection]) if full else _half(layer, "eligibility_near_clamp", _CLAMPED))
     found += [_half(layer, "change_cut", _CUT), _half(layer, "weight_at_bounds", _BOUNDED), _size(layer)]
     return found
+
+
+def _together(connection: Connection, factor: object) -> bool:
+    """Whether neurons are told the same of which none was active for the others; traces are put back as they were."""
+    if not connection.traces.batch_size or not causes.hears_as_one(connection, factor):
+        return False
+    mark = connection.mark(safe=True)
+    try:
+        e = connection.eligibility
+    finally:
+        connection.go_back(mark)
+    if e is None or e.dim() < 3:
+        return False
+    size = e.abs().flatten(2).sum(2)
+    active = size[size.any(1)]
+    leading = (active.amax(1) / active.sum(1)).mean()  # from 1 / n, where all are alike, to 1, where one was chosen
+    return len(active) > 0 and bool(leading < size.shape[1] ** -0.5)
 
 
 def _half(layer: LayerDiagnosis, share: str, sentence: str) -> causes.Cause | None:

@@ -414,3 +414,52 @@ class TestActivity:
             for _ in range(61 * 260):
                 activity.see(torch.full((1, 2), rate), torch.ones(1, 1))
         assert activity.rates().pre == 0.0
+
+
+class TestOneForAll:
+    """Layers of spikes whose neurons are all told the same, and samples not."""
+
+    @staticmethod
+    def words(*sizes, config=None, factor=lambda: torch.rand(4), **options):
+        learner = attach(model := net(*sizes), config or PlasticityConfig.dev())
+
+        def life():
+            for _ in range(40):
+                run(model, steps=3, batch=4)
+                learner.step(factor(), **options)
+                learner.reset()
+
+        return " ".join(w for w in said(life) if "alike" in w), learner
+
+    @pytest.mark.parametrize("preset", ["minimal", "dev", "production"])
+    def test_a_net_of_several_layers_is_told_once(self, preset):
+        words, learner = self.words(6, 8, 3, config=getattr(PlasticityConfig, preset)())
+        assert words.count("one for all neurons alike") == 1 and words.startswith("0, 2: ")
+        assert sum("one for all neurons alike" in found for found in learner.diagnose().findings) == 1
+
+    def test_where_it_makes_sense_nothing_is_said(self):
+        quiet = {
+            "one for all samples": self.words(6, 8, 3, factor=lambda: 0.5),
+            "the same for all samples": self.words(6, 8, 3, factor=lambda: torch.ones(4)),
+            "for each neuron": self.words(6, 8, 3, factor=lambda: torch.rand(4, 3), layers=["2"]),
+            "for each layer": self.words(6, 8, 3, factor=lambda: {"0": torch.rand(4, 8), "2": torch.rand(4)}),
+            "one population": self.words(6, 8),
+            "perhaps one population": self.words(6, 8, 8),
+            "a learning signal": self.words(6, 8, 3, config=PlasticityConfig.eprop()),
+        }
+        assert {why: words for why, (words, _) in quiet.items() if words} == {}
+
+    def test_a_single_layer_is_told_by_its_diagnosis_unless_one_neuron_was_chosen(self):
+        torch.manual_seed(0)
+        model = net(6, 4)
+        learner = attach(model, PlasticityConfig.dev())
+        run(model, batch=4)
+        learner.step(torch.rand(4))
+        assert "0: each sample's third factor is one for all" in " ".join(learner.diagnose().findings)
+        learner.reset()
+        with torch.no_grad():
+            model[0].weight[1:] = -1.0
+            model[0].bias.zero_()
+        run(model, batch=4)
+        learner.step(torch.rand(4))
+        assert "alike" not in " ".join(learner.diagnose().findings)
