@@ -69,7 +69,7 @@ class Activity:
         self.seen = 0
         self.due = 1  # the step that is looked at next
         self._now, self._before = _Counts(), _Counts()
-        self._looked: tuple[int, slice] = (0, slice(None))  # when it last looked, and at which steps of a window
+        self.looked, self._at = 0, slice(None)  # when it last looked, and at which steps of a window
 
     def see(self, pre: Tensor, post: Tensor | None) -> None:
         """One step (B, ...); post None where it is not the spikes, which `fired` may tell."""
@@ -96,9 +96,8 @@ class Activity:
 
     def fired(self, spikes: Tensor) -> None:
         """The spikes of the step, or the window, that was seen last, where post was something else."""
-        seen, at = self._looked
-        if seen == self.seen:
-            self._now, self._looked = self._now.plus_post(spikes.detach()[at]), (-1, at)
+        if self.looked == self.seen:
+            self._now, self.looked = self._now.plus_post(spikes.detach()[self._at]), -1
 
     def rates(self) -> Rates | None:
         """The rates of late; None before anything was seen. This reads the device."""
@@ -122,6 +121,6 @@ class Activity:
     def _look(self, pre: Tensor, post: Tensor | None, steps: int, axes: tuple[int, ...], at: slice) -> None:
         if self._now.steps >= GENERATION:
             self._now, self._before = _Counts(), self._now
-        self._now, self._looked = self._now.plus(pre.detach()[at], steps, axes), (self.seen, at)
+        self._now, self.looked, self._at = self._now.plus(pre.detach()[at], steps, axes), self.seen, at
         if post is not None:
             self._now = self._now.plus_post(post.detach()[at])

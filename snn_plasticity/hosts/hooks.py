@@ -234,9 +234,10 @@ class NeuronHook(Hook):
                         connection.observe(call.pre, post if made is call else made.credited(post))
                 else:
                     connection.observe(call.pre, post if made is call else made.credited(post))
-                if post is not spikes and direct.reads is not None:
+                activity = connection.activity
+                if activity.looked == activity.seen and post is not spikes and direct.reads is not None:
                     with untracked(spikes):
-                        connection.activity.fired(spikes)
+                        activity.fired(spikes)
                 return
         self.notify(module, args, kwargs, output)
 
