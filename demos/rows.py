@@ -26,7 +26,7 @@ from command_line import Finding, Number, Word, settings, tell, write
 from digits_task import split_digits
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from row_nets import ALIF, LIF, RowNet
+from row_nets import ALIF, LIF, STEPS, UNIT, RowNet
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -102,7 +102,7 @@ def by_eprop(net: RowNet, learner: PlasticityLearner, images: Tensor, labels: Te
     count.requires_grad_()
     cross_entropy(net.readout(count), labels).backward()
     assert count.grad is not None
-    signal = -len(images) / net.unit * count.grad  # the loss is a mean over the batch, and so is Δw
+    signal = -len(images) / UNIT * count.grad  # the loss is a mean over the batch, and so is Δw
     learner.step(dict.fromkeys(learner.connections, signal))
     learner.reset()
 
@@ -134,13 +134,12 @@ def draw(stories: Mapping[tuple[str, str], list[Story]], digits: Digits) -> Figu
     figure = Figure(figsize=(5 + 5 * len(kinds), 4.2), layout="constrained")
     left, *panels = figure.subplots(1, 1 + len(kinds), width_ratios=(1, *[1.8] * len(kinds)))
     left.imshow(digits.unseen[0].view(8, 8).numpy(), cmap="gray_r", aspect="auto")
-    left.set(title="Read from above", xticks=[], yticks=range(8))
+    left.set(title=f"Read from above, {STEPS} steps a row", xticks=[], yticks=range(8))
     left.set_yticklabels([str(row + 1) for row in range(8)])
     label_axes(left, "pixel", "row")
     for kind, panel in zip(kinds, panels, strict=True):
         draw_learning(panel, {way: stories[kind, way] for way in WAYS})
-        net = NETS[kind]
-        panel.set_title(f"{net.neurons} {kind} neurons, {net.steps} steps a row")
+        panel.set_title(f"{NETS[kind].neurons} {kind} neurons")
     return figure
 
 
