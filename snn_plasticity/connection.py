@@ -322,7 +322,8 @@ class Connection:
 
     def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
-        return ConnectionMark(self.traces.mark(safe=safe or self._foreign), self._pending, self._steps, self.feedback)
+        safe = require_flag("safe", safe) or self._foreign
+        return ConnectionMark(self.traces.mark(safe=safe), self._pending, self._steps, self.feedback)
 
     def go_back(self, mark: ConnectionMark) -> None:
         """Traces, and the change that was not applied yet, as they were at the mark."""
