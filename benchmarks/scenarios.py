@@ -193,7 +193,13 @@ def networks() -> dict[str, Scenario]:
         for name, config in configs().items()
     }
     modes = {f"mode {mode}": Scenario(lambda d, m=mode: _mode(d, m)) for mode in ("hybrid", "auxiliary_loss")}
-    return found | modes
+    losses = {"online": PlasticityConfig.online()}
+    for word in ("random", "adaptive"):
+        losses[f"{word} feedback"] = PlasticityConfig.eprop(feedback=word)
+        leaky = PlasticityConfig.eprop(feedback=word, tau_e=5.0, firing_rate=(0.2, 1.0))
+        losses[f"{word} feedback of a leaky readout"] = leaky
+    aims = {f"a target by {name}": Scenario(lambda d, c=config: _aimed(d, c)) for name, config in losses.items()}
+    return found | modes | aims
 
 
 def spikes(device: str) -> tuple[Tensor, Tensor]:
@@ -316,6 +322,21 @@ def _network(device: str, host: str, config: PlasticityConfig) -> list[Tensor]:
         for now in range(T, 2 * T):
             net.step(pre[now])
     learner.step(rewards[0])
+    return [layer.weight.detach() for layer in small_nets.linears(net)]
+
+
+def _aimed(device: str, config: PlasticityConfig) -> list[Tensor]:
+    """A target at every step, then a class after several."""
+    net, (pre, _) = small_nets.network("snnTorch", 12), small_nets.inputs(12, B)
+    net.model.to(device)
+    learner, pre = attach(net.model, config), pre.to(device)
+    net.restart()
+    for now in range(4):
+        output = net.step(pre[now])
+        learner.step(target=torch.full_like(output, 0.5), reads="membrane")
+    for now in range(4, 8):
+        net.step(pre[now])
+    learner.step(target=torch.zeros(B, dtype=torch.long).to(device))
     return [layer.weight.detach() for layer in small_nets.linears(net)]
 
 

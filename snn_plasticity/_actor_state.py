@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import shown
+from ._checks import require_within, shown
 from ._promises import Expected, Promise
 from ._saved import UNCHANGED, require_tensor
 from .connection import Connection
@@ -121,8 +121,7 @@ def _choice(
         require_tensor(f"{what}", part, shape)
     if not sees and saved[3] is not None:
         raise ValueError(f"{what} has features, and there is no critic; expected None. {UNCHANGED}")
-    if action.numel() and not 0 <= int(action.min()) <= int(action.max()) < n_actions:
-        raise ValueError(f"{what} holds another action than 0 to {n_actions - 1}. {UNCHANGED}")
+    require_within(f"{what}: action", action, 0, n_actions - 1)
     return tuple(None if part is None else part.detach().to(device, copy=True) for part in saved)
 
 

@@ -30,6 +30,7 @@ ACCEPTED_WAITS = {
     "hosts/replay.py:_require_elementwise: __bool__": 4,  # whether a neuron is elementwise, at its first two steps
 }
 ACCEPTED_UPLOADS = {
+    "feedback.py:_drawn: to": 1,  # the matrix of feedback, once for each layer below the readout
     "layers/edges.py:_at: to": 3,  # the lists of edges, once for each module
 }
 
