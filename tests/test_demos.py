@@ -324,6 +324,6 @@ def test_affect_is_worth_having(tmp_path):
     """The criterion of the demo, at other seeds than those it was tuned on."""
     numbers = tmp_path / "numbers.json"
     where = ["--json", str(numbers), "--figure", str(tmp_path / "figure.png")]
-    assert demo.main(["--affect", "--lives", "5", "--delay", "5", "--seed", "50", *where]) == 0
+    assert demo.main(["--affect", "--lives", "3", "--delay", "5", "--seed", "50", *where]) == 0
     read = json.loads(numbers.read_text())
     assert read["with affect"]["digits to recover"][0] < read["without affect"]["digits to recover"][0]
