@@ -83,7 +83,7 @@ class LIF(RowNet):
 class ALIF(RowNet):
     """Norse: neurons whose threshold adapts, and a layer from each to each."""
 
-    back, neurons, lr, epochs = "recurrent", 100, 0.03, 20
+    back, neurons, lr, epochs = "recurrent", 100, 0.02, 25
 
     def __init__(self) -> None:
         super().__init__()
