@@ -156,4 +156,4 @@ def test_too_short_a_life_fails_and_draws_its_figure(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_rewarded_synapse_finds_out():
-    assert demo.main([]) == 0
+    assert demo.main(["--seconds", "300"]) == 0
