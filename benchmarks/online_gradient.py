@@ -2,8 +2,7 @@
 
     python benchmarks/online_gradient.py [--quick] [--json PATH]
 
-Peaks of memory are those of processes of their own. The net of the first two tables is 64–100–10 (`Leaky`, B 32);
-that of the third is one layer 2048→512 with 1 % of its inputs active.
+Peaks of memory are those of processes of their own. Times are medians; the ways take turns.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from statistics import median
 from time import perf_counter
 
 import results
@@ -24,19 +24,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from snn_plasticity import PlasticityConfig, attach
-from snn_plasticity.plasticity.window_sum import sum_window
 
 BATCH, WINDOW = 32, 50
 LENGTHS, QUICK_LENGTHS = (100, 1_000, 10_000, 100_000), (100, 1_000)
 STEPS, QUICK_STEPS, REPEATS = 1_000, 200, 3
-MEMORY_HEADER = ("steps", "peak of the process, MiB", "above that of the fewest")
-TIME_HEADER = ("way", "sample-steps/s", "beside backpropagation through time")
-LAYER_HEADER = ("what", "sample-steps/s", "asked")
+MEMORY_HEADER = ("steps", "e-prop", "online, a loss for each step")
+TIME_HEADER = ("way", "64–100–10, 20 % active", "", "2048→512, 1 % active", "")
+LAYER_HEADER = ("2048→512, 1 % active", "sample-steps/s", "asked")
+SIZES = {(64, 100, 10): 0.2, (2048, 512): 0.01}  # layers, and the share of inputs that are active
 TEXT = f"""## Online gradients
 
-`PlasticityConfig.online()` in snnTorch, one thread. First: a loss and `learner.step(loss=loss)` at every step, peak of
-the whole process. Second: {STEPS} steps of 64–100–10, B {BATCH}. Third: 2048→512, B {BATCH}, 1 % of inputs active, a
-loss for every {WINDOW} steps.
+`PlasticityConfig.eprop()` and `.online()` in snnTorch's `Leaky`, one thread, B {BATCH}. First: the peak of the whole
+process, and how far it is above that of the fewest steps. Second: sample-steps/s over {STEPS:,} steps, and beside
+backpropagation through time on the same net; e-prop is given its learning signal after all steps, online gradients a
+loss. Third: what learning takes where nothing but e-prop learns, and with snnTorch's forward pass.
 """
 
 
@@ -65,10 +66,39 @@ class Net(nn.Module):
         return x, after
 
 
-def online(net: Net, steps: int, window: int, rate: float = 0.2) -> float:
+def inputs(net: Net, rate: float) -> Tensor:
+    """Random spikes, (64, B, N)."""
+    return (torch.rand(64, BATCH, net.layers[0].in_features) < rate).float()
+
+
+@torch.no_grad()
+def forward(net: Net, steps: int, rate: float) -> float:
+    """Seconds of the net alone."""
+    x, states = inputs(net, rate), net.start()
+    begun = perf_counter()
+    for t in range(steps):
+        _, states = net(x[t % 64], states)
+    return perf_counter() - begun
+
+
+@torch.no_grad()
+def by_eprop(net: Net, steps: int, rate: float) -> tuple[float, float]:
+    """Seconds of running while eligibility is kept, and of the change by a signal for each neuron at the end."""
+    x = inputs(net, rate)
+    signals = {f"layers.{k}": torch.randn(BATCH, layer.out_features) for k, layer in enumerate(net.layers)}
+    with attach(net, PlasticityConfig.eprop(1e-4)) as learner:
+        states = net.start()
+        begun = perf_counter()
+        for t in range(steps):
+            _, states = net(x[t % 64], states)
+        ran = perf_counter()
+        learner.step(signals)
+        return ran - begun, perf_counter() - ran
+
+
+def online(net: Net, steps: int, window: int, rate: float) -> float:
     """Seconds of learning from random spikes, with a loss for every `window` steps."""
-    loss_fn, y = nn.CrossEntropyLoss(), torch.arange(BATCH) % net.layers[-1].out_features
-    x = (torch.rand(64, BATCH, net.layers[0].in_features) < rate).float()
+    loss_fn, y, x = nn.CrossEntropyLoss(), torch.arange(BATCH) % net.layers[-1].out_features, inputs(net, rate)
     with attach(net, PlasticityConfig.online(lr=1e-4)) as learner:
         states, loss = net.start(), torch.zeros(())
         begun = perf_counter()
@@ -81,10 +111,9 @@ def online(net: Net, steps: int, window: int, rate: float = 0.2) -> float:
         return perf_counter() - begun
 
 
-def through_time(net: Net, steps: int, rate: float = 0.2) -> float:
+def through_time(net: Net, steps: int, rate: float) -> float:
     """Seconds of backpropagation through all steps, and one of SGD."""
-    loss_fn, y = nn.CrossEntropyLoss(), torch.arange(BATCH) % net.layers[-1].out_features
-    x = (torch.rand(64, BATCH, net.layers[0].in_features) < rate).float()
+    loss_fn, y, x = nn.CrossEntropyLoss(), torch.arange(BATCH) % net.layers[-1].out_features, inputs(net, rate)
     optimizer, states, loss = torch.optim.SGD(net.parameters(), lr=1e-4), net.start(), torch.zeros(())
     begun = perf_counter()
     for t in range(steps):
@@ -95,72 +124,99 @@ def through_time(net: Net, steps: int, rate: float = 0.2) -> float:
     return perf_counter() - begun
 
 
-def learning_part(steps: int) -> float:
-    """Seconds of what gradients and inputs come to: Σ_t Σ_b δ ⊗ x̄ of one layer, in windows."""
-    net, made = Net(2048, 512), 0.0
-    with attach(net, PlasticityConfig.online()) as learner:
-        net((torch.rand(BATCH, 2048) < 0.01).float(), net.start())
-        traces = learner.connections["layers.0"].traces
-        for _ in range(max(1, steps // WINDOW)):
-            pre = (torch.rand(WINDOW, BATCH, 2048) < 0.01).float()
-            delta = torch.randn(WINDOW, BATCH, 512)
-            begun = perf_counter()
-            sum_window(traces, pre, delta)
-            made += perf_counter() - begun
-    return made
+WAYS: dict[str, Callable[[Net, int, float], float]] = {
+    "forward alone": forward,
+    "backpropagation through time": through_time,
+    "e-prop": lambda net, steps, rate: sum(by_eprop(net, steps, rate)),
+    f"online, a loss for every {WINDOW} steps": lambda net, steps, rate: online(net, steps, WINDOW, rate),
+    "online, a loss for each step": lambda net, steps, rate: online(net, steps, 1, rate),
+}
+THROUGH_TIME = "backpropagation through time"
+KEEPS = {
+    "e-prop": lambda net, steps: by_eprop(net, steps, 0.2),
+    "online": lambda net, steps: online(net, steps, 1, 0.2),
+}
 
 
-def best(measured: Callable[[], float]) -> float:
-    """Of a few, after one to warm up."""
-    measured()
-    return min(measured() for _ in range(REPEATS))
+def taken(steps: int, repeats: int) -> dict[tuple[int, ...], dict[str, float]]:
+    """Median seconds of each way, by net; the ways take turns."""
+    found = {}
+    for sizes, rate in SIZES.items():
+        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        for k in tqdm(range(repeats + 1), desc="–".join(map(str, sizes))):
+            for way, measured in WAYS.items():
+                one = measured(Net(*sizes), steps, rate)
+                seconds[way] += [one] if k else []  # after one to warm up
+        found[sizes] = {way: median(each) for way, each in seconds.items()}
+    return found
 
 
-def peak(steps: int) -> int:
+def layer_rows(steps: int, repeats: int) -> list[tuple[str, str, str]]:
+    """One layer by e-prop: the change alone, with the hooks, and with the forward pass."""
+    seconds: list[tuple[float, float, float]] = []
+    for k in range(repeats + 1):
+        one = forward(Net(2048, 512), steps, 0.01), *by_eprop(Net(2048, 512), steps, 0.01)
+        seconds += [one] if k else []
+    alone, ran, change = (median(each) for each in zip(*seconds, strict=True))
+    rows = {
+        "forward pass alone": (alone, ""),
+        "the change": (change, "≥ 150,000"),
+        "hooks and change": (ran + change - alone, "≥ 150,000"),
+        "forward pass, hooks and change": (ran + change, "≥ 25,000"),
+    }
+    return [(name, f"{BATCH * steps / s:,.0f}", asked) for name, (s, asked) in rows.items()]
+
+
+def peak(way: str, steps: int) -> int:
     """Bytes, in a process of its own."""
-    command = [sys.executable, __file__, "--worker", str(steps)]
+    command = [sys.executable, __file__, "--worker", way, str(steps)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def worker(steps: int) -> None:
+def worker(way: str, steps: int) -> None:
     """Print the peak of this process while it learns step by step."""
     one_thread()
     net = Net(64, 100, 10)
-    online(net, 100, 1)
+    KEEPS[way](net, 1_000)
     forget_peak()
-    online(net, steps, 1)
+    KEEPS[way](net, steps)
     print(resident_peak())
 
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    arguments.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.worker:
-        worker(options.worker)
+        worker(options.worker[0], int(options.worker[1]))
         return
     one_thread()
-    lengths, steps = (QUICK_LENGTHS, QUICK_STEPS) if options.quick else (LENGTHS, STEPS)
-    peaks = {length: peak(length) for length in tqdm(lengths, desc="online_gradient")}
-    first = peaks[lengths[0]]
-    memory_rows = [(f"{n:,}", f"{b / MIB:,.0f}", f"{b / first - 1.0:+.1%}") for n, b in peaks.items()]
-    whole = best(lambda: through_time(Net(64, 100, 10), steps))
-    ways = {"backpropagation through time": whole}
-    for window in (1, WINDOW):
-        name = "online, a loss for each step" if window == 1 else f"online, a loss for every {window} steps"
-        ways[name] = best(lambda window=window: online(Net(64, 100, 10), steps, window))
-    rows = [(name, f"{BATCH * steps / s:,.0f}", results.ratio(whole / s)) for name, s in ways.items()]
-    layer = {
-        "learning part": (best(lambda: learning_part(steps)), "≥ 150,000"),
-        "whole step": (best(lambda: online(Net(2048, 512), steps, WINDOW, 0.01)), "≥ 25,000"),
-    }
-    layer_rows = [(name, f"{BATCH * steps / s:,.0f}", asked) for name, (s, asked) in layer.items()]
+    lengths, steps, repeats = (QUICK_LENGTHS, QUICK_STEPS, 1) if options.quick else (LENGTHS, STEPS, REPEATS)
+    runs = tqdm([(way, length) for way in KEEPS for length in lengths], desc="memory")
+    peaks = {run: peak(*run) for run in runs}
+    memory_rows = [
+        (
+            f"{n:,}",
+            *(f"{peaks[way, n] / MIB:,.0f} MiB, {peaks[way, n] / peaks[way, lengths[0]] - 1.0:+.1%}" for way in KEEPS),
+        )
+        for n in lengths
+    ]
+    ways = taken(steps, repeats)
+    rows = []
+    for way in WAYS:
+        cells = [(BATCH * steps / each[way], each[THROUGH_TIME] / each[way]) for each in ways.values()]
+        rows.append((way, *(text for speed, ratio in cells for text in (f"{speed:,.0f}", results.ratio(ratio)))))
+    layer = layer_rows(steps, repeats)
     tables = [results.table(MEMORY_HEADER, memory_rows), results.table(TIME_HEADER, rows)]
-    text = "\n\n".join([TEXT.strip(), results.machine(), *tables, results.table(LAYER_HEADER, layer_rows)])
+    text = "\n\n".join([TEXT.strip(), results.machine(), *tables, results.table(LAYER_HEADER, layer)])
     print(text)
     if not options.quick:
         results.write("online_gradient", text)
-    numbers = {"peaks": peaks, "seconds": ways, "layer": {name: s for name, (s, _) in layer.items()}}
+    numbers = {
+        "peaks": {f"{way}, {n}": size for (way, n), size in peaks.items()},
+        "seconds": {"–".join(map(str, sizes)): each for sizes, each in ways.items()},
+        "layer": {name: speed for name, speed, _ in layer},
+    }
     results.write_json(options.json, "online_gradient", [numbers])
 
 
