@@ -168,7 +168,8 @@ class SnnTorch(HostAdapter):
         mem = self.membrane(module, call)
         if mem is None or mem.shape != call.spikes.shape:
             return None
-        return mem.detach() - module.threshold.detach()  # type: ignore[operator, union-attr]
+        above = mem - module.threshold  # type: ignore[operator]
+        return above.detach() if above.requires_grad else above
 
     def pseudo_derivative(self, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         """What autograd makes of the module's own spike function."""

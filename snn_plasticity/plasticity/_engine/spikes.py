@@ -15,9 +15,6 @@ BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no 
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
 
 
-Room = np.ndarray | Tensor
-
-
 class SpikeBlock(NamedTuple):
     """Consecutive steps of one length: the first `steps` of pre (T, B, ...) and post (T, B, ...).
 
@@ -70,7 +67,7 @@ class PendingSpikes:
     def __init__(self) -> None:
         self.blocks: list[SpikeBlock] = []
         self.steps = 0
-        self._rooms: tuple[Tensor, Room, Room] | None = None  # pre of the block that grows, and both sides
+        self._rooms: tuple[Tensor, np.ndarray, np.ndarray] | None = None  # pre of the block that grows, and both sides
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy writes into memory of its own."""
@@ -100,9 +97,9 @@ class PendingSpikes:
         pres, posts, _, steps, grows, restarts = self.blocks[-1]
         rooms = self._rooms
         if rooms is None or rooms[0] is not pres:
-            rooms = self._rooms = pres, _room(pres), _room(posts)
+            rooms = self._rooms = pres, pres.numpy(), posts.numpy()
         for room, side in ((rooms[1][steps], pre), (rooms[2][steps], post)):
-            if not (write_binary(room, side) if type(room) is np.ndarray else write_numbers(room, side)):
+            if not (write_binary if room.dtype == np.bool_ else write_numbers)(room, side):
                 return False
         self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
         self.steps += 1
@@ -188,11 +185,6 @@ class PendingSpikes:
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
         self.blocks = [block._replace(pre=change(block.pre), post=change(block.post)) for block in self.blocks]
-
-
-def _room(side: Tensor) -> Room:
-    """What steps are written into: booleans as an array, which is written faster."""
-    return side.numpy() if side.dtype == torch.bool else side
 
 
 def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
