@@ -162,7 +162,7 @@ def draw(found: dict[str, list[list[float]]], host: str) -> Figure:
         ax.fill_between(at, middle - spread, middle + spread, color=line.get_color(), alpha=0.25, linewidth=0)
     ax.axhline(GOOD, color="0.6", linewidth=0.8, linestyle=":")
     ax.set(xlabel="episode", ylabel="steps until the pole falls", title=f"CartPole-v1, {host}", ylim=(0, 510))
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.09))
     return figure
 
 
