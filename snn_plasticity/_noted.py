@@ -126,6 +126,7 @@ class NotedSteps:
     def __init__(self) -> None:
         self.steps: list[NotedStep] = []
         self.sides: tuple[torch.Size, torch.Size] | None = None  # of pre and post of the last step
+        self.neurons: torch.Size | None = None  # of a sample, where a pool lies before them
         self.seed = 0  # of feedback that is drawn
         self.way: Callable[[], Tensor] = _unknown  # the weights from its neurons to the readout, (n_out, N)
         self._forgotten: list[tuple[int, Tensor]] = []  # after so many steps the samples in a mask started anew

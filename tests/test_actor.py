@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -351,6 +352,33 @@ def test_the_way_down_through_convolutions_is_that_of_autograd():
     before = [weight.detach().clone() for weight in plastic]
     actor.learn(REWARD)
     assert not any(map(torch.equal, before, plastic))
+
+
+def test_the_way_down_is_found_where_pools_lie_before_neurons():
+    """snnTorch's quickstart net: the neurons behind a pool are fewer than what the convolution gives."""
+    torch.manual_seed(0)
+    leaky = partial(snn.Leaky, 0.9, threshold=0.1, init_hidden=True)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.AvgPool2d(2), leaky(), nn.Conv2d(3, 4, 2), nn.MaxPool2d(2), leaky(),
+        nn.Flatten(), nn.Linear(4 * 4, 5), leaky(),
+    )  # fmt: skip
+    learner = attach(net, PlasticityConfig.eprop(lr=LR))
+    actor = Actor(learner)
+    for _ in range(2):
+        for step in (torch.rand(4, B, 1, 12, 12) < 0.4).float():
+            net(step)
+        actor.act()
+        ways = matrices(populations(learner, "7"), 5, torch.zeros(1))
+        out = net[7].weight.detach().unflatten(1, (4, 2, 2))
+        torch.testing.assert_close(ways["3"], out.flatten(2).mean(2))
+        spread = torch.zeros(5, 4, 4, 4)
+        spread[:, :, :, :] = out.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+        below = torch.nn.functional.conv_transpose2d(spread, net[3].weight.detach())
+        torch.testing.assert_close(ways["0"], below.flatten(2).mean(2))
+        before = net[0].weight.detach().clone()
+        actor.learn(REWARD)
+        assert not torch.equal(before, net[0].weight)
+        learner.reset()
 
 
 @pytest.mark.parametrize("host", ["snntorch", "norse"])

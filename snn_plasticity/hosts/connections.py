@@ -106,6 +106,8 @@ class Connections:
                 connection.check_sides(pre, post, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
             self._observe(connection, neuron, pre, post, starts=starts)
+            one = neuron_call.spikes[0] if time_major else neuron_call.spikes
+            connection.noted.neurons = one.shape[1:] if one.shape[1:] != post.shape[1 + time_major :] else None
             if connection.post_side != "spikes":
                 connection.activity.fired(as_activity(sides.call.spikes))
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:

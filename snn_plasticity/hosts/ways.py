@@ -52,6 +52,8 @@ def _post_shape(connection: Connection) -> tuple[int, ...]:
     heard = connection.noted.steps[-1].heard if connection.noted.steps else None
     if heard is not None:
         return tuple(heard.spikes.shape[1:])
+    if connection.noted.neurons is not None:
+        return tuple(connection.noted.neurons)
     running = connection.running
     if running is None:
         return (connection.traces.rule.geometry.n_post,)
