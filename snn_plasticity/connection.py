@@ -322,8 +322,8 @@ class Connection:
 
     def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
-        safe = require_flag("safe", safe) or self._foreign
-        return ConnectionMark(self.traces.mark(safe=safe), self._pending, self._steps, self.feedback)
+        traces = self.traces.mark(safe=True if safe is False and self._foreign else safe)
+        return ConnectionMark(traces, self._pending, self._steps, self.feedback)
 
     def go_back(self, mark: ConnectionMark) -> None:
         """Traces, and the change that was not applied yet, as they were at the mark."""

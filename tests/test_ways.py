@@ -30,6 +30,10 @@ if not _compiled.available():
 # More where a kernel asks the host for more than spikes, where a change goes to the gradient, or a bound is a norm.
 ASKING = {"observing a step of a window": (25, 12, 6), "observing a step, a reward at each": (80, 26, 10)}
 LIMITS_OF = {
+    "reward_readout()": {  # weights that compete are no soft bounds, which land in one compiled pass
+        "its learner.step(reward=)": (182, 32, 15),
+        "its learner.step": (110, 19, 12),
+    },
     "eprop()": ASKING,
     "reward_all_layers()": ASKING | {"its learner.step(reward=)": (170, 31, 15), "its learner.step": (110, 19, 12)},
     "unsupervised()": {
