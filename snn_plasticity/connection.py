@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ._activity import Activity
 from ._checks import known_as, require_flag, require_kind, require_number, require_real, require_tensors
-from ._noted import NotedSteps
+from ._noted_steps import NotedSteps
 from ._saved import require_parts, require_settings
 from ._untracked import AS_IT_IS, untracked
 from ._weights import FLATTENED, WeightGuard

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ._aims import Aim, Reads, loss_of, require_one
 from ._changes import addressed, all_or_nothing, by_name, changes_of, landings_of, require_connections
 from ._checks import Signal, require_callable, require_choice, require_flag, require_kind, require_number
-from ._descent import changes_by_loss, readers_of_eligibility, readers_of_gradients, trace_of_loss
 from ._host_hooks import HostHooks, require_hooks
 from ._learner_state import forget, read_learner
+from ._loss_aims import Aim, Reads, loss_of, require_one
+from ._loss_changes import changes_by_loss, readers_of_eligibility, readers_of_gradients, trace_of_loss
 from ._optimizers import OptimizerWatch, hybrid_weights
 from ._saved import FORMAT
 from ._silence import Silence, Step

@@ -22,9 +22,9 @@ from snn_plasticity import (
     attach,
     feedback_of,
 )
-from snn_plasticity._paths import populations
 from snn_plasticity.actor import Actor
-from snn_plasticity.hosts.ways import matrices
+from snn_plasticity.actor.populations import populations
+from snn_plasticity.hosts.feedback_matrices import matrices
 
 snn = pytest.importorskip("snntorch")
 B, N_IN, SIZES, STEPS, LR = 5, 8, (11, 7, 4), 9, 0.1

@@ -16,17 +16,17 @@ HOSTS = {"snntorch", "norse"}
 # From the ground up. A room (a folder or a file of the package) imports from floors below it and from itself.
 FLOORS = (
     {"_checks", "neuromodulators", "notices", "_untracked", "_usual_size", "_activity"},
-    {"conventions", "decay", "_saved", "signals", "_weights", "_compiled", "_noted"},
+    {"conventions", "decay", "_saved", "signals", "_weights", "_compiled", "_noted_steps"},
     {"config"},
     {"kernels", "neuromodulation", "affect", "feedback"},
     {"layers"},
     {"plasticity"},
-    {"connection", "diagnostics", "third_factor", "_promises"},
-    {"_aims", "_causes", "_changes", "_descent", "_host_hooks", "_optimizers"},
+    {"connection", "diagnostics", "third_factor"},
+    {"_loss_aims", "_causes", "_changes", "_loss_changes", "_host_hooks", "_optimizers"},
     {"_silence", "_learner_state", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},
-    {"dual", "_readout", "_paths", "_actor_state"},
+    {"dual"},
     {"contract", "_bench", "actor", "agents"},
     {"__init__", "__main__"},
 )

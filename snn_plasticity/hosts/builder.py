@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .._descent import reads_gradient
+from .._loss_changes import reads_gradient
 from .._weights import low_precision
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath

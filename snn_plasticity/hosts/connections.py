@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._descent import reads_gradient
+from .._loss_changes import reads_gradient
 from ..connection import Connection
 from ..kernels.post_side import OF_STEPS
 from ..learner import PlasticityLearner

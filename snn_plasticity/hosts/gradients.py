@@ -21,12 +21,13 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
-from .._descent import hears_by_feedback, note, reads_gradient
-from .._noted import FollowedStep, HeardStep, ReadoutStep
+from .._loss_changes import hears_by_feedback, note, reads_gradient
+from .._noted_steps import FollowedStep, HeardStep, ReadoutStep
 from .._untracked import untraced
 from ..connection import Connection
 from ..kernels.online import OnlineGradient
 from .adapter import NeuronCall, detach_state, held_state, never, one_step
+from .feedback_matrices import Population, way_down
 from .hooks import DirectReading, Hook, StateHook, as_activity, awake
 from .index import ModelIndex, Neuron
 from .post_sides import linearised
@@ -34,7 +35,6 @@ from .provenance import PairingError, SynapseCall
 from .reading import AS_IT_CAME, Reading
 from .readout import Readout
 from .recurrence import Recurrence
-from .ways import Population, way_down
 from .wiring import Wiring
 
 Placing = Callable[[Tensor], tuple[Tensor, Tensor]]  # puts what is shaped like spikes beside the pre side

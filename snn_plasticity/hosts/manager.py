@@ -20,6 +20,7 @@ from .._silence import Silence
 from ..connection import Connection
 from ..learner import PlasticityLearner
 from .builder import ConnectionBuilder
+from .can_fire import why_silent
 from .connections import Connections
 from .dropped import remove_all, remove_of_dropped, withdraw_notices
 from .hooked import hooked
@@ -27,7 +28,6 @@ from .hooks import BeginHook, Hook, PassHook, Presynaptic, as_activity, is_plain
 from .index import ModelIndex, unwrap
 from .pooling import pool_of_module
 from .provenance import PairingError
-from .reach import why_silent
 from .wiring import Wiring
 
 

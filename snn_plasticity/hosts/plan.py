@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .._descent import reads_gradient
+from .._loss_changes import reads_gradient
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection

@@ -11,7 +11,7 @@ from torch._C import _is_tracing
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
-from .._noted import ReadoutStep
+from .._noted_steps import ReadoutStep
 from .._untracked import untraced
 from .adapter import NeuronCall, membrane
 from .hooks import Hook, awake

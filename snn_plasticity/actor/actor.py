@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._actor_state import Remembered, packed, unpacked
-from ._aims import Reads
-from ._changes import land_changes
-from ._checks import (
+from .._changes import land_changes
+from .._checks import (
     Signal,
     as_signal,
     known_as,
@@ -37,17 +35,19 @@ from ._checks import (
     require_real,
     shown,
 )
-from ._paths import populations
-from ._promises import Expected, Promise, promise_of, reward_error
-from ._readout import ReadoutWatch
-from ._saved import FORMAT, described, require_format, require_settings
-from .connection import Connection
-from .feedback import Feedback, FeedbackState, FeedbackWord, feedback_of
-from .hosts.ways import Population, matrices
-from .learner import PlasticityLearner
-from .neuromodulation import TDCritic
-from .neuromodulation.critic import CriticState
-from .plasticity.three_factor import modulate
+from .._loss_aims import Reads
+from .._saved import FORMAT, described, require_format, require_settings
+from ..connection import Connection
+from ..feedback import Feedback, FeedbackState, FeedbackWord, feedback_of
+from ..hosts.feedback_matrices import Population, matrices
+from ..learner import PlasticityLearner
+from ..neuromodulation import TDCritic
+from ..neuromodulation.critic import CriticState
+from ..plasticity.three_factor import modulate
+from .populations import populations
+from .promises import Expected, Promise, promise_of, reward_error
+from .readout import ReadoutWatch
+from .state import Remembered, packed, unpacked
 
 __all__ = ["Actor", "Choice"]
 

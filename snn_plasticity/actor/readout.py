@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch._C import _is_tracing
 from torch.utils.hooks import RemovableHandle
 
-from ._untracked import untraced, untracked
-from .connection import Connection
-from .hosts.adapter import membrane
-from .hosts.hooks import InertHook, as_activity
-from .hosts.index import Neuron
-from .hosts.manager import HookManager
-from .learner import PlasticityLearner
+from .._untracked import untraced, untracked
+from ..connection import Connection
+from ..hosts.adapter import membrane
+from ..hosts.hooks import InertHook, as_activity
+from ..hosts.index import Neuron
+from ..hosts.manager import HookManager
+from ..learner import PlasticityLearner
 
 
 class ReadoutWatch:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._checks import known_as
-from ._noted import NOWHERE, FollowedStep, HeardStep, NotedStep, ReadoutStep
+from ._noted_steps import NOWHERE, FollowedStep, HeardStep, NotedStep, ReadoutStep
 from ._untracked import untracked
 from .connection import Connection
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .connection import Connection
-from .hosts.manager import HookManager
-from .hosts.ways import Population
-from .learner import PlasticityLearner
+from ..connection import Connection
+from ..hosts.feedback_matrices import Population
+from ..hosts.manager import HookManager
+from ..learner import PlasticityLearner
 
 
 def populations(learner: PlasticityLearner, readout: str) -> list[Population]:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import require_within, shown
-from ._promises import Expected, Promise
-from ._saved import UNCHANGED, require_tensor
-from .connection import Connection
-from .feedback import FeedbackState, read_feedback
-from .neuromodulation import RewardBaseline, TDCritic
-from .neuromodulation.critic import CriticState
+from .._checks import require_within, shown
+from .._saved import UNCHANGED, require_tensor
+from ..connection import Connection
+from ..feedback import FeedbackState, read_feedback
+from ..neuromodulation import RewardBaseline, TDCritic
+from ..neuromodulation.critic import CriticState
+from .promises import Expected, Promise
 
 
 class Remembered(NamedTuple):

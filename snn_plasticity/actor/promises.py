@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._checks import Signal, as_signal, known_as, require_choice, require_number
-from .neuromodulation import RewardBaseline, TDCritic
-from .neuromodulation.critic import CriticState
+from .._checks import Signal, as_signal, known_as, require_choice, require_number
+from ..neuromodulation import RewardBaseline, TDCritic
+from ..neuromodulation.critic import CriticState
 
 Promise = Literal["policy"] | float | RewardBaseline | TDCritic
 Expected = Tensor | CriticState | None  # what is remembered of promises
