@@ -118,7 +118,7 @@ class Norse(HostAdapter):
         output: Any = call.output
         after = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         leaves = () if after is None else tree_flatten_with_path(after)[0]
-        found = next((leaf for path, leaf in leaves if str(path[-1]) == ".v"), None)
+        found = next((leaf for path, leaf in leaves if path and str(path[-1]) == ".v"), None)
         return None if found is None or found.shape != call.spikes.shape else found
 
     def held_state(self, module: nn.Module) -> dict[str, Any]:
