@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,25 @@ class Extremes(NamedTuple):
         return Extremes(torch.minimum(self.low, other.low), torch.maximum(self.high, other.high))
 
 
+def _read_by_numpy(values: Tensor) -> bool:
+    """Whether it is on the CPU, where NumPy counts and compares in half the time."""
+    return values.is_cpu and values.layout is torch.strided and values.dtype in (torch.float32, torch.float64)
+
+
+def _count(values: Tensor) -> Tensor | int:
+    """How many entries are not zero."""
+    return int(np.count_nonzero(values.numpy() != 0.0)) if _read_by_numpy(values) else torch.count_nonzero(values)
+
+
+def _extremes(values: Tensor, axes: tuple[int, ...]) -> Extremes:
+    """Over these axes."""
+    if not _read_by_numpy(values):
+        return Extremes(values.amin(axes), values.amax(axes))
+    with np.errstate(invalid="ignore"):  # NaN is refused elsewhere
+        low, high = (reduced.reduce(values.numpy(), axes) for reduced in (np.minimum, np.maximum))
+    return Extremes(*(torch.from_numpy(np.asarray(side)) for side in (low, high)))
+
+
 class _Counts(NamedTuple):
     pre: Tensor | int = 0
     post: Tensor | int = 0
@@ -48,12 +68,12 @@ class _Counts(NamedTuple):
     inputs: Extremes | None = None
 
     def plus(self, pre: Tensor, steps: int, axes: tuple[int, ...]) -> _Counts:
-        inputs = Extremes(pre.amin(axes), pre.amax(axes)).joined(self.inputs) if pre.numel() else self.inputs
-        active, entries = self.pre + torch.count_nonzero(pre), self.pre_entries + pre.numel()
+        inputs = _extremes(pre, axes).joined(self.inputs) if pre.numel() else self.inputs
+        active, entries = self.pre + _count(pre), self.pre_entries + pre.numel()
         return self._replace(pre=active, pre_entries=entries, steps=self.steps + steps, inputs=inputs)
 
     def plus_post(self, post: Tensor) -> _Counts:
-        return self._replace(post=self.post + torch.count_nonzero(post), post_entries=self.post_entries + post.numel())
+        return self._replace(post=self.post + _count(post), post_entries=self.post_entries + post.numel())
 
 
 class Activity:

@@ -389,6 +389,30 @@ def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
         assert not spike_trains.write_binary(room.repeat(20, 0), torch.where(spikes > 0, odd, spikes).repeat(20, 1))
 
 
+@pytest.mark.parametrize("fast", (False, True))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_a_writer_takes_what_fits_and_nothing_else(dtype, fast):
+    g = torch.Generator().manual_seed(1)
+    bits, values = trains(1, 3, 30, seed=1)[0].to(dtype), torch.randn(3, 30, generator=g, dtype=dtype)
+    for room, fits in ((torch.bool, bits), (dtype, values)):
+        rooms = torch.zeros(4, 3, 30, dtype=room)
+        write = spike_trains.writer_into(rooms, fast=fast)
+        for given in (fits, fits.clone().requires_grad_(), fits.mT.contiguous().mT):
+            rooms.zero_()
+            assert write(2, given)
+            assert torch.equal(rooms[2], fits.detach().to(room)) and not rooms[[0, 1, 3]].any()
+        for odd in (
+            float("nan"),
+            float("inf"),
+            -float("inf"),
+            *((0.5, -1.0, 1.0 + 3e-7) if room is torch.bool else ()),
+        ):
+            assert not write(1, torch.where(torch.arange(30) == 17, odd, fits))
+    assert spike_trains.writer_into(torch.empty(1, 3, 30, dtype=torch.bool), fast=fast)(0, bits.bool())
+    other = torch.float64 if dtype is torch.float32 else torch.float32
+    assert not spike_trains.writer_into(torch.empty(1, 3, 30, dtype=dtype), fast=fast)(0, values.to(other))
+
+
 def test_no_episode_touches_what_was_kept_of_another():
     plain, fast = (EligibilityTraceModule(6, 5, settings("stdp_pair"), path=path) for path in ("plain", "auto"))
     saved = None

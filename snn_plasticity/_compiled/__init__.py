@@ -52,6 +52,14 @@ def loops_over_edges() -> ModuleType:
 
 
 @cache
+def loops_over_spikes() -> ModuleType:
+    """The loops that write spikes down, where numba is there."""
+    from . import spike_loops
+
+    return spike_loops
+
+
+@cache
 def loops_over_vectors() -> ModuleType:
     """The loops over eligibility vectors, where numba is there."""
     from . import vector_loops

@@ -9,12 +9,15 @@ bag does, in one pass and at twice the speed of torch's own sparse product. That
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .._compiled import KINDS, NUMBERS, loops, loops_over_spikes
 
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
 FEW = 1024  # entries up to which numbers are counted as they are
@@ -66,6 +69,45 @@ def write_numbers(room: np.ndarray, values: Tensor) -> bool:
     if fits:
         room[...] = numbers
     return fits
+
+
+Writer = Callable[[int, Tensor], bool]
+
+
+def writer_into(trains: Tensor, *, fast: bool = False) -> Writer:
+    """What writes single steps (B, ...) of the CPU into trains (T, B, ...) of it, and says whether they fit.
+
+    Args:
+        trains: booleans, which take zeros and ones, or numbers, which take finite ones of their precision.
+        fast: whether compiled loops may be used.
+
+    >>> trains = torch.empty(2, 1, 2, dtype=torch.bool)
+    >>> writer_into(trains)(1, torch.tensor([[1.0, 0.0]])), trains[1]
+    (True, tensor([[ True, False]]))
+    """
+    rooms, binary = trains.numpy(), trains.dtype == torch.bool
+    plain = write_binary if binary else write_numbers
+    if not (fast and loops() is not None and trains.is_contiguous()):
+        return lambda step, spikes: plain(rooms[step], spikes)
+    found, flat = loops_over_spikes(), rooms.reshape(len(rooms), -1).view(np.uint8 if binary else rooms.dtype)
+    write = found.write_binary if binary else found.write_numbers
+    likes = {kind: np.empty(0, NUMBERS[kind]) for kind in KINDS if binary or kind is trains.dtype}
+
+    def written(step: int, spikes: Tensor) -> bool:
+        like = likes.get(spikes.dtype)
+        if like is None or not spikes.is_contiguous():
+            return plain(rooms[step], spikes)
+        return write(flat, step, spikes.data_ptr(), like)
+
+    return written
+
+
+def roomy(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory like that of a tensor; on the CPU it is NumPy's, which has large pages, that come five times faster."""
+    if not like.is_cpu:
+        return like.new_empty(shape)
+    room = torch.from_numpy(np.empty(math.prod(shape) * like.element_size(), np.uint8))
+    return room.view(like.dtype).view(*shape)
 
 
 def _readable(trains: Tensor) -> bool:

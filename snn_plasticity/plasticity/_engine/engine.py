@@ -63,7 +63,7 @@ class RunningTraces:
         self.shared = path == "shared"  # whether e is summed over the batch
         self.batch_size = like[1].shape[0]
         self.state = TraceState(rule, like, self.shared, fast=compilable)
-        self.pending = PendingSpikes()
+        self.pending = PendingSpikes(fast=compilable)
         self.queued: list[QueuedModulators] = []
         self.partial: Tensor | None = None  # what queued modulators came to that met e before the last fold
         self.strategy: Strategy = {"auto": "lazy", "plain": "stepwise"}.get(path, "folded")  # type: ignore[assignment]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...layers.spike_trains import as_binary, as_numbers, write_binary, write_numbers
+from ...layers.spike_trains import Writer, as_binary, as_numbers, roomy, writer_into
 
 BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
@@ -58,20 +57,23 @@ class SpikeBlock(NamedTuple):
 class PendingSpikes:
     """Blocks of steps that wait, oldest first; the last one may be growing. What was written stays as it is.
 
+    Args:
+        fast: whether compiled loops may be used.
+
     >>> pending = PendingSpikes()
     >>> pending.append(torch.ones(4, 1, 2), torch.ones(4, 1, 3), 1.0)
     >>> len(pending)
     4
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool = False) -> None:
         self.blocks: list[SpikeBlock] = []
-        self.steps = 0
-        self._rooms: tuple[Tensor, np.ndarray, np.ndarray] | None = None  # pre of the block that grows, and both sides
+        self.steps, self.fast = 0, fast
+        self._writers: tuple[Tensor, Writer, Writer] | None = None  # pre of the block that grows, and both sides
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy writes into memory of its own."""
-        return {**vars(self), "_rooms": None}
+        return {**vars(self), "_writers": None}
 
     def __len__(self) -> int:
         return self.steps
@@ -95,12 +97,13 @@ class PendingSpikes:
         if not self.blocks or not self.blocks[-1].has_room(dt):
             return False
         pres, posts, _, steps, grows, restarts = self.blocks[-1]
-        rooms = self._rooms
-        if rooms is None or rooms[0] is not pres:
-            rooms = self._rooms = pres, pres.numpy(), posts.numpy()
-        for room, side in ((rooms[1][steps], pre), (rooms[2][steps], post)):
-            if not (write_binary if room.dtype == np.bool_ else write_numbers)(room, side):
-                return False
+        writers = self._writers
+        if writers is None or writers[0] is not pres:
+            fast = self.fast
+            writers = self._writers = pres, writer_into(pres, fast=fast), writer_into(posts, fast=fast)
+        _, write_pre, write_post = writers
+        if not (write_pre(steps, pre) and write_post(steps, post)):
+            return False
         self.blocks[-1] = SpikeBlock(pres, posts, dt, steps + 1, grows, restarts)
         self.steps += 1
         return True
@@ -190,5 +193,5 @@ class PendingSpikes:
 def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
     """Room for steps like this one."""
     with torch.inference_mode(False):
-        pre, post = (side.new_empty(BLOCK_STEPS, *side.shape) for side in (pre, post))
+        pre, post = (roomy((BLOCK_STEPS, *side.shape), side) for side in (pre, post))
         return SpikeBlock(pre, post, dt, 0, grows=True, restarts=restarts)
