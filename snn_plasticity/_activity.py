@@ -87,6 +87,7 @@ class Activity:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.fires = True  # whether there are spikes on the post side, that could be missing
         self.due = 1  # the step that is looked at next
         self._now, self._before = _Counts(), _Counts()
         self.looked, self._at = 0, slice(None)  # when it last looked, and at which steps of a window
@@ -126,7 +127,7 @@ class Activity:
         if not pre:
             return None
         active = [int(a) + int(b) for a, b in ((now.pre, before.pre), (now.post, before.post))]
-        return Rates(active[0] / pre, active[1] / post if post else None, now.steps + before.steps)
+        return Rates(active[0] / pre, active[1] / post if post and self.fires else None, now.steps + before.steps)
 
     def inputs(self) -> Extremes | None:
         """Between what the inputs were of late; None before anything was seen."""

@@ -109,9 +109,9 @@ class Connection:
         self._traces = EligibilityTraceModule(1, 1, settings_of_traces(self.config), geometry=geometry, path=path)
         self.post_side = post_side_of(kernel_of(self.config.eligibility), self._post)
 
-    def take_kernel(self, kernel: Kernel) -> None:
-        """Go on with a kernel that suits the neuron, which is known by now; for before anything was observed."""
-        self.config = replace(self.config, eligibility=replace(self.config.eligibility, kernel=kernel))
+    def take_kernel(self, kernel: Kernel, **settings: Any) -> None:
+        """Go on with a kernel (and settings of the eligibility) that suits the neuron, before anything was observed."""
+        self.config = replace(self.config, eligibility=replace(self.config.eligibility, kernel=kernel, **settings))
         self._remember(self._traces.rule.geometry, self._traces.path)
         self._foreign = self._runs_foreign_code()
 

@@ -86,7 +86,9 @@ class Actor:
         n_actions: how many there are; None is one for each neuron of the readout. With fewer, equal shares of
             neighbouring neurons stand for each.
         temperature: above zero; the higher, the more even the choice.
-        reads: "spikes" counts those of the readout since the last choice, "membrane" sums its membrane.
+        reads: "spikes" counts those of the readout since the last choice, "membrane" sums its membrane; of a leaky
+            integrator, which never fires, it is always the membrane. Where others are read by their membrane, give them
+            the kernel `EligibilityVectors(of="membrane")`.
         feedback: how the layers below hear of it: "symmetric", "random", "adaptive", "broadcast", an object, or one of
             these by the name of each connection (those without hear nothing).
         promise: what reward is measured against: "policy" is π_a, the probability of the choice, right where reward is
@@ -347,7 +349,7 @@ class Actor:
         at_readout = at_actions.repeat_interleave(self._per_action, 1)
         groups = populations(self.learner, self.readout)
         signals = {connection.name: at_readout for connection in groups[0].connections}
-        states = dict(self._learnt.feedback)
+        states, below = dict(self._learnt.feedback), at_readout * self._watch.answer
         ways: dict[str, Tensor] | None = None
         for connection in (c for group in groups[1:] for c in group.connections if c.name in self.feedback):
             name, feedback = connection.name, self.feedback[connection.name]
@@ -360,7 +362,7 @@ class Actor:
                 way = at_readout.new_zeros(at_readout.shape[1], connection.traces.rule.geometry.n_post)
             state = states.get(name)
             state = feedback.init(way) if state is None else state
-            signals[name], states[name] = feedback.step(at_readout, state, way)
+            signals[name], states[name] = feedback.step(below, state, way)
         return signals, states
 
     def _keep(self, centred: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .._untracked import untraced, untracked
 from ..connection import Connection
-from ..hosts.adapter import membrane
+from ..hosts.adapter import membrane, response
 from ..hosts.hooks import InertHook, as_activity
 from ..hosts.index import Neuron
 from ..hosts.manager import HookManager
@@ -25,7 +25,7 @@ class ReadoutWatch:
     Args:
         learner: whose model it is; it is not kept alive.
         connection: the name of the connection whose neuron is meant.
-        reads: "spikes" or "membrane".
+        reads: "spikes", or "membrane", which is what leaky integrators have instead of spikes.
         forget: is called at `learner.reset()`.
     """
 
@@ -49,7 +49,8 @@ class ReadoutWatch:
         if learner is None or _is_tracing() or call.spikes.is_meta:
             return
         with untracked(call.spikes):
-            found = call.spikes if self.reads == "spikes" else membrane(neuron.proper, call)
+            fires = self.reads == "spikes" and not neuron.kind.integrates
+            found = call.spikes if fires else membrane(neuron.proper, call)
             if found is None:
                 self.silent = type(neuron.proper).__name__
                 return
@@ -63,16 +64,29 @@ class ReadoutWatch:
 
     def heard(self) -> Tensor | None:
         """What the neuron did since the last `clear`, (B, N); None where it did nothing."""
-        learner = self._learner()
-        if learner is None:
+        learner, neuron = self._learner(), self._neuron()
+        if learner is None or neuron is None:
             return None
-        heard = self._heard[learner.enabled]
-        edges = (edge for hooks in learner.hooks if isinstance(hooks, HookManager) for edge in hooks.edges.items())
-        neuron = next((n for (_, n), c in edges if c.name == self.connection and n is not None), None)
-        if neuron is not None and len(self._handles) > 1:
-            for name in [name for name in self._handles if name != neuron]:
+        if len(self._handles) > 1:
+            for name in [name for name in self._handles if name != neuron.name]:
                 self._handles.pop(name).remove()
-        return None if neuron is None else heard.get(neuron)
+        return self._heard[learner.enabled].get(neuron.name)
+
+    @property
+    def answer(self) -> float:
+        """What a unit of current is at once in what is read: 1 of spikes, Σ c of the membrane of a leaky integrator."""
+        neuron = self._neuron()
+        parts = None if neuron is None or not neuron.kind.integrates else response(neuron.proper)
+        return 1.0 if parts is None else sum(c for c, _ in parts)
+
+    def _neuron(self) -> Neuron | None:
+        """The one behind the connection, once it is known."""
+        learner = self._learner()
+        for hooks in () if learner is None else learner.hooks:
+            for (_, name), connection in hooks.edges.items() if isinstance(hooks, HookManager) else ():
+                if connection.name == self.connection and name is not None:
+                    return hooks.index.neurons[name]  # type: ignore[union-attr]
+        return None
 
     @property
     def activity(self) -> dict[str, Tensor]:

@@ -197,8 +197,8 @@ class PlasticityConfig(Serializable):
         Args:
             lr: learning rate.
             tau_e: in steps: infinite, so that e is the sum over the episode; or the time constant of a leaky readout,
-                with L at every step. With `feedback`, infinite is a readout that does not leak: each step's loss meets
-                what that step did.
+                with L at every step (its own weights then have e = x̄, which holds as much). With `feedback`, infinite
+                is a readout that does not leak: each step's loss meets what that step did.
             mode: "online" changes the weight, "hybrid" adds −Δw to its gradient, for an optimizer.
             feedback: None where L is handed over; else how it comes down from a loss: "symmetric", "random",
                 "adaptive", "broadcast", or a `Feedback`.

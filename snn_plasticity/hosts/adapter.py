@@ -87,6 +87,8 @@ class NeuronKind:
         inner: submodules that are synapses onto itself.
         weights: weights it holds itself.
         inside: the submodule that is the neuron proper, where this one only repeats it over time.
+        integrates: it never fires, and what is read of it is its membrane: a leaky integrator. Kernels that read
+            derivatives learn from it, those that read spikes do not.
 
     Raises:
         TypeError, ValueError: a field of another kind, or no step length.
@@ -100,9 +102,10 @@ class NeuronKind:
     inner: tuple[str, ...] = ()
     weights: tuple[OwnWeight, ...] = ()
     inside: str | None = None
+    integrates: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("time_major", "takes_current"):
+        for name in ("time_major", "takes_current", "integrates"):
             require_flag(name, getattr(self, name))
         require_callable("starts", self.starts, "of a call, to whether it begins a sequence")
         for name in ("refusal", "inside"):

@@ -17,7 +17,7 @@ from ..connection import Connection
 from ..kernels.post_side import PostSide
 from .gradients import require_gradient
 from .index import ModelIndex, Neuron
-from .post_sides import kernel_for
+from .post_sides import kernel_for, settings_for
 
 NO_NEURON_YET = "no neuron found so far"
 
@@ -73,8 +73,9 @@ class ConnectionBuilder:
     def suit(self, connection: Connection, neuron: str) -> None:
         """Where the settings leave it to the neuron, the kernel becomes one that knows its memory."""
         part = self.index.neurons[neuron]
+        connection.activity.fires = not part.kind.integrates
         if connection.config.eligibility.kernel in ("eprop", "online"):
-            connection.take_kernel(kernel_for(part, connection))
+            connection.take_kernel(kernel_for(part, connection), **settings_for(part, connection))
         if reads_gradient(connection):
             require_gradient(part, connection)
 
@@ -100,7 +101,7 @@ class ConnectionBuilder:
             return own.neuron.kind.dt
         if neuron is not None:
             return self.index.neurons[neuron].kind.dt
-        known = {n.kind.dt for n in self.index.neurons.values() if not n.why_not_post}
+        known = {n.kind.dt for n in self.index.neurons.values() if not n.why_not_post(synapse)}
         if len(known) > 1:
             raise ValueError(
                 f"dt='auto', but the neurons have different step lengths ({', '.join(map(str, known))}) and it is "
@@ -145,6 +146,6 @@ def require_known(what: str, names: Collection[str], known: Collection[str]) -> 
 def readout(synapse: str, neuron: Neuron) -> str:
     """Why a synapse that the user named cannot learn from this neuron."""
     return (
-        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post}. "
+        f"{synapse} feeds {neuron.name} ({type(neuron.module).__name__}), and {neuron.why_not_post(synapse)}. "
         f"Expected a spiking neuron: leave {synapse} out of target_layers, layers and pairs."
     )

@@ -249,7 +249,7 @@ class Connections:
             if name in self.named:
                 raise PairingError(readout(name, neuron))
             if (name, None) in self.edges:
-                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post}"
+                self.edges[name, None].note = f"feeds {neuron.name}: {neuron.why_not_post(name)}"
 
 
 def _move(connection: Connection, device: torch.device) -> None:

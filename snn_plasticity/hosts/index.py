@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,12 +37,22 @@ class Neuron:
         self.name, self.module, self.kind = name, module, kind
         self.argument = next(iter(inspect.signature(module.forward).parameters), "input")
         self.looks = LOOKS  # at steps, for whether it is elementwise, that are left
-        self.why_not_post = why_not_post_of(kind)  # why no synapse from outside learns from its spikes; None if they do
+        self._why_not_post = why_not_post_of(kind)
+        self.read_by: Collection[str] = ()  # synapses that learn from its membrane, where it never fires
 
     @property
     def proper(self) -> nn.Module:
         """The module that holds its weights."""
         return getattr(self.module, self.kind.inside) if self.kind.inside else self.module
+
+    def why_not_post(self, synapse: str = "") -> str | None:
+        """Why a synapse from outside, or any that reads spikes, does not learn from it; None if it does."""
+        return None if synapse in self.read_by else self._why_not_post
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any synapse, its own ones among them, learns from it."""
+        return bool(not self.kind.refusal or self.read_by)
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> NeuronCall:
         """A call of it, whether the state came by position, by keyword, or in a tuple with the input."""

@@ -219,12 +219,13 @@ class HookManager:
             readings = wiring.neuron_called(neuron, neuron_call)
             if connections.gradients.readout.name:
                 connections.gradients.readout.on_neuron(neuron, wiring.feeders(neuron_call))
-            if neuron.why_not_post:
-                connections.note_readouts(wiring.feeders(neuron_call), neuron)
+            if neuron.why_not_post():
+                aside = [name for name in wiring.feeders(neuron_call) if neuron.why_not_post(name)]
+                connections.note_readouts(aside, neuron)
             if not neuron.module.training:
                 for synapse in (*(r.calls[0].synapse.name for r in readings), *connections.own_weights_of(name)):
                     connections.seen_in_eval(synapse)
-            elif not neuron.kind.refusal:
+            elif neuron.teaches:
                 connections.observe(neuron, neuron_call, readings)
         finally:
             if wiring.watching or self._watching_hooks:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
+from ..kernels.eprop import Response
 from .adapter import HostAdapter, NeuronCall, NeuronKind, OwnWeight, dense
 from .replay import OneStep
 
@@ -40,6 +42,15 @@ def _spikes_of(state: Any) -> Tensor | None:
     return None if state is None else state.z
 
 
+def _integrator(describe: Callable[[nn.Module], NeuronKind]) -> Callable[[nn.Module], NeuronKind]:
+    return lambda module: replace(describe(module), refusal=_VOLTAGE, integrates=True)
+
+
+def _weighted_cell(module: nn.Module) -> NeuronKind:
+    weights = (OwnWeight("input_weights", _input),)
+    return NeuronKind(starts=_starts, dt=float(module.dt), weights=weights, takes_current=False)  # type: ignore[arg-type]
+
+
 def _cell(module: nn.Module) -> NeuronKind:
     return NeuronKind(starts=_starts, dt=float(module.dt))  # type: ignore[arg-type]
 
@@ -65,12 +76,16 @@ def _refused(reason: str) -> Callable[[nn.Module], NeuronKind]:
     return lambda module: NeuronKind(refusal=reason)
 
 
-# (module of norse.torch, class, what it is): the first class that fits; readouts stand before what they derive from.
-_NORSE_KINDS: tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...] = (
-    ("leaky_integrator", "LI", _refused(_VOLTAGE)),
-    ("leaky_integrator", "LICell", _refused(_VOLTAGE)),
-    ("leaky_integrator", "LILinearCell", _refused(_VOLTAGE)),
-    ("leaky_integrator_box", "LIBoxCell", _refused(_VOLTAGE)),
+# (module of norse.torch, class, what it is): the first class that fits; integrators stand before what they derive from.
+_Kinds = tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...]
+_INTEGRATORS: _Kinds = (
+    ("leaky_integrator", "LI", _integrator(_sequence)),
+    ("leaky_integrator", "LICell", _integrator(_cell)),
+    ("leaky_integrator", "LILinearCell", _integrator(_weighted_cell)),
+    ("leaky_integrator_box", "LIBoxCell", _integrator(_cell)),
+)
+_NORSE_KINDS: _Kinds = (
+    *_INTEGRATORS,
     (
         "coba_lif",
         "CobaLIFCell",
@@ -91,6 +106,10 @@ _NORSE_KINDS: tuple[tuple[str, str, Callable[[nn.Module], NeuronKind]], ...] = (
 def _is(module: nn.Module, file: str, name: str) -> bool:
     known = getattr(sys.modules.get(f"norse.torch.module.{file}"), name, None)
     return known is not None and isinstance(module, known)
+
+
+def _integrates(module: nn.Module) -> bool:
+    return any(_is(module, file, name) for file, name, _ in _INTEGRATORS)
 
 
 class Norse(HostAdapter):
@@ -114,12 +133,36 @@ class Norse(HostAdapter):
         return None
 
     def membrane(self, module: nn.Module, call: NeuronCall) -> Tensor | None:
-        """v of the state that it returns, which a reset has been at where there was a spike; None of a sequence."""
+        """v of the state that it returns, which a reset has been at where there was a spike; None of a sequence.
+
+        What a leaky integrator gives is its v.
+        """
+        if _integrates(module):
+            return call.spikes
         output: Any = call.output
         after = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         leaves = () if after is None else tree_flatten_with_path(after)[0]
         found = next((leaf for path, leaf in leaves if path and str(path[-1]) == ".v"), None)
         return None if found is None or found.shape != call.spikes.shape else found
+
+    def response(self, module: nn.Module) -> Response | None:
+        """Of leaky integrators whose constants are numbers: a current that decays, and a membrane that follows it."""
+        cell: Any = module
+        if not _integrates(module) or any(p.numel() != 1 or p.requires_grad for p in cell.p):
+            return None
+        rise = float(cell.dt * cell.p.tau_mem_inv)
+        decays = [1.0 - rise]
+        if hasattr(cell.p, "tau_syn_inv"):
+            decays.insert(0, 1.0 - float(cell.dt * cell.p.tau_syn_inv))
+        if not all(0.0 <= decay <= 1.0 for decay in decays):
+            return None
+        if len(decays) == 1:
+            return ((rise, decays[0]),)
+        current, membrane = decays
+        if abs(current - membrane) < 1e-3:  # the sum of the two exponentials would be small beside each of them
+            return None
+        gain = rise / (current - membrane)
+        return ((gain * current, current), (-gain * membrane, membrane))
 
     def held_state(self, module: nn.Module) -> dict[str, Any]:
         """None: states are handed over."""
@@ -132,13 +175,20 @@ class Norse(HostAdapter):
         the current itself.
         """
         cell: Any = module
-        if not hasattr(cell, "activation"):
-            return None
         current, state, weights = dense(call.current), call.state, ()
+        if _is(module, "leaky_integrator", "LILinearCell"):
+            library = sys.modules["norse.torch.functional.leaky_integrator"]
+            current = nn.functional.linear(current, cell.input_weights.detach())
+            activation = library.li_feed_forward_step
+            state = library.LIState(cell.p.v_leak.detach(), torch.zeros_like(current)) if state is None else state
+        elif not hasattr(cell, "activation"):
+            return None
+        else:
+            activation = cell.activation
         if state is None:
             time_major = _is(module, "snn", "SNN") or _is(module, "snn", "SNNRecurrent")
             state = cell.state_fallback(current.unsqueeze(0) if time_major else current)
-        if hasattr(cell, "input_weights"):
+        if hasattr(cell, "recurrent_weights"):
             current = nn.functional.linear(current, cell.input_weights.detach())
             size, kind = current.shape[-1], {"dtype": current.dtype, "device": current.device}
             weights = torch.eye(size, **kind), cell.recurrent_weights.detach()
@@ -149,7 +199,7 @@ class Norse(HostAdapter):
         def run(current: Tensor, h: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Any]:
             own = iter(h)
             began = [leaf if name == ".z" else next(own) for name, leaf in zip(names, leaves, strict=True)]
-            z, after = cell.activation(current, tree_unflatten(began, spec), *weights, cell.p, cell.dt)
+            z, after = activation(current, tree_unflatten(began, spec), *weights, cell.p, cell.dt)
             ended = zip(names, tree_flatten(after)[0], strict=True)
             return z, [leaf for name, leaf in ended if name != ".z"], after
 

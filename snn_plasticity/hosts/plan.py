@@ -16,7 +16,8 @@ from .._loss_changes import reads_gradient
 from ..config import PlasticityConfig
 from ..config.eligibility import TracePath
 from ..connection import Connection
-from ..kernels.post_side import PostSide
+from ..kernels.named_kernels import kernel_of
+from ..kernels.post_side import PostSide, post_side_of
 from .adapter import NeuronKind
 from .builder import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, require_known
 from .hooked import hooked, hooks_of
@@ -45,6 +46,7 @@ def assemble(
 ) -> tuple[HookManager, list[Connection]]:
     """A hook manager that is ready to be bound, and the connections it feeds."""
     index = index_model(model)
+    read_integrators(index, config, layers)
     chosen = plan(index, config, layers, pairs)
     refuse_twice(unwrap(model), index, chosen.plastic)
     activity, learning = Presynaptic(pre), masks_of(index, masks)
@@ -92,7 +94,18 @@ def _partners(index: ModelIndex, name: str, wiring: Mapping[str, tuple[str, ...]
     inside_of = index.synapses[name].inside_of
     if inside_of is not None:
         return (inside_of,)
-    return tuple(n for n in wiring.get(name, ()) if not index.neurons[n].why_not_post) or (None,)
+    return tuple(n for n in wiring.get(name, ()) if not index.neurons[n].why_not_post(name)) or (None,)
+
+
+def read_integrators(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, PlasticityConfig]) -> None:
+    """Leaky integrators teach the synapses whose kernel reads derivatives; of spikes, they have none."""
+    for neuron in (neuron for neuron in index.neurons.values() if neuron.kind.integrates):
+        kernels = {name: kernel_of(layers.get(name, config).eligibility) for name in index.names}
+        neuron.read_by = {name for name, kernel in kernels.items() if post_side_of(kernel) != "spikes"}
+        for own in [own for own in index.own.values() if own.neuron is neuron]:
+            if getattr(kernels[own.name], "post_side", "spikes") in ("spikes", "gradient"):
+                index.excluded[own.name] = str(neuron.kind.refusal)
+                del index.own[own.name]
 
 
 Pairs = Mapping[str, str | Sequence[str]]
@@ -140,7 +153,7 @@ def readouts(index: ModelIndex, named: Collection[str], wiring: Mapping[str, Seq
     """
     notes: dict[str, str] = {}
     for name, partners in wiring.items():
-        silent = [index.neurons[partner] for partner in partners if index.neurons[partner].why_not_post]
+        silent = [index.neurons[partner] for partner in partners if index.neurons[partner].why_not_post(name)]
         if len(silent) < len(partners):
             continue
         reason = (
@@ -150,7 +163,7 @@ def readouts(index: ModelIndex, named: Collection[str], wiring: Mapping[str, Seq
         )
         if name in named:
             raise ValueError(reason)
-        notes[name] = f"feeds {silent[0].name}: {silent[0].why_not_post}" if silent else "feeds no neuron"
+        notes[name] = f"feeds {silent[0].name}: {silent[0].why_not_post(name)}" if silent else "feeds no neuron"
     return notes
 
 
@@ -181,7 +194,7 @@ def _refuse(index: ModelIndex, names: Collection[str]) -> None:
 
 
 def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
-    spiking = [neuron for neuron in index.neurons.values() if not neuron.kind.refusal]
+    spiking = [neuron for neuron in index.neurons.values() if neuron.teaches]
     if not plastic or not spiking:
         refused = "".join(f" {n.name}: {n.kind.refusal}." for n in index.neurons.values() if n.kind.refusal)
         raise ValueError(
@@ -198,7 +211,7 @@ def _given(index: ModelIndex, pairs: Pairs) -> dict[str, tuple[str, ...]]:
             raise ValueError(f"pairs: {synapse} is held by its neuron; expected layers outside of neurons only.")
         for partner in given[synapse]:
             neuron = _neuron(index, partner)
-            if neuron.why_not_post:
+            if neuron.why_not_post(synapse):
                 raise ValueError(readout(synapse, neuron))
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -87,6 +88,8 @@ class PostSides:
             return self._steps(side == "membrane step", name)
         if callable(side):
             return self._own(side(self.call), name)
+        if side == "surrogate" and self.neuron.kind.integrates:
+            return _of_itself(self.call)
         read = _READS.get(str(side))
         found = None if read is None else read(self.neuron.proper, self.call)
         if found is None or found.shape != self.call.spikes.shape:
@@ -147,9 +150,16 @@ def linearised(name: str, neuron: Neuron, step: OneStep, *, spikes: bool) -> tup
     return found
 
 
+def _of_itself(call: NeuronCall) -> Tensor:
+    """ψ of a leaky integrator: what is read of it is the membrane, ∂v/∂v = 1."""
+    return torch.ones_like(dense(call.spikes))
+
+
 def look(connection: Connection, neuron: Neuron) -> Callable[[NeuronCall], Tensor | None] | None:
     """What shows the post side of a connection in a call of its neuron; None where it has to be worked out."""
     host, side = host_of(neuron.proper), str(connection.post_side)
+    if side == "surrogate" and neuron.kind.integrates:
+        return _of_itself
     return partial(getattr(host, side), neuron.proper) if host is not None and side in _READS else None
 
 
@@ -166,9 +176,18 @@ def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
             return cast("Kernel", EligibilityVectors(of="loss"))
         return OnlineGradient(convention=config.convention, response=answer)
     if answer is None:
-        return cast("Kernel", EligibilityVectors())
-    psi = None if callable(connection.post_side) else pseudo_derivative(neuron.proper)  # a function gives ψ itself
+        return cast("Kernel", EligibilityVectors(of="membrane" if neuron.kind.integrates else "spikes"))
+    worked_out = callable(connection.post_side) or neuron.kind.integrates  # a function gives ψ itself
+    psi = None if worked_out else pseudo_derivative(neuron.proper)
     return EProp(convention=config.convention, response=answer, pseudo_derivative=psi)
+
+
+def settings_for(neuron: Neuron, connection: Connection) -> dict[str, Any]:
+    """The e of a leaky readout's own weights, beside others that fade as it does, is f: in x̄ is what it holds."""
+    settings = connection.config.eligibility
+    if settings.kernel != "eprop" or not neuron.kind.integrates or math.isinf(settings.tau_e):
+        return {}
+    return {"tau_e": settings.dt, "convention": replace(settings.convention, eligibility_decay="euler")}  # 1 − dt/τ = 0
 
 
 def may_follow(connection: Connection) -> bool:

@@ -63,7 +63,8 @@ class Readout:
         if neuron.kind.time_major:
             self.last.spikes = None
         else:
-            self.last.spikes, self.last.membrane = call.spikes, membrane(neuron.proper, call)
+            self.last.membrane = membrane(neuron.proper, call)
+            self.last.spikes = self.last.membrane if neuron.kind.integrates else call.spikes
 
     def clear(self) -> None:
         """Drop what it gave."""

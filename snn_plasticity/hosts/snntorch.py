@@ -17,6 +17,7 @@ from .adapter import HostAdapter, NeuronCall, NeuronKind, first_tensor
 from .replay import OneStep, bare_twin
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
+NEVER_REACHED = 1000.0  # a threshold from which on a neuron without a reset is there for its membrane
 _LSTM = "its output comes from gated LSTM state, and its weights are gates rather than synapses"
 
 
@@ -26,7 +27,8 @@ def _always(call: NeuronCall) -> bool:
 
 
 def _step(module: nn.Module) -> NeuronKind:
-    return NeuronKind()
+    never = getattr(module, "reset_mechanism", "") == "none" and bool((module.threshold >= NEVER_REACHED).all())  # type: ignore[operator]
+    return NeuronKind(integrates=never)
 
 
 def _recurrent(module: nn.Module) -> NeuronKind:
@@ -35,7 +37,7 @@ def _recurrent(module: nn.Module) -> NeuronKind:
 
 def _state(module: nn.Module) -> NeuronKind:
     silent = None if module.output else "with output=False it returns its membrane potential, not spikes"
-    return NeuronKind(time_major=True, starts=_always, refusal=silent)
+    return NeuronKind(time_major=True, starts=_always, refusal=silent, integrates=not module.output)
 
 
 def _linear_state(module: nn.Module) -> NeuronKind:
@@ -161,6 +163,8 @@ class SnnTorch(HostAdapter):
         if not _is_plain(module) or getattr(module, "inhibition", False) or not getattr(module, "reset_delay", True):
             return None
         output: Any = call.output
+        if isinstance(output, Tensor) and hasattr(module, "tau") and not module.output:
+            return output
         return output[-1] if isinstance(output, tuple) and len(output) > 1 else getattr(module, "mem", None)
 
     def above_threshold(self, module: nn.Module, call: NeuronCall) -> Tensor | None:

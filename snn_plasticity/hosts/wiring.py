@@ -202,9 +202,8 @@ class Wiring:
             and current.shape == call.shape == neuron_call.spikes.shape
             and stride_and_offset(current) == call.place
             and version_of(current) == provenance.version  # type: ignore[union-attr]
-            and not neuron.why_not_post
             and neuron.name not in self.inner_synapses
-            and self._learns_from(call.synapse.name, neuron.name)
+            and self._learns_from(call.synapse.name, neuron)
         ):
             return provenance
         return None
@@ -265,8 +264,10 @@ class Wiring:
         """The synapses whose last call no neuron has read."""
         return {name for name, call in self.latest.items() if not call.read}
 
-    def _learns_from(self, synapse: str, neuron: str) -> bool:
-        return synapse in self.plastic and neuron in self.given.get(synapse, (neuron,))
+    def _learns_from(self, synapse: str, neuron: Neuron) -> bool:
+        if synapse not in self.plastic or neuron.why_not_post(synapse):
+            return False
+        return neuron.name in self.given.get(synapse, (neuron.name,))
 
     def _inner_readings(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
         """The latest calls of the synapses that are built into a neuron."""
@@ -280,18 +281,18 @@ class Wiring:
             yield Reading((call,), RowSelection((0,), leading, None))
 
     def _outer_readings(self, neuron: Neuron, neuron_call: NeuronCall) -> Iterator[Reading]:
-        if neuron.why_not_post:
+        if neuron.why_not_post() and not neuron.read_by:
             return
         provenance, current = self.ledger.of(neuron_call.current), neuron_call.current
         if provenance is None:
-            waiting = {n for n in self.unread if self._learns_from(n, neuron.name)}
+            waiting = {n for n in self.unread if self._learns_from(n, neuron)}
             yield from self._unwatched_readings(neuron, neuron_call, waiting)
             return
         if provenance.version != version_of(current):
             self._require_unwanted(neuron, provenance)
             return
         for origin in provenance.origins:
-            wanted = {name for name in origin.names if self._learns_from(name, neuron.name)}
+            wanted = {name for name in origin.names if self._learns_from(name, neuron)}
             wanted = {call.synapse.name for call in origin.calls if call.synapse.name in wanted and call.observed}
             if wanted and origin.places is None:
                 raise PairingError(
@@ -307,7 +308,7 @@ class Wiring:
         memory = memory_of(neuron_call.current)
         if self.watching and memory in self.ledger.unrelated:
             return
-        said = {n for n in self.latest if n in self.given and self._learns_from(n, neuron.name)}
+        said = {n for n in self.latest if n in self.given and self._learns_from(n, neuron)}
         for name in sorted(said):
             reading = self._reading_of_pair(name, neuron, neuron_call)
             if reading is not None:
@@ -338,7 +339,7 @@ class Wiring:
 
     def _require_unwanted(self, neuron: Neuron, provenance: Provenance) -> None:
         """Something was written into what a neuron was given, and nobody saw what."""
-        names = {name for origin in provenance.origins for name in origin.names if self._learns_from(name, neuron.name)}
+        names = {name for origin in provenance.origins for name in origin.names if self._learns_from(name, neuron)}
         if names:
             how = unwatchable if self.watching else changed_pattern
             raise PairingError(how(min(names), neuron))
