@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import norse.torch as norse
 import pytest
+import snntorch as snn
 import torch
 from host_models import BATCH, CONFIG, N_IN, Record, changes, close, excitable, expected, trains
 from torch import nn
 
-from snn_plasticity import attach
+from snn_plasticity import EligibilityConfig, PlasticityConfig, Rate, attach
 from snn_plasticity.dual import Meter, OverTime, deepen, widen
-from snn_plasticity.hosts import HostAdapter, NeuronKind, OwnWeight, register_host
+from snn_plasticity.hosts import HostAdapter, NeuronCall, NeuronKind, OwnWeight, adapter, register_host
 
 X = trains(9, BATCH, N_IN)
 N = 4
@@ -168,10 +171,10 @@ def test_its_operations_are_counted(host):
     assert cost.synops == N * int(X.count_nonzero() + torch.stack(spikes).count_nonzero())
 
 
-@pytest.mark.parametrize("adapter", [object(), Host, None])
-def test_what_is_no_adapter_is_refused(adapter):
+@pytest.mark.parametrize("given", [object(), Host, None])
+def test_what_is_no_adapter_is_refused(given):
     with pytest.raises(TypeError, match="adapter is .*expected an instance of a class that inherits from HostAdapter"):
-        register_host(adapter)
+        register_host(given)
 
 
 def test_what_is_no_kind_is_refused(host):
@@ -197,3 +200,75 @@ def test_the_latest_is_asked_first(host):
         attach(net())
     forget()
     assert set(attach(net(), CONFIG).connections) == {"0", "2"}
+
+
+class Boastful(Host):
+    """Has an answer to everything, also of neurons that it says it does not know."""
+
+    def membrane(self, module, call):
+        return torch.full_like(call.spikes, 9.0)
+
+    above_threshold = surrogate = membrane
+
+    def pseudo_derivative(self, module):
+        return torch.ones_like
+
+    def response(self, module):
+        return ((1.0, 0.5),)
+
+
+class Derived(snn.Leaky):
+    """A class of the user's own, of which snnTorch's adapter takes nothing for granted."""
+
+
+class Showing(HostAdapter):
+    """Adds the membrane of one class to what another host knows of it."""
+
+    def kind_of(self, module):
+        return NeuronKind() if isinstance(module, snn.Leaky) else None
+
+    def membrane(self, module, call):
+        return 2.0 * call.output[-1]
+
+
+def test_only_hosts_that_know_a_neuron_are_asked_of_it():
+    forget, (x, lif) = register_host(Boastful()), (torch.rand(2, N), snn.Leaky(0.9))
+    out = lif(x, lif.reset_mem())
+    call = NeuronCall(x, None, out[0], out)
+    try:
+        assert torch.equal(adapter.membrane(lif, call), out[1])
+        assert torch.equal(adapter.above_threshold(lif, call), (out[1] - 1.0).detach())
+        assert adapter.response(lif) == ((1.0, float(torch.tensor(0.9))),)
+        own = Accumulator(N)
+        assert (adapter.membrane(own, call) == 9.0).all() and adapter.response(own) == ((1.0, 0.5),)
+        assert adapter.membrane(nn.Linear(N, N), call) is None
+        cell = norse.LIFCell()
+        z, state = cell(x)
+        assert torch.equal(adapter.membrane(cell, NeuronCall(x, None, z, (z, state))), state.v)
+        assert adapter.response(cell) is adapter.surrogate(cell, call) is adapter.pseudo_derivative(cell) is None
+    finally:
+        forget()
+
+
+class OfMembrane(Rate):
+    """e = Σ v ⊗ pre."""
+
+    post_side = "membrane"
+
+
+@pytest.mark.parametrize("neuron", [Derived, snn.Leaky])
+def test_an_adapter_may_add_the_membrane_of_another_hosts_neuron(neuron):
+    """It is asked first; what it does not tell, the other does. Forgotten, all is as it was."""
+    x, model = trains(9, BATCH, N_IN), nn.Sequential(nn.Linear(N_IN, N), neuron(0.9, init_hidden=True, output=True))
+    settings = PlasticityConfig(EligibilityConfig(kernel=OfMembrane(), tau_e=math.inf, clamp_range=None))
+    forget = register_host(Showing())
+    try:
+        assert adapter.response(model[1]) == (((1.0, float(torch.tensor(0.9))),) if neuron is snn.Leaky else None)
+        with attach(model, settings) as learner, torch.no_grad():
+            shown = sum(2.0 * model(now)[1].unsqueeze(2) * now.unsqueeze(1) for now in x)
+            torch.testing.assert_close(learner.connections["0"].eligibility, shown)
+    finally:
+        forget()
+    spikes, mem = model(x[0])
+    told = adapter.membrane(model[1], NeuronCall(x[0], None, spikes, (spikes, mem)))
+    assert told is mem if neuron is snn.Leaky else told is None

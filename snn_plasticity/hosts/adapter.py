@@ -218,7 +218,7 @@ class HostAdapter(Protocol):
 
 
 _hosts: list[HostAdapter] = []
-_known: WeakKeyDictionary[nn.Module, HostAdapter | None] = WeakKeyDictionary()  # whose neuron a module is
+_known: WeakKeyDictionary[nn.Module, tuple[HostAdapter, ...]] = WeakKeyDictionary()  # whose neuron a module is
 _ASKED = (
     "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
     "response", "held_state", "one_step", "forget_state", "detach_state", "widen_constants", "inserted",
@@ -299,35 +299,45 @@ def refusal_of_layer(module: nn.Module) -> str | None:
 
 
 def surrogate(module: nn.Module, call: NeuronCall) -> Tensor | None:
-    """ψ of a call of a neuron of any host; None where none of them can tell."""
-    return next((psi for host in _hosts if (psi := host.surrogate(module, call)) is not None), None)
+    """ψ of a call of a neuron; None where no host that knows it can tell."""
+    return _told(module, lambda host: host.surrogate(module, call))
 
 
 def above_threshold(module: nn.Module, call: NeuronCall) -> Tensor | None:
-    """v − θ of a call of a neuron of any host; None where none of them can tell."""
-    return next((v for host in _hosts if (v := host.above_threshold(module, call)) is not None), None)
+    """v − θ of a call of a neuron; None where no host that knows it can tell."""
+    return _told(module, lambda host: host.above_threshold(module, call))
 
 
 def pseudo_derivative(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """From v − θ to ψ, of a neuron of any host; None where none of them can tell."""
-    return _first(host.pseudo_derivative(module) for host in _hosts)
+    """From v − θ to ψ, of a neuron; None where no host that knows it can tell."""
+    return _told(module, lambda host: host.pseudo_derivative(module))
 
 
 def membrane(module: nn.Module, call: NeuronCall) -> Tensor | None:
-    """The membrane of a call of a neuron of any host; None where none of them can tell."""
-    return next((v for host in _hosts if (v := host.membrane(module, call)) is not None), None)
+    """The membrane of a call of a neuron; None where no host that knows it can tell."""
+    return _told(module, lambda host: host.membrane(module, call))
 
 
 def response(module: nn.Module) -> Response | None:
-    """How the membrane of a neuron of any host answers a unit of current; None where that changes."""
-    return _first(host.response(module) for host in _hosts)
+    """How the membrane of a neuron answers a unit of current; None where that changes."""
+    return _told(module, lambda host: host.response(module))
+
+
+def _told(module: nn.Module, ask: Callable[[HostAdapter], Any]) -> Any:
+    """What the first of the hosts that know a neuron can tell of it."""
+    return next((answer for host in hosts_of(module) if (answer := ask(host)) is not None), None)
+
+
+def hosts_of(module: nn.Module) -> tuple[HostAdapter, ...]:
+    """The hosts that know a module as a neuron, the latest first; asked once, since this is wanted at every step."""
+    if module not in _known:
+        _known[module] = tuple(host for host in _hosts if _kind_in(host, module) is not None)
+    return _known[module]
 
 
 def host_of(module: nn.Module) -> HostAdapter | None:
-    """The host whose neuron a module is; asked once, since this is wanted at every step."""
-    if module not in _known:
-        _known[module] = next((host for host in _hosts if _kind_in(host, module) is not None), None)
-    return _known[module]
+    """The host whose neuron a module is."""
+    return next(iter(hosts_of(module)), None)
 
 
 def held_state(module: nn.Module) -> dict[str, Any]:

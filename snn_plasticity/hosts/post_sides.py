@@ -22,7 +22,7 @@ from .adapter import (
     NeuronCall,
     above_threshold,
     dense,
-    host_of,
+    hosts_of,
     membrane,
     one_step,
     pseudo_derivative,
@@ -157,10 +157,12 @@ def _of_itself(call: NeuronCall) -> Tensor:
 
 def look(connection: Connection, neuron: Neuron) -> Callable[[NeuronCall], Tensor | None] | None:
     """What shows the post side of a connection in a call of its neuron; None where it has to be worked out."""
-    host, side = host_of(neuron.proper), str(connection.post_side)
+    hosts, side = hosts_of(neuron.proper), str(connection.post_side)
     if side == "surrogate" and neuron.kind.integrates:
         return _of_itself
-    return partial(getattr(host, side), neuron.proper) if host is not None and side in _READS else None
+    if side not in _READS or not hosts:
+        return None
+    return partial(getattr(hosts[0], side) if len(hosts) == 1 else _READS[side], neuron.proper)
 
 
 def kernel_for(neuron: Neuron, connection: Connection) -> Kernel:
