@@ -125,40 +125,43 @@ def through_time(net: Net, steps: int, rate: float) -> float:
     return perf_counter() - begun
 
 
-WAYS: dict[str, Callable[[Net, int, float], float]] = {
-    "forward alone": forward,
-    "backpropagation through time": through_time,
-    "e-prop": lambda net, steps, rate: sum(by_eprop(net, steps, rate)),
-    f"online, a loss for every {WINDOW} steps": lambda net, steps, rate: online(net, steps, WINDOW, rate),
-    "online, a loss for each step": lambda net, steps, rate: online(net, steps, 1, rate),
+FORWARD, THROUGH_TIME, EPROP = "forward alone", "backpropagation through time", "e-prop"
+Seconds = tuple[float, ...]  # of the parts of one run, one after the other
+WAYS: dict[str, Callable[[Net, int, float], Seconds]] = {
+    FORWARD: lambda *given: (forward(*given),),
+    THROUGH_TIME: lambda *given: (through_time(*given),),
+    EPROP: by_eprop,
+    f"online, a loss for every {WINDOW} steps": lambda net, steps, rate: (online(net, steps, WINDOW, rate),),
+    "online, a loss for each step": lambda net, steps, rate: (online(net, steps, 1, rate),),
 }
-THROUGH_TIME = "backpropagation through time"
 KEEPS = {
     "e-prop": lambda net, steps: by_eprop(net, steps, 0.2),
     "online": lambda net, steps: online(net, steps, 1, 0.2),
 }
 
 
-def taken(steps: int, repeats: int) -> dict[tuple[int, ...], dict[str, float]]:
-    """Median seconds of each way, by net; the ways take turns."""
+def taken(steps: int, repeats: int) -> dict[tuple[int, ...], dict[str, list[Seconds]]]:
+    """Seconds of the runs of each way, by net; the ways take turns."""
     found = {}
     for sizes, rate in SIZES.items():
-        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        seconds: dict[str, list[Seconds]] = {way: [] for way in WAYS}
         for k in tqdm(range(repeats + 1), desc="–".join(map(str, sizes))):
             for way, measured in WAYS.items():
                 one = measured(Net(*sizes), steps, rate)
                 seconds[way] += [one] if k else []  # after one to warm up
-        found[sizes] = {way: median(each) for way, each in seconds.items()}
+        found[sizes] = seconds
     return found
 
 
-def layer_rows(steps: int, repeats: int) -> list[tuple[str, str, str]]:
+def medians(runs: dict[str, list[Seconds]]) -> dict[str, float]:
+    """Seconds of each way, all parts together."""
+    return {way: median(map(sum, each)) for way, each in runs.items()}
+
+
+def layer_rows(runs: dict[str, list[Seconds]], steps: int) -> list[tuple[str, str, str]]:
     """One layer by e-prop: the change alone, with the hooks, and with the forward pass."""
-    seconds: list[tuple[float, float, float]] = []
-    for k in range(repeats + 1):
-        one = forward(Net(2048, 512), steps, 0.01), *by_eprop(Net(2048, 512), steps, 0.01)
-        seconds += [one] if k else []
-    alone, ran, change = (median(each) for each in zip(*seconds, strict=True))
+    alone = medians(runs)[FORWARD]
+    ran, change = (median(part) for part in zip(*runs[EPROP], strict=True))
     rows = {
         "forward pass alone": (alone, ""),
         "the change": (change, "≥ 150,000"),
@@ -215,12 +218,13 @@ def main() -> None:
         )
         for n in lengths
     ]
-    ways = taken(steps, repeats)
+    runs_of = taken(steps, repeats)
+    ways = {sizes: medians(each) for sizes, each in runs_of.items()}
     rows = []
     for way in WAYS:
         cells = [(BATCH * steps / each[way], each[THROUGH_TIME] / each[way]) for each in ways.values()]
         rows.append((way, *(text for speed, ratio in cells for text in (f"{speed:,.0f}", results.ratio(ratio)))))
-    layer = layer_rows(steps, repeats)
+    layer = layer_rows(runs_of[2048, 512], steps)
     tables = [results.table(MEMORY_HEADER, memory_rows), results.table(TIME_HEADER, rows)]
     text = "\n\n".join([TEXT.strip(), results.machine(), *tables, results.table(LAYER_HEADER, layer)])
     print(text)
