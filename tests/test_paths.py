@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import CONVENTIONS, KERNELS, LAYERS, layer_and_trains, settings, trains
 
-from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
+from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, _compiled
 from snn_plasticity.kernels.eprop import EProp
 from snn_plasticity.kernels.stdp import Coincidence, Pair, Rate
 from snn_plasticity.kernels.terms import Spikes, Term, Values
@@ -411,6 +411,22 @@ def test_a_writer_takes_what_fits_and_nothing_else(dtype, fast):
     assert spike_trains.writer_into(torch.empty(1, 3, 30, dtype=torch.bool), fast=fast)(0, bits.bool())
     other = torch.float64 if dtype is torch.float32 else torch.float32
     assert not spike_trains.writer_into(torch.empty(1, 3, 30, dtype=dtype), fast=fast)(0, values.to(other))
+
+
+@pytest.mark.skipif(not _compiled.available(), reason="needs compiled loops, with numba")
+@pytest.mark.parametrize("rate", (0.0, 0.01, 0.3, 1.0))
+@pytest.mark.parametrize("whole", (True, False))
+def test_spikes_that_a_loop_lists_are_those_that_numpy_finds(rate, whole):
+    """Of all samples, or of some of them, which do not lie together."""
+    bits = torch.rand(37, 5, 64, generator=torch.Generator().manual_seed(2)) < rate
+    bits = bits if whole else bits[:, 1:4]
+    batch = bits.shape[1]
+    listed, found = (spike_trains.SpikeTrains(bits, torch.float32, fast=fast) for fast in (True, False))
+    assert listed._listed(together=True) is not None and found._listed(together=True) is None
+    for now, known in ((listed.together, found.together), (listed.apart(1, batch - 1), found.apart(1, batch - 1))):
+        assert torch.equal(now.starts, known.starts) and torch.equal(now.columns, known.columns)
+    odd = spike_trains.SpikeTrains(bits[..., :61], torch.float32, fast=True)
+    assert torch.equal(odd.together.columns, spike_trains.SpikeTrains(bits[..., :61], torch.float32).together.columns)
 
 
 def test_no_episode_touches_what_was_kept_of_another():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import snntorch as snn
 import torch
@@ -10,6 +12,7 @@ from snntorch import surrogate
 from torch import nn
 
 from snn_plasticity import EligibilityConfig, EProp, PairingError, PlasticityConfig, Rate, attach
+from snn_plasticity.hosts.snntorch import SpikeSlope
 
 STEPS, B, N_PRE, N_POST = 40, 3, 12, 7
 NEURONS = {
@@ -160,3 +163,41 @@ def test_a_function_is_all_that_eprop_by_word_reads():
             net(steps)
             found.append(learner.connections["fc"].eligibility)
     torch.testing.assert_close(*found)
+
+
+def other_than_it_is_called():
+    """A spike function that bears the name of the library's, whose derivative is another."""
+    alpha = 2.0
+
+    def inner(x):
+        return surrogate.fast_sigmoid(slope=alpha)(x)
+
+    inner.__qualname__, inner.__module__ = "atan.<locals>.inner", "snntorch.surrogate"
+    return inner
+
+
+SPIKES = {
+    "arctan": (surrogate.atan(), True),
+    "wide arctan": (surrogate.atan(alpha=0.5), True),
+    "fast sigmoid": (surrogate.fast_sigmoid(slope=5), True),
+    "sigmoid": (surrogate.sigmoid(slope=5), False),
+    "straight through": (surrogate.straight_through_estimator(), False),
+    "another": (other_than_it_is_called(), False),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SPIKES)
+def test_psi_in_closed_form_is_what_autograd_finds(name, dtype):
+    """Also once the function of a neuron was exchanged; what is no closed form of the library goes through autograd."""
+    spike, closed = SPIKES[name]
+    neuron = snn.Leaky(0.9, graded_spikes_factor=0.5)
+    slope, v = SpikeSlope(neuron), torch.randn(50, 4, 9, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    for now in (neuron.spike_grad, spike):
+        neuron.spike_grad = now
+        u = v.clone().requires_grad_()
+        (0.5 * now(u)).sum().backward()
+        torch.testing.assert_close(slope(v), u.grad)
+    assert (slope._looked[1] is not None) is closed
+    again = copy.deepcopy(slope)
+    assert again.module is not neuron and torch.equal(again(v), slope(v))

@@ -5,6 +5,8 @@ Imported where numba is there.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .dense_loops import loop, lying, strict
 
 
@@ -37,3 +39,36 @@ def write_numbers(rooms, step, values_at, like):
         room[k] = values[k]
         total += values[k]
     return _is_finite(total)
+
+
+@loop
+def list_spikes(words, together, starts, columns):
+    """Where trains are true, row after row: `starts` (rows + 1,) zeros at first, and `columns` (spikes,).
+
+    words (T, B, N/8): eight booleans in each. Rows are samples and neurons, and columns steps; or with `together`
+    neurons, and columns steps and samples.
+    """
+    steps, batch, width = words.shape
+    some = np.empty(width, np.int32)
+    row_of, column_of, found = np.empty(columns.size + 8, np.int32), np.empty(columns.size, np.int32), 0
+    for t in range(steps):
+        for b in range(batch):
+            first, column = (0, t * batch + b) if together else (8 * width * b, t)
+            row, count, before = words[t, b], 0, found
+            for w in range(width):
+                some[count] = w
+                count += row[w] != 0
+            for k in range(count):
+                word, place = row[some[k]], first + 8 * some[k]
+                for n in range(8):  # what is false is written over
+                    row_of[found] = place + n
+                    found += (word >> np.uint64(8 * n)) & np.uint64(1) != 0
+            for k in range(before, found):
+                column_of[k] = column
+                starts[row_of[k] + 1] += 1
+    for r in range(1, starts.size):
+        starts[r] += starts[r - 1]
+    free = starts.copy()
+    for k in range(found):
+        columns[free[row_of[k]]] = column_of[k]
+        free[row_of[k]] += 1

@@ -133,10 +133,11 @@ class SpikeTrains:
     Args:
         spikes: the trains, numbers or booleans.
         dtype: of what is worked out of them, if not that of the numbers.
+        fast: whether compiled loops may be used.
     """
 
-    def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None) -> None:
-        self.spikes, self.dtype = spikes, dtype or spikes.dtype
+    def __init__(self, spikes: Tensor, dtype: torch.dtype | None = None, *, fast: bool = False) -> None:
+        self.spikes, self.dtype, self.fast = spikes, dtype or spikes.dtype, fast
         self.binary = spikes.dtype == torch.bool  # known to be zeros and ones
         self.large = spikes.is_cpu and spikes.numel() >= MIN_ENTRIES
 
@@ -162,7 +163,9 @@ class SpikeTrains:
     def together(self) -> EmbeddingBags:
         """A row for each neuron, (N, T·B): a column for each step and sample."""
         steps, batch, n = self.spikes.shape
-        return _SpikeTimes.of(self.spikes.reshape(steps * batch, 1, n), self.dtype).bags(0, 1, n)
+        found = self._listed(together=True)
+        found = found or _SpikeTimes.of(self.spikes.reshape(steps * batch, 1, n), self.dtype)
+        return found.bags(0, 1, n)
 
     def apart(self, first: int, count: int) -> EmbeddingBags:
         """Some samples, (count·N, T·count): rows for each of their neurons, columns as in `together`."""
@@ -171,7 +174,17 @@ class SpikeTrains:
 
     @cached_property
     def _times(self) -> _SpikeTimes:
-        return _SpikeTimes.of(self.spikes, self.dtype)
+        return self._listed(together=False) or _SpikeTimes.of(self.spikes, self.dtype)
+
+    def _listed(self, *, together: bool) -> _SpikeTimes | None:
+        """The spikes found by a compiled loop, eight booleans at a time; None where that is not the way."""
+        n, given = self.spikes.shape[2], self.spikes.numpy()
+        if not (self.fast and self.binary and given.strides[2] == 1 and n % 8 == 0 and loops() is not None):
+            return None
+        starts = np.zeros((1 if together else given.shape[1]) * n + 1, np.int32)
+        columns = np.empty(np.count_nonzero(given), np.int32)
+        loops_over_spikes().list_spikes(given.view(np.uint64), together, starts, columns)
+        return _SpikeTimes(starts, columns, None)
 
 
 class EmbeddingBags(NamedTuple):

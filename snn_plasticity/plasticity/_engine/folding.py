@@ -91,6 +91,9 @@ def _added(
         table, after = add_filtered(table, trains, gains, moved, back=back)
         return table, moved.decay * after if back else None
     found, met = _gained(geometry, window.values(other), gains), None
+    if isinstance(own, Filtered) and window.loops_for(found):
+        table, after = add_filtered(table, found, found.new_ones(len(found)), own, back=True)
+        return table, own.decay * after
     if isinstance(own, Filtered):
         last, found = found[0], backward(found, own.decay, exclusive=own.exclusive)
         met = own.decay * (found[0] + last if own.exclusive else found[0])

@@ -183,9 +183,11 @@ def change_from_spikes(
     if gains.dim() == 3 and not geometry.closed_form:
         return None
     fresh, begun = e is None, float(e is not None)
-    total = gains.new_empty(geometry.shape) if e is None else _from_e(state, e, lead)
-    e = state.empty() if update and e is None else e
     parts = (state if update else state.copied()).split(max(lengths))
+    turned = e is None and len(parts) > 1 and len(geometry.shape) == 2  # sums over pre spikes lie that way
+    room = gains.new_empty(geometry.shape[::-1]).T if turned else gains.new_empty(geometry.shape)
+    total = room if e is None else _from_e(state, e, lead)
+    e = state.empty() if update and e is None else e
     for block in blocks:
         now = state.scale * (gains if len(gains) == 1 else gains[start : start + len(block.pre)])
         for samples, part in parts:
@@ -204,7 +206,7 @@ def change_from_spikes(
     if update:
         state.e = e
         state.join(parts)
-    return total
+    return total.contiguous()
 
 
 def sum_of_steps(state: TraceState, block: SpikeBlock, total: Tensor) -> None:

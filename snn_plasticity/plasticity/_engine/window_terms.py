@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from ..._compiled import KINDS, NUMBERS, loops
 from ...kernels.kernel_state import along, batch_axes, careful_step, forgotten
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, Windowed, forward, last
-from ...layers.spike_trains import SpikeTrains, as_numbers
+from ...layers.spike_trains import MIN_ENTRIES, SpikeTrains, as_numbers
 
 if TYPE_CHECKING:
     from ...kernels.stdp import Coincidence, Kernel, Pair
@@ -56,7 +56,9 @@ class WindowTerms:
             found = _step_by_step(kernel, *given, state, dt, dtype, restarts)
         self.terms, self._after = found
         self._given = given
-        self._trains = {id(given[0]): SpikeTrains(pre, dtype), id(given[1]): SpikeTrains(post, dtype)}
+        self._trains = {
+            id(side): SpikeTrains(train, dtype, fast=fast) for side, train in zip(given, (pre, post), strict=True)
+        }
 
     @cached_property
     def state_after(self) -> Any:
@@ -103,14 +105,19 @@ class WindowTerms:
     def for_loop(self, side: Tensor) -> Tensor | None:
         """Trains as the compiled filter reads them; None where it is not to be had, or not worth its call."""
         trains = self.trains(side)
-        if not (self.fast and trains.large and self._dtype in KINDS and loops() is not None):
+        if not self.loops_for(side):
             return None
         return trains.spikes if trains.binary else self.numbers(side)
+
+    def loops_for(self, side: Tensor) -> bool:
+        """Whether there are compiled loops for something (T, B, ...), and worth their call."""
+        large = side.is_cpu and side.numel() >= MIN_ENTRIES
+        return self.fast and large and self._dtype in KINDS and loops() is not None
 
     def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
         if id(side) not in self._trains:
-            self._trains[id(side)] = SpikeTrains(side, self._dtype)
+            self._trains[id(side)] = SpikeTrains(side, self._dtype, fast=self.fast)
         return self._trains[id(side)]
 
 
