@@ -9,7 +9,7 @@ fired before, spikes are missing later, and its eligibility trace bridges the si
     python demos/cue.py [--host own|norse] --seeds 3 --figure cue.png
 
 With `--host norse` an ordinary net of Norse learns through `attach` (`cue_norse.py`): 60 neurons, 120 batches of 16
-trials, two minutes a net.
+trials, two to three minutes a net.
 
 Criterion, on trials that were never seen, mean of all seeds: adapting neurons (ALIF) answer at least 95 % rightly with
 each feedback (90 % the smaller net of Norse), and neurons that do not adapt (LIF) less, by at least 20 points; else the
@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from command_line import Finding, Number, Word, settings, tell, write
 from cue_norse import BATCHES, NorseLearner
-from cue_task import CUE, CUES, GAP, GROUP, RECALL, STEPS, trials
+from cue_task import CUE, CUES, GAP, GROUP, RECALL, STEPS, CueLearner, trials
 from eprop_nets import Course, Neurons, Rule, Weights, simulate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -58,26 +58,18 @@ class Story(NamedTuple):
     side: int
 
 
-class Learner:
-    """A net and its e-prop.
-
-    Args:
-        kind: "ALIF" or "LIF".
-        feedback: to the hidden neurons.
-        seed: of weights and trials.
-        batches: how many will come; the learning rate falls to zero with them.
-    """
+class Learner(CueLearner):
+    """A net and its e-prop, from pure parts; arguments as in `CueLearner`."""
 
     def __init__(self, kind: str, feedback: Feedback, seed: int, batches: int) -> None:
-        self.neurons, self.feedback = KINDS[kind], feedback
-        self.rng = torch.Generator().manual_seed(seed)
+        super().__init__(kind, feedback, seed, batches)
+        self.neurons = KINDS[kind]
         into, recurrent, out = (torch.randn(*shape, generator=self.rng) for shape in ((N, 4 * GROUP), (N, N), (2, N)))
         recurrent = (recurrent / N**0.5).fill_diagonal_(0.0)
         self.weights = Weights(into / (4 * GROUP) ** 0.5, recurrent, out / N**0.5)
         self.rule, self.state = Rule(self.neurons, rate=0.02, strength=3.0), feedback.init(self.weights.out)
         self.update = ThreeFactorUpdate(ThreeFactorConfig(mode="hybrid", lr=1.0, weight_clamp=None))
-        self.adam = torch.optim.Adam(self.weights, lr=LR)
-        self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.adam, batches)
+        self.change_with(torch.optim.Adam(self.weights, lr=LR))
 
     def course(self, inputs: Tensor) -> Course:
         """What becomes of trials (T, B, 40), without learning."""
@@ -94,8 +86,7 @@ class Learner:
         changes = self.rule.changes(course, error, learning.unflatten(0, error.shape[:2]))
         for weight, change in zip(self.weights, changes, strict=True):
             self.update.add_grad_(weight, change / RECALL)
-        self.adam.step()
-        self.cooling.step()
+        self.change()
         return float((answers(course) == side).float().mean())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import norse.torch as norse
 import torch
-from cue_task import GROUP, RECALL, STEPS, trials
+from cue_task import GROUP, RECALL, STEPS, CueLearner, trials
 from eprop_nets import Course
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -57,25 +57,18 @@ class CueNet(nn.Module):
         return spikes, seen, (spikes, seen, inner)
 
 
-class NorseLearner:
-    """A net of Norse and its e-prop.
-
-    Args:
-        kind: "ALIF" or "LIF".
-        feedback: to the hidden neurons.
-        seed: of weights and trials.
-        batches: how many will come; the learning rate falls to zero with them.
-    """
+class NorseLearner(CueLearner):
+    """A net of Norse and its e-prop through `attach`; arguments as in `CueLearner`."""
 
     def __init__(self, kind: str, feedback: Feedback, seed: int, batches: int) -> None:
+        super().__init__(kind, feedback, seed, batches)
         torch.manual_seed(seed)
-        self.rng, self.net, self.feedback = torch.Generator().manual_seed(seed), CueNet(kind), feedback
+        self.net = CueNet(kind)
         self.state = feedback.init(self.out)
         settings = PlasticityConfig.eprop(1.0, tau_e=TAU_OUT, mode="hybrid")
         self.learner = attach(self.net, settings, pairs={"readout": ()})
         hidden = {"params": [self.net.fc.weight, self.net.recurrent.weight], "lr": LR}
-        self.adam = torch.optim.Adam([hidden, {"params": [self.net.readout.weight], "lr": LR_OUT}])
-        self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.adam, batches)
+        self.change_with(torch.optim.Adam([hidden, {"params": [self.net.readout.weight], "lr": LR_OUT}]))
 
     @property
     def out(self) -> Tensor:
@@ -105,8 +98,7 @@ class NorseLearner:
             if t >= STEPS - RECALL:
                 answer += self.hear(seen, side)
         self.learner.reset()
-        self.adam.step()
-        self.cooling.step()
+        self.change()
         return float((answer.argmax(1) == side).float().mean())
 
     def hear(self, seen: Tensor, side: Tensor) -> Tensor:

@@ -12,9 +12,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snn_plasticity.feedback import Feedback
+
 CUES, CUE, GAP, SILENCE, RECALL = 5, 10, 5, 200, 15
 STEPS = CUES * (CUE + GAP) + SILENCE + RECALL
 GROUP, SIGNAL, NOISE, LEANING = 10, 0.4, 0.1, 0.7  # neurons of a group, their spikes per step, and how sure a side is
+
+
+class CueLearner:
+    """A net that learns the task by e-prop, batch by batch.
+
+    Args:
+        kind: "ALIF" or "LIF".
+        feedback: to the hidden neurons.
+        seed: of weights and trials.
+        batches: how many will come; the learning rate falls to zero with them.
+    """
+
+    def __init__(self, kind: str, feedback: Feedback, seed: int, batches: int) -> None:
+        self.kind, self.feedback, self.batches = kind, feedback, batches
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def change_with(self, adam: torch.optim.Adam) -> None:
+        """What changes the weights after each batch."""
+        self.adam, self.cooling = adam, torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.batches)
+
+    def change(self) -> None:
+        """A batch is over."""
+        self.adam.step()
+        self.cooling.step()
 
 
 def trials(size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
