@@ -84,3 +84,11 @@ def layer_and_trains(name: str, steps: int = 6, batch: int = 3, dtype: torch.dty
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh_compiler():
+    """What is compiled of one function counts towards a limit of torch's, by whichever test: it is forgotten."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()

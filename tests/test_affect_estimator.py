@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import gc
 import io
 import itertools
 import math
@@ -447,6 +448,7 @@ def test_it_maps_over_samples_and_differentiates_under_functorch():
     torch.testing.assert_close(jacobians[2], torch.autograd.functional.jacobian(felt, rows[2]))
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_one_step_is_one_graph_without_a_branch_on_data():
     """Compiled as a whole, which any look at a value would forbid; and the same bits."""
     estimator = AffectiveEstimator(LEARNED)
@@ -491,7 +493,8 @@ def test_memory_does_not_grow_with_gradients_on():
 
 
 def resident_bytes():
-    """Memory this process holds."""
+    """Memory this process holds, without what waits to be let go."""
+    gc.collect()
     pages = Path("/proc/self/statm")
     if not pages.exists():
         pytest.skip("needs /proc")

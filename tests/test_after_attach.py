@@ -204,6 +204,7 @@ WORKS = {
 
 
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("name", WORKS)
 def test_what_is_not_lost_works(name):
     plain, model = one_layer(), one_layer()
@@ -215,7 +216,6 @@ def test_what_is_not_lost_works(name):
     run(model)
     learner.step(MODULATOR)
     close(layer.weight.detach() - start, record.change())
-    torch._dynamo.reset()
 
 
 def test_a_model_that_becomes_narrow_says_so_once():

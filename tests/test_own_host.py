@@ -196,9 +196,11 @@ def test_the_latest_is_asked_first(host):
             return NeuronKind(refusal="its output is a membrane potential") if isinstance(module, Accumulator) else None
 
     forget = register_host(Silent())
-    with pytest.raises(ValueError, match="1: its output is a membrane potential"):
-        attach(net())
-    forget()
+    try:
+        with pytest.raises(ValueError, match="1: its output is a membrane potential"):
+            attach(net())
+    finally:
+        forget()
     assert set(attach(net(), CONFIG).connections) == {"0", "2"}
 
 

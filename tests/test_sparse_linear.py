@@ -408,6 +408,7 @@ def test_an_empty_batch_has_empty_currents_with_delays_and_without():
             assert layer(nobody).shape == (0, N_POST)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("grad", (True, False))
 def test_a_layer_that_never_ran_is_compiled_as_one_graph_and_exported(grad):
     """Its tables are there beforehand, since a tracer cannot sort edges."""

@@ -162,6 +162,7 @@ def test_the_whole_update_is_differentiable(trace):
     assert torch.isfinite(slope(constants[0].detach()))
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_pure_rule_compiles_into_one_graph(kernel, trace):
@@ -173,7 +174,6 @@ def test_the_pure_rule_compiles_into_one_graph(kernel, trace):
         e, state = rule.step(p, q, state)
         return update.delta(mod, e), state
 
-    torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     plain = fast = rule.init(pre[0], post[0])
     for p, q in zip(pre, post, strict=True):

@@ -57,10 +57,8 @@ class Spike(nn.Module):
 
 
 @pytest.fixture
-def compiler():
-    torch._dynamo.reset()
-    yield lambda model, **options: torch.compile(model, backend="eager", **options)
-    torch._dynamo.reset()
+def compiler(fresh_compiler):
+    return lambda model, **options: torch.compile(model, backend="eager", **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated")  # Dynamo itself does it
