@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from ._checks import known_as
+from ._checks import has_finite_sum, known_as
 from ._noted_steps import NOWHERE, FollowedStep, HeardStep, NotedStep, ReadoutStep
 from ._untracked import untracked
 from .connection import Connection
@@ -27,7 +27,7 @@ from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .feedback import FeedbackState, feedback_of
 from .kernels.learning_signals import firing_rate_signal
 from .plasticity.leaky_readout import sum_of_signals
-from .plasticity.window_sum import begin, sum_window
+from .plasticity.window_sum import begin, sum_step, sum_window
 
 _HOW = "learner.step(loss=loss_fn(output, target))"
 Gradients = list[list[Tensor | None]]
@@ -319,6 +319,13 @@ def _summed(connection: Connection, arrived: Arrived) -> Iterator[Tensor]:
 
 def _products(connection: Connection, gradients: Gradients) -> Iterator[Tensor]:
     """Σ_t Σ_b δ_t ⊗ x̄_t of each sequence."""
+    one = connection.noted.single
+    if one is not None:
+        pre, traces = one.pre.detach(), connection.traces
+        found = sum_step(traces, pre, one.post(gradients[0], pre))
+        if found is not None:
+            yield found
+            return
     for window in connection.noted.windows(gradients):
         if window.begins:
             connection.traces.start_sequence()
@@ -352,7 +359,7 @@ def _require_loss(loss: object, *, constant: bool) -> Tensor:
             "loss has no graph: what it is made of was detached, or the model ran under torch.no_grad(). Run the model "
             "in train() with gradients on, and make the loss of its outputs. Nothing was changed."
         )
-    if loss.is_cpu and not bool(loss.isfinite()):
+    if loss.is_cpu and not has_finite_sum(loss):
         raise ValueError(f"loss is {float(loss.detach()):g}; expected a finite number. Nothing was changed.")
     return loss
 

@@ -154,6 +154,12 @@ class NotedSteps:
         known = list(dict.fromkeys(step for step in each if step.spikes is not None))
         return known, [(len(set(each[:at]).intersection(known)), mask) for at, mask in self._forgotten]
 
+    @property
+    def single(self) -> NotedStep | None:
+        """The only step, in mid-sequence, of which nothing was forgotten; None where it is another case."""
+        plain = len(self.steps) == 1 and not self._forgotten and not self.steps[0].begins
+        return self.steps[0] if plain and self.steps[0].followed is None else None
+
     def sequences(self) -> Iterator[tuple[int, int]]:
         """Where each sequence of steps begins and ends."""
         starts = [k for k, step in enumerate(self.steps) if step.begins and k]

@@ -267,10 +267,11 @@ class SnnTorch(HostAdapter):
 
     def detach_state(self, module: nn.Module) -> None:
         """Membranes, currents and the spikes that come back."""
-        for name in _STATES if hasattr(module, "init_hidden") else ():
-            state = module._buffers.get(name, vars(module).get(name))
+        held, plain = module._buffers, vars(module)
+        for name in _STATES if "init_hidden" in plain else ():
+            state = held.get(name, plain.get(name))
             if isinstance(state, Tensor) and state.requires_grad:
-                setattr(module, name, state.detach())
+                (held if name in held else plain)[name] = state.detach()
 
     def forget_state(self, module: nn.Module) -> None:
         """Membranes and currents are zero."""

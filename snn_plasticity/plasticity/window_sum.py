@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from .._checks import require_finite
+from .._checks import has_finite_sum, require_finite
 from .._untracked import untracked
+from ..kernels.online import OnlineGradient
+from ..layers.dense import Dense
 from ..layers.geometry import Product
 from ..layers.spike_trains import as_numbers
 from ._engine.spikes import SpikeBlock
@@ -50,6 +54,30 @@ def sum_window(traces: EligibilityTraceModule, pre: Tensor, post: Tensor) -> Ten
         for start in range(0, len(pre) if running.batch_size else 0, running._length):
             now = pre[start : start + running._length], post[start : start + running._length]
             sum_of_steps(state, SpikeBlock(*now, dt, len(now[0])), total)
+    return total
+
+
+def sum_step(traces: EligibilityTraceModule, pre: Tensor, post: Tensor) -> Tensor | None:
+    """The same of one step (B, ...) that fits the running sequence, without looking at what `begin` has looked at.
+
+    None, and nothing, where there is another way for it, or something to refuse.
+    """
+    running, rule = traces._running, traces.rule
+    if (
+        running is None or type(rule.geometry) is not Dense or type(rule.kernel) is not OnlineGradient
+        or not pre.dtype is post.dtype is running.like[0].dtype or not pre.is_cpu or not running.batch_size
+    ):  # fmt: skip
+        return None
+    state, like = running.state, running.like
+    before: Any = rule.kernel.init(*like) if state.kernel is None else state.kernel
+    with untracked(like[0]):
+        coincidence, after = rule.kernel.step(pre, post, before, traces.config.dt)
+        pair = coincidence.ltp[0]
+        total = like[1].new_empty(rule.geometry.shape)
+        rule.geometry.contract_(total, Product(pair.post.unsqueeze(0), pair.pre.unsqueeze(0)), 0.0)
+        if not has_finite_sum(total):  # every number that came in has a part in it
+            return None
+    state.kernel = after
     return total
 
 
