@@ -604,7 +604,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     kind = lambda: {
         "time_major": False, "starts": lambda call: False, "refusal": "no spikes", "takes_current": True, "dt": 1.0,
         "inner": ("recurrent",), "weights": (hosts.OwnWeight("w", lambda call, time_major: call.current),),
-        "inside": "cell",
+        "inside": "cell", "integrates": False,
     }  # fmt: skip
     yield "hosts.NeuronKind", _free(hosts.NeuronKind, kind)
     yield "hosts.NeuronKind.over_time", _free(hosts.NeuronKind().over_time, lambda: {"inside": "cell"})

@@ -14,6 +14,7 @@ from conftest import trains
 from torch import Tensor, nn
 
 from snn_plasticity import Actor, EligibilityConfig, PlasticityConfig, PlasticityWarning, ThreeFactorConfig, attach
+from snn_plasticity.hosts import scale_to_rate
 from snn_plasticity.plasticity import EligibilityVectors
 
 B, N_IN, N_HIDDEN, N, STEPS, LR = 5, 8, 12, 4, 9, 0.1
@@ -251,3 +252,11 @@ def test_a_readout_that_fires_may_be_read_by_its_membrane():
     chosen = log_policy(sum(whole(x)[1] for x in steps_of()), action)
     (expected,) = torch.autograd.grad((error * chosen).mean(), whole[0].weight)
     torch.testing.assert_close(net[0].weight.detach() - whole[0].weight.detach(), LR * expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Leaky", "LICell"])
+def test_it_is_not_scaled_until_it_fires(name):
+    net = Net(name)
+    before = net.fc2.weight.detach().clone()
+    scales = scale_to_rate(net, steps_of(), rate=0.1)
+    assert list(scales) == ["fc1"] and torch.equal(net.fc2.weight, before)

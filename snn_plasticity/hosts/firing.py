@@ -158,7 +158,7 @@ class _Trial:
 
     def _layers_of(self, neuron: Neuron, feeds: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, list[Tensor]]]:
         """The layers that drive a neuron, and what is scaled of each."""
-        if neuron.kind.refusal:
+        if neuron.kind.refusal or neuron.kind.integrates:
             return
         for name, synapse in self.index.synapses.items():
             inside = synapse.inside_of == neuron.name and not neuron.kind.takes_current
