@@ -12,10 +12,11 @@ from torch.utils.hooks import RemovableHandle
 
 from .._untracked import untraced, untracked
 from ..connection import Connection
-from ..hosts.adapter import membrane, response
+from ..hosts.adapter import NeuronCall, membrane, one_step, response
 from ..hosts.hooks import InertHook, as_activity
 from ..hosts.index import Neuron
 from ..hosts.manager import HookManager
+from ..hosts.replay import linearise
 from ..learner import PlasticityLearner
 
 
@@ -36,6 +37,7 @@ class ReadoutWatch:
         self._handles: dict[str, RemovableHandle] = {}
         self._heard: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}  # while the learner observes, or is paused
         self.neurons: set[str] = set()  # all that may be heard
+        self._last: NeuronCall | None = None  # of a neuron that integrates: its current
         for hooks in learner.hooks:
             for neuron in hooks.index.neurons.values() if isinstance(hooks, HookManager) else ():
                 self.neurons.add(neuron.name)
@@ -55,6 +57,9 @@ class ReadoutWatch:
                 self.silent = type(neuron.proper).__name__
                 return
             found = as_activity(found)
+            if neuron.kind.integrates:
+                one = call.current.detach()
+                self._last = NeuronCall(one[0] if neuron.kind.time_major else one, None, call.spikes.detach())
             found = found.sum(0) if neuron.kind.time_major else found
             if learner.enabled:
                 self._heard[False].clear()
@@ -73,11 +78,18 @@ class ReadoutWatch:
         return self._heard[learner.enabled].get(neuron.name)
 
     @property
-    def answer(self) -> float:
-        """What a unit of current is at once in what is read: 1 of spikes, Σ c of the membrane of a leaky integrator."""
+    def answer(self) -> float | Tensor:
+        """What a unit of current is at once in what is read: 1 of spikes, ∂v/∂I of leaky integrators, (B, N) or one."""
         neuron = self._neuron()
-        parts = None if neuron is None or not neuron.kind.integrates else response(neuron.proper)
-        return 1.0 if parts is None else sum(c for c, _ in parts)
+        if neuron is None or not neuron.kind.integrates:
+            return 1.0
+        parts = response(neuron.proper)
+        if parts is not None:
+            return sum(c for c, _ in parts)
+        step = None if self._last is None else one_step(neuron.proper, self._last)
+        if step is None or step.membrane is None:
+            return 1.0
+        return linearise(step, spikes=False)[0].b[step.membrane].flatten(1)
 
     def _neuron(self) -> Neuron | None:
         """The one behind the connection, once it is known."""
@@ -135,7 +147,7 @@ class ReadoutWatch:
     def __deepcopy__(self, memo: dict[int, Any]) -> ReadoutWatch:
         copied = memo[id(self)] = object.__new__(type(self))
         copied.connection, copied.reads, copied.forget = self.connection, self.reads, _nothing
-        copied.neurons, copied.silent = set(), None
+        copied.neurons, copied.silent, copied._last = set(), None, None
         copied._learner, copied._handles, copied._heard = _nothing, {}, {True: {}, False: {}}  # type: ignore[assignment]
         return copied
 
