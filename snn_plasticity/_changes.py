@@ -14,6 +14,7 @@ from torch import Tensor
 from ._checks import require_kind, shown
 from ._untracked import untracked
 from .connection import Connection
+from .notices import notice
 from .plasticity.three_factor import Landing
 from .signals import GATE
 from .third_factor import Factor, LayerFactors, factor_of
@@ -104,7 +105,21 @@ def changes_of(
     for connection in connections:
         with untracked(connection.weight):
             found.append((connection, connection.weight_change(factor_of(factor, connection.name), lr_scale)))
+        _warn_of_means(connection)
     return landings_of(found, reduce)
+
+
+def _warn_of_means(connection: Connection) -> None:
+    """Say, once, that places of a map heard the mean of their channel, where each was told something of its own."""
+    running, noted = connection.running, connection.noted
+    if running is not None and running.mixed and not noted.mixed:
+        noted.mixed = True
+        notice(
+            f"{connection.name}: a signal for each place of its map met an eligibility that only tells channels apart, "
+            "so that places heard the mean of their channel. From the next learner.reset() on, each place has its own, "
+            "unless clamp_range is other than None or trace_type other than 'accumulating'.",
+            stacklevel=5,
+        )
 
 
 def landings_of(

@@ -126,7 +126,10 @@ class NotedSteps:
     def __init__(self) -> None:
         self.steps: list[NotedStep] = []
         self.sides: tuple[torch.Size, torch.Size] | None = None  # of pre and post of the last step
-        self.neurons: torch.Size | None = None  # of a sample, where a pool lies before them
+        self.neurons: torch.Size | None = None  # of a sample, where a pool or a view lies before them
+        self.places: tuple[int, ...] = ()  # of a sample of the layer's output, where that is a map, (C, *places)
+        self.readers: Tensor | None = None  # the neuron that reads each of them, −1 for none; None: several may
+        self.mixed = False  # whether it was said that places hear the mean of their channel
         self.seed = 0  # of feedback that is drawn
         self.way: Callable[[], Tensor] = _unknown  # the weights from its neurons to the readout, (n_out, N)
         self._forgotten: list[tuple[int, Tensor]] = []  # after so many steps the samples in a mask started anew
@@ -147,6 +150,23 @@ class NotedSteps:
             self.clear()
         elif self.steps:
             self._forgotten.append((len(self.steps), mask))
+
+    def at_places(self, modulator: Any) -> Any:
+        """A modulator of each neuron (B, *neurons) behind a pool or a view, at the places of a map; others as they are.
+
+        Raises:
+            ValueError: windows of the pool overlap.
+        """
+        each = isinstance(modulator, Tensor) and modulator.shape[1:] == self.neurons and self.places
+        if not each or (modulator.dim() == 2 and modulator.shape[1] == self.places[0]):
+            return modulator
+        if self.readers is None:
+            raise ValueError(
+                f"the modulator has shape {tuple(modulator.shape)}, and behind a pool whose windows overlap a place of "
+                f"the layer's output belongs to several neurons; expected one for each channel, (B, {self.places[0]})."
+            )
+        readers = self.readers.to(modulator.device)
+        return (modulator.flatten(1)[:, readers.clamp(min=0)] * (readers >= 0)).unflatten(1, self.places)
 
     def readout_steps(self) -> tuple[list[ReadoutStep], list[tuple[int, Tensor]]]:
         """Those of the readout that gave something, and after how many of them the samples in a mask started anew."""

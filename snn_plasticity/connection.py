@@ -112,7 +112,9 @@ class Connection:
     def take_kernel(self, kernel: Kernel, **settings: Any) -> None:
         """Go on with a kernel (and settings of the eligibility) that suits the neuron, before anything was observed."""
         self.config = replace(self.config, eligibility=replace(self.config.eligibility, kernel=kernel, **settings))
+        by_place = self._traces.by_place
         self._remember(self._traces.rule.geometry, self._traces.path)
+        self._traces.by_place = by_place
         self._foreign = self._runs_foreign_code()
 
     @property
@@ -136,13 +138,8 @@ class Connection:
         """One step: pre (B, ...) went in, post (B, ...) came of it; what is refused changes nothing."""
         if not self.enabled:
             return
-        running = self._traces._running
-        if (
-            running is not None
-            and not new_sequence
-            and self._follower is None
-            and running.take_step(pre, post, self._dt)
-        ):
+        running = None if new_sequence or self._follower is not None else self._traces._running
+        if running is not None and running.take_step(pre, post, self._dt):
             activity = self.activity
             activity.seen += 1
             if activity.seen >= activity.due:
@@ -246,7 +243,7 @@ class Connection:
         running = self._traces._running
         if running is None or not running.meets(mod):
             try:
-                fitting = self._traces.modulator(mod)
+                fitting = self._traces.modulator(self.noted.at_places(mod))
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from None
             mod = mod if type(mod) is float else fitting

@@ -149,8 +149,9 @@ class PlasticityLearner:
         """The third factor arrives: every plastic weight changes by lr · gate · e.
 
         Args:
-            modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post); one for each layer, by
-                the names of connections, as {"fc1": L1, "fc2": L2}; or signals by name.
+            modulator: the third factor itself, a number or a tensor (), (B,) or (B, N_post), for a convolution also
+                (B, C, *places), shaped like its output or like the neurons that hear it; one for each layer, by the
+                names of connections, as {"fc1": L1, "conv1": L2}; or signals by name.
             loss: instead of a modulator, a loss of what the steps since the last one gave, for connections whose kernel
                 reads its gradient (`PlasticityConfig.online`): Δw = −lr · Σ_t Σ_b δ_t ⊗ x̄_t.
             error: instead of a loss, y − y* of the readout, (B, n_out), averaged over samples: a positive one brings
@@ -235,8 +236,8 @@ class PlasticityLearner:
         chosen = readers_of_eligibility(chosen, layers)
         output = output.settled() if isinstance(output, PlainOutput) else output
         with all_or_nothing(chosen, safe=details or self.reduce is not None):
-            met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
             changes, landings = changes_of(chosen, output.factor, self._lr_scale, self.reduce)
+            met = [(c, c.eligibility) for c in chosen if c.traces.batch_size is not None] if details else ()
         self.third_factor.keep(output)
         step = Step(chosen, given, output.factor, changes, set(), self._lr_scale, self.reduce is not None)
         loss = self._land(step, landings)

@@ -15,6 +15,7 @@ Williams 1992; Sutton & Barto 2018, chapter 13; Bellec et al. 2020 (reward-based
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -39,10 +40,11 @@ from .._loss_aims import Reads
 from .._saved import FORMAT, described, require_format, require_settings
 from ..connection import Connection
 from ..feedback import Feedback, FeedbackState, FeedbackWord, feedback_of
-from ..hosts.feedback_matrices import Population, matrices
+from ..hosts.feedback_matrices import Population, matrices, neurons_of
 from ..learner import PlasticityLearner
 from ..neuromodulation import TDCritic
 from ..neuromodulation.critic import CriticState
+from ..plasticity.per_sample import modulate_each
 from ..plasticity.three_factor import modulate
 from .populations import populations
 from .promises import Expected, Promise, promise_of, reward_error
@@ -98,7 +100,8 @@ class Actor:
             waits for its reward: neurons that are silent meanwhile still change an eligibility that goes on.
         seed: of the choices and of random feedback.
 
-    For feedback that follows weights, layers are taken to follow one another as their neurons do in the model.
+    For feedback that follows weights, layers are taken to follow one another as their neurons do in the model. Neurons
+    of a convolution hear for themselves, each at its place.
     `learner.reset()` between episodes forgets the choice as well; `actor.reset(mask)` does both for single samples.
     While the learner is paused, choices are made and none is remembered.
 
@@ -149,6 +152,8 @@ class Actor:
             _require_plain_changes(learner)
         self.promise: Promise = promise_of(promise)
         self.feedback = _feedback_for(feedback, names, self.readout, self.seed)
+        for name in self.feedback:
+            learner.connections[name].traces.by_place = True
         self.choice: Choice | None = None
         self._learnt, self._kept = Learnt({}, None), dict[str, Tensor]()
         self._per_action = n_post // self.n_actions
@@ -359,10 +364,11 @@ class Actor:
                 if way is None:
                     raise ValueError(_no_way(name, self.readout, groups))
             else:
-                way = at_readout.new_zeros(at_readout.shape[1], connection.traces.rule.geometry.n_post)
+                way = at_readout.new_zeros(at_readout.shape[1], prod(neurons_of(connection)))
             state = states.get(name)
             state = feedback.init(way) if state is None else state
-            signals[name], states[name] = feedback.step(below, state, way)
+            signal, states[name] = feedback.step(below, state, way)
+            signals[name] = signal.unflatten(1, neurons_of(connection))
         return signals, states
 
     def _keep(self, centred: Tensor) -> None:
@@ -371,11 +377,9 @@ class Actor:
         kept, seen = dict[str, Tensor](), list[Connection]()
         for name, signal in signals.items():
             connection = self.learner.connections[name]
-            e, geometry = connection.eligibility, connection.traces.rule.geometry
-            if e is None:
+            if connection.traces.batch_size is None:
                 continue
-            signal = geometry.per_synapse(signal)
-            now = signal.view(*signal.shape, *(1,) * (e.dim() - signal.dim())) * e
+            now = modulate_each(connection.traces, connection.noted.at_places(signal))
             before = self._kept.get(name)
             kept[name] = now if before is None or before.shape != now.shape else now.add_(before, alpha=self.trace)  # type: ignore[arg-type]
             seen.append(connection)

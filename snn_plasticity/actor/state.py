@@ -79,7 +79,8 @@ def unpacked(
     for name, given in _named(f"{what}: feedback", saved["feedback"], connections).items():
         state = read_feedback(f"{what}: {name}", {"feedback": given}, device)[0]
         assert state is not None
-        shape = (None, connections[name].traces.rule.geometry.n_post)
+        n_post = connections[name].traces.rule.geometry.n_post
+        shape = (None, None if len(connections[name].traces.rule.geometry.shape) > 2 else n_post)
         feedback[name] = FeedbackState(*(require_tensor(f"{what}: feedback of {name}", m, shape) for m in state))
     kept = {}
     for name, given in _named(f"{what}: kept", saved["kept"], connections).items():

@@ -190,9 +190,9 @@ class PlasticityConfig(Serializable):
 
             Δw = lr · mean_B(L · e),   e ← exp(−1/τ_e)·e + ψ ⊗ x̄
 
-        `attach` finds ψ and the filter of x̄ in the neurons. L (B, N_post) is what raises the aim: −∂E/∂z of a loss, or
-        (r − promise)·(1{a} − π) of an action; hand it to `learner.step`. With `feedback` it comes from a loss instead,
-        as in `online`: `learner.step(loss=loss)`.
+        `attach` finds ψ and the filter of x̄ in the neurons. L (B, N_post), or (B, C, *places) for a convolution, is
+        what raises the aim: −∂E/∂z of a loss, or (r − promise)·(1{a} − π) of an action; hand it to `learner.step`. With
+        `feedback` it comes from a loss instead, as in `online`: `learner.step(loss=loss)`.
 
         Args:
             lr: learning rate.

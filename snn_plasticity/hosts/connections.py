@@ -80,7 +80,7 @@ class Connections:
         if direct is not None and len(readings) == 1 and self._observe_directly(direct, neuron_call, readings[0]):
             return
         sides, time_major = self._sides(neuron, neuron_call), neuron.kind.time_major
-        due = []
+        neurons, due = neuron_call.spikes.shape[1 + time_major :], []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None and reads_gradient(connection):
@@ -93,6 +93,9 @@ class Connections:
                     self._mask(connection, units, prod(reading.sample))
                 suit_pool(connection, neuron, reading)
                 place = partial(reading.sides, time_major=time_major)
+                connection.noted.neurons = None if reading.unmoved else neurons
+                if not reading.unmoved and len(reading.sample) > 1:
+                    connection.noted.places, connection.noted.readers = reading.sample, reading.readers
                 due.append((connection, *sides.beside(connection, place, alike=reading.unmoved)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)
@@ -106,8 +109,6 @@ class Connections:
                 connection.check_sides(pre, post, window=time_major, new_sequence=starts)
         for connection, pre, post in due:
             self._observe(connection, neuron, pre, post, starts=starts)
-            one = neuron_call.spikes[0] if time_major else neuron_call.spikes
-            connection.noted.neurons = one.shape[1:] if one.shape[1:] != post.shape[1 + time_major :] else None
             if connection.post_side != "spikes":
                 connection.activity.fired(as_activity(sides.call.spikes))
         if len(due) == len(readings) == 1 and readings[0].rows is AS_IT_CAME and not time_major:

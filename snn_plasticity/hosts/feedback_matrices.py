@@ -3,7 +3,8 @@
     readout         M = 1
     below it        M_k = M_{k+1} · W_{k+1}         the vector-Jacobian product of every layer in between
 
-Neurons of a convolution share their weights: what their channel hears is the mean over its places.
+Neurons of a convolution hear for themselves, each at its place; where that is not known to be, as behind a pool whose
+windows overlap, a channel hears the mean over its places.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch.nn import functional
 
 from ..connection import Connection
 from ..layers.dense import Dense
+from ..notices import notice
+from ..plasticity.input_checks import places_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOLS = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
@@ -40,11 +43,30 @@ def matrices(groups: list[Population], n_out: int, like: Tensor) -> dict[str, Te
                 break
             units = through
         for connection in group.connections:
-            n_post = connection.traces.rule.geometry.n_post
-            by_unit = units.flatten(2).mean(2) if units.dim() > 2 else units
-            if by_unit.shape[1] == n_post:
+            shape = neurons_of(connection)
+            by_unit = units.flatten(1)
+            if by_unit.shape[1] != torch.Size(shape).numel() and units.dim() > 2:
+                by_unit = units.flatten(2).mean(2)
+            if by_unit.shape[1] == torch.Size(shape).numel():
                 found[connection.name] = by_unit
     return found
+
+
+def neurons_of(connection: Connection) -> tuple[int, ...]:
+    """The neurons that hear for themselves: those of a map at each place, or (N_post,)."""
+    running, traces, noted = connection.running, connection.traces, connection.noted
+    places = None if running is None or traces.path == "shared" else places_of(traces.rule, running.like[1])
+    if places is None or noted.neurons is None:
+        return (traces.rule.geometry.n_post,) if places is None else places[1:]
+    if noted.readers is None and not noted.mixed:
+        noted.mixed = True
+        notice(
+            f"{connection.name}: behind a pool whose windows overlap a place of its output belongs to several neurons, "
+            "so that all places of a channel hear the mean of what these are told. Take windows side by side for a "
+            "signal of each place.",
+            stacklevel=4,
+        )
+    return (traces.rule.geometry.n_post,) if noted.readers is None else tuple(noted.neurons)
 
 
 def _post_shape(connection: Connection) -> tuple[int, ...]:

@@ -130,6 +130,14 @@ class PooledCall(SynapseCall):
         alone = _windows(self.shares.pool, self.shares.given, self.shares.made) is not None
         return alone and all(call.exclusive for call in self.reading.calls)
 
+    def readers(self, readers: Tensor) -> Tensor | None:
+        """Who reads each place of the synapse's output, of who reads each place of its own; None where several do."""
+        windows, given = _windows(self.shares.pool, self.shares.given, self.shares.made), self.reading.readers
+        if windows is None or given is None:
+            return None
+        behind = torch.where(windows < 0, -1, readers[windows.clamp(min=0)])
+        return torch.where(given < 0, -1, behind[given.clamp(min=0)])
+
     def back(self, post: Tensor, rows: Tensor | None = None, *, copied: bool = False) -> Tensor:
         """Of these of its rows (R, ...), at the places of the synapse's own output (R, ...).
 

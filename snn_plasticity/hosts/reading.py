@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,6 +86,22 @@ class Reading(NamedTuple):
     def unmoved(self) -> bool:
         """Whether it is one call's own output, as it came."""
         return self.rows is AS_IT_CAME and type(self.calls[0]) is SynapseCall
+
+    @property
+    def readers(self) -> Tensor | None:
+        """For each place of a row of the synapse's output the unit that reads it, −1 for none, (N,).
+
+        None where pools overlap, so that several read one place.
+        """
+        first, (_, _, _, units, columns) = self.calls[0], self.rows
+        size = prod(first.shape[-first.sample_dims :])
+        readers = torch.arange(size)
+        if units is not None and columns is not None:
+            readers = torch.full((size,), -1).index_copy_(0, units.cpu(), columns.cpu())
+        pooled: list[Any] = [call for call in self.calls if type(call) is not SynapseCall]
+        found = [call.readers(readers) for call in pooled] if pooled else [readers]
+        alike = all(one is not None and found[0] is not None and torch.equal(one, found[0]) for one in found)
+        return found[0] if alike else None
 
     def sides(self, post: Tensor, time_major: bool, *, copied: bool = False) -> tuple[Tensor, Tensor]:
         """Pre and post (T, B, ...) or (B, ...), each place of the post side beside the input that it answers.

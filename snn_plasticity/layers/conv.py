@@ -96,6 +96,21 @@ class Conv(SmallProducts):
         post = post.flatten(3).unflatten(2, (self.groups, -1))
         return post.unsqueeze(-1), patches[:, None, :, None]
 
+    def uses(self, places: int) -> tuple[int, ...]:
+        """Shape of what belongs to each weight at each of so many positions: (G, C_out/G, L, C_in/G · k)."""
+        return self.groups, self.shape[0] // self.groups, places, math.prod(self.shape[1:])
+
+    def apart_(self, out: Tensor, product: Product, beta: float) -> None:
+        """In place, each position for itself: out (B, *uses) ← beta·out + Σ_t post ⊗ patch; few steps at a time."""
+        post, pre, batch = product.post, product.pre, len(out)
+        scaled_(out, beta)
+        for start in range(0, len(post), out.shape[2]):
+            some = slice(start, start + out.shape[2])
+            rows, patches = self.columns(post[some].flatten(0, 1).unsqueeze(1), pre[some].flatten(0, 1))
+            rows = rows[:, 0, ..., 0].unflatten(0, (-1, batch)).permute(1, 2, 4, 3, 0)  # (B, G, L, C_out/G, T)
+            patches = patches[:, 0, :, 0].unflatten(0, (-1, batch)).permute(1, 2, 3, 0, 4)
+            out.add_((rows @ patches).transpose(2, 3))
+
     def summed(self, f: Tensor) -> Tensor:
         """What belongs to one weight at all positions (B, G, C_out/G, L, K): their sum, (B, *shape)."""
         return f.sum(3).view(len(f), *self.shape)

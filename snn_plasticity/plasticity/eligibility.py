@@ -30,7 +30,7 @@ from ..kernels.operands import require_window
 from ..layers.geometry import Geometry
 from ..layers.synapses import geometry_of
 from ._engine.engine import RunningTraces
-from ._engine.snapshots import TraceMark, gone_back, marked, moved, pack, unpack
+from ._engine.snapshots import TraceMark, gone_back, marked, moved, of_units, pack, unpack
 from ._engine.state import compiled_or_not, one_step
 from .input_checks import (
     admitted_step,
@@ -38,6 +38,7 @@ from .input_checks import (
     choose_path,
     layout_of,
     modulator_for,
+    places_of,
     plain,
     recordable,
     require_mark,
@@ -96,6 +97,7 @@ class EligibilityTraceModule(nn.Module):
         self.path: TracePath = choose_path(path, self.rule)
         self._running: RunningTraces | None = None
         self._given: tuple[int, torch.device | None] | None = None  # batch size and device given to reset
+        self.by_place = False  # whether each place of a map will hear for itself, so that its eligibility is kept apart
         self._dt: float | None = None  # the step length that was admitted last, for these neurons
 
     @classmethod
@@ -163,6 +165,7 @@ class EligibilityTraceModule(nn.Module):
         if batch_size is not None:
             batch_size = require_count("batch_size", batch_size)
         place = require_device("device", device)
+        self.by_place |= self._running is not None and self._running.state.by_place
         self._running = self._dt = None
         self._given = None if batch_size is None else (batch_size, place)
 
@@ -270,7 +273,7 @@ class EligibilityTraceModule(nn.Module):
 
         Args:
             pre, post, dt: as in `observe_window`.
-            mod: a modulator for each step, (T,), (T, B) or (T, B, N_post).
+            mod: a modulator for each step, (T,), (T, B), (T, B, N_post), or (T, B, C, *places) of a convolution.
             reduction: "mean" or "sum" over the batch; None takes the convention's.
 
         Raises:
@@ -278,8 +281,7 @@ class EligibilityTraceModule(nn.Module):
         """
         require_reduction(reduction)
         dt = self._window_fits(pre, post, dt)
-        if not isinstance(mod, Tensor) and length_of(mod) is not None:
-            mod = as_real("mod", mod)
+        mod = mod if isinstance(mod, Tensor) or length_of(mod) is None else as_real("mod", mod)
         if not isinstance(mod, Tensor) or mod.dim() == 0 or len(mod) != len(pre):
             raise ValueError(f"mod is {shown(mod)}; expected a modulator for each of the {len(pre)} steps, (T, ...).")
         require_real("mod", mod)
@@ -301,7 +303,7 @@ class EligibilityTraceModule(nn.Module):
         """reduce_B(mod · e) as things stand, shaped like the weight; e is built only where it must be.
 
         Args:
-            mod: (), (B,), (B, 1) or (B, N_post).
+            mod: (), (B,), (B, 1), (B, N_post), or (B, C, *places) of a convolution's output.
             reduction: "mean" or "sum" over the batch; None takes the convention's.
 
         Raises:
@@ -332,7 +334,7 @@ class EligibilityTraceModule(nn.Module):
         return self._reduced(self._observed().flush(), reduction)
 
     def modulator(self, mod: float | Tensor) -> Tensor:
-        """A modulator beside the traces, (), (B,) or (B, N_post).
+        """A modulator beside the traces, (), (B,) or (B, N_post); of a convolution (B, C, *places), too.
 
         Raises:
             ValueError: any other shape, naming both.
@@ -341,7 +343,7 @@ class EligibilityTraceModule(nn.Module):
             batch, like = self._given[0], torch.zeros((), device=self._given[1])
         else:
             batch, like = self._observed().batch_size, self._observed().like[1]
-        return modulator_for(mod, like, batch, self.rule.geometry.n_post, shared=self.path == "shared")
+        return modulator_for(mod, like, batch, self.rule, shared=self.path == "shared")
 
     def apply_update(
         self,
@@ -411,7 +413,7 @@ class EligibilityTraceModule(nn.Module):
             return
         source._running.eligibility()
         own = self._running if self.batch_size == source.batch_size else None
-        self._running = RunningTraces.of_units(self.rule, self.path, source._running, units, own)
+        self._running = of_units(self.rule, self.path, source._running, units, own)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Settings and running traces, as plain values and tensors: they travel in `state_dict`."""
@@ -464,7 +466,8 @@ class EligibilityTraceModule(nn.Module):
     def _begun(self, pre: Tensor, post: Tensor) -> RunningTraces:
         """The running traces, started if these are the first spikes (one step's, for their shape and device)."""
         if self._running is None:
-            self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path)
+            by_place = self.by_place and places_of(self.rule, post) is not None
+            self._running = RunningTraces(self.rule, zeros_of(pre, post), self.path, by_place=by_place)
         self._running.admitted = self._dt
         return self._running
 
@@ -475,8 +478,7 @@ class EligibilityTraceModule(nn.Module):
 
     def _wide(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes in the precision of the traces, or as booleans."""
-        dtype = self._observed().like[0].dtype
-        return plain(pre, dtype), plain(post, dtype)
+        return tuple(plain(side, self._observed().like[0].dtype) for side in (pre, post))  # type: ignore[return-value]
 
     def _reduced(self, total: Tensor, reduction: Reduction | None) -> Tensor:
         """A sum over the batch as the convention wants it."""

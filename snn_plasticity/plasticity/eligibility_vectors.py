@@ -123,6 +123,15 @@ class EligibilityVectors:
             f, state[some] = _advanced(rows[some], x[some], state[some])
             e[some].mul_(beta).add_(geometry.summed(f), alpha=scale)
 
+    def accumulate_apart_(self, e: Tensor, pre: Tensor, post: Tensor, state: Tensor, beta: float, scale: float) -> None:
+        """One step in place, each use of a weight for itself: e (B, *columns) ← beta·e + scale·f, and ε after it."""
+        _, rows, x = self._factors(pre, post, state)
+        x, each = x[:, 0], _at_once(state)
+        for b in range(0, len(state), each):
+            some = slice(b, b + each)
+            f, state[some] = _advanced(rows[some], x[some], state[some])
+            e[some].mul_(beta).add_(f, alpha=scale)
+
     def check_step(self, pre: Tensor, post: Tensor, dt: float = 1.0) -> None:
         """Refuse a post side that is no step of neurons."""
         require_number("dt", dt, 0.0, open_low=True)

@@ -185,6 +185,13 @@ def units_of(there: Geometry, here: Geometry, pre: Tensor | None, post: Tensor |
     return Units(*(None if origin is None else origin.long() for origin in (pre, post)))
 
 
+def places_of(rule: EligibilityRule, post: Tensor) -> tuple[int, ...] | None:
+    """(B, C, *places) of one step's post side, where a convolution tells its places apart; else None."""
+    geometry, axes = rule.geometry, getattr(rule.kernel, "post_axes", 0)
+    units = (*post.shape[:1], *post.shape[1 + axes :])
+    return units if len(units) > 2 and geometry.closed_form and geometry.neuron_axis == 2 else None
+
+
 def zeros_of(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
     """Zeros shaped like one step's spikes, in the precision that their traces are to have."""
     wide = torch.float64 if torch.float64 in (pre.dtype, post.dtype) else torch.float32
@@ -192,15 +199,22 @@ def zeros_of(pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(pre, dtype=wide), torch.zeros_like(post, dtype=wide)
 
 
-def modulator_for(mod: float | Tensor, like: Tensor, batch: int, n_post: int, *, shared: bool) -> Tensor:
+def modulator_for(mod: float | Tensor, like: Tensor, batch: int, rule: EligibilityRule, *, shared: bool) -> Tensor:
     """A modulator beside the traces of a batch, (), (B,) or (B, N_post); one number where their sum is all there is.
+
+    Args:
+        mod: the modulator; of a convolution each place may have one of its own, (B, C, *places).
+        like: one step's post side.
+        batch: how many samples there are.
+        rule: of the traces.
+        shared: whether the sum of all samples is all there is.
 
     Raises:
         ValueError: any other shape, naming both.
     """
     if shared and isinstance(mod, Tensor) and batch and mod.shape == (batch,):
         mod = mod[0] if batch == 1 or mod.stride(0) == 0 else mod  # an expanded number is one number
-    mod = modulator_like(mod, like, (batch, n_post))
+    mod = modulator_like(mod, like, (batch, rule.geometry.n_post), places_of(rule, like))
     if mod.dim() and shared and not batch:
         return mod.new_zeros(())
     if mod.dim() and shared:

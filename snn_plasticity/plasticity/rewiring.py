@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..layers.edges import Edges, Rewiring
 from ..layers.geometry import Geometry
-from ._engine.engine import RunningTraces
+from ._engine.snapshots import of_units
 from ._engine.state import Units
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def rewire(traces: EligibilityTraceModule, change: Rewiring) -> None:
     """
     rule, before = replace(traces.rule, geometry=change.geometry), traces._running
     if before is not None:
-        running = RunningTraces.of_units(rule, traces.path, before, Units(pre=change.axons, edges=change.edges))
+        running = of_units(rule, traces.path, before, Units(pre=change.axons, edges=change.edges))
         running.partial, running.queued = change.placed(before.partial), before.queued
         traces._running = running
     traces.rule = rule

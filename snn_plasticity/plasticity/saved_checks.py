@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, get_args
 
 import torch
@@ -23,6 +24,7 @@ from ..config import PlasticityConfig
 from ..kernels.operands import units_of_post
 from ._engine.engine import PATHS, RunningTraces, Strategy
 from ._engine.snapshots import moved, unpack
+from .input_checks import places_of
 from .rule import EligibilityRule
 
 PARTS = ("like", "kernel", "e", "bound", "pending", "queued", "partial", "strategy", "unmet", "path", "shape")
@@ -40,7 +42,7 @@ def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> N
     Raises:
         TypeError, ValueError: a part is missing, strange, shaped otherwise, or holds NaN; another layer or path.
     """
-    require_parts(what, saved, PARTS)
+    require_parts(what, saved, (*PARTS, "places") if isinstance(saved, Mapping) and "places" in saved else PARTS)
     shape = rule.geometry.shape
     if saved["shape"] != list(shape):
         raise ValueError(
@@ -57,8 +59,11 @@ def require_packed(what: str, saved: Any, rule: EligibilityRule, path: str) -> N
     for name, expected in (("e", e), ("bound", (batch, rule.geometry.n_post)), ("partial", shape)):
         if saved[name] is not None:
             require_tensor(f"{what}: {name}", saved[name], expected, like=like[1])
-    steps = _pending(what, saved["pending"], like)
-    _queued(what, saved["queued"], steps, like[1].new_empty(batch, rule.geometry.n_post))
+    map_shape, steps = places_of(rule, like[1]), _pending(what, saved["pending"], like)
+    if saved.get("places") is not None:
+        uses = rule.geometry.uses(prod(map_shape[2:])) if map_shape is not None else ()  # type: ignore[attr-defined]
+        require_tensor(f"{what}: places", saved["places"], (batch, *uses), like=like[1])
+    _queued(what, saved["queued"], steps, like[1].new_empty(batch, rule.geometry.n_post), map_shape)
     require_saved_count(f"{what}: unmet", saved["unmet"])
     if saved["strategy"] not in STRATEGIES:
         raise ValueError(f"{what}: strategy is {saved['strategy']!r}; expected one of {STRATEGIES}. {UNCHANGED}")
@@ -157,7 +162,7 @@ def _restarts(what: str, saved: Any, batch: int) -> None:
             raise TypeError(f"{what}: restart has dtype {mask.dtype}; expected bool. {UNCHANGED}")
 
 
-def _queued(what: str, saved: Any, steps: int, each: Tensor) -> None:
+def _queued(what: str, saved: Any, steps: int, each: Tensor, places: tuple[int, ...] | None) -> None:
     """Modulators that wait, each with the number of steps that it met."""
     if not isinstance(saved, (list, tuple)):
         raise TypeError(f"{what}: queued is {type(saved).__name__}; expected a list of modulators. {UNCHANGED}")
@@ -169,7 +174,7 @@ def _queued(what: str, saved: Any, steps: int, each: Tensor) -> None:
         ):
             raise ValueError(f"{what}: queued holds what is no modulator of the {steps} steps that wait. {UNCHANGED}")
         mods = require_tensor(f"{what}: queued", one[1], like=each)
-        if not mods.dim() or mods.shape[1:] not in ((), each.shape[:1], each.shape):
+        if not mods.dim() or mods.shape[1:] not in ((), each.shape[:1], each.shape, places):
             raise ValueError(
                 f"{what}: queued holds modulators of shape {tuple(mods.shape)}; expected (k, B). {UNCHANGED}"
             )

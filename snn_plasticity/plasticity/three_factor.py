@@ -30,8 +30,10 @@ from .bounds import PLAIN_BOUNDS, bounds_of, free, unchecked
 REDUCTIONS = ("mean", "sum")
 
 
-def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The modulator of an eligibility of `shape` (B, N_post, ...): (), (B,) or (B, N_post), as `like` is.
+def modulator_like(
+    mod: float | Tensor, like: Tensor, shape: tuple[int, ...], places: tuple[int, ...] | None = None
+) -> Tensor:
+    """The modulator of an eligibility of `shape` (B, N_post, ...): (), (B,) or (B, N_post), as `like` is; or `places`.
 
     Raises:
         ValueError: any other shape, naming both; (B,) is never read as (N_post,).
@@ -46,11 +48,12 @@ def modulator_like(mod: float | Tensor, like: Tensor, shape: tuple[int, ...]) ->
     batch, n_post = shape[:2]
     if mod.shape == (batch, 1) and n_post != 1:
         mod = mod.squeeze(1)
-    if mod.dim() == 0 or mod.shape == (batch,) or mod.shape == (batch, n_post):
+    if mod.dim() == 0 or mod.shape in ((batch,), (batch, n_post), places):
         return mod.to(like.device, like.dtype)
+    each = "" if places is None else f", or {places} for one per place"
     raise ValueError(
         f"The modulator has shape {tuple(mod.shape)} and the eligibility {tuple(shape)}; expected (), ({batch},) for "
-        f"one number per sample, or ({batch}, {n_post}) for one per sample and post neuron."
+        f"one number per sample, or ({batch}, {n_post}) for one per sample and post neuron{each}."
     )
 
 

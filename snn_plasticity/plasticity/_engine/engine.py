@@ -30,8 +30,8 @@ from ...kernels.terms import Windowed
 from ..rule import EligibilityRule
 from ..three_factor import contracted
 from .spikes import PendingSpikes, SpikeBlock
-from .state import TraceState, Units, require_compiled, silenced, unit_axis
-from .stepping import QueuedModulators, change_from_spikes, step_once, update_state
+from .state import TraceState, require_compiled, silenced
+from .stepping import QueuedModulators, change_from_spikes, met_by, step_once, update_state
 
 PATHS = ("auto", "plain", "fold", "shared", "rows", "compiled", "torch")
 Strategy = Literal["lazy", "folded", "stepwise"]
@@ -50,9 +50,12 @@ class RunningTraces:
         rule: kernel, geometry and trace.
         like: zeros shaped like one step's pre and post.
         path: one of `PATHS`.
+        by_place: whether each place of a map will hear for itself.
     """
 
-    def __init__(self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str) -> None:
+    def __init__(
+        self, rule: EligibilityRule, like: tuple[Tensor, Tensor], path: str, *, by_place: bool = False
+    ) -> None:
         if path == "compiled":
             require_compiled(rule, like)
         compilable = path not in ("plain", "torch")
@@ -63,6 +66,7 @@ class RunningTraces:
         self.shared = path == "shared"  # whether e is summed over the batch
         self.batch_size = like[1].shape[0]
         self.state = TraceState(rule, like, self.shared, fast=compilable)
+        self.state.by_place = by_place
         self.pending = PendingSpikes(fast=compilable)
         self.queued: list[QueuedModulators] = []
         self.partial: Tensor | None = None  # what queued modulators came to that met e before the last fold
@@ -83,6 +87,11 @@ class RunningTraces:
         """Whether the next step goes into e at once."""
         due = self.strategy == "stepwise" and (not self.unmet or self.path == "plain")
         return due and not self.rule.trace.convention.lag and not len(self.pending)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a modulator of each place met an e that only tells channels apart."""
+        return self.state.by_place and self.state._e is not None and self.state.places is None
 
     def meet(self) -> None:
         """Decide the strategy: a modulator meets e."""
@@ -232,17 +241,20 @@ class RunningTraces:
 
     def change(self, mod: Tensor) -> Tensor:
         """Σ_b mod_b · e_b as things stand, shaped like the weight; that they have met is said by `meet`."""
+        self.state.by_place |= mod.dim() > 2
         waiting = self._waiting()
         if waiting or self.state._e is None:
             return self._worked_out([QueuedModulators(waiting, mod.unsqueeze(0))])
         with untracked(self.like[0]):
-            e = self.state.allocated()
-            return mod * e if self.shared else contracted(self.rule.geometry.per_synapse(mod), e)
+            if mod.dim() > 2 or self.shared:
+                return met_by(self.state, mod)
+            return contracted(self.rule.geometry.per_synapse(mod), self.state.allocated())
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Append a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
         if self.path == "plain":
             return self._modulate_plainly(pre, post, dt, mod)
+        self.state.by_place |= mod.dim() > 3
         going_on = self.strategy != "lazy" and not self.queued  # one window after the other: e pays
         if going_on:
             self.fold()
@@ -264,6 +276,7 @@ class RunningTraces:
         """A modulator that meets e as it stands, to be worked out by `flush`."""
         if len(self.queued) >= min(MAX_QUEUED, max(1, MAX_QUEUED_ENTRIES // max(1, mod.numel()))):
             self.fold()
+        self.state.by_place |= mod.dim() > 2
         self.queued.append(QueuedModulators(self.visible, mod.unsqueeze(0)))
 
     def flush(self) -> Tensor:
@@ -302,7 +315,8 @@ class RunningTraces:
         Where that is refused the `new` steps, which were appended last, have not been.
         """
         if self.strategy == "lazy":
-            due = self.pending.nbytes > max(PENDING_BYTES, 2 * self.batch_size * math.prod(self.rule.geometry.shape))
+            most = 2 * self.batch_size * math.prod(self.rule.geometry.shape)
+            due = self.pending.nbytes > max(PENDING_BYTES, most * (2 * self.state.each if self.state.by_place else 1))
         else:
             due = self.visible >= self._length
         if not due:
@@ -325,7 +339,7 @@ class RunningTraces:
         """
         if not queued:
             return self.like[1].new_zeros(self.rule.geometry.shape)
-        at_once = update and self.rule.trace.clamp_range is None
+        at_once = update and self.rule.trace.clamp_range is None and not self.state.by_place
         with untracked(self.like[0]):
             total = None
             if self.path != "plain" and self.pending.one_dt() and not (update and self.visible <= FEW_STEPS):
@@ -346,8 +360,7 @@ class RunningTraces:
             for steps, mod in enumerate(one.mods, start=one.met):
                 self.fold(steps - folded)
                 folded = steps
-                mod, e = self.rule.geometry.per_synapse(mod), self.state.allocated()
-                total = total.add_(mod * e if self.shared else contracted(mod, e))
+                total = total.add_(met_by(self.state, mod))
         return total
 
     def check_forget(self) -> None:
@@ -386,33 +399,6 @@ class RunningTraces:
             else:  # silence need not be a fresh start to such a kernel
                 self.pending.restart(mask)
                 self.state.silence(mask)
-
-    @classmethod
-    def of_units(
-        cls, rule: EligibilityRule, path: str, source: RunningTraces, units: Units, own: RunningTraces | None = None
-    ) -> RunningTraces:
-        """Traces that go on where others are, whose neurons (and edges) lie elsewhere; what waits there is folded.
-
-        Args:
-            rule, path: of the new traces.
-            source: the others.
-            units: where each neuron (and edge) lies in the source; −1 is new.
-            own: what new neurons go on from; None is a fresh start.
-
-        Raises:
-            ValueError: a kernel whose state does not tell what belongs to a neuron.
-        """
-        source.fold()
-        axes = [unit_axis(rule.geometry.shape, side) for side in source.like]
-        with untracked(source.like[0]):
-            running = cls(rule, units.moved_spikes(source.like, axes), path)
-            if own is not None:
-                running.state.kernel, running.state.e, running.partial = own.state.kernel, own.state.e, own.partial
-            running.state.take_units(source.state, units)
-            blocks = source.pending.saved()
-            running.pending.restore([[*units.moved_spikes(block[:2], axes, 1), *block[2:]] for block in blocks])
-        running.strategy, running.unmet = source.strategy, source.unmet
-        return running
 
 
 def _window_length(rule: EligibilityRule, like: tuple[Tensor, Tensor]) -> int:

@@ -31,7 +31,7 @@ def fold_(geometry: Geometry, out: Tensor, window: WindowTerms, gains: Tensor, b
         geometry: layout of the synapses.
         out: (B, *shape), each sample for itself, or (*shape), summed over the batch.
         window: f in factored form.
-        gains: (T,), (T, B) or (T, B, N_post).
+        gains: (T,), (T, B), (T, B, N_post) or, of each place of a map, (T, B, C, *places).
         beta: factor of what is there; with 0 it may be anything.
     """
     found, shape = [_of_constant(product) for product in products(geometry, window, gains)], geometry.shape
@@ -103,7 +103,7 @@ def _added(
 def _spikes_side(geometry: Geometry, term: Term, gains: Tensor) -> str | None:
     """The side whose raw spikes shall be multiplied; the table is built on the other one."""
     post, pre = not isinstance(term.post, Values), not isinstance(term.pre, Values)
-    if gains.dim() == 3:  # one gain per post neuron: it must be in a table on the post side
+    if gains.dim() >= 3:  # one gain per post neuron: it must be in a table on the post side
         return "pre" if pre else None
     if post and pre:
         return geometry.spikes_side

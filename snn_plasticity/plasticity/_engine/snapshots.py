@@ -1,4 +1,7 @@
-"""Running traces as they were: a mark in memory, to go back to; and plain values and tensors, to save and load."""
+"""Running traces as they were: a mark in memory, to go back to; plain values and tensors, to save and load.
+
+And as they go on in a layer of other neurons.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
+from ..._untracked import untracked
 from ..rule import EligibilityRule
 from .engine import RunningTraces
+from .state import Units, unit_axis
 from .stepping import QueuedModulators
 
 
@@ -36,7 +41,8 @@ def marked(running: RunningTraces, *, safe: bool) -> TraceMark:
         running, own, dict(vars(state)), {**vars(running.pending), "blocks": [*running.pending.blocks]}, whole
     )
     if whole:
-        state.e, state.kernel = tree_map_only(Tensor, Tensor.clone, (state.e, state.kernel))
+        kept = state.e, state.kernel, state.places
+        state.e, state.kernel, state.places = tree_map_only(Tensor, Tensor.clone, kept)
     return mark
 
 
@@ -66,6 +72,8 @@ def pack(running: RunningTraces) -> dict[str, Any]:
         "path": running.path,
         "shape": list(running.rule.geometry.shape),
     }
+    if running.state.by_place:
+        packed["places"] = running.state.places
     return tree_map_only(Tensor, Tensor.clone, packed)
 
 
@@ -73,7 +81,8 @@ def unpack(rule: EligibilityRule, saved: dict[str, Any], path: str) -> RunningTr
     """The traces that `pack` described, for the same rule."""
     saved = tree_map_only(Tensor, Tensor.clone, saved)
     pre, post = saved["like"]
-    running = RunningTraces(rule, (pre, post), path)
+    running = RunningTraces(rule, (pre, post), path, by_place="places" in saved)
+    running.state.places = saved.get("places")
     if saved["kernel"] is not None:
         running.state.kernel = tree_unflatten(saved["kernel"], tree_flatten(rule.kernel.init(pre, post))[1])
     running.state.e, running.state.bound, running.partial = saved["e"], saved["bound"], saved["partial"]
@@ -91,3 +100,30 @@ def moved(packed: dict[str, Any], fn: Callable[[Tensor], Tensor]) -> dict[str, A
         return after.float() if after.dtype in (torch.float16, torch.bfloat16) else after
 
     return tree_map_only(Tensor, move, packed)
+
+
+def of_units(
+    rule: EligibilityRule, path: str, source: RunningTraces, units: Units, own: RunningTraces | None = None
+) -> RunningTraces:
+    """Traces that go on where others are, whose neurons (and edges) lie elsewhere; what waits there is folded.
+
+    Args:
+        rule, path: of the new traces.
+        source: the others.
+        units: where each neuron (and edge) lies in the source; −1 is new.
+        own: what new neurons go on from; None is a fresh start.
+
+    Raises:
+        ValueError: a kernel whose state does not tell what belongs to a neuron.
+    """
+    source.fold()
+    axes = [unit_axis(rule.geometry.shape, side) for side in source.like]
+    with untracked(source.like[0]):
+        running = RunningTraces(rule, units.moved_spikes(source.like, axes), path)
+        if own is not None:
+            running.state.kernel, running.state.e, running.partial = own.state.kernel, own.state.e, own.partial
+        running.state.take_units(source.state, units)
+        blocks = source.pending.saved()
+        running.pending.restore([[*units.moved_spikes(block[:2], axes, 1), *block[2:]] for block in blocks])
+    running.strategy, running.unmet = source.strategy, source.unmet
+    return running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from ... import _compiled
 from ...kernels.kernel_state import along, forgotten, unit_axes
 from ...kernels.terms import Windowed
+from ...layers.conv import Conv
 from ...layers.dense import Dense
 from ...layers.edges import Edges
 from ...layers.geometry import Geometry
@@ -20,6 +22,8 @@ from ..rule import EligibilityRule
 from ..traces import scale_of
 from .compiled import CompiledSteps, why_not
 from .edge_steps import EdgeSteps
+from .spikes import SpikeBlock
+from .window_terms import WindowTerms
 
 TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
 INSTEAD = {
@@ -85,6 +89,8 @@ class TraceState:
         self.edge_steps = None if shared or not single else EdgeSteps.of(rule.kernel, rule.trace, like, rule.geometry)
         self.kernel: Any = None  # None is a fresh start
         self._e: Tensor | None = None
+        self.by_place = False  # whether each place of a map hears for itself
+        self.places: Tensor | None = None  # e of each place of a map, (B, *columns); None: not told apart
         self.bound: Tensor | None = None  # of |e| in each row, (B, N_post); None is not known
         self.reach: float | None = None  # of |e| in all of it, summed over the batch; None is not known
 
@@ -102,6 +108,27 @@ class TraceState:
     def __getstate__(self) -> dict[str, Any]:
         """Nothing is due in a copy."""
         return {**vars(self), "_e": self.e}
+
+    @property
+    def each(self) -> int:
+        """How many places share a weight."""
+        axes = getattr(self.rule.kernel, "post_axes", 0)
+        return math.prod(self.like[1].shape[2 + axes :]) if self.rule.geometry.neuron_axis == 2 else 1
+
+    @property
+    def keeps_places(self) -> bool:
+        """Whether e is kept for each place of a map: where one hears for itself, and steps add up."""
+        trace, kernel = self.rule.trace, self.rule.kernel
+        known = isinstance(kernel, Windowed) or getattr(kernel, "per_synapse", False)
+        begins = self.places is not None or self._e is None
+        return (
+            self.by_place
+            and begins
+            and known
+            and trace.linear
+            and trace.clamp_range is None
+            and isinstance(self.rule.geometry, Conv)
+        )
 
     @property
     def scale(self) -> float:
@@ -131,6 +158,12 @@ class TraceState:
         if e is None or self.shared:
             return self.like[1].new_zeros(self.batch_size, self.rule.geometry.n_post)
         return self.rule.geometry.row_maxima(e)
+
+    def window(self, block: SpikeBlock, samples: slice = slice(None)) -> WindowTerms:
+        """What the kernel says of a window of spikes."""
+        steps = block.pre[:, samples], block.post[:, samples]
+        dtype = self.like[1].dtype
+        return WindowTerms(self.rule.kernel, *steps, self.kernel, block.dt, dtype, block.restarts, self.fast)
 
     def copied(self) -> TraceState:
         """The same state, to go on from without changing it; e is not copied."""
@@ -175,6 +208,7 @@ class TraceState:
     def silence(self, mask: Tensor) -> None:
         """The eligibility of the samples in `mask` (B,) bool becomes zero; the kernel's state stays."""
         self.e = None if self.e is None else silenced(self.e, mask, 0)
+        self.places = None if self.places is None else silenced(self.places, mask, 0)
         self.bound = None if self.bound is None else silenced(self.bound, mask, 0)
 
     def take_units(self, source: TraceState, units: Units) -> None:

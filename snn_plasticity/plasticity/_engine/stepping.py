@@ -21,9 +21,10 @@ from ...layers.dense import Dense
 from ...layers.spike_trains import as_numbers
 from .. import traces
 from ..eligibility_vectors import EligibilityVectors
-from ..three_factor import modulate
+from ..three_factor import contracted
 from .clamp import failing_rows, step_rows
 from .folding import fold_
+from .places import met_by_places, update_places
 from .spikes import SpikeBlock
 from .state import TraceState
 from .window_terms import WindowTerms
@@ -46,6 +47,9 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
     if edges is not None and edges.window(state, pre, block.post, block.dt):
         return
     state.reach = None
+    if state.by_place and state.keeps_places:
+        update_places(state, block)
+        return
     if state.shared:
         _update_shared(state, block)
         return
@@ -68,6 +72,9 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
 def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
     """One step, pre and post (B, ...), in place."""
     if state.edge_steps is not None and state.edge_steps.window(state, pre.unsqueeze(0), post.unsqueeze(0), dt):
+        return
+    if state.by_place and state.keeps_places:
+        update_places(state, SpikeBlock(pre.unsqueeze(0), post.unsqueeze(0), dt, 1))
         return
     rule, e, state.bound = state.rule, state.allocated(), None
     if state.kernel is None:
@@ -93,12 +100,6 @@ def _has_rows(state: TraceState, block: SpikeBlock) -> bool:
     return isinstance(state.rule.geometry, Dense) and block.pre.dim() == 3
 
 
-def _window(state: TraceState, block: SpikeBlock, samples: slice = slice(None)) -> WindowTerms:
-    steps = block.pre[:, samples], block.post[:, samples]
-    dtype = state.like[1].dtype
-    return WindowTerms(state.rule.kernel, *steps, state.kernel, block.dt, dtype, block.restarts, state.fast)
-
-
 def _fold_(state: TraceState, e: Tensor, window: WindowTerms, dt: float, kept: float | None = None) -> None:
     """In place: a window into e, as if no clamp were there. `kept` is what is left of e; with 0 it may be anything."""
     beta, steps = float(state.rule.trace.retained(dt)), len(window)
@@ -108,7 +109,7 @@ def _fold_(state: TraceState, e: Tensor, window: WindowTerms, dt: float, kept: f
 
 def _update_window(state: TraceState, e: Tensor, block: SpikeBlock, fresh: bool) -> None:
     """Fold, but for rows in which the clamp might bind, or f is not summed; `fresh`: e is zero, and not written yet."""
-    trace, window, dt = state.rule.trace, _window(state, block), block.dt
+    trace, window, dt = state.rule.trace, state.window(block), block.dt
     summed = trace.linear or not window.terms
     failing = failing_rows(state, window, dt) if summed else None
     if summed and failing is None:
@@ -145,7 +146,7 @@ def _update_shared(state: TraceState, block: SpikeBlock) -> None:
         ValueError: the clamp might bind.
     """
     parts, bound, dt = state.split(len(block.pre)), state.bound, block.dt
-    windows = ((samples.start, part, _window(part, block, samples)) for samples, part in parts)
+    windows = ((samples.start, part, part.window(block, samples)) for samples, part in parts)
     if state.rule.trace.clamp_range is not None:
         windows = list(windows)
         if any(failing_rows(part, window, dt) is not None for _, part, window in windows):
@@ -164,7 +165,12 @@ def _update_shared(state: TraceState, block: SpikeBlock) -> None:
 
 
 def change_from_spikes(
-    state: TraceState, blocks: Sequence[SpikeBlock], queued: Sequence[QueuedModulators], *, update: bool
+    state: TraceState,
+    blocks: Sequence[SpikeBlock],
+    queued: Sequence[QueuedModulators],
+    *,
+    update: bool = False,
+    each: bool = False,
 ) -> Tensor | None:
     """Σ over all queued modulators of the steps after `state`; None where that would not be exact.
 
@@ -173,6 +179,7 @@ def change_from_spikes(
         blocks: the steps, of one length.
         queued: the modulators.
         update: also bring the state past these steps, which costs less than doing so later (no clamp only).
+        each: that of each sample, (B, *shape).
     """
     geometry, trace, e = state.rule.geometry, state.rule.trace, state.e
     waits = trace.clamp_range is not None and not state.like[0].is_cpu and not state.shared
@@ -180,21 +187,23 @@ def change_from_spikes(
         return None
     dt, lengths, start = blocks[0].dt, [len(block.pre) for block in blocks], 0
     gains, lead = _gains(queued, float(trace.retained(dt)), sum(lengths))
-    if gains.dim() == 3 and not geometry.closed_form:
+    if gains.dim() >= 3 and not geometry.closed_form:
         return None
     fresh, begun = e is None, float(e is not None)
     parts = (state if update else state.copied()).split(max(lengths))
-    turned = e is None and len(parts) > 1 and len(geometry.shape) == 2  # sums over pre spikes lie that way
-    room = gains.new_empty(geometry.shape[::-1]).T if turned else gains.new_empty(geometry.shape)
-    total = room if e is None else _from_e(state, e, lead)
+    turned = not each and len(parts) > 1 and len(geometry.shape) == 2  # sums over pre spikes lie that way
+    shape = (state.batch_size, *geometry.shape) if each else geometry.shape
+    room = gains.new_empty(geometry.shape[::-1]).T if turned else gains.new_empty(shape)
+    total = room if e is None else met_by(state, lead, each=each)
     e = state.empty() if update and e is None else e
     for block in blocks:
         now = state.scale * (gains if len(gains) == 1 else gains[start : start + len(block.pre)])
         for samples, part in parts:
-            window, own = _window(part, block, samples), now if now.dim() == 1 else now[:, samples]
+            window, own = part.window(block, samples), now if now.dim() == 1 else now[:, samples]
             if failing_rows(part, window, dt, refresh=False) is not None:
                 return None
-            fold_(geometry, total, window, own, begun)
+            into, kept = (total[samples], float(not fresh)) if each else (total, begun)
+            fold_(geometry, into, window, own, kept)
             begun = 1.0
             if update and e is not None:
                 kept = 1.0 if state.shared and samples.start else 0.0 if fresh else None
@@ -213,21 +222,21 @@ def sum_of_steps(state: TraceState, block: SpikeBlock, total: Tensor) -> None:
     """In place: total += Σ_t Σ_b f_t. The kernel goes on past these steps, and e stays as it is."""
     parts, gains = state.split(len(block.pre)), total.new_ones(len(block.pre))
     for samples, part in parts:
-        window = _window(part, block, samples)
+        window = part.window(block, samples)
         fold_(state.rule.geometry, total, window, gains, 1.0)
         part.kernel = window.state_after
     state.join(parts)
 
 
 def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Gain of each step's f, (T,), (T, B) or (T, B, N_post); and of e before the window, without the T.
+    """Gain of each step's f, (T,), (T, B), (T, B, N_post) or (T, B, C, *places); and of e before, without the T.
 
-    (1, B, N_post) is that of every step alike.
+    (1, B, N_post) is that of every step alike, and so is that of places.
     """
     last = queued[0].mods if len(queued) == 1 and queued[0].met == steps else None
-    if last is not None and len(last) == 1 and last.dim() == 3:  # a single modulator, after all steps
-        kept = remaining(beta, steps, last.dtype, last.device)
-        return last if beta == 1.0 else kept.view(-1, 1, 1) * last, beta**steps * last[0]
+    if last is not None and len(last) == 1 and last.dim() >= 3:  # a single modulator, after all steps
+        kept = remaining(beta, steps, last.dtype, last.device).view(-1, *[1] * (last.dim() - 1))
+        return last if beta == 1.0 else kept * last, beta**steps * last[0]
     like = max([one.mods[0] for one in queued], key=Tensor.dim)
     met, before = like.new_zeros(steps, *like.shape), torch.zeros_like(like)
     for first, mods in queued:
@@ -240,6 +249,14 @@ def _gains(queued: Sequence[QueuedModulators], beta: float, steps: int) -> tuple
     return gains, before + beta * gains[0]
 
 
-def _from_e(state: TraceState, e: Tensor, lead: Tensor) -> Tensor:
-    """The part of a change that comes from e before the window, summed over the batch."""
-    return lead * e if state.shared else modulate(state.rule.geometry.per_synapse(lead), e, "sum")
+def met_by(state: TraceState, mod: Tensor, *, each: bool = False) -> Tensor:
+    """Σ_b mod_b · e_b, or `each` of them; places of a map that e does not tell apart hear the mean of their channel."""
+    geometry, e = state.rule.geometry, state.allocated()
+    if mod.dim() > 2 and state.places is not None:
+        return met_by_places(geometry, mod, state.places, each=each)
+    if mod.dim() > 2:
+        mod = mod.flatten(2).mean(2)
+    if state.shared:
+        return mod * e
+    mod = geometry.per_synapse(mod)
+    return mod.view(*mod.shape, *[1] * (e.dim() - mod.dim())) * e if each else contracted(mod, e)
