@@ -37,7 +37,8 @@ class ReadoutWatch:
         self._handles: dict[str, RemovableHandle] = {}
         self._heard: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}  # while the learner observes, or is paused
         self.neurons: set[str] = set()  # all that may be heard
-        self._last: NeuronCall | None = None  # of a neuron that integrates: its current
+        self._first: dict[str, NeuronCall] = {}  # of leaky integrators
+        self._answer: float | Tensor | None = None
         for hooks in learner.hooks:
             for neuron in hooks.index.neurons.values() if isinstance(hooks, HookManager) else ():
                 self.neurons.add(neuron.name)
@@ -57,9 +58,11 @@ class ReadoutWatch:
                 self.silent = type(neuron.proper).__name__
                 return
             found = as_activity(found)
-            if neuron.kind.integrates:
+            if neuron.kind.integrates and neuron.name not in self._first:
                 one = call.current.detach()
-                self._last = NeuronCall(one[0] if neuron.kind.time_major else one, None, call.spikes.detach())
+                self._first[neuron.name] = NeuronCall(
+                    one[0] if neuron.kind.time_major else one, None, call.spikes.detach()
+                )
             found = found.sum(0) if neuron.kind.time_major else found
             if learner.enabled:
                 self._heard[False].clear()
@@ -79,17 +82,22 @@ class ReadoutWatch:
 
     @property
     def answer(self) -> float | Tensor:
-        """What a unit of current is at once in what is read: 1 of spikes, ∂v/∂I of leaky integrators, (B, N) or one."""
+        """What a unit of current is at once in what is read: 1 of spikes, ∂v/∂I of leaky integrators, one or (N,)."""
         neuron = self._neuron()
         if neuron is None or not neuron.kind.integrates:
             return 1.0
-        parts = response(neuron.proper)
+        if self._answer is None and neuron.name in self._first:  # asked once, since that reads the device
+            self._answer = self._answer_of(neuron.proper, self._first[neuron.name])
+        return 1.0 if self._answer is None else self._answer
+
+    def _answer_of(self, neuron: nn.Module, call: NeuronCall) -> float | Tensor:
+        parts = response(neuron)
         if parts is not None:
             return sum(c for c, _ in parts)
-        step = None if self._last is None else one_step(neuron.proper, self._last)
+        step = one_step(neuron, call)
         if step is None or step.membrane is None:
             return 1.0
-        return linearise(step, spikes=False)[0].b[step.membrane].flatten(1)
+        return linearise(step, spikes=False)[0].b[step.membrane].flatten(1).mean(0)
 
     def _neuron(self) -> Neuron | None:
         """The one behind the connection, once it is known."""
@@ -147,7 +155,7 @@ class ReadoutWatch:
     def __deepcopy__(self, memo: dict[int, Any]) -> ReadoutWatch:
         copied = memo[id(self)] = object.__new__(type(self))
         copied.connection, copied.reads, copied.forget = self.connection, self.reads, _nothing
-        copied.neurons, copied.silent, copied._last = set(), None, None
+        copied.neurons, copied.silent, copied._first, copied._answer = set(), None, {}, None
         copied._learner, copied._handles, copied._heard = _nothing, {}, {True: {}, False: {}}  # type: ignore[assignment]
         return copied
 
