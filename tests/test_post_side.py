@@ -198,6 +198,6 @@ def test_psi_in_closed_form_is_what_autograd_finds(name, dtype):
         u = v.clone().requires_grad_()
         (0.5 * now(u)).sum().backward()
         torch.testing.assert_close(slope(v), u.grad)
-    assert (slope._looked[1] is not None) is closed
+    assert (slope._looked[1] or ("",))[0] in (("atan", "fast_sigmoid") if closed else ("", name))
     again = copy.deepcopy(slope)
     assert again.module is not neuron and torch.equal(again(v), slope(v))

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from .._checks import PRECISE
-from .._untracked import untraced, untracked
+from .._untracked import AS_IT_IS, untraced, untracked
 from ..connection import Connection
 from ..kernels.post_side import OF_STEPS
 from .adapter import NeuronCall, first_tensor
@@ -222,21 +222,18 @@ class NeuronHook(Hook):
                 and not (direct.starts is not None and self._starts(manager, direct, current, spikes, args, kwargs))
             ):  # fmt: skip
                 call.read, call.waiting = True, 0
-                post, connection = spikes, direct.connection
-                if direct.reads is not None:
-                    if manager.connections.gradients.on_direct(direct, call, spikes):
-                        return
-                    with untracked(spikes):
-                        post = manager.connections.post_side(direct, direct.reads.read(args, kwargs, output))
-                post = post.detach() if post.requires_grad else post
-                if is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled():
-                    with untracked(post):
-                        connection.observe(call.pre, post if made is call else made.credited(post))
-                else:
-                    connection.observe(call.pre, post if made is call else made.credited(post))
-                activity = connection.activity
-                if activity.looked == activity.seen and post is not spikes and direct.reads is not None:
-                    with untracked(spikes):
+                gradients = direct.reads is not None and direct.side is None
+                if gradients and manager.connections.gradients.on_direct(direct, call, spikes):
+                    return
+                tracked = is_grad_enabled() or is_inference_mode_enabled() or _is_any_autocast_enabled()
+                with untracked(spikes) if tracked else AS_IT_IS:
+                    post, activity = spikes, direct.connection.activity
+                    if direct.reads is not None:
+                        state = args[1] if len(args) > 1 else kwargs.get("state")
+                        post = manager.connections.post_side(direct, NeuronCall(current, state, spikes, output))
+                    post = post.detach() if post.requires_grad else post
+                    direct.connection.observe(call.pre, post if made is call else made.credited(post))
+                    if activity.looked == activity.seen and post is not spikes and direct.reads is not None:
                         activity.fired(spikes)
                 return
         self.notify(module, args, kwargs, output)

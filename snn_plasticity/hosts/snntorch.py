@@ -97,41 +97,10 @@ def _response(name: str, *numbers: float) -> Response | None:
     return ((alpha / (alpha - beta), alpha), (-beta / (alpha - beta), beta))
 
 
-def _arctan(above: Tensor, alpha: float) -> Tensor:
-    psi = above * (math.pi / 2 * alpha)
-    return psi.square_().add_(1.0).reciprocal_().mul_(alpha / 2)
-
-
-def _fast_sigmoid(above: Tensor, slope: float) -> Tensor:
-    return above.abs().mul_(slope).add_(1.0).square_().reciprocal_()
-
-
-_CLOSED = {"atan.<locals>.inner": _arctan, "fast_sigmoid.<locals>.inner": _fast_sigmoid}  # by what the library calls it
-
-
-def _derivative(spike: Callable[[Tensor], Tensor], above: Tensor) -> Tensor:
-    """What autograd makes of a spike function."""
-    with torch.enable_grad():
-        above = above.detach().requires_grad_()
-        spikes = spike(above)
-        return torch.autograd.grad(spikes, above, torch.ones_like(spikes))[0]
-
-
-def _closed_form(spike: Any) -> Callable[[Tensor], Tensor] | None:
-    """The derivative of a spike function of the library in closed form; None where autograd finds another."""
-    known, cells = _CLOSED.get(getattr(spike, "__qualname__", "")), getattr(spike, "__closure__", None) or ()
-    if known is None or spike.__module__ != "snntorch.surrogate" or len(cells) != 1:
-        return None
-    number, probes = cells[0].cell_contents, torch.linspace(-3.0, 3.0, 13)
-    if type(number) not in (int, float) or not torch.allclose(known(probes, number), _derivative(spike, probes)):
-        return None
-    return lambda above: known(above, number)
-
-
 class SpikeSlope:
     """ψ of a neuron of snnTorch: the derivative that autograd takes its spike function to have.
 
-    Where the library's own function has a closed form that is found to be the same, it is worked out by that.
+    Where that is one of the library's, of a closed form that is found to be the same, it is worked out by this.
 
     Args:
         module: the neuron.
@@ -139,17 +108,43 @@ class SpikeSlope:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._looked: tuple[Any, Callable[[Tensor], Tensor] | None] = (None, None)  # a spike function, its closed form
+        self._looked: tuple[Any, tuple[str, float] | None] = (None, None)  # a spike function, its form and number
 
     def __call__(self, above: Tensor) -> Tensor:
         """ψ of membranes above threshold, any shape."""
         spike: Any = self.module.spike_grad
         if self._looked[0] is not spike:
-            self._looked = spike, _closed_form(spike)
-        closed, above = self._looked[1], above.detach()
-        psi = _derivative(spike, above) if closed is None else closed(above)
+            self._look(spike, above.detach())
+        form, number = self._looked[1] or ("", 0.0)
+        if form == "atan":  # α/2 / (1 + (π/2 α u)²)
+            psi = (above.detach() * (math.pi / 2 * number)).square_().add_(1.0).reciprocal_().mul_(number / 2)
+        elif form == "fast_sigmoid":  # 1 / (1 + k|u|)²
+            psi = (above.detach() * number).abs_().add_(1.0).square_().reciprocal_()
+        else:
+            with torch.enable_grad():
+                above = above.detach().requires_grad_()
+                spikes = spike(above)
+                psi = torch.autograd.grad(spikes, above, torch.ones_like(spikes))[0]
         factor: Any = self.module.graded_spikes_factor
         return psi * (factor * factor if hasattr(self.module, "tau") else factor).detach()  # sequences have it twice
+
+    def _look(self, spike: Any, above: Tensor) -> None:
+        """Whether a spike function has a closed form: it is called as the library calls one, and comes to the same."""
+        self._looked = spike, None
+        form, *inside = getattr(spike, "__qualname__", "").split(".")
+        cells = getattr(spike, "__closure__", None) or ()
+        number: Any = cells[0].cell_contents if len(cells) == 1 else None
+        if (
+            inside != ["<locals>", "inner"]
+            or spike.__module__ != "snntorch.surrogate"
+            or type(number) not in (int, float)
+        ):
+            return
+        like = above[:1]
+        probes = torch.linspace(-3.0, 3.0, like.numel(), dtype=like.dtype, device=like.device).view_as(like)
+        expected, self._looked = self(probes), (spike, (form, float(number)))
+        if not torch.allclose(self(probes), expected):
+            self._looked = spike, None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy looks at its function again."""

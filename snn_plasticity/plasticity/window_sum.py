@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from torch import Tensor
 
@@ -68,10 +68,10 @@ def sum_step(traces: EligibilityTraceModule, pre: Tensor, post: Tensor) -> Tenso
         or not pre.dtype is post.dtype is running.like[0].dtype or not pre.is_cpu or not running.batch_size
     ):  # fmt: skip
         return None
-    state, like = running.state, running.like
-    before: Any = rule.kernel.init(*like) if state.kernel is None else state.kernel
+    state, like, kernel = running.state, running.like, cast("OnlineGradient", rule.kernel)
+    before = kernel.init(*like) if state.kernel is None else state.kernel
     with untracked(like[0]):
-        coincidence, after = rule.kernel.step(pre, post, before, traces.config.dt)
+        coincidence, after = kernel.step(pre, post, before, traces.config.dt)
         pair = coincidence.ltp[0]
         total = like[1].new_empty(rule.geometry.shape)
         rule.geometry.contract_(total, Product(pair.post.unsqueeze(0), pair.pre.unsqueeze(0)), 0.0)

@@ -105,7 +105,7 @@ class WindowTerms:
     def for_loop(self, side: Tensor) -> Tensor | None:
         """Trains as the compiled filter reads them; None where it is not to be had, or not worth its call."""
         trains = self.trains(side)
-        if not self.loops_for(side):
+        if not (self.fast and trains.large and self._dtype in KINDS and loops() is not None):
             return None
         return trains.spikes if trains.binary else self.numbers(side)
 
