@@ -312,6 +312,8 @@ def _summed(connection: Connection, arrived: Arrived) -> Iterator[Tensor]:
             traces.start_sequence()
         signals = torch.stack(list(arrived.signals[first:end]))
         try:
+            units = noted.steps[first].shape  # behind them a kernel may want several values for each
+            signals = noted.signals_at(signals, units)
             yield sum_of_signals(traces, window.pre, window.delta, signals)
         except ValueError as error:
             raise ValueError(f"{connection.name}: {error}") from None

@@ -168,6 +168,25 @@ class NotedSteps:
         readers = self.readers.to(modulator.device)
         return (modulator.flatten(1)[:, readers.clamp(min=0)] * (readers >= 0)).unflatten(1, self.places)
 
+    def signals_at(self, signals: Tensor, shape: torch.Size) -> Tensor:
+        """Signals of neurons (T, B, N), at the places of a map whose steps have this shape (B, C, *places); else as is.
+
+        Raises:
+            ValueError: windows of a pool overlap.
+        """
+        if len(shape) < 3 or signals.shape[2] == shape[1]:
+            return signals
+        if self.places and self.readers is None:
+            raise ValueError(
+                "a leaky readout needs an eligibility for each neuron, and behind a pool whose windows overlap a place "
+                "of the layer's output belongs to several; expected tau_e as it is, or windows side by side. Nothing "
+                "was changed."
+            )
+        if self.readers is not None:
+            readers = self.readers.to(signals.device)
+            signals = signals[..., readers.clamp(min=0)] * (readers >= 0)
+        return signals.unflatten(2, shape[1:])
+
     def readout_steps(self) -> tuple[list[ReadoutStep], list[tuple[int, Tensor]]]:
         """Those of the readout that gave something, and after how many of them the samples in a mask started anew."""
         each = [step.readout for step in self.steps]

@@ -176,10 +176,68 @@ def test_a_saved_learner_goes_on_with_what_the_readout_holds():
     assert torch.equal(*ends) and not torch.equal(ends[0], net.fc1.weight)
 
 
-def test_neurons_that_share_weights_are_refused_and_nothing_is_changed():
+class Maps(nn.Module):
+    """A convolution, a pool, neurons that may be cut by a reset, and integrators that leak by KAPPA."""
+
+    def __init__(self, pool: nn.Module, reset: str) -> None:
+        super().__init__()
+        self.conv, self.pool, self.lif = nn.Conv2d(2, 3, 3), pool, snn.Leaky(0.9, threshold=0.4, reset_mechanism=reset)
+        self.out = nn.LazyLinear(3)
+        self.readout = snn.Leaky(KAPPA, reset_mechanism="none", threshold=1e9)
+
+    def start(self) -> list[Tensor]:
+        return [self.lif.reset_mem(), self.readout.reset_mem()]
+
+    def forward(self, x: Tensor, mems: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        z, mem = self.lif(self.pool(self.conv(x)), mems[0])
+        y, held = self.readout(self.out(z.flatten(1)), mems[1])
+        return held, z, [mem, held]
+
+
+@pytest.mark.parametrize("rate", [None, (0.2, 3.0)], ids=["", "rate"])
+@pytest.mark.parametrize(
+    ("pool", "reset"),
+    [(nn.Identity, "subtract"), (lambda: nn.AvgPool2d(2), "subtract"), (nn.Identity, "zero")],
+    ids=["", "average", "reset to zero"],
+)
+def test_neurons_that_share_weights_each_have_an_eligibility_of_their_own(pool, reset, rate):
+    torch.manual_seed(0)
+    net, inputs, target = Maps(pool(), reset), (torch.rand(12, B, 2, 6, 6) < 0.5).float(), torch.rand(B, 3)
+    with torch.no_grad():
+        net(inputs[0], net.start())
+    for size in (1, 5):
+        net.start()
+        model = copy.deepcopy(net)
+        config = PlasticityConfig.eprop(1.0, mode="hybrid", tau_e=TAU, feedback="random", firing_rate=rate)
+        with attach(model, config) as learner:
+            mems = model.start()
+            for steps in chunks(12, size):
+                outputs = []
+                for t in steps:
+                    y, _, mems = model(inputs[t], mems)
+                    outputs.append(y)
+                learner.step(loss=losses(outputs, target))
+            way = learner.connections["conv"].feedback.weights
+        mems, filtered, aim = net.start(), torch.zeros(()), torch.zeros(())
+        for steps in chunks(12, size):
+            spikes = []
+            for t in steps:
+                y, z, mems = net(inputs[t], mems)
+                filtered = KAPPA * filtered + z
+                spikes.append(z)
+                aim = aim + (filtered.flatten(1) * (2.0 * (y - target).detach() / y.numel() @ way)).sum()
+            if rate is not None:
+                mean = torch.stack(spikes).mean(0)
+                aim = aim + 0.5 * rate[1] * (rate[0] - mean).square().flatten(1).sum(1).mean()
+        (expected,) = torch.autograd.grad(aim, net.conv.weight)
+        assert expected.norm() > 0 and error(model.conv.weight.grad, expected) <= 1e-6, size
+
+
+def test_neurons_that_share_places_are_refused_and_nothing_is_changed():
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 3), snn.Leaky(0.9, threshold=0.1, init_hidden=True), nn.Flatten(), nn.Linear(32, 2)
-    )
+        nn.Conv2d(1, 2, 3), nn.AvgPool2d(2, 1), snn.Leaky(0.9, threshold=0.1, init_hidden=True), nn.Flatten(),
+        nn.Linear(18, 2),
+    )  # fmt: skip
     with attach(net, PlasticityConfig.eprop(1.0, feedback="random", tau_e=20.0)) as learner:
         y = net(torch.ones(2, 1, 6, 6))
         before = copy.deepcopy(net.state_dict())

@@ -84,6 +84,8 @@ class Connections:
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
             if connection is not None and reads_gradient(connection):
+                if not reading.unmoved and len(reading.sample) > 1:
+                    connection.noted.places, connection.noted.readers = reading.sample, reading.readers
                 as_it_came = self.gradients.on_reading(connection, neuron, sides.call, reading)
                 if as_it_came is not None and len(readings) == 1:
                     self.direct[neuron.name] = as_it_came

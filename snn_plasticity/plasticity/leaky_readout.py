@@ -38,16 +38,9 @@ def sum_of_signals(traces: EligibilityTraceModule, pre: Tensor, psi: Tensor, sig
     Args:
         traces: of the connection.
         pre, psi: (T, B, ...).
-        signals: L (T, B, N_post).
+        signals: L (T, B, N_post), or (T, B, C, *places) of a convolution.
 
     Raises:
-        ValueError: neurons that are not those of the layer, one for each row of its weights.
+        ValueError: signals of other neurons.
     """
-    n_post = traces.rule.geometry.n_post
-    if signals.shape[2] != n_post:
-        raise ValueError(
-            f"a leaky readout needs an eligibility for each neuron, and {signals.shape[2]} neurons share {n_post} rows "
-            "of weights here, as behind a convolution or a pool; expected tau_e as it is, or a full matrix. Nothing "
-            "was changed."
-        )
     return traces.modulate_window(pre, psi, signals, reduction="sum")

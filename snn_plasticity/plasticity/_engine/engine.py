@@ -91,7 +91,8 @@ class RunningTraces:
     @property
     def mixed(self) -> bool:
         """Whether a modulator of each place met an e that only tells channels apart."""
-        return self.state.by_place and self.state._e is not None and self.state.places is None
+        state = self.state
+        return state.by_place and state.places is None and state._e is not None and state.kernel is not None
 
     def meet(self) -> None:
         """Decide the strategy: a modulator meets e."""
@@ -252,9 +253,9 @@ class RunningTraces:
 
     def modulate_window(self, pre: Tensor, post: Tensor, dt: float, mod: Tensor) -> Tensor:
         """Append a window, with a modulator (T, ...) after each of its steps: Σ_t Σ_b m_tb · e_tb."""
+        self.state.by_place |= mod.dim() > 3
         if self.path == "plain":
             return self._modulate_plainly(pre, post, dt, mod)
-        self.state.by_place |= mod.dim() > 3
         going_on = self.strategy != "lazy" and not self.queued  # one window after the other: e pays
         if going_on:
             self.fold()

@@ -120,7 +120,7 @@ class TraceState:
         """Whether e is kept for each place of a map: where one hears for itself, and steps add up."""
         trace, kernel = self.rule.trace, self.rule.kernel
         known = isinstance(kernel, Windowed) or getattr(kernel, "per_synapse", False)
-        begins = self.places is not None or self._e is None
+        begins = self.places is not None or self._e is None or self.kernel is None
         return (
             self.by_place
             and begins
