@@ -46,6 +46,7 @@ CHECKED_BEFORE = {
     "connection.Connection.landing_at_once",
     "connection.Connection.take_kernel",
     "plasticity.EligibilityVectors.accumulate_",
+    "plasticity.EligibilityVectors.accumulate_apart_",
     "dual.Trainee.optimizer_step",
     "neuromodulation.Modulator.stepped",
     "plasticity.ThreeFactorUpdate.bounded",
