@@ -12,8 +12,10 @@ Beside it, backpropagation through time with the same reward.
 
     python demos/fashion_reward.py --seeds 3 --json reward.json
     python demos/fashion_reward.py --delay 50
+    python demos/fashion_reward.py --net quickstart --seeds 1
     python demos/fashion_reward.py --host norse --epochs 1 --seeds 1
 
+The quickstart net of snnTorch has convolutions, whose neurons hear each at its own place of the map.
 Norse's resets cut what its neurons remember, so that each synapse has a trace of its own (exact, some twenty times the
 time, and a GiB for a batch).
 
@@ -47,7 +49,7 @@ from snn_plasticity import Actor, PlasticityConfig, PlasticityWarning, attach
 from snn_plasticity.feedback import FeedbackWord
 
 STEPS, BATCH, HIDDEN = 10, 128, 500
-TEMPERATURE, LR = 2.0, 1.5e-3
+TEMPERATURE, LR = 2.0, {"two-layers": 1.5e-3, "quickstart": 5e-3}
 LEARNED, NEAR = 0.865, 0.015
 LOOKS = 5  # at the test pictures, per life
 EPROP, LATE, BPTT = "reward", "delayed reward", "same reward, backpropagation through time"
@@ -162,7 +164,7 @@ def lived(way: str, args: argparse.Namespace, seed: int, bar: tqdm) -> Life:
     net = NETS[args.host, args.net]()
     delay = args.delay if way == LATE else 0
     pupil = ThroughTime(net, seed) if way == BPTT else ByReward(net, delay, args.feedback, seed, seen.images[:1])
-    optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+    optimizer = torch.optim.Adam(net.parameters(), lr=LR[args.net])
     total = args.epochs * (len(seen) // BATCH)
     rate = LinearLR(optimizer, 1.0, 0.0, total)
     batches = (batch for _ in range(args.epochs) for batch in seen.batches(BATCH, rng))

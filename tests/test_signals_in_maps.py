@@ -282,3 +282,33 @@ def test_an_actor_speaks_to_each_place(feedback, trace):
         (expected,) = torch.autograd.grad(aim, getattr(net, name).weight, retain_graph=True)
         assert expected.norm() > 0
         assert error(-B * getattr(net, name).weight.grad, expected) <= 1e-6, name
+
+
+def test_a_saved_actor_goes_on_place_by_place():
+    """One that is saved in mid-life draws and learns as the one that was not; its feedback is that of each place."""
+    xs, ends = (torch.rand(STEPS, B, 1, 8, 8) < 0.5).float(), []
+    for saved in (False, True):
+        torch.manual_seed(0)
+        model = Chooser(nn.MaxPool2d)  # snnTorch resets no copies
+        begun = model.conv1.weight.detach().clone()
+        learner = attach(model, PlasticityConfig.eprop(0.1))
+        actor = Actor(learner, feedback="random", seed=1)
+        for life in range(3):
+            with torch.no_grad():
+                model(xs)
+            actor.act()
+            actor.learn(torch.tensor([1.0, 0.0, 1.0]))
+            learner.reset()
+            if saved and life == 1:
+                state, weights = actor.state_dict(), model.state_dict()
+                assert state["feedback"]["conv1"][0].shape == (3, 27)
+                model = Chooser(nn.MaxPool2d)
+                model.load_state_dict(weights)
+                learner = attach(model, PlasticityConfig.eprop(0.1))
+                actor = Actor(learner, feedback="random", seed=2)
+                with pytest.raises(ValueError, match="seed"):
+                    actor.load_state_dict(state)
+                actor = Actor(learner, feedback="random", seed=1)
+                actor.load_state_dict(state)
+        ends.append(model.conv1.weight.detach())
+    assert torch.equal(*ends) and not torch.equal(ends[0], begun)
