@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from snn_plasticity import EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.layers import dense, spike_trains
 from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import spikes as waiting
 from snn_plasticity.plasticity._engine import state as states
 from snn_plasticity.plasticity._engine import stepping
 
@@ -78,7 +79,8 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (running, "MIN_WINDOW", 7), (running, "MAX_WINDOW", 7), (running, "MAX_CLAMPED_WINDOW", 7),
         (states, "TABLE_ENTRIES", 70), (dense, "SMALL_POPULATION", 0), (spike_trains, "MIN_ENTRIES", 0),
-        (stepping, "STEPWISE", (1, 1)),
+        (stepping, "STEPWISE", (1, 1)), (waiting, "PENDING_BYTES", 40), (waiting, "BLOCK_STEPS", (2, 5)),
+        (waiting, "BLOCK_BYTES", 40),
     ):  # fmt: skip
         patch.setattr(module, name, value)
 

@@ -7,6 +7,7 @@ import torch
 from conftest import trains
 
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule, modulate
+from snn_plasticity.kernels import eprop
 from snn_plasticity.kernels.eprop import EProp, alif_step
 
 ALPHA, RHO, BETA, THRESHOLD = 0.9, 0.95, 0.4, 0.6
@@ -82,3 +83,16 @@ def test_alif_eprop_is_the_gradient_and_lif_eprop_is_not(task):
 def test_wrong_adaptation_state_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 3, 4\)"):
         alif_step(torch.ones(2, 3), torch.ones(2, 4), torch.zeros(2, 4, 3), beta=1.0, rho=0.9)
+
+
+@pytest.mark.parametrize("entries", (1, 40, 359))
+def test_psi_of_a_window_is_worked_out_in_parts(entries, monkeypatch):
+    monkeypatch.setattr(eprop, "PSI_ENTRIES", entries)
+    seen = []
+    kernel = EProp(tau_m=5.0, pseudo_derivative=lambda above: seen.append(above.numel()) or pseudo_derivative(above))
+    post = torch.randn(30, 4, 3, dtype=torch.float64)
+    terms, _ = kernel.window(trains(30, 4, 6, seed=1), post, None)
+    assert torch.equal(terms[0].post.tensor, pseudo_derivative(post))
+    assert sum(seen) == post.numel() and max(seen) <= max(entries, post[0].numel())
+    with pytest.raises(ValueError, match="expected one ψ for each"):
+        EProp(pseudo_derivative=lambda above: above[:, :1]).window(trains(30, 4, 6, seed=1), post, None)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import brute_force
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from conftest import settings, trains
 from snn_plasticity import Convention, EligibilityConfig, EligibilityTraceModule
 from snn_plasticity.plasticity import memory
 from snn_plasticity.plasticity._engine import engine as running
+from snn_plasticity.plasticity._engine import spikes
 
 T, B, N_PRE, N_POST = 40, 2, 3, 2
 PRE, POST = trains(T, B, N_PRE, seed=1), trains(T, B, N_POST, seed=2)
@@ -112,7 +118,7 @@ def test_what_has_not_come_takes_no_memory_and_makes_nothing_fold():
     pre, post = torch.rand(5, 64, 90, dtype=torch.float64), torch.rand(5, 64, 4, dtype=torch.float64)
     module = EligibilityTraceModule(90, 4, settings("rate"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "PENDING_BYTES", 1 << 20)
+        patch.setattr(spikes, "PENDING_BYTES", 1 << 20)
         for now in zip(pre, post, strict=True):
             module.observe(*now)
         change = module.change(1.0)
@@ -120,3 +126,79 @@ def test_what_has_not_come_takes_no_memory_and_makes_nothing_fold():
     np.testing.assert_allclose(
         change.numpy(), brute_force.run(pre.numpy(), post.numpy(), settings("rate"))[1][-1].mean(0), rtol=1e-9
     )
+
+
+RUN = """
+import re, sys
+steps, fast = int(sys.argv[1]), sys.argv[2] == "numba"
+if not fast:
+    sys.modules["numba"] = None
+import torch, snntorch
+from torch import nn
+from snn_plasticity import PlasticityConfig, attach
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+fc1, fc2 = nn.Linear(64, 100), nn.Linear(100, 10)
+lif1, lif2 = snntorch.Leaky(beta=0.9), snntorch.Leaky(beta=0.9)
+net, inputs = nn.ModuleList([fc1, lif1, fc2, lif2]), (torch.rand(64, 32, 64) < 0.2).float()
+with torch.no_grad():
+    learner = attach(net, PlasticityConfig.eprop(lr=1e-4))
+    mem1, mem2 = lif1.reset_mem(), lif2.reset_mem()
+    for t in range(steps):
+        spikes, mem1 = lif1(3.0 * fc1(inputs[t % 64]), mem1)
+        _, mem2 = lif2(3.0 * fc2(spikes), mem2)
+    before = fc1.weight.clone()
+    learner.step({"0": torch.randn(32, 100), "2": torch.randn(32, 10)})
+assert not torch.equal(before, fc1.weight)
+assert ("numba" in sys.modules and sys.modules["numba"] is not None) == fast
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux, where a process tells its peak")
+@pytest.mark.parametrize("loops", ("numba", "torch"))
+def test_a_long_run_of_e_prop_takes_the_memory_of_a_short_one(loops):
+    """Peaks of whole processes, with a learning signal after all steps: 5 % apart at the most."""
+    pytest.importorskip("snntorch")
+    if loops == "numba" and importlib.util.find_spec("numba") is None:
+        pytest.skip("numba is not installed")
+    commands = [[sys.executable, "-c", RUN, str(steps), loops] for steps in (100, 3_000)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    short, long = (int(process.communicate(timeout=120)[0]) for process in started)
+    assert long <= 1.05 * short
+
+
+@pytest.mark.parametrize("met", (False, True))
+@pytest.mark.parametrize("n_pre, n_post, batch", ((64, 100, 32), (20, 10, 4), (300, 200, 32), (64, 100, 256)))
+def test_what_waits_is_bounded(n_pre, n_post, batch, met):
+    """By 3 MiB within 64 to 256 steps, or half of e; and by a step, or the block that is being filled then."""
+    pre, post = torch.rand(batch, n_pre), torch.rand(batch, n_post)
+    module, step = EligibilityTraceModule(n_pre, n_post), 4 * batch * (n_pre + n_post)
+    half, block = 2 * batch * n_pre * n_post, max(64 * step, min(256 * step, 3 << 20))
+    longest = 0
+    for t in range(1, 600):
+        module.observe(pre, post)
+        if met and t == 3:
+            module.change(1.0)
+        blocks = module._running.pending.blocks
+        assert sum(one.steps for one in blocks) * step <= (block + step if half <= block else half + 256 * step)
+        longest = max(longest, sum(side.untyped_storage().nbytes() for one in blocks for side in one[:2]))
+    assert longest >= block / 2
+
+
+def test_a_state_in_which_more_waits_than_may_goes_on(monkeypatch):
+    """As one that was saved where more might."""
+    config, some = settings("stdp_pair"), slice(0, 20)
+    modules = [EligibilityTraceModule(N_PRE, N_POST, config) for _ in range(2)]
+    for pre, post in zip(PRE[some], POST[some], strict=True):
+        modules[0].observe(pre, post)
+    monkeypatch.setattr(spikes, "PENDING_BYTES", 40)
+    monkeypatch.setattr(spikes, "BLOCK_STEPS", (2, 5))
+    monkeypatch.setattr(spikes, "BLOCK_BYTES", 40)
+    modules[1].load_state_dict(modules[0].state_dict())
+    for pre, post in zip(PRE[20:], POST[20:], strict=True):
+        modules[1].observe(pre, post)
+    assert len(modules[1]._running.pending) < 15
+    e = brute_force.run(PRE.numpy(), POST.numpy(), config)[1][-1]
+    np.testing.assert_allclose(modules[1].eligibility.numpy(), e, rtol=1e-9, atol=1e-12)

@@ -35,6 +35,8 @@ from .parameters import plain_numbers, require_decays, require_fit
 from .stdp import Coincidence, Number, Pair
 from .terms import Filtered, StateAfter, Term, Values, accepts_bool
 
+PSI_ENTRIES = 1 << 16  # of ψ that are worked out together
+
 Response = tuple[tuple[float, float], ...]
 """The answer of a membrane to a unit of current, n steps later: Σ c·λⁿ, as ((c, λ), …)."""
 
@@ -104,7 +106,7 @@ class EProp:
         parts = self._parts(dt)
         leads = state or (None,) * len(parts)
         filters = [Filtered(pre, float(decay), lead) for (_, decay), lead in zip(parts, leads, strict=True)]
-        psi = Values(self._psi(post))
+        psi = Values(self._psi_of_window(post))
         terms = [Term(c, psi, x) for (c, _), x in zip(parts, filters, strict=True)]
         return terms, lambda last: tuple(last(x) for x in filters)
 
@@ -122,6 +124,19 @@ class EProp:
         if not isinstance(psi, Tensor) or psi.shape != post.shape:
             found = tuple(psi.shape) if isinstance(psi, Tensor) else known_as(psi)
             raise ValueError(f"pseudo_derivative gave {found} for v − θ {tuple(post.shape)}; expected one ψ for each.")
+        return psi
+
+    def _psi_of_window(self, post: Tensor) -> Tensor:
+        """ψ of many steps, a few at a time: what a pseudo-derivative works out on its way stays in the cache."""
+        steps = max(1, PSI_ENTRIES * len(post) // max(1, post.numel()))
+        if self.pseudo_derivative is None or steps >= len(post):
+            return self._psi(post)
+        parts = map(self._psi, post.split(steps))
+        first = next(parts)
+        psi = first.new_empty(post.shape)
+        psi[:steps] = first
+        for room, part in zip(psi[steps:].split(steps), parts, strict=True):
+            room.copy_(part)
         return psi
 
     def _parts(self, dt: float) -> Sequence[tuple[float, Number]]:

@@ -39,7 +39,6 @@ FEW_STEPS = 8  # up to so many, e is worked out step by step where it is needed 
 MIN_WINDOW, MAX_WINDOW = 64, 1024  # steps of a contraction: as many as leave the table of a sample small, within these
 MAX_CLAMPED_WINDOW = 256  # where a clamp has to be shown not to bind, or traces are not linear
 SAMPLE_ENTRIES = 1 << 19  # of the table of a sample
-PENDING_BYTES = 1 << 25  # of spikes that may always wait (or half the bytes of e, if that is more)
 MAX_QUEUED, MAX_QUEUED_ENTRIES = 1 << 10, 1 << 24  # modulators that may wait, and their entries
 
 
@@ -67,7 +66,9 @@ class RunningTraces:
         self.batch_size = like[1].shape[0]
         self.state = TraceState(rule, like, self.shared, fast=compilable)
         self.state.by_place = by_place
-        self.pending = PendingSpikes(fast=compilable)
+        single = like[0].is_cpu and self.state.each == 1
+        half = 2 * self.batch_size * math.prod(rule.geometry.shape)
+        self.pending = PendingSpikes(half, single=single, fast=compilable)
         self.queued: list[QueuedModulators] = []
         self.partial: Tensor | None = None  # what queued modulators came to that met e before the last fold
         self.strategy: Strategy = {"auto": "lazy", "plain": "stepwise"}.get(path, "folded")  # type: ignore[assignment]
@@ -201,7 +202,7 @@ class RunningTraces:
         if self.queued and steps:
             before = self.visible
             self.partial = self._flushed()
-            steps -= before - self.visible  # working them out may have folded some
+            steps = max(0, steps - (before - self.visible))  # working them out may have folded some
         done = 0
         try:
             with untracked(self.like[0]):
@@ -315,15 +316,13 @@ class RunningTraces:
 
         Where that is refused the `new` steps, which were appended last, have not been.
         """
-        if self.strategy == "lazy":
-            most = 2 * self.batch_size * math.prod(self.rule.geometry.shape)
-            due = self.pending.nbytes > max(PENDING_BYTES, most * (2 * self.state.each if self.state.by_place else 1))
-        else:
-            due = self.visible >= self._length
-        if not due:
+        steps = self.visible
+        if self.strategy == "lazy" or steps < self._length:
+            steps = min(steps, self.pending.too_many(new, 2 * self.state.each if self.state.by_place else 1))
+        if not steps:
             return
         try:
-            self.fold()
+            self.fold(steps)
         except (ValueError, MemoryError):
             self.pending.drop_last(min(new, len(self.pending)))
             raise

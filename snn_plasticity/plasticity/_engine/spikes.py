@@ -10,7 +10,11 @@ from torch import Tensor
 
 from ...layers.spike_trains import Writer, as_binary, as_numbers, roomy, writer_into
 
-BLOCK_STEPS = 256  # steps of a block that grows; those that never come take no memory
+PENDING_BYTES = 1 << 25  # that may always wait in long windows, of maps (whose places may hear alone), off the CPU
+BLOCK_STEPS = 64, 256  # of a block that grows: as many as fit into its bytes, within these
+BLOCK_BYTES = (
+    3 << 20
+)  # or half those of e; more of them, and e-prop's memory grows with time; fewer, and it takes longer
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
 
 
@@ -58,6 +62,8 @@ class PendingSpikes:
     """Blocks of steps that wait, oldest first; the last one may be growing. What was written stays as it is.
 
     Args:
+        most: bytes in which more than one block of steps may wait.
+        single: whether each weight is used once in a step, on the CPU: else as many may wait as in long windows.
         fast: whether compiled loops may be used.
 
     >>> pending = PendingSpikes()
@@ -66,9 +72,9 @@ class PendingSpikes:
     4
     """
 
-    def __init__(self, *, fast: bool = False) -> None:
+    def __init__(self, most: int = 0, *, single: bool = False, fast: bool = False) -> None:
         self.blocks: list[SpikeBlock] = []
-        self.steps, self.fast = 0, fast
+        self.steps, self.most, self.single, self.fast = 0, most, single, fast
         self._writers: tuple[Tensor, Writer, Writer] | None = None  # pre of the block that grows, and both sides
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +118,7 @@ class PendingSpikes:
         """A few steps, copied into blocks that grow."""
         while len(pre):
             if not self.blocks or not self.blocks[-1].takes(pre, post, dt):
-                self.blocks.append(_empty_block(pre[0], post[0], dt))
+                self.blocks.append(self._empty_block(pre[0], post[0], dt))
             count = len(self.blocks[-1].pre) - self.blocks[-1].steps
             self.blocks[-1] = self.blocks[-1].grown(pre[:count], post[:count])
             pre, post = pre[count:], post[count:]
@@ -133,7 +139,7 @@ class PendingSpikes:
             if block.steps > steps:
                 rest = block.part(steps, block.steps)
                 if block.grows:  # what it goes on from begins where a block that was loaded begins
-                    rest = _empty_block(block.pre[0], block.post[0], block.dt, rest.restarts).grown(*rest[:2])
+                    rest = self._empty_block(block.pre[0], block.post[0], block.dt, rest.restarts).grown(*rest[:2])
                 self.blocks.insert(0, rest)
             steps -= min(steps, block.steps)
 
@@ -142,7 +148,7 @@ class PendingSpikes:
         first = self.blocks[0]
         rest = first._replace(pre=first.pre[1:], post=first.post[1:], steps=first.steps - 1)
         if first.grows and len(rest.pre) < 2:  # it has room again, as after a load
-            rest = _empty_block(rest.pre[0], rest.post[0], rest.dt, rest.restarts).grown(*rest[:2])
+            rest = self._empty_block(rest.pre[0], rest.post[0], rest.dt, rest.restarts).grown(*rest[:2])
         self.blocks[0] = rest
         self.steps -= 1
 
@@ -173,7 +179,8 @@ class PendingSpikes:
         for pre, post, dt, grows, restarts in saved:
             after = tuple((at, mask) for at, mask in restarts)
             whole = SpikeBlock(pre, post, dt, len(pre), restarts=after)
-            self.blocks.append(_empty_block(pre[0], post[0], dt, after).grown(pre, post) if grows else whole)
+            room = self._empty_block(pre[0], post[0], dt, after, len(pre)) if grows else whole
+            self.blocks.append(room.grown(pre, post) if grows else whole)
             self.steps += len(pre)
 
     def one_dt(self) -> bool:
@@ -185,13 +192,30 @@ class PendingSpikes:
         """Memory of all steps that wait."""
         return sum((block.pre.nbytes + block.post.nbytes) * block.steps // len(block.pre) for block in self.blocks)
 
+    def too_many(self, new: int, times: int = 1) -> int:
+        """How many steps to fold where more wait than may, looked at when `new` ones are in a block of their own.
+
+        Those of the blocks that grow no more: a step that has just come would make a window by itself. `times` as many
+        bytes may wait as else.
+        """
+        block = self.blocks[-1] if self.blocks else None
+        if block is None or (block.steps > 1 and new == 1):
+            return 0
+        most = times * self.most
+        most = most if block.grows and self.single else max(PENDING_BYTES, most)
+        return self.steps - (block.steps if block.grows else 0) if self.nbytes > most else 0
+
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace every tensor (T, B, ...)."""
         self.blocks = [block._replace(pre=change(block.pre), post=change(block.post)) for block in self.blocks]
 
-
-def _empty_block(pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = ()) -> SpikeBlock:
-    """Room for steps like this one."""
-    with torch.inference_mode(False):
-        pre, post = (roomy((BLOCK_STEPS, *side.shape), side) for side in (pre, post))
-        return SpikeBlock(pre, post, dt, 0, grows=True, restarts=restarts)
+    def _empty_block(
+        self, pre: Tensor, post: Tensor, dt: float, restarts: tuple[tuple[int, Tensor], ...] = (), least: int = 0
+    ) -> SpikeBlock:
+        """Room for steps like this one, `least` of them or more; those that never come take no memory."""
+        fewest, longest = BLOCK_STEPS
+        fitting = max(BLOCK_BYTES, self.most) // max(1, pre.nbytes + post.nbytes) // 16 * 16
+        room = max(least, fewest, min(longest, fitting) if self.single else longest)
+        with torch.inference_mode(False):
+            pre, post = (roomy((room, *side.shape), side) for side in (pre, post))
+            return SpikeBlock(pre, post, dt, 0, grows=True, restarts=restarts)

@@ -25,7 +25,7 @@ from .edge_steps import EdgeSteps
 from .spikes import SpikeBlock
 from .window_terms import WindowTerms
 
-TABLE_ENTRIES = 1 << 20  # of one table of a window, (T, B, N); more samples are worked on in groups
+TABLE_ENTRIES, SMALL_TABLE = 1 << 20, 1 << 17  # of a table of a window, (T, B, N): as many as a step has products
 INSTEAD = {
     False: "Take a smaller batch, path='shared' where one modulator is for the whole batch, connectivity=(2, E) for "
     "synapses that are few, or diagonal=True.",
@@ -177,10 +177,14 @@ class TraceState:
         pre, post = self.like[0].numel() // max(1, batch), self.like[1].numel() // max(1, batch)
         table = pre if self.rule.geometry.spikes_side == "post" else post  # the spikes themselves take less
         entries = max(table, max(pre, post) // 4)
-        room = TABLE_ENTRIES if self.like[0].is_cpu else 256 * TABLE_ENTRIES  # elsewhere, few large products are better
+        geometry = self.rule.geometry
+        products = self.like[1].numel() // max(1, geometry.n_post) * math.prod(geometry.shape)
+        room = min(TABLE_ENTRIES, max(SMALL_TABLE, products))
+        room = room if self.like[0].is_cpu else 256 * TABLE_ENTRIES  # elsewhere, few large products are better
         count = max(1, room // max(1, steps * entries))
         if count >= batch or not self._divisible():
             return [(slice(0, batch), self)]
+        count = math.ceil(batch / math.ceil(batch / count))  # in groups of about the same size
         return [(part, self._some(part)) for part in (slice(b, b + count) for b in range(0, batch, count))]
 
     def join(self, parts: list[tuple[slice, TraceState]]) -> None:
