@@ -49,7 +49,7 @@ from snn_plasticity import Actor, PlasticityConfig, PlasticityWarning, attach
 from snn_plasticity.feedback import FeedbackWord
 
 STEPS, BATCH, HIDDEN = 10, 128, 500
-TEMPERATURE, LR = 2.0, {"two-layers": 1.5e-3, "quickstart": 5e-3}
+TEMPERATURE, LR = 2.0, {"two-layers": 1.5e-3, "quickstart": 3e-3}
 LEARNED, NEAR = 0.865, 0.015
 LOOKS = 5  # at the test pictures, per life
 EPROP, LATE, BPTT = "reward", "delayed reward", "same reward, backpropagation through time"
