@@ -12,9 +12,7 @@ from ...layers.spike_trains import Writer, as_binary, as_numbers, roomy, writer_
 
 PENDING_BYTES = 1 << 25  # that may always wait in long windows, of maps (whose places may hear alone), off the CPU
 BLOCK_STEPS = 64, 256  # of a block that grows: as many as fit into its bytes, within these
-BLOCK_BYTES = (
-    3 << 20
-)  # or half those of e; more of them, and e-prop's memory grows with time; fewer, and it takes longer
+BLOCK_BYTES = 3 << 20  # or half those of e; with more, memory would grow with time, and with fewer it takes longer
 SHORT_STEPS = 64  # steps up to which a window is written into such a block
 
 
