@@ -13,6 +13,7 @@ from . import __version__, _compiled
 from ._bench import measure
 from .config import EligibilityConfig
 from .contract import run
+from .layers.spike_trains import SpikeTrains
 from .plasticity._engine.compiled import bounded
 from .plasticity.bounds import HardBounds, SoftBounds
 from .plasticity.eligibility import EligibilityTraceModule
@@ -55,6 +56,16 @@ def bench(device: str) -> int:
     return 0
 
 
+def _compile_waiting(dtype: torch.dtype) -> None:
+    """The loops that write down spikes and numbers that wait, and list spikes, of all samples or of some."""
+    for height in (1.0, 0.5):
+        traces, side = EligibilityTraceModule(4, 4), torch.full((2, 4), height, dtype=dtype)
+        for _ in range(2):
+            traces.observe(side, side)
+    for batch in (1, 2):
+        _ = SpikeTrains(torch.ones(2, 2, 8, dtype=torch.bool)[:, :batch], dtype, fast=True).together
+
+
 def compile_ahead() -> int:
     """Compile every loop that there is, so that no later run waits for it; 1 without numba."""
     if not _compiled.available():
@@ -73,6 +84,7 @@ def compile_ahead() -> int:
                     traces.observe(spikes[0], spikes[0])
                     traces.change(mod)
                 traces.update_window(spikes, spikes)
+        _compile_waiting(dtype)
         many = torch.ones(64, 2, 128, dtype=dtype)
         for kernel in ("stdp_pair", "stdp_triplet"):  # trains of zeros and ones, and of numbers
             for clamp in (None, (-400.0, 400.0)):  # the certificate looks closely before it fails

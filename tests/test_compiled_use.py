@@ -223,9 +223,11 @@ def test_all_loops_ahead(capsys, monkeypatch):
     if _compiled.available():
         assert command.main(["compile"]) == 0
         assert f"All loops are compiled (numba {_compiled.version()})" in capsys.readouterr().out
-        from snn_plasticity._compiled import dense_loops, edge_loops
+        from snn_plasticity._compiled import dense_loops, edge_loops, spike_loops
 
-        public = {n: f for m in (dense_loops, edge_loops) for n, f in vars(m).items() if hasattr(f, "signatures")}
+        public = {
+            n: f for m in (dense_loops, edge_loops, spike_loops) for n, f in vars(m).items() if hasattr(f, "signatures")
+        }
         assert not [name for name, loop in public.items() if not name.startswith("_") and len(loop.signatures) < 2]
     monkeypatch.setattr(_compiled, "available", lambda: False)
     assert command.main(["compile"]) == 1

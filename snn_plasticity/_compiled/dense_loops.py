@@ -56,7 +56,7 @@ _pointer: Any = intrinsic(_to_pointer)
 
 
 @loop
-def lying(address, shape, like):
+def _lying(address, shape, like):
     """Numbers of the kind of `like` that lie in memory from an address on; whoever gives it keeps that memory."""
     return carray(_pointer(address, like), shape)
 
@@ -95,10 +95,10 @@ def pair_terms(x_at, y_at, pre_at, post_at, numbers, nearest, x_before, y_before
     (2, B·N_post) and right (2, B·N_pre) take the terms. Returns False, with nothing changed, where a spike is NaN or
     infinite.
     """
-    pre, post, down = lying(pre_at, right[0].size, right), lying(post_at, left[0].size, left), numbers[3]
+    pre, post, down = _lying(pre_at, right[0].size, right), _lying(post_at, left[0].size, left), numbers[3]
     if not (_all_finite(pre) and _all_finite(post)):
         return False
-    x, y = lying(x_at, pre.size, right), lying(y_at, post.size, left)
+    x, y = _lying(x_at, pre.size, right), _lying(y_at, post.size, left)
     _see(x, pre, numbers[0], nearest, x_before, right[0])
     _see(y, post, numbers[1], nearest, y_before, left[1])
     for k in range(post.size):
@@ -146,9 +146,9 @@ def add_terms(e_at, left, right, numbers, mods_at, count, change):
     (N_post, N_pre) = factor · Σ_b mods_b e_b. Where no change is wanted, it is room (1, N_pre). Returns whether all of
     it is finite.
     """
-    kept, low, high, factor, mods = numbers[0], numbers[1], numbers[2], numbers[4], lying(mods_at, count, left)
+    kept, low, high, factor, mods = numbers[0], numbers[1], numbers[2], numbers[4], _lying(mods_at, count, left)
     terms, batch, n_post = left.shape
-    e = lying(e_at, (batch, n_post, right.shape[2]), left)
+    e = _lying(e_at, (batch, n_post, right.shape[2]), left)
     own = kept if terms < 3 else kept / kept
     change[:] = 0
     for b in range(batch):  # rows are views written into the loop: a call for each would count references
@@ -179,7 +179,7 @@ def join_terms(e_at, left, right, numbers, mods_at, count, change):
     """
     kept, low, high, spared, factor = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     terms, batch, n_post = left.shape
-    mods, e = lying(mods_at, count, left), lying(e_at, (batch, n_post, right.shape[2]), left)
+    mods, e = _lying(mods_at, count, left), _lying(e_at, (batch, n_post, right.shape[2]), left)
     change[:] = 0
     for b in range(batch):
         mod, rows, x, p = factor * mods[b if mods.size > 1 else 0], e[b], right[0, b], right[terms - 1, b]
@@ -202,7 +202,7 @@ def add_shared(e_at, left, right, kept):
     Returns how many terms are left out, and which; with all of them, e has not been touched.
     """
     terms, batch, n_post = left.shape
-    e = lying(e_at, (n_post, right.shape[2]), left)
+    e = _lying(e_at, (n_post, right.shape[2]), left)
     few, dense, left_out = terms * batch * e.size < SMALL, np.zeros(terms, np.bool_), 0
     for k in range(terms):
         count = 0
@@ -241,7 +241,7 @@ def land(change, ends, weight_at):
     come nearer. Two exponents may follow: of a change that shrinks with the distance that is left to its bound.
     """
     least, most, low, high = ends[0], ends[1], ends[2], ends[3]
-    delta, weight = change.reshape(-1), lying(weight_at, change.size, change)
+    delta, weight = change.reshape(-1), _lying(weight_at, change.size, change)
     if ends.size == 4:
         for k in range(weight.size):
             weight[k] = _moved(weight[k], delta[k], least, most, low, high)

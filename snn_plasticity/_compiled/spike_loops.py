@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dense_loops import loop, lying, strict
+from .dense_loops import _lying, loop, strict
 
 
 @strict
@@ -22,7 +22,7 @@ def write_binary(rooms, step, values_at, like):
     Returns whether all the others are zeros.
     """
     room, others = rooms[step], 0
-    values = lying(values_at, room.size, like)
+    values = _lying(values_at, room.size, like)
     for k in range(room.size):
         one = values[k] == 1
         room[k] = one
@@ -34,7 +34,7 @@ def write_binary(rooms, step, values_at, like):
 def write_numbers(rooms, step, values_at, like):
     """Write numbers of the kind of `like` that lie at an address into rooms[step]; whether all of them are finite."""
     room, total = rooms[step], 0.0
-    values = lying(values_at, room.size, like)
+    values = _lying(values_at, room.size, like)
     for k in range(room.size):
         room[k] = values[k]
         total += values[k]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...kernels.terms import Filtered, Side, Spikes, Term, Values, backward
 from ...layers.geometry import Geometry, Product, scaled_
-from ...layers.spike_trains import SpikeTrains, as_numbers
+from ...layers.spike_trains import MIN_ENTRIES, SpikeTrains, as_numbers
 from .window_terms import WindowTerms, add_filtered
 
 VISITED_ENTRIES = 1 << 20  # of e that are visited by all products while they are in the cache (1.2 times faster)
@@ -91,7 +91,7 @@ def _added(
         table, after = add_filtered(table, trains, gains, moved, back=back)
         return table, moved.decay * after if back else None
     found, met = _gained(geometry, window.values(other), gains), None
-    if isinstance(own, Filtered) and window.loops_for(found):
+    if isinstance(own, Filtered) and window.compiled and found.numel() >= MIN_ENTRIES:
         table, after = add_filtered(table, found, found.new_ones(len(found)), own, back=True)
         return table, own.decay * after
     if isinstance(own, Filtered):

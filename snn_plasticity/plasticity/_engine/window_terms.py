@@ -46,6 +46,8 @@ class WindowTerms:
         fast: bool = False,
     ) -> None:
         self._dtype, self._length, self.fast = dtype, len(pre), fast
+        large = fast and pre.is_cpu and max(pre.numel(), post.numel()) >= MIN_ENTRIES
+        self.compiled = large and dtype in KINDS and loops() is not None
         self._numbers: dict[int, tuple[Tensor, Tensor]] = {}  # trains in another precision, and in this one
         self._values: dict[int, Tensor] = {}
         window = kernel.window if isinstance(kernel, Windowed) else lambda *_: None
@@ -56,9 +58,8 @@ class WindowTerms:
             found = _step_by_step(kernel, *given, state, dt, dtype, restarts)
         self.terms, self._after = found
         self._given = given
-        self._trains = {
-            id(side): SpikeTrains(train, dtype, fast=fast) for side, train in zip(given, (pre, post), strict=True)
-        }
+        trains = SpikeTrains(pre, dtype, fast=fast), SpikeTrains(post, dtype, fast=fast)
+        self._trains = {id(given[0]): trains[0], id(given[1]): trains[1]}
 
     @cached_property
     def state_after(self) -> Any:
@@ -104,15 +105,10 @@ class WindowTerms:
 
     def for_loop(self, side: Tensor) -> Tensor | None:
         """Trains as the compiled filter reads them; None where it is not to be had, or not worth its call."""
-        trains = self.trains(side)
-        if not (self.fast and trains.large and self._dtype in KINDS and loops() is not None):
+        if not (self.compiled and side.numel() >= MIN_ENTRIES):
             return None
+        trains = self.trains(side)
         return trains.spikes if trains.binary else self.numbers(side)
-
-    def loops_for(self, side: Tensor) -> bool:
-        """Whether there are compiled loops for something (T, B, ...), and worth their call."""
-        large = side.is_cpu and side.numel() >= MIN_ENTRIES
-        return self.fast and large and self._dtype in KINDS and loops() is not None
 
     def trains(self, side: Tensor) -> SpikeTrains:
         """Raw spikes of a term as sparse matrices."""
