@@ -54,9 +54,10 @@ def _extremes(values: Tensor, axes: tuple[int, ...]) -> Extremes:
     """Over these axes."""
     if not _read_by_numpy(values):
         return Extremes(values.amin(axes), values.amax(axes))
+    given = values.numpy()
     with np.errstate(invalid="ignore"):  # NaN is refused elsewhere
-        low, high = (reduced.reduce(values.numpy(), axes) for reduced in (np.minimum, np.maximum))
-    return Extremes(*(torch.from_numpy(np.asarray(side)) for side in (low, high)))
+        low, high = np.asarray(np.minimum.reduce(given, axes)), np.asarray(np.maximum.reduce(given, axes))
+    return Extremes(torch.from_numpy(low), torch.from_numpy(high))
 
 
 class _Counts(NamedTuple):

@@ -103,9 +103,11 @@ def changes_of(
     """
     found = []
     for connection in connections:
+        mod = factor_of(factor, connection.name)
         with untracked(connection.weight):
-            found.append((connection, connection.weight_change(factor_of(factor, connection.name), lr_scale)))
-        _warn_of_means(connection)
+            found.append((connection, connection.weight_change(mod, lr_scale)))
+        if isinstance(mod, Tensor) and mod.dim() > 1:
+            _warn_of_means(connection)
     return landings_of(found, reduce)
 
 

@@ -381,12 +381,12 @@ def test_steps_are_written_as_bits_only_if_they_are_zeros_and_ones(dtype):
     spikes = trains(1, 3, 30, seed=1)[0].to(dtype)
     for given in (spikes, spikes.clone().requires_grad_(), spikes.bool(), spikes.mT.contiguous().mT):
         rooms = torch.empty(2, 3, 30, dtype=torch.bool)
-        assert spike_trains.write_binary(rooms.numpy()[1], given)
+        assert spike_trains.write_binary(rooms.numpy(), 1, given)
         assert torch.equal(rooms[1], spikes.bool())
     for odd in (0.5, -1.0, 1.0 + 3e-7, float("nan"), float("inf")):
-        room = torch.empty(3, 30, dtype=torch.bool).numpy()
-        assert not spike_trains.write_binary(room, torch.where(spikes > 0, odd, spikes))
-        assert not spike_trains.write_binary(room.repeat(20, 0), torch.where(spikes > 0, odd, spikes).repeat(20, 1))
+        rooms = torch.empty(1, 3, 30, dtype=torch.bool).numpy()
+        assert not spike_trains.write_binary(rooms, 0, torch.where(spikes > 0, odd, spikes))
+        assert not spike_trains.write_binary(rooms.repeat(20, 1), 0, torch.where(spikes > 0, odd, spikes).repeat(20, 1))
 
 
 @pytest.mark.parametrize("fast", (False, True))

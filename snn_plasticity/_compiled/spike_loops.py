@@ -5,8 +5,12 @@ Imported where numba is there.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
+import numpy as np
+from torch import Tensor
+
+from . import KINDS, NUMBERS
 from .dense_loops import _lying, loop, strict
 
 
@@ -39,6 +43,27 @@ def write_numbers(rooms, step, values_at, like):
         room[k] = values[k]
         total += values[k]
     return _is_finite(total)
+
+
+def writer(rooms: np.ndarray, otherwise: Callable[[int, Tensor], bool]) -> Callable[[int, Tensor], bool]:
+    """What writes single steps, tensors of the CPU, into booleans or numbers (T, ...), and says whether they fit.
+
+    Args:
+        rooms: for the steps, in one piece.
+        otherwise: what takes a step that does not lie in one piece, or is of another kind.
+    """
+    binary = rooms.dtype == np.bool_
+    flat = rooms.reshape(len(rooms), -1).view(np.uint8 if binary else rooms.dtype)
+    write = write_binary if binary else write_numbers
+    likes = {kind: np.empty(0, NUMBERS[kind]) for kind in KINDS if binary or NUMBERS[kind] == rooms.dtype}
+
+    def written(step: int, spikes: Tensor) -> bool:
+        like = likes.get(spikes.dtype)
+        if like is None or not spikes.is_contiguous():
+            return otherwise(step, spikes)
+        return write(flat, step, spikes.data_ptr(), like)
+
+    return written
 
 
 @loop

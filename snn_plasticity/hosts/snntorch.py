@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -97,6 +98,10 @@ def _response(name: str, *numbers: float) -> Response | None:
     return ((alpha / (alpha - beta), alpha), (-beta / (alpha - beta), beta))
 
 
+_CLOSED = {f"{name}.<locals>.inner": name for name in ("atan", "fast_sigmoid")}
+_PROBES = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64)
+
+
 class SpikeSlope:
     """ψ of a neuron of snnTorch: the derivative that autograd takes its spike function to have.
 
@@ -106,15 +111,15 @@ class SpikeSlope:
         module: the neuron.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         self.module = module
         self._looked: tuple[Any, tuple[str, float] | None] = (None, None)  # a spike function, its form and number
 
     def __call__(self, above: Tensor) -> Tensor:
         """ψ of membranes above threshold, any shape."""
-        spike: Any = self.module.spike_grad
+        spike = self.module.spike_grad
         if self._looked[0] is not spike:
-            self._look(spike, above.detach())
+            self._look(spike)
         form, number = self._looked[1] or ("", 0.0)
         if form == "atan":  # α/2 / (1 + (π/2 α u)²)
             psi = (above.detach() * (math.pi / 2 * number)).square_().add_(1.0).reciprocal_().mul_(number / 2)
@@ -128,23 +133,18 @@ class SpikeSlope:
         factor: Any = self.module.graded_spikes_factor
         return psi * (factor * factor if hasattr(self.module, "tau") else factor).detach()  # sequences have it twice
 
-    def _look(self, spike: Any, above: Tensor) -> None:
+    def _look(self, spike: Any) -> None:
         """Whether a spike function has a closed form: it is called as the library calls one, and comes to the same."""
         self._looked = spike, None
-        form, *inside = getattr(spike, "__qualname__", "").split(".")
-        cells = getattr(spike, "__closure__", None) or ()
+        form, cells = _CLOSED.get(getattr(spike, "__qualname__", "")), getattr(spike, "__closure__", None) or ()
         number: Any = cells[0].cell_contents if len(cells) == 1 else None
-        if (
-            inside != ["<locals>", "inner"]
-            or spike.__module__ != "snntorch.surrogate"
-            or type(number) not in (int, float)
-        ):
+        if form is None or spike.__module__ != "snntorch.surrogate" or type(number) not in (int, float):
             return
-        like = above[:1]
-        probes = torch.linspace(-3.0, 3.0, like.numel(), dtype=like.dtype, device=like.device).view_as(like)
-        expected, self._looked = self(probes), (spike, (form, float(number)))
-        if not torch.allclose(self(probes), expected):
-            self._looked = spike, None
+        alone = SimpleNamespace(spike_grad=spike, graded_spikes_factor=torch.ones((), dtype=torch.float64))
+        closed, by_autograd = SpikeSlope(alone), SpikeSlope(alone)
+        closed._looked, by_autograd._looked = (spike, (form, float(number))), (spike, None)
+        if torch.allclose(closed(_PROBES), by_autograd(_PROBES)):
+            self._looked = closed._looked
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy looks at its function again."""

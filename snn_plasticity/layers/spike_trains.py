@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._compiled import KINDS, NUMBERS, loops, loops_over_spikes
+from .._compiled import loops, loops_over_spikes
 
 LOOKED_AT = 1 << 17  # entries that are looked at together, so that they stay in the cache
 FEW = 1024  # entries up to which numbers are counted as they are
@@ -42,13 +42,14 @@ def as_binary(trains: Tensor) -> Tensor | None:
     return bits if all(_written(room.numpy(), part.numpy()) for room, part in parts) else None
 
 
-def write_binary(room: np.ndarray, spikes: Tensor) -> bool:
-    """Write spikes of the CPU into booleans if they are all zeros and ones; whether they were.
+def write_binary(rooms: np.ndarray, step: int, spikes: Tensor) -> bool:
+    """Write spikes of the CPU into booleans of a step if they are all zeros and ones; whether they were.
 
-    >>> room = np.empty(2, bool)
-    >>> write_binary(room, torch.tensor([1.0, 0.0])), write_binary(room, torch.tensor([0.5, 0.0]))
+    >>> rooms = np.empty((1, 2), bool)
+    >>> write_binary(rooms, 0, torch.tensor([1.0, 0.0])), write_binary(rooms, 0, torch.tensor([0.5, 0.0]))
     (True, False)
     """
+    room = rooms[step]
     spikes = spikes.detach() if spikes.requires_grad else spikes
     if spikes.dtype == torch.bool:
         room[...] = spikes.numpy()
@@ -57,13 +58,14 @@ def write_binary(room: np.ndarray, spikes: Tensor) -> bool:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is no number is refused where it is said so
-def write_numbers(room: np.ndarray, values: Tensor) -> bool:
-    """Write finite numbers of the CPU, of the same precision; whether they were.
+def write_numbers(rooms: np.ndarray, step: int, values: Tensor) -> bool:
+    """Write finite numbers of the CPU, of the same precision, to a step; whether they were.
 
-    >>> room = np.empty(2, np.float32)
-    >>> write_numbers(room, torch.tensor([0.5, 2.0])), write_numbers(room, torch.tensor([0.5, torch.nan]))
+    >>> rooms = np.empty((1, 2), np.float32)
+    >>> write_numbers(rooms, 0, torch.tensor([0.5, 2.0])), write_numbers(rooms, 0, torch.tensor([0.5, torch.nan]))
     (True, False)
     """
+    room = rooms[step]
     numbers = (values.detach() if values.requires_grad else values).numpy()
     fits = numbers.dtype == room.dtype and math.isfinite(np.add.reduce(numbers, axis=None))
     if fits:
@@ -88,18 +90,8 @@ def writer_into(trains: Tensor, *, fast: bool = False) -> Writer:
     rooms, binary = trains.numpy(), trains.dtype == torch.bool
     plain = write_binary if binary else write_numbers
     if not (fast and loops() is not None and trains.is_contiguous()):
-        return lambda step, spikes: plain(rooms[step], spikes)
-    found, flat = loops_over_spikes(), rooms.reshape(len(rooms), -1).view(np.uint8 if binary else rooms.dtype)
-    write = found.write_binary if binary else found.write_numbers
-    likes = {kind: np.empty(0, NUMBERS[kind]) for kind in KINDS if binary or kind is trains.dtype}
-
-    def written(step: int, spikes: Tensor) -> bool:
-        like = likes.get(spikes.dtype)
-        if like is None or not spikes.is_contiguous():
-            return plain(rooms[step], spikes)
-        return write(flat, step, spikes.data_ptr(), like)
-
-    return written
+        return partial(plain, rooms)
+    return loops_over_spikes().writer(rooms, partial(plain, rooms))
 
 
 def roomy(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -478,7 +478,7 @@ class EligibilityTraceModule(nn.Module):
 
     def _wide(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes in the precision of the traces, or as booleans."""
-        return tuple(plain(side, self._observed().like[0].dtype) for side in (pre, post))  # type: ignore[return-value]
+        return plain(pre, dtype := self._observed().like[0].dtype), plain(post, dtype)
 
     def _reduced(self, total: Tensor, reduction: Reduction | None) -> Tensor:
         """A sum over the batch as the convention wants it."""
