@@ -83,9 +83,9 @@ class Connections:
         neurons, due = neuron_call.spikes.shape[1 + time_major :], []
         for reading in readings:
             connection = self._connection(reading.calls[0].synapse.name, neuron.name)
+            if connection is not None and not reading.unmoved and len(reading.sample) > 1:
+                connection.noted.places, connection.noted.readers = reading.sample, reading.readers
             if connection is not None and reads_gradient(connection):
-                if not reading.unmoved and len(reading.sample) > 1:
-                    connection.noted.places, connection.noted.readers = reading.sample, reading.readers
                 as_it_came = self.gradients.on_reading(connection, neuron, sides.call, reading)
                 if as_it_came is not None and len(readings) == 1:
                     self.direct[neuron.name] = as_it_came
@@ -96,8 +96,6 @@ class Connections:
                 suit_pool(connection, neuron, reading)
                 place = partial(reading.sides, time_major=time_major)
                 connection.noted.neurons = None if reading.unmoved else neurons
-                if not reading.unmoved and len(reading.sample) > 1:
-                    connection.noted.places, connection.noted.readers = reading.sample, reading.readers
                 due.append((connection, *sides.beside(connection, place, alike=reading.unmoved)))
         for own in self.own.get(neuron.name, ()):
             connection = self._connection(own.name, neuron.name)

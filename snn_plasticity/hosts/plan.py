@@ -99,11 +99,14 @@ def _partners(index: ModelIndex, name: str, wiring: Mapping[str, tuple[str, ...]
 
 def read_integrators(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, PlasticityConfig]) -> None:
     """Leaky integrators teach the synapses whose kernel reads derivatives; of spikes, they have none."""
-    for neuron in (neuron for neuron in index.neurons.values() if neuron.kind.integrates):
-        kernels = {name: kernel_of(layers.get(name, config).eligibility) for name in index.names}
-        neuron.read_by = {name for name, kernel in kernels.items() if post_side_of(kernel) != "spikes"}
+    integrators = [neuron for neuron in index.neurons.values() if neuron.kind.integrates]
+    if not integrators:
+        return
+    sides = {name: post_side_of(kernel_of(layers.get(name, config).eligibility)) for name in index.names}
+    for neuron in integrators:
+        neuron.read_by = {name for name, side in sides.items() if side != "spikes"}
         for own in [own for own in index.own.values() if own.neuron is neuron]:
-            if getattr(kernels[own.name], "post_side", "spikes") in ("spikes", "gradient"):
+            if sides[own.name] in ("spikes", "gradient"):
                 index.excluded[own.name] = str(neuron.kind.refusal)
                 del index.own[own.name]
 

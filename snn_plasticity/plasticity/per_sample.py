@@ -43,24 +43,23 @@ def require_samples(name: str, samples: int | None, batch: int) -> None:
 def modulate_each(traces: EligibilityTraceModule, mod: float | Tensor) -> Tensor:
     """mod_b · e_b (B, *shape), of a modulator (), (B,), (B, N_post) or, for each place of a map, (B, C, *places)."""
     mod, running = traces.modulator(mod), traces._running
-    if mod.dim() > 2 and running is not None:
-        return _of_each_map(running, mod)
-    e = traces.eligibility
-    assert e is not None
-    mod = traces.rule.geometry.per_synapse(mod)
-    return mod.reshape(mod.shape + (1,) * (e.dim() - mod.dim())) * e
-
-
-def _of_each_map(running: RunningTraces, mod: Tensor) -> Tensor:
-    """Σ_p mod_bp · e_bp, from the spikes that wait where that is exact."""
-    state, total = running.state, None
-    state.by_place = True
+    if running is None:
+        nothing = traces.eligibility
+        assert nothing is not None
+        return nothing
     with untracked(running.like[0]):
-        if running.pending.one_dt():
-            blocks = list(running.pending.windows(running.visible, running._length))
-            queued = [QueuedModulators(running.visible, mod.unsqueeze(0))]
-            total = change_from_spikes(state, blocks, queued, each=True)
-        if total is None:
-            running.fold()
-            total = met_by(state, mod, each=True)
-    return total
+        found = _from_spikes(running, mod) if mod.dim() > 2 else None
+        if found is None:
+            running.eligibility()
+            found = met_by(running.state, mod, each=True)
+    return found
+
+
+def _from_spikes(running: RunningTraces, mod: Tensor) -> Tensor | None:
+    """Σ_p mod_bp · e_bp of each sample, from the spikes that wait; None where that is not exact."""
+    running.state.by_place = True
+    if not running.pending.one_dt():
+        return None
+    blocks = list(running.pending.windows(running.visible, running._length))
+    queued = [QueuedModulators(running.visible, mod.unsqueeze(0))]
+    return change_from_spikes(running.state, blocks, queued, each=True)

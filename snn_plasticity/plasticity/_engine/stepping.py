@@ -47,7 +47,7 @@ def update_state(state: TraceState, block: SpikeBlock) -> None:
     if edges is not None and edges.window(state, pre, block.post, block.dt):
         return
     state.reach = None
-    if state.by_place and state.keeps_places:
+    if state.by_place and state.may_keep_places:
         update_places(state, block)
         return
     if state.shared:
@@ -73,7 +73,7 @@ def step_once(state: TraceState, pre: Tensor, post: Tensor, dt: float) -> None:
     """One step, pre and post (B, ...), in place."""
     if state.edge_steps is not None and state.edge_steps.window(state, pre.unsqueeze(0), post.unsqueeze(0), dt):
         return
-    if state.by_place and state.keeps_places:
+    if state.by_place and state.may_keep_places:
         update_places(state, SpikeBlock(pre.unsqueeze(0), post.unsqueeze(0), dt, 1))
         return
     rule, e, state.bound = state.rule, state.allocated(), None
