@@ -83,10 +83,10 @@ def require_number(
     return number
 
 
-def require_count(name: str, value: object, low: int = 1) -> int:
+def require_count(name: str, value: object, low: int = 1, high: int = MAX_COUNT) -> int:
     """A whole number from `low` upwards as an int; booleans and fractions are refused."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MAX_COUNT:
-        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more (at most {MAX_COUNT}).")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"{name} = {shown(value)}; expected a whole number, {low} or more (at most {high}).")
     return int(value)
 
 

@@ -7,7 +7,19 @@ import torch
 from test_dual_nets import batches, norse_net, seeded, snntorch_net
 from torch import nn
 
-from snn_plasticity.dual import Cost, Distill, DualModelTrainer, Every, Meter, Never, OverTime, Sandwich, Trainee, widen
+from snn_plasticity.dual import (
+    Cost,
+    Distill,
+    DualModelTrainer,
+    DualReport,
+    Every,
+    Meter,
+    Never,
+    OverTime,
+    Sandwich,
+    Trainee,
+    widen,
+)
 
 STEPS, B = 3, 5
 
@@ -74,3 +86,9 @@ def test_recurrent_weights_of_norse_count() -> None:
     forward = STEPS * 6 * (4 * hidden + hidden * hidden + hidden * 2)
     assert meter.read() == Cost(3 * forward, inputs + recurrent + last)
     assert recurrent > 0
+
+
+def test_a_run_may_cost_more_than_a_32_bit_number_holds() -> None:
+    dear = Cost(2**31, 2**31)
+    assert dear.plus(dear) == Cost(2**32, 2**32)
+    assert DualReport(costs=[dear, dear]).cost.macs == 2**32

@@ -21,6 +21,7 @@ from ..hosts.index import Neuron, index_model
 from .unit_groups import LAYERS
 
 BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
+MAX_COST = 2**63 - 1
 
 
 class Cost:
@@ -37,13 +38,13 @@ class Cost:
     """
 
     def __init__(self, macs: int = 0, synops: int | Tensor = 0) -> None:
-        self.macs = require_count("macs", macs, 0)
+        self.macs = require_count("macs", macs, 0, MAX_COST)
         if isinstance(synops, Tensor):
             if synops.dim():
                 raise ValueError(f"synops has shape {tuple(synops.shape)}; expected one number.")
             self._synops = round(synops.item()) if synops.is_cpu else synops.detach()
         else:
-            self._synops = require_count("synops", synops, 0)
+            self._synops = require_count("synops", synops, 0, MAX_COST)
 
     @property
     def synops(self) -> int:
