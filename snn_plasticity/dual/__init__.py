@@ -4,18 +4,18 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .conditions import Always, Condition, Every, FromStep, History, Never, When, replay
+from .chance import CountMatched, RandomActivation
+from .conditions import Always, Condition, Every, FromStep, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
 from .deepen import deepen
 from .fitting import EarlyStopping
+from .history import History
 from .meter import Cost, Meter
 from .motivation import (
-    CountMatched,
     Curiosity,
     LossDecrease,
     LossSpike,
     Plateau,
-    RandomActivation,
     Seeking,
     loss_signals,
 )

@@ -3,72 +3,17 @@
     a & b        both hold          a | b        either does          ~a        it does not
 
 Any function of a `History` that returns a bool is a condition; `When(function)` gives it the operators too. Those of
-the clock are here, those of motivation, and of chance beside them, in `motivation`.
+the clock are here, those that what happened decides in `motivation`, those of chance in `chance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .._checks import (
-    array_of,
-    known_as,
-    require_callable,
-    require_flag,
-    require_kind,
-    require_number,
-    shown,
-)
+from .._checks import array_of, require_callable, require_kind, shown
 from ..config.validation import require_count_field
-
-
-@dataclass
-class History:
-    """What happened so far, one entry per step.
-
-    Args:
-        losses: of each batch, from the net that was trained on it (with `train_base_too`: the base's).
-        motivated: which steps trained the large net.
-        signals: named numbers, such as novelty; those of the step that is about to be decided are the last ones.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    motivated: list[bool] = field(default_factory=list)
-    signals: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def step(self) -> int:
-        """Which step is decided next, counted from 0."""
-        return len(self.losses)
-
-    def signal(self, name: str) -> Sequence[float]:
-        """All values of a signal.
-
-        Raises:
-            ValueError: nothing of that name was measured.
-        """
-        if not isinstance(name, str) or name not in self.signals:
-            known = ", ".join(self.signals) or "none"
-            raise ValueError(
-                f"The condition reads the signal {name!r}; measured are: {known}. "
-                f"Give the trainer signals=..., a function that returns {{{name!r}: number}}."
-            )
-        return self.signals[name]
-
-    def add_signals(self, values: Mapping[str, float]) -> None:
-        """Append the signals of the step that is about to be decided, {name: number}."""
-        values = require_kind("values", values, Mapping, "As {'novelty': 0.5}.")
-        measured = {name: require_number(f"The signal {name!r}", value) for name, value in values.items()}
-        for name, value in measured.items():
-            self.signals.setdefault(name, []).append(float(value))
-
-    def add_step(self, loss: float, motivated: bool) -> None:
-        """Append a step that is over: its loss, and whether it trained the large net."""
-        loss, motivated = require_number("loss", loss, infinite=True), require_flag("motivated", motivated)
-        self.losses.append(loss)
-        self.motivated.append(motivated)
-
+from .history import History, require_history
 
 ConditionFn = Callable[[History], bool]
 
@@ -260,9 +205,3 @@ class FromStep(Condition):
         """Whether the warm-up is over."""
         require_history(history)
         return history.step >= self.step
-
-
-def require_history(history: object) -> None:
-    """Refuse what is no history of a run."""
-    if not isinstance(history, History):
-        raise TypeError(f"history is {known_as(history)}; expected a History, as trainer.report.history.")

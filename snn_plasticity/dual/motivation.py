@@ -1,24 +1,23 @@
-"""Motivation: conditions that what happened decides, and chance as their control.
+"""Motivation: conditions that what happened decides.
 
-    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)        CountMatched(80, 240)
+    LossDecrease(2) & ~Plateau()        Seeking() | Curiosity(0.9)
 
 They look at losses, or at signals such as novelty or those of affect, and remember nothing themselves: the same history
-gives the same answer. The controls draw by step and seed alone.
+gives the same answer.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import sqrt, tanh
 from statistics import fmean, pstdev
 
 from .. import _checks as checks
 from .._checks import require_kind
 from ..config.validation import require_count_field, require_number_field
-from .conditions import Condition, History, require_history
+from .conditions import Condition
+from .history import History, require_history
 
 
 @dataclass(frozen=True)
@@ -204,59 +203,3 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     surprise = tanh(abs(last[-1] - fmean(last)) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}
-
-
-@dataclass(frozen=True)
-class RandomActivation(Condition):
-    """Each step with probability p, whatever happens; every step has its own random number.
-
-    Args:
-        p: in 0 .. 1.
-        seed: of the random numbers.
-    """
-
-    p: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_number_field(self, "p", 0.0, 1.0)
-        require_count_field(self, "seed", 0)
-
-    def __call__(self, history: History) -> bool:
-        """Whether this step was drawn."""
-        require_history(history)
-        return random.Random(f"{self.seed}/{history.step}").random() < self.p
-
-
-@dataclass(frozen=True)
-class CountMatched(Condition):
-    """Exactly `count` of the first `of` steps, drawn at random: the control that spends what another run spent.
-
-    Args:
-        count: how many steps train the large net, as `sum(report.history.motivated)` of the other run.
-        of: among how many, as `report.history.step`.
-        seed: of the draw.
-
-    Raises:
-        ValueError: more than there are.
-    """
-
-    count: int
-    of: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("count", "of", "seed"):
-            require_count_field(self, name, 0)
-        if not 0 <= self.count <= self.of:
-            raise ValueError(f"CountMatched: {self.count} of {self.of} steps; expected 0 <= count <= of.")
-
-    def __call__(self, history: History) -> bool:
-        """Whether this step was drawn."""
-        require_history(history)
-        return history.step in _drawn(self.count, self.of, self.seed)
-
-
-@lru_cache(maxsize=32)
-def _drawn(count: int, of: int, seed: int) -> frozenset[int]:
-    return frozenset(random.Random(f"{seed}").sample(range(of), count))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from .._checks import require_choice, require_kind, require_path
-from .conditions import History
+from .history import History
 from .meter import Cost
 from .nets import Score, explain_errors
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from .._checks import known_as, require_callable, require_count, require_flag
 from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
-from .conditions import ConditionFn, History, Never, decide
+from .conditions import ConditionFn, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
+from .history import History
 from .meter import Cost, Meter
 from .motivation import LossDecrease, loss_signals
 from .nets import Diverged, TrainableNet, reset_hidden_state
