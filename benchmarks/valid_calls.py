@@ -900,7 +900,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
         dual.Never: {},
         dual.LossDecrease: {"k": 2},
         dual.LossSpike: {"factor": 2.0, "window": 2},
-        dual.Plateau: {"window": 1, "tolerance": 0.1},
+        dual.Plateau: {"window": 1, "tolerance": 0.1, "on": "training"},
         dual.Curiosity: {"threshold": 0.5, "signal": "novelty"},
         dual.Seeking: {"on": 0.3, "off": 0.1, "curiosity": "novelty", "anticipation": "novelty"},
         dual.FromStep: {"step": 2},
@@ -943,6 +943,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}History.signal", _bound(history, "signal", lambda: {"name": "novelty"})
     logged = lambda: {
         "condition": dual.LossDecrease(1), "losses": [3.0, 2.0, 1.0], "signals": {"novelty": [0.1, 0.2, 0.3]},
+        "validations": report().curve,
     }  # fmt: skip
     yield f"{room}replay", _free(dual.replay, logged)
     yield f"{room}loss_signals", _free(dual.loss_signals, lambda: {"history": history(), "window": 2})

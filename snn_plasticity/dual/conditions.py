@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .._checks import array_of, require_callable, require_kind, shown
 from ..config.validation import require_count_field
-from .history import History, require_history
+from .history import History, require_history, require_validations
+
+if TYPE_CHECKING:
+    from .report import ValidationPoint
 
 ConditionFn = Callable[[History], bool]
 
@@ -40,7 +44,10 @@ def decide(condition: ConditionFn, history: History) -> bool:
 
 
 def replay(
-    condition: ConditionFn, losses: Sequence[float], signals: Mapping[str, Sequence[float]] | None = None
+    condition: ConditionFn,
+    losses: Sequence[float],
+    signals: Mapping[str, Sequence[float]] | None = None,
+    validations: Sequence[ValidationPoint] = (),
 ) -> list[bool]:
     """What a condition would have said before each of the steps that were logged.
 
@@ -48,6 +55,7 @@ def replay(
         condition: a function of a `History`.
         losses: of each step, as `report.history.losses`.
         signals: {name: one value for each step}, as `report.history.signals`.
+        validations: as `report.curve`; each is known from its step on.
 
     Returns:
         One bool for each step.
@@ -62,10 +70,12 @@ def replay(
     history = History()
     measured = require_kind("signals", {} if signals is None else signals, Mapping, "{name: values}.")
     losses = array_of("losses", losses).tolist()
+    points = require_validations("validations", validations)
     for name, values in measured.items():
         if len(array_of(f"signals[{name!r}]", values)) < len(losses):
             raise ValueError(f"signals[{name!r}] has {len(values)} values for {len(losses)} losses; expected as many.")
     for step, loss in enumerate(losses):
+        history.validations = [point for point in points if point.step <= step]
         history.add_signals({name: values[step] for name, values in measured.items()})
         history.add_step(loss, decide(condition, history))
     return history.motivated

@@ -15,6 +15,7 @@ import torch
 from .. import _checks as checks
 from .._checks import known_as, require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
+from .history import require_validations
 from .report import DualReport, ValidationPoint
 
 
@@ -100,10 +101,8 @@ class EarlyStopping:
 
     def __call__(self, curve: list[ValidationPoint]) -> bool:
         """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""
-        for point in require_kind("curve", curve, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
-            require_kind("A member of curve", point, ValidationPoint, "As from trainer.validate(...).")
         best, since = -float("inf"), 0
-        for point in curve:
+        for point in require_validations("curve", curve):
             score = point.score(self.net)
             value = score.accuracy if self.by == "accuracy" else -score.loss
             best, since = (value, 0) if value > best + self.min_delta else (best, since + 1)

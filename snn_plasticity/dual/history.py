@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .._checks import known_as, require_flag, require_kind, require_number
+
+if TYPE_CHECKING:
+    from .report import ValidationPoint
 
 
 @dataclass
@@ -16,11 +20,13 @@ class History:
         losses: of each batch, from the net that was trained on it (with `train_base_too`: the base's).
         motivated: which steps trained the large net.
         signals: named numbers, such as novelty; those of the step that is about to be decided are the last ones.
+        validations: how both nets did on data they do not learn from, and after how many steps.
     """
 
     losses: list[float] = field(default_factory=list)
     motivated: list[bool] = field(default_factory=list)
     signals: dict[str, list[float]] = field(default_factory=dict)
+    validations: list[ValidationPoint] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -59,3 +65,12 @@ def require_history(history: object) -> None:
     """Refuse what is no history of a run."""
     if not isinstance(history, History):
         raise TypeError(f"history is {known_as(history)}; expected a History, as trainer.report.history.")
+
+
+def require_validations(name: str, points: object) -> Sequence[ValidationPoint]:
+    """Refuse what are no validations of a run."""
+    from .report import ValidationPoint
+
+    for point in require_kind(name, points, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
+        require_kind(f"A member of {name}", point, ValidationPoint, "As from trainer.validate(...).")
+    return points  # type: ignore[return-value]

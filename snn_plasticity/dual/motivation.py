@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt, tanh
 from statistics import fmean, pstdev
+from typing import Literal, get_args
 
 from .. import _checks as checks
-from .._checks import require_kind
+from .._checks import require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
 from .conditions import Condition
 from .history import History, require_history
+
+LossSource = Literal["training", "validation"]
 
 
 @dataclass(frozen=True)
@@ -80,19 +83,28 @@ class Plateau(Condition):
     Args:
         window: losses in each mean; before there are two windows, it does not hold.
         tolerance: the smallest relative decrease that still counts as falling.
+        on: "training", the loss of each step, or "validation", the base's loss at each validation, of which there are
+            few: `Plateau(window=2, on="validation")`.
+
+    >>> Plateau(window=2)(History([1.0, 0.9, 0.95, 0.95]))
+    True
     """
 
     window: int = 20
     tolerance: float = 0.02
+    on: LossSource = "training"
 
     def __post_init__(self) -> None:
         require_count_field(self, "window", 1)
         require_number_field(self, "tolerance", 0.0)
+        require_choice("Plateau.on", self.on, get_args(LossSource))
 
     def __call__(self, history: History) -> bool:
         """Whether it has."""
         require_history(history)
-        last = history.losses[-2 * self.window :]
+        validated = self.on == "validation"
+        losses = [point.base.loss for point in history.validations] if validated else history.losses
+        last = losses[-2 * self.window :]
         if len(last) < 2 * self.window:
             return False
         return fmean(last[self.window :]) > (1.0 - self.tolerance) * fmean(last[: self.window])

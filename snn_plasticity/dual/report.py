@@ -56,7 +56,7 @@ class DualReport:
     Args:
         history: losses, motivated steps and signals, one of each for each step.
         costs: of each step, both nets together.
-        curve: the validations, in their order.
+        curve: the validations, in their order; conditions read them as `history.validations`.
         condition: what decided, in words.
         seconds: spent in steps, without validations.
     """
@@ -66,6 +66,12 @@ class DualReport:
     curve: list[ValidationPoint] = field(default_factory=list)
     condition: str = ""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.curve:
+            self.history.validations = self.curve
+        else:
+            self.curve = self.history.validations
 
     @property
     def cost(self) -> Cost:
