@@ -949,7 +949,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}loss_signals", _free(dual.loss_signals, lambda: {"history": history(), "window": 2})
     yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2})
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
-    yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5})
+    yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5, "metric": 0.5, "measure": "f1"})
     yield f"{room}Meter", _free(dual.Meter, lambda: {"model": small()})
 
     def whole_pair() -> Call:
@@ -1000,14 +1000,15 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
         arguments = {
             "model": model, "optimizer": optimizer, "loss": loss, "run": run,
             "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1), "per_step": False, "clip_norm": 1.0,
-            "amp": None,
+            "amp": None, "metric": lambda output, target: 0.5,
         }  # fmt: skip
         return Call(dual.Trainee, arguments, (model,))
 
     def plasticity_alone() -> Call:
         made = learner()
         model = made.model  # type: ignore[attr-defined]
-        arguments = {"model": model, "learner": made, "teach": teach, "loss": loss, "run": run}
+        metric = lambda output, target: 0.5
+        arguments = {"model": model, "learner": made, "teach": teach, "loss": loss, "run": run, "metric": metric}
         return Call(dual.PlasticTrainee, arguments, (model,))
 
     yield f"{room}Trainee", gradients

@@ -94,6 +94,6 @@ def test_an_evaluation_waits_at_its_end(monkeypatch) -> None:
         data = [(x.to("cuda"), y.to("cuda")) for x, y in batches(5)]
         pretence.waits.clear()
         score = trainee.evaluate(data)
-        assert pretence.waits.total() == 2
+        assert pretence.waits.total() == 1
     twin = seeded(snntorch_net)
     assert score == Trainee(twin, torch.optim.SGD(twin.parameters(), lr=0.1), run=RUN).evaluate(batches(5))

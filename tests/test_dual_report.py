@@ -12,7 +12,7 @@ import torch
 
 from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
 from snn_plasticity.dual.fitting import Progress
-from snn_plasticity.dual.report import Estimate, ValidationPoint, accuracy_at
+from snn_plasticity.dual.report import Estimate, ValidationPoint, score_at
 
 
 def run(ends: list[tuple[float, float | None]], macs: int = 10, motivated: int = 1) -> DualReport:
@@ -44,7 +44,7 @@ def test_equal_steps_and_equal_compute_are_read_off_the_curves() -> None:
     assert {name: round(1e9 * value.mean) for name, value in compute.items()} == {
         "dual": 40, "base alone": 20, "large alone": 80,
     }  # fmt: skip
-    assert accuracy_at(base[0], "macs", 25) == pytest.approx(0.55)
+    assert score_at(base[0], "macs", 25) == pytest.approx(0.55)
     table = Comparison(dual, base, large).table()
     assert "0.650 ± 0.050" in table and "×0.50 of the large" in table
 

@@ -19,9 +19,10 @@ from .motivation import (
     Seeking,
     loss_signals,
 )
-from .nets import Diverged, OverTime, Score, TrainableNet
+from .nets import Diverged, OverTime, TrainableNet
 from .pair import NetPair
 from .report import Comparison, DualReport
+from .score import Score
 from .trainee import PlasticTrainee, Trainee
 from .trainer import DualModelTrainer
 from .weights_map import Slot, WeightsMap

@@ -31,11 +31,11 @@ def run_figure(run: DualReport) -> Figure:
     losses(left, run)
     for name in ("base", "motivated"):
         if run.curve and getattr(run.curve[0], name) is not None:
-            accuracy = [point.score(name).accuracy for point in run.curve]
+            accuracy = [point.score(name).value for point in run.curve]
             right.plot([point.step for point in run.curve], accuracy, color=STYLES[name][0], label=name)
     if run.curve:
         right.legend(frameon=False)
-    label_axes(right, "step", "accuracy")
+    label_axes(right, "step", run.measure)
     return figure
 
 
@@ -92,14 +92,14 @@ def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
     for label, runs, net in lines:
         number = min(len(run.curve) for run in runs)
         x = np.mean([[getattr(p, axis) for p in run.curve[:number]] for run in runs], axis=0) / scale
-        y = np.array([[p.score(net).accuracy for p in run.curve[:number]] for run in runs])
+        y = np.array([[p.score(net).value for p in run.curve[:number]] for run in runs])
         color, dashes = STYLES[label]
         ax.plot(x, y.mean(0), color=color, linestyle=dashes, linewidth=1.8, label=label)
         if len(runs) > 1:
             error = y.std(0, ddof=1) / np.sqrt(len(runs))
             ax.fill_between(x, y.mean(0) - error, y.mean(0) + error, color=color, alpha=0.15, linewidth=0)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.88, 0.0))
-    label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", "held-out accuracy")
+    label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", f"held-out {comparison.dual[0].measure}")
 
 
 def compute_bars(ax: Axes, comparison: Comparison) -> None:

@@ -6,7 +6,7 @@ The order is the same whatever is trained in between, and known again after an i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from .. import _checks as checks
 from .._checks import known_as, require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
+from ..notices import notice
 from .history import require_validations
 from .report import DualReport, ValidationPoint
 
@@ -84,7 +85,8 @@ class EarlyStopping:
     Args:
         patience: validations to wait.
         net: which net, "base" or "motivated".
-        by: "accuracy" or "loss".
+        by: "accuracy", which is the metric where the net has one, or "loss". Where it is NaN at a validation, the loss
+            decides instead, and a warning says so.
         min_delta: a net is better only where it is so by more than this.
     """
 
@@ -92,6 +94,7 @@ class EarlyStopping:
     net: Literal["base", "motivated"] = "motivated"
     by: Literal["accuracy", "loss"] = "accuracy"
     min_delta: float = 0.0
+    _said: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_choice("net", self.net, ("base", "motivated"))
@@ -101,12 +104,22 @@ class EarlyStopping:
 
     def __call__(self, curve: list[ValidationPoint]) -> bool:
         """Whether it is time; read off the curve alone, so that a resumed run stops where it would have."""
+        scores = [point.score(self.net) for point in require_validations("curve", curve)]
+        values = [-score.loss if self.by == "loss" else score.value for score in scores]
+        if self.by == "accuracy" and any(value != value for value in values):
+            self._say(scores[0].measure)
+            values = [-score.loss for score in scores]
         best, since = -float("inf"), 0
-        for point in require_validations("curve", curve):
-            score = point.score(self.net)
-            value = score.accuracy if self.by == "accuracy" else -score.loss
+        for value in values:
             best, since = (value, 0) if value > best + self.min_delta else (best, since + 1)
         return since >= self.patience
+
+    def _say(self, measure: str) -> None:
+        if not self._said:
+            self._said.append(measure)
+            notice(
+                f"EarlyStopping: the {measure} of the {self.net} net is NaN; its loss decides instead.", stacklevel=4
+            )
 
 
 class StopCriteria(NamedTuple):

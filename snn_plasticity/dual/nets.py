@@ -1,4 +1,4 @@
-"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time, a score on data."""
+"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .._checks import known_as, require_count, require_flag, require_kind, require_real, shown
+from .._checks import known_as, require_count, require_flag, require_kind, require_real
 from ..hosts.adapter import forget_states
 from ..hosts.index import index_model, unwrap
 from ..learner import PlasticityLearner
+
+if TYPE_CHECKING:
+    from .score import Score
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -87,18 +90,6 @@ class TrainableNet(Protocol):
         ...
 
 
-class Score(NamedTuple):
-    """How a net does on data it does not learn from.
-
-    Args:
-        loss: mean over samples.
-        accuracy: share of samples whose largest output is their class; NaN where targets are no classes.
-    """
-
-    loss: float
-    accuracy: float
-
-
 def preserve_rng() -> AbstractContextManager[None]:
     """A `with` block after which torch's random numbers go on as if none had been drawn in it, on every device."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # asking would start CUDA
@@ -155,33 +146,6 @@ def model_output(model: nn.Module, x: Tensor) -> Tensor:
     """The model's output; where it returns its state too, without it."""
     output = model(x)
     return output[0] if isinstance(output, tuple) else output
-
-
-def evaluate(model: nn.Module, output: Any, objective: Any, batches: Iterable[Any]) -> Score:
-    """Mean loss, and share of right answers where targets are classes."""
-    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, Mapping, Tensor)):
-        raise TypeError(f"batches is {known_as(batches)}; expected a loader or a list of (x, target).")
-    loss, right, count = torch.zeros((), dtype=torch.float64), 0, 0
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), preserve_rng():
-            for batch in batches:
-                with explain_errors(
-                    f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"
-                ):
-                    answer, target = output(unpack_batch(batch))
-                    size = len(answer)
-                    mean = torch.as_tensor(objective(answer, target), dtype=torch.float64)
-                    loss, count = loss + size * mean, count + size
-                    classes = isinstance(target, Tensor) and not target.is_floating_point()
-                    right = right + ((answer.argmax(-1) == target).sum() if classes else math.nan)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    if not count:
-        raise ValueError("The validation data hold no batch; expected at least one.")
-    return Score(float(loss) / count, float(right) / count)
 
 
 def unpack_batch(batch: Any) -> tuple[Any, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from .._checks import require_choice, require_kind, require_path
 from .history import History
 from .meter import Cost
-from .nets import Score, explain_errors
+from .nets import explain_errors
+from .score import ACCURACY, Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,15 +85,22 @@ class DualReport:
         steps = self.history.motivated
         return sum(steps) / len(steps) if steps else 0.0
 
+    @property
+    def measure(self) -> str:
+        """What the nets are scored by: "accuracy", or the name of the metric."""
+        return self.curve[0].base.measure if self.curve else ACCURACY
+
     def table(self) -> str:
         """One line for each validation, as text."""
         rows = [f"condition {self.condition}: {self.history.step} steps, {self.share:.0%} motivated"]
         rows.append(f"compute {self.cost.macs / 1e9:.4g} GMAC, {self.cost.synops / 1e9:.4g} G synaptic operations")
-        rows.append("epoch   step   GMAC    base: loss  accuracy   motivated: loss  accuracy")
+        name = f"{self.measure:>9}"
+        width = len(name)
+        rows.append(f"epoch   step   GMAC    base: loss {name}   motivated: loss {name}")
         for p in self.curve:
-            large = "" if p.motivated is None else f"{p.motivated.loss:>17.4f} {p.motivated.accuracy:>9.3f}"
+            large = "" if p.motivated is None else f"{p.motivated.loss:>17.4f} {p.motivated.value:>{width}.3f}"
             rows.append(
-                f"{p.epoch:>5} {p.step:>6} {p.macs / 1e9:>6.3g} {p.base.loss:>13.4f} {p.base.accuracy:>9.3f}{large}"
+                f"{p.epoch:>5} {p.step:>6} {p.macs / 1e9:>6.3g} {p.base.loss:>13.4f} {p.base.value:>{width}.3f}{large}"
             )
         return "\n".join(rows)
 
@@ -179,14 +187,12 @@ class Comparison:
         ends = [run.curve[-1] for run in self.dual]
         steps, macs = [end.step for end in ends], [end.macs for end in ends]
         equal_steps = {
-            name: [accuracy_at(run, "step", s) for run, s in zip(runs, steps, strict=True)]
-            for name, runs in self._alone()
+            name: [score_at(run, "step", s) for run, s in zip(runs, steps, strict=True)] for name, runs in self._alone()
         }
         equal_macs = {
-            name: [accuracy_at(run, "macs", m) for run, m in zip(runs, macs, strict=True)]
-            for name, runs in self._alone()
+            name: [score_at(run, "macs", m) for run, m in zip(runs, macs, strict=True)] for name, runs in self._alone()
         }
-        base, motivated = [e.base.accuracy for e in ends], [e.score("motivated").accuracy for e in ends]
+        base, motivated = [e.base.value for e in ends], [e.score("motivated").value for e in ends]
         return {
             "base": Estimate.of(base),
             "base alone, equal steps": Estimate.of(equal_steps["base"]),
@@ -211,7 +217,7 @@ class Comparison:
 
     def table(self) -> str:
         """Accuracies (mean ± standard error over seeds) and what was computed, as text."""
-        rows = [f"{'accuracy, ' + str(len(self.dual)) + ' seeds':<42} mean ± s.e."]
+        rows = [f"{f'{self.dual[0].measure}, {len(self.dual)} seeds':<42} mean ± s.e."]
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
         for unit, label in LABELS.items():
             ledger = self.compute(unit)
@@ -234,8 +240,8 @@ class Comparison:
         return [("base", self.base_alone), ("large", self.large_alone)]
 
 
-def accuracy_at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
-    """Accuracy of a run after so many "step" or "macs", between validations by a straight line.
+def score_at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
+    """Accuracy, or metric, of a run after so many "step" or "macs", between validations by a straight line.
 
     Raises:
         ValueError: it was not trained for as long.
@@ -243,9 +249,9 @@ def accuracy_at(run: DualReport, axis: str, value: float, net: str = "base") -> 
     where = [getattr(point, axis) for point in run.curve]
     if value > where[-1] * 1.02:  # runs of equal length differ a little in compute; np.interp holds the last value
         raise ValueError(
-            f"A run ends at {axis} = {where[-1]:.4g}, and its accuracy at {value:.4g} was asked for; train it longer."
+            f"A run ends at {axis} = {where[-1]:.4g}, and its score at {value:.4g} was asked for; train it longer."
         )
-    return float(np.interp(value, where, [point.score(net).accuracy for point in run.curve]))
+    return float(np.interp(value, where, [point.score(net).value for point in run.curve]))
 
 
 def cost_after(run: DualReport, unit: Unit, steps: int) -> int:

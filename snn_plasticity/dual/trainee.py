@@ -15,15 +15,14 @@ from ..learner import PlasticityLearner
 from .checkpoint import require_optimizer
 from .nets import (
     Diverged,
-    Score,
     device_of,
-    evaluate,
     explain_errors,
     model_output,
     require_finite_loss,
     reset_hidden_state,
     unpack_batch,
 )
+from .score import Score, Scorer, evaluate
 
 
 class Trainee:
@@ -37,6 +36,8 @@ class Trainee:
         scheduler: of the learning rate, stepped once per epoch, or with `per_step` after each step of this net.
         clip_norm: largest norm of the gradient.
         amp: dtype of automatic mixed precision, torch.bfloat16 or torch.float16 (with loss scaling on CUDA).
+        metric: (output, target) -> number for one batch, the larger the better; scores carry its mean under its name.
+            None is the accuracy, where outputs and targets have shapes that tell it.
 
     Raises:
         TypeError: an argument of another kind.
@@ -62,6 +63,7 @@ class Trainee:
         per_step: bool = False,
         clip_norm: float | None = None,
         amp: torch.dtype | None = None,
+        metric: Callable[[Tensor, Any], Any] | None = None,
     ) -> None:
         _require_net(model, loss, run)
         require_kind("optimizer", optimizer, torch.optim.Optimizer, "As torch.optim.Adam(model.parameters()).")
@@ -73,6 +75,7 @@ class Trainee:
             require_dtype("amp", amp)
         self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
         self.scheduler, self.per_step, self.clip_norm, self.amp = scheduler, per_step, clip_norm, amp
+        self.scorer = Scorer(loss, metric)
         half = amp is torch.float16 and device_of(model).type == "cuda"
         self.scaler: Any = torch.amp.GradScaler("cuda") if half else None  # type: ignore[attr-defined]
         mine = {id(p) for p in model.parameters()}
@@ -172,8 +175,8 @@ class Trainee:
         return value
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
-        """Mean loss and accuracy on batches (x, target), in evaluation mode; random numbers stay as they are."""
-        return evaluate(self.model, self.output, self.objective, batches)
+        """Mean loss, accuracy and metric on batches (x, target), in evaluation mode; random numbers stay as is."""
+        return evaluate(self.model, self.output, self.scorer, batches)
 
     def end_epoch(self) -> None:
         """Step the scheduler, unless it steps with every batch."""
@@ -227,7 +230,7 @@ class PlasticTrainee:
         learner: what `attach(model, ...)` returned.
         teach: (model, learner, batch) -> loss: runs the model on the batch, calls `learner.step(...)` with the
             modulator, and returns a number that says how it went (a loss, for conditions and reports).
-        loss, run: for the evaluation, as in `Trainee`.
+        loss, run, metric: for the evaluation, as in `Trainee`.
 
     Raises:
         TypeError: an argument of another kind.
@@ -252,12 +255,14 @@ class PlasticTrainee:
         loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
         *,
         run: Callable[[nn.Module, Any], Tensor] = model_output,
+        metric: Callable[[Tensor, Any], Any] | None = None,
     ) -> None:
         _require_net(model, loss, run)
         require_kind("learner", learner, PlasticityLearner, "As attach(model) returns one.")
         require_callable("teach", teach, "(model, learner, batch) -> loss")
         self.model, self.teach, self.objective, self.run = model, teach, loss, run
         self.learner: PlasticityLearner | None = learner
+        self.scorer = Scorer(loss, metric)
 
     def train(self, batch: Any) -> float:
         """One step on one batch, as `teach` does it, from a fresh hidden state.
@@ -275,10 +280,10 @@ class PlasticTrainee:
             return require_finite_loss(float(self.teach(self.model, self.learner, batch)))
 
     def evaluate(self, batches: Iterable[Any]) -> Score:
-        """Mean loss and accuracy on batches (x, target); nothing is learned and no trace changes."""
+        """Mean loss, accuracy and metric on batches (x, target); nothing is learned and no trace changes."""
         assert self.learner is not None
         with self.learner.paused():
-            return evaluate(self.model, self._output, self.objective, batches)
+            return evaluate(self.model, self._output, self.scorer, batches)
 
     def _output(self, batch: Any) -> tuple[Tensor, Any]:
         x, target = unpack_batch(batch)

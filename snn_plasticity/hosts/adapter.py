@@ -213,6 +213,10 @@ class HostAdapter(Protocol):
     def widen_constants(self, module: nn.Module, small: int, large: int) -> None:
         """Constants of single neurons that are no tensors of the model are repeated for new ones: `large` of them."""
 
+    def class_scores(self, loss: Callable[..., Any]) -> Callable[[Tensor], Tensor] | None:
+        """From an output (T, B, outputs) to the scores (B, classes) that a loss compares; None where it is unknown."""
+        return None
+
     def inserted(self, parent: nn.Sequential, at: int) -> None:
         """Behind the neuron before place `at` of a container, synapses and another neuron were put in."""
 
@@ -221,7 +225,8 @@ _hosts: list[HostAdapter] = []
 _known: WeakKeyDictionary[nn.Module, tuple[HostAdapter, ...]] = WeakKeyDictionary()  # whose neuron a module is
 _ASKED = (
     "kind_of", "repeated", "refusal_of_layer", "surrogate", "above_threshold", "pseudo_derivative", "membrane",
-    "response", "held_state", "one_step", "forget_state", "detach_state", "widen_constants", "inserted",
+    "response", "held_state", "one_step", "forget_state", "detach_state", "widen_constants", "class_scores",
+    "inserted",
 )  # fmt: skip
 
 
@@ -375,6 +380,11 @@ def inserted(parent: nn.Sequential, at: int) -> None:
     """Synapses and a neuron were put into a container, behind the neuron before place `at`."""
     for host in _hosts:
         host.inserted(parent, at)
+
+
+def class_scores(loss: Callable[..., Any]) -> Callable[[Tensor], Tensor] | None:
+    """What a loss of a host reads from an output (T, B, outputs): a function to scores (B, classes)."""
+    return next((read for host in _hosts if (read := host.class_scores(loss)) is not None), None)
 
 
 def output_sizes() -> tuple[str, ...]:

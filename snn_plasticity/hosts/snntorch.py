@@ -176,6 +176,13 @@ def _step_of_sequence(module: Any, call: NeuronCall) -> OneStep | None:
     return OneStep(run, current, (v,), 0)
 
 
+def _earliness(spikes: Tensor) -> Tensor:
+    """− the step of the first spike; a neuron that never fires counts as one that fires in the last."""
+    fired = spikes != 0
+    first = torch.where(fired.any(0), fired.int().argmax(0), len(spikes) - 1)
+    return -first
+
+
 class SnnTorch(HostAdapter):
     """Its neurons keep their state themselves with `init_hidden`; their own recurrence is a layer inside of them."""
 
@@ -259,6 +266,20 @@ class SnnTorch(HostAdapter):
             return spikes, [getattr(twin, name) for name in states], None
 
         return OneStep(run, call.current, tuple(held[name] for name in states), states.index("mem"))
+
+    def class_scores(self, loss: Callable[..., Any]) -> Callable[[Tensor], Tensor] | None:
+        """Of `snntorch.functional`: counts, or those of a population; the largest membrane; who fires first."""
+        if type(loss).__module__ != "snntorch.functional.loss":
+            return None
+        name = type(loss).__name__
+        if name == "ce_max_membrane_loss":
+            return lambda output: output.amax(0)
+        if name.endswith("temporal_loss"):
+            return _earliness
+        classes = getattr(loss, "num_classes", 0) if getattr(loss, "population_code", False) else 0
+        if not classes:
+            return lambda output: output.sum(0)
+        return lambda output: output.sum(0).unflatten(-1, (classes, -1)).sum(-1)
 
     def detach_state(self, module: nn.Module) -> None:
         """Membranes, currents and the spikes that come back."""
