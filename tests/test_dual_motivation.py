@@ -10,6 +10,7 @@ import pytest
 
 from snn_plasticity.dual import (
     Always,
+    AtLeast,
     CountMatched,
     Curiosity,
     Every,
@@ -29,6 +30,7 @@ from snn_plasticity.dual.conditions import decide
 
 CONDITIONS = [
     Always(), Never(), LossDecrease(1), LossDecrease(2), LossSpike(1.0, 5), Plateau(4), Curiosity(0.6),
+    Curiosity(share=0.3, window=20), Seeking(share=0.4), AtLeast(LossDecrease(2), 1 / 5),
     Seeking(0.5, 0.2), RandomActivation(0.4, 3), CountMatched(7, 60, 1), Every(3), FromStep(11),
 ]  # fmt: skip
 
@@ -71,8 +73,8 @@ def test_seeking_is_the_machine_with_two_thresholds() -> None:
     for both in zip(signals["curiosity"], signals["anticipation"], strict=True):
         on = True if min(both) >= 0.6 else (False if min(both) < 0.25 else on)
         expected.append(on)
-    assert replay(Seeking(0.6, 0.25), losses, signals) == expected
-    assert expected != replay(Seeking(0.6, 0.6), losses, signals)  # hysteresis makes a difference
+    assert replay(Seeking(0.6, 0.25, at_least=None), losses, signals) == expected
+    assert expected != replay(Seeking(0.6, 0.6, at_least=None), losses, signals)  # hysteresis makes a difference
 
 
 def test_random_steps_are_as_many_as_said() -> None:

@@ -11,6 +11,7 @@ from .deepen import deepen
 from .fitting import EarlyStopping
 from .history import History
 from .meter import Cost, Meter
+from .minimum import AtLeast
 from .motivation import (
     Curiosity,
     LossDecrease,
@@ -52,6 +53,7 @@ __all__ = [
     "Plateau",
     "Curiosity",
     "Seeking",
+    "AtLeast",
     "loss_signals",
     "Always",
     "Never",

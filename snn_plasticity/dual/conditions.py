@@ -43,6 +43,11 @@ def decide(condition: ConditionFn, history: History) -> bool:
     return answer
 
 
+def deny(condition: ConditionFn, history: History) -> bool:
+    """What `~condition` says; errors as `decide`."""
+    return condition._denied(history) if isinstance(condition, Condition) else not decide(condition, history)
+
+
 def replay(
     condition: ConditionFn,
     losses: Sequence[float],
@@ -88,6 +93,10 @@ class Condition:
         """Whether the next batch trains the large net."""
         raise NotImplementedError
 
+    def _denied(self, history: History) -> bool:
+        """What `~` says: the opposite, but for a minimum (`AtLeast`), which stands whatever else is denied."""
+        return not decide(self, history)
+
     def __and__(self, other: ConditionFn) -> Condition:
         return _Both(self, other)
 
@@ -112,6 +121,9 @@ class _Both(Condition):
     def __call__(self, history: History) -> bool:
         return decide(self.first, history) and decide(self.second, history)
 
+    def _denied(self, history: History) -> bool:
+        return deny(self.first, history) or deny(self.second, history)
+
     def __repr__(self) -> str:
         return f"({self.first!r} & {self.second!r})"
 
@@ -124,6 +136,9 @@ class _Either(Condition):
     def __call__(self, history: History) -> bool:
         return decide(self.first, history) or decide(self.second, history)
 
+    def _denied(self, history: History) -> bool:
+        return deny(self.first, history) and deny(self.second, history)
+
     def __repr__(self) -> str:
         return f"({self.first!r} | {self.second!r})"
 
@@ -133,7 +148,10 @@ class _Not(Condition):
     inner: ConditionFn
 
     def __call__(self, history: History) -> bool:
-        return not decide(self.inner, history)
+        return deny(self.inner, history)
+
+    def _denied(self, history: History) -> bool:
+        return decide(self.inner, history)
 
     def __repr__(self) -> str:
         return f"~{self.inner!r}"
