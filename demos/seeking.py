@@ -17,13 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from command_line import mark, refuse_less
-from seeking_data import DATA, Shuffled, Split
-from seeking_nets import HOSTS, STEPS
-from torch import nn
+from seeking_data import TASKS, Shuffled, Split
+from seeking_nets import HOSTS, newborn
 from tqdm import tqdm
 
 from snn_plasticity.dual import (
@@ -37,21 +37,14 @@ from snn_plasticity.dual import (
     LossDecrease,
     LossSpike,
     Never,
-    OverTime,
     Plateau,
     RandomActivation,
     Replace,
     Sandwich,
     Seeking,
-    Trainee,
-    WeightsMap,
-    widen,
 )
 
 FIGURE = Path("out/seeking.png")
-WIDER = 4
-LR = 2e-3
-SIZES = {"digits": (16, 15), "mnist1d": (32, 10)}  # hidden units of the base, epochs
 CONDITIONS = {
     "loss-decrease": LossDecrease(2),
     "loss-spike": LossSpike(1.0),
@@ -73,21 +66,10 @@ COUPLINGS = {
 HALF, NEAR_LARGE, NEAR_BASE = 0.5, 0.02, 0.025
 
 
-def trainee(net: nn.Module) -> Trainee:
-    """Surrogate gradients through eight steps, and an optimizer of its own."""
-    return Trainee(net, torch.optim.Adam(net.parameters(), lr=LR), run=OverTime(STEPS))
-
-
 def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> tuple[DualReport, ...]:
     """One seed: the two nets together, then each alone, as long as equal compute needs."""
-    hidden, epochs = args.hidden, args.epochs
-    loader, unseen = Shuffled(data.x, data.y), [(data.unseen_x, data.unseen_y)]
-
-    def nets() -> tuple[Trainee, Trainee, WeightsMap]:
-        torch.manual_seed(seed)
-        base = HOSTS[args.host](data.x.shape[1], hidden)
-        large, weights = widen(base, WIDER, seed=seed)
-        return trainee(base), trainee(large), weights
+    epochs, loader = args.epochs, Shuffled(data.x, data.y, TASKS[args.data].batch)
+    nets, unseen = partial(newborn, args.host, data, args.hidden, seed), [(data.unseen_x, data.unseen_y)]
 
     def fit(trainer: DualModelTrainer, name: str, epochs: int) -> DualReport:
         bar.set_postfix_str(f"seed {seed}: {name}")
@@ -124,30 +106,32 @@ def judge(seen: Comparison) -> dict[str, bool]:
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=DATA, default="digits", help="(default: %(default)s)")
+    parser.add_argument("--data", choices=TASKS, default="digits", help="(default: %(default)s)")
     parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
     parser.add_argument("--condition", choices=CONDITIONS, default="loss-decrease", help="(default: %(default)s)")
     parser.add_argument("--coupling", choices=COUPLINGS, default="replace", help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="times through the data (default: 15 for digits, 10 for mnist1d)")
-    parser.add_argument("--hidden", type=int, help="hidden units of the base (default: 16, 32)")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help="times through the data (default: 7 to 20, by task)")
+    parser.add_argument("--hidden", type=int, help="hidden units of the base (default: 4 to 32, by task)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
     )
     args = parser.parse_args(argv)
-    hidden, epochs = SIZES[args.data]
-    args.hidden, args.epochs = args.hidden or hidden, args.epochs or epochs
-    refuse_less(parser, args, {"seeds": 1, "epochs": 1, "hidden": 1})
+    task = TASKS[args.data]
+    args.hidden = task.hidden if args.hidden is None else args.hidden
+    args.epochs = task.epochs if args.epochs is None else args.epochs
+    refuse_less(parser, args, {"seeds": 1, "seed": 0, "epochs": 1, "hidden": 1})
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     torch.set_num_threads(1)  # the tensors are small
-    data, start = DATA[args.data](), time.perf_counter()
+    data, start = TASKS[args.data].data(), time.perf_counter()
     with tqdm(total=4 * args.seeds, unit="run", desc=args.data, disable=None) as bar:
-        runs = [three_runs(args, data, seed, bar) for seed in range(args.seeds)]
+        runs = [three_runs(args, data, args.seed + i, bar) for i in range(args.seeds)]
     seen = Comparison(*zip(*runs, strict=True))
     verdict = judge(seen)
     print(seen.table())

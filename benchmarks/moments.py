@@ -1,0 +1,115 @@
+"""When the large net is recruited: schedules of equal length, and the couplings that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snn_plasticity.dual import (
+    BaseToo,
+    Condition,
+    CountMatched,
+    Coupling,
+    Distill,
+    FromStep,
+    History,
+    LossDecrease,
+    Replace,
+    Trainee,
+)
+
+SHARE = 0.3
+WINDOW = 20
+COUPLINGS: dict[str, Coupling] = {
+    "replace": Replace(),
+    "base too": BaseToo(),
+    "distill": Distill(),
+    "teach": Distill(base_first=True),
+}
+
+
+@dataclass(frozen=True)
+class Paced(Condition):
+    """`count` of the first `of` steps at regular distances; with a power above 1, ever closer."""
+
+    count: int
+    of: int
+    power: float = 1.0
+
+    def __call__(self, history: History) -> bool:
+        """Whether count · (t / of)^power passes a whole number at this step."""
+        before, after = (int(self.count * (t / self.of) ** self.power + 1e-9) for t in (history.step, history.step + 1))
+        return after > before
+
+
+@dataclass(frozen=True)
+class Ranked(Condition):
+    """`count` of the first `of` steps: those at which a signal ranks high (or low) among its last values.
+
+    The share that is left to recruit says how high is high enough.
+    """
+
+    signal: str
+    count: int
+    of: int
+    high: bool = True
+
+    def __call__(self, history: History) -> bool:
+        """Whether the signal does now."""
+        *past, now = history.signal(self.signal)[-WINDOW - 1 :]
+        ahead = sum(value > now if self.high else value < now for value in past)
+        left = (self.count - sum(history.motivated)) / (self.of - history.step)
+        return (ahead + 0.5) / (len(past) + 1) < left
+
+
+Signals = Callable[[History, Any], Mapping[str, float]]
+
+
+def hardness(base: Trainee) -> Signals:
+    """The base's loss on the batch that it is about to learn from."""
+
+    def measure(history: History, batch: Any) -> dict[str, float]:
+        with torch.no_grad():
+            return {"hardness": float(base.loss(batch))}
+
+    return measure
+
+
+def agreement(base: Trainee) -> Signals:
+    """Cosine of the batch's gradient and a running mean of those before it."""
+    mean: list[Tensor] = []
+
+    def measure(history: History, batch: Any) -> dict[str, float]:
+        gradients = torch.autograd.grad(base.loss(batch), list(base.model.parameters()))
+        now = torch.cat([g.flatten() for g in gradients])
+        before = mean[0] if mean else now
+        mean[:] = [0.9 * before + 0.1 * now]
+        return {"agreement": float(torch.cosine_similarity(before, now, dim=0))}
+
+    return measure
+
+
+class Moment(NamedTuple):
+    """A schedule for (count, of, seed), the signals that it reads, and passes of the base that they cost per step."""
+
+    condition: Callable[[int, int, int], Condition]
+    signals: Callable[[Trainee], Signals] | None = None
+    passes: int = 0
+
+
+MOMENTS = {
+    "loss fell twice": Moment(lambda count, of, seed: LossDecrease(2)),
+    "at random": Moment(lambda count, of, seed: CountMatched(count, of, seed)),
+    "spaced": Moment(lambda count, of, seed: Paced(count, of)),
+    "ever closer": Moment(lambda count, of, seed: Paced(count, of, 2.0)),
+    "hard batches": Moment(lambda count, of, seed: Ranked("hardness", count, of), hardness, 1),
+    "easy batches": Moment(lambda count, of, seed: Ranked("hardness", count, of, high=False), hardness, 1),
+    "gradients agree": Moment(lambda count, of, seed: Ranked("agreement", count, of), agreement, 3),
+    "gradients disagree": Moment(lambda count, of, seed: Ranked("agreement", count, of, high=False), agreement, 3),
+    "first block": Moment(lambda count, of, seed: ~FromStep(count)),
+    "last block": Moment(lambda count, of, seed: FromStep(of - count)),
+}

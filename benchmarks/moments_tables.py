@@ -1,0 +1,150 @@
+"""What the runs of dual_moments.py show: collected into dual_moments.json, and laid out in tables.
+
+Differences are between runs of the same seed; ± is the standard error; bold is beyond two of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from moments import COUPLINGS, MOMENTS
+from results import machine, table
+
+from snn_plasticity.dual.report import Estimate
+
+HERE = Path(__file__).parent
+COLLECTED, PAGE = HERE / "dual_moments.json", HERE.parent / "docs" / "dual.md"
+TASKS = ("digits", "mnist1d", "rows", "latencies", "photographs", "wines")
+CONTROL = "at random"
+Arms = Mapping[tuple[str, str, str, str], Mapping[str, Sequence[float]]]
+
+
+def collect(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each host, task, coupling and moment; in it a list over the seeds of each quantity."""
+    alone, arms = {}, defaultdict(list)
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        if run["coupling"]:
+            arms[run["host"], run["task"], run["coupling"], run["moment"]].append(run)
+        else:
+            alone[run["host"], run["task"], run["moment"], run["seed"]] = np.array(run["curve"]).T
+    entries = []
+    for (host, task, coupling, moment), members in arms.items():
+        names = {"host": host, "task": task, "coupling": coupling, "moment": moment}
+        nets = [[alone.get((host, task, net, run["seed"])) for net in ("base alone", "large alone")] for run in members]
+        known = [
+            (run, *curves) for run, curves in zip(members, nets, strict=True) if all(c is not None for c in curves)
+        ]
+        if known:
+            rows = [_beside(run, small, large) for run, small, large in known]
+            entries.append({**names, **{name: [row[name] for row in rows] for name in rows[0]}})
+    return entries
+
+
+def _beside(run: Mapping[str, Any], small: np.ndarray, large: np.ndarray) -> dict[str, float]:
+    """A dual run and each net alone, at as many steps and at as much compute."""
+    steps, macs = large[0, -1], run["macs"]
+    found = {
+        "seed": run["seed"],
+        "base": run["base"],
+        "motivated": run["motivated"],
+        "share": run["share"],
+        "base, equal steps": np.interp(steps, small[0], small[3]),
+        "base, equal compute": np.interp(macs, small[1], small[3]),
+        "large, equal steps": large[3, -1],
+        "large, equal compute": np.interp(macs, large[1], large[3]),
+        "compute": macs / large[1, -1],
+        "synops": run["synops"] / large[2, -1],
+    }
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def load(path: Path = COLLECTED) -> Arms:
+    """What was collected, by host, task, coupling and moment."""
+    entries = json.loads(path.read_text(encoding="utf-8"))["arms"]
+    return {(e["host"], e["task"], e["coupling"], e["moment"]): e for e in entries}
+
+
+def save(runs: Iterable[Mapping[str, Any]], path: Path = COLLECTED) -> None:
+    """Collect, and write each entry as a line."""
+    lines = ",\n".join(json.dumps(entry) for entry in collect(runs))
+    path.write_text(f'{{"machine": {json.dumps(machine())},\n"arms": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def value(of: Sequence[float]) -> str:
+    """Mean ± standard error, as .936 ± .003."""
+    mean, error = Estimate.of(of)
+    return f"{_short(f'{mean:.3f}')} ± {_short(f'{error:.3f}')}"
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> str:
+    """Mean ± standard error of paired differences; bold beyond two of them."""
+    mean, error = gap = Estimate.of(np.subtract(a, b).tolist())
+    text = f"{_short(f'{mean:+.3f}'.replace('-', '−'))} ± {_short(f'{error:.3f}')}"
+    return f"**{text}**" if beyond(gap) else text
+
+
+def beyond(gap: Estimate) -> int:
+    """1 and −1 for more than two standard errors above and below nothing; 0 between."""
+    return int(gap.mean > 2 * gap.error) - int(gap.mean < -2 * gap.error)
+
+
+def _short(number: str) -> str:
+    return number.replace("0.", ".", 1)
+
+
+def moments_table(arms: Arms, net: str, host: str = "snntorch", coupling: str = "replace") -> str:
+    """For every moment and task, what a net gains over the same number of steps at random."""
+    rows = []
+    for moment in MOMENTS:
+        found = [_against(arms, host, task, coupling, moment, net) for task in TASKS]
+        signs = [beyond(Estimate.of(np.subtract(*pair).tolist())) for pair in found if pair]
+        if moment == CONTROL or not signs:
+            continue
+        cells = [difference(*pair) if pair else "" for pair in found]
+        rows.append([moment, *cells, f"{signs.count(1)} / {signs.count(-1)}"])
+    level = [value(arms[host, task, coupling, CONTROL][net]) for task in TASKS]
+    return table(["recruited", *TASKS, "better / worse"], [[CONTROL, *level, ""], *rows])
+
+
+def _against(arms: Arms, host: str, task: str, coupling: str, moment: str, net: str) -> tuple[Any, Any] | None:
+    """A net with a moment and with its control, over the seeds that both have."""
+    one, other = (arms.get((host, task, coupling, m)) for m in (moment, CONTROL))
+    if one is None or other is None:
+        return None
+    control = dict(zip(other["seed"], other[net], strict=True))
+    both = [(mine, control[seed]) for seed, mine in zip(one["seed"], one[net], strict=True) if seed in control]
+    return tuple(zip(*both, strict=True))
+
+
+def coupling_table(arms: Arms, net: str, alone: str, moments: Sequence[str], host: str = "snntorch") -> str:
+    """For couplings and moments, what a net is ahead of the same net alone."""
+    rows = []
+    for coupling in COUPLINGS:
+        for moment in moments:
+            found = [arms.get((host, task, coupling, moment)) for task in TASKS]
+            if all(found):
+                compute = np.mean([np.mean(arm["compute"]) for arm in found])
+                rows.append([coupling, moment, *(difference(a[net], a[alone]) for a in found), f"{compute:.2f}"])
+    return table(["coupling", "recruited", *TASKS, "compute"], rows)
+
+
+def levels_table(arms: Arms, coupling: str, moment: str, host: str = "snntorch") -> str:
+    """Accuracies of both nets and of each alone, task by task."""
+    found = {task: arms[host, task, coupling, moment] for task in TASKS}
+    names = (
+        "base",
+        "base, equal steps",
+        "base, equal compute",
+        "motivated",
+        "large, equal compute",
+        "large, equal steps",
+    )
+    rows = [[name, *(value(arm[name]) for arm in found.values())] for name in names]
+    for name in ("compute", "synops", "share"):
+        rows.append([name, *(f"{np.mean(arm[name]):.2f}" for arm in found.values())])
+    return table([f"{coupling}, {moment}", *TASKS], rows)

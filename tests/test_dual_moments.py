@@ -1,0 +1,107 @@
+"""What the experiments on dual training run and report: exact counts, paired differences, real data in each code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snn_plasticity.dual import History, replay
+
+pytest.importorskip("sklearn")
+ROOT = Path(__file__).parent.parent
+sys.path += [str(ROOT / "benchmarks"), str(ROOT / "demos")]
+import moments  # noqa: E402
+import moments_tables as tables  # noqa: E402
+import seeking_data as data  # noqa: E402
+from seeking_nets import HOSTS, newborn, show  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "power"), [(0, 7, 1.0), (36, 120, 1.0), (50, 50, 1.0), (36, 120, 2.0), (99, 330, 2.0)]
+)
+def test_paced_recruits_as_often_as_it_says_and_ever_closer(count, of, power):
+    steps = np.flatnonzero(replay(moments.Paced(count, of, power), [0.0] * of))
+    assert len(steps) == count
+    gaps = np.diff(steps)
+    if power == 1.0 and count > 1:
+        assert np.ptp(gaps) <= 1
+    elif count > 1:
+        assert gaps[: len(gaps) // 2].mean() >= gaps[len(gaps) // 2 :].mean()
+
+
+@pytest.mark.parametrize("high", [True, False])
+def test_ranked_recruits_as_often_as_it_says_where_the_signal_is_extreme(high):
+    values = np.random.default_rng(0).normal(size=300)
+    asked = moments.Ranked("hardness", 90, 300, high)
+    chosen = np.array(replay(asked, [0.0] * 300, {"hardness": values.tolist()}))
+    assert abs(chosen.sum() - 90) <= 1
+    gap = values[chosen].mean() - values[~chosen].mean()
+    assert gap > 1.5 if high else gap < -1.5
+
+
+def test_hardness_and_agreement_are_the_loss_and_the_cosine_of_the_base():
+    torch.manual_seed(0)
+    split = data.wines()
+    base, _, _ = newborn("snntorch", split, 4, 0)
+    batch, other = (split.x[:16], split.y[:16]), (split.x[16:32], split.y[16:32])
+    assert moments.hardness(base)(History(), batch)["hardness"] == pytest.approx(base.evaluate([batch]).loss)
+    measure, weights = moments.agreement(base), list(base.model.parameters())
+    first, second = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(base.loss(b), weights)]) for b in (batch, other)
+    )
+    assert measure(History(), batch)["agreement"] == pytest.approx(1.0, abs=1e-5)
+    cosine = float(first @ second / (first.norm() * second.norm()))
+    assert measure(History(), other)["agreement"] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_each_bright_pixel_fires_once_and_the_brighter_the_sooner():
+    spikes = data.first_spikes(torch.tensor([[1.0, 0.5, data.DARK, 0.1, 0.0]]))
+    assert spikes.sum(1).tolist() == [[1, 1, 1, 0, 0]]
+    assert spikes.argmax(1)[0, :3].tolist() == [0, 5, 7]  # (1 − brightness) / 0.75 · 7, rounded
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("name", sorted(set(data.TASKS) - {"mnist1d"}))
+def test_every_task_is_real_unseen_and_runs_on_both_hosts(name, host):
+    task = data.TASKS[name]
+    split = task.data()
+    seen = {tuple(row) for row in split.x.flatten(1).tolist()}
+    assert sum(tuple(row) in seen for row in split.unseen_x.flatten(1).tolist()) <= 0.05 * len(split.unseen_x)
+    assert set(split.y.tolist()) == set(split.unseen_y.tolist())
+    base, large, _ = newborn(host, split, task.hidden, 0)
+    assert show(large.model, split.x[:5]).shape == (5, len(set(split.y.tolist())))
+    assert base.train((split.x[:5], split.y[:5])) > 0
+
+
+def lines() -> list[dict]:
+    """Two seeds of a task, each net alone and both together, told at random order."""
+    alone = [
+        {"host": "h", "task": "t", "seed": seed, "moment": f"{net} alone", "coupling": "", "curve": curve}
+        for seed in (0, 1)
+        for net, curve in (
+            ("base", [[10, 100, 10, 0.2], [20, 200, 20, 0.4], [40, 400, 40, 0.8]]),
+            ("large", [[10, 400, 40, 0.5], [20, 800, 80, 0.9]]),
+        )
+    ]
+    names = {"host": "h", "task": "t", "coupling": "replace", "share": 0.3, "macs": 300, "synops": 40}
+    dual = [
+        {**names, "seed": seed, "moment": moment, "base": 0.5 + gain * seed, "motivated": 0.7}
+        for seed in (1, 0)
+        for moment, gain in (("spaced", 0.1), ("at random", 0.0))
+    ]
+    return dual + alone
+
+
+def test_runs_are_paired_by_seed_and_read_at_equal_steps_and_compute(tmp_path):
+    tables.save(lines(), tmp_path / "d.json")
+    arm = tables.load(tmp_path / "d.json")["h", "t", "replace", "spaced"]
+    assert arm["seed"] == [0, 1] and arm["base"] == [0.5, 0.6]
+    assert arm["base, equal steps"] == [0.4, 0.4] and arm["base, equal compute"] == [0.6, 0.6]
+    assert arm["large, equal compute"] == [0.5, 0.5] and arm["large, equal steps"] == [0.9, 0.9]
+    assert arm["compute"] == [0.375, 0.375] and arm["synops"] == [0.5, 0.5]
+    assert tables.difference(arm["base"], arm["base, equal steps"]) == "**+.150 ± .050**"
+    assert tables.value(arm["base"]) == ".550 ± .050"
