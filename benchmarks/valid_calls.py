@@ -956,6 +956,11 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     }  # fmt: skip
     yield f"{room}replay", _free(dual.replay, logged)
     yield f"{room}loss_signals", _free(dual.loss_signals, lambda: {"history": history(), "window": 2})
+    yield f"{room}AffectSignals", _free(dual.AffectSignals, lambda: {"loop": sp.AffectiveLoop(), "window": 4})
+    asked = lambda: {"history": history(), "batch": batch()}
+    yield f"{room}AffectSignals.__call__", _bound(dual.AffectSignals, "__call__", asked)
+    felt = lambda: {"state": dual.AffectSignals().state_dict()}
+    yield f"{room}AffectSignals.load_state_dict", _bound(dual.AffectSignals, "load_state_dict", felt)
     yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2})
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
     yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5, "metric": 0.5, "measure": "f1"})

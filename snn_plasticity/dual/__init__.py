@@ -4,6 +4,7 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
+from .affect_signals import AffectSignals
 from .chance import CountMatched, RandomActivation
 from .conditions import Always, Condition, Every, FromStep, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
@@ -55,6 +56,7 @@ __all__ = [
     "Seeking",
     "AtLeast",
     "loss_signals",
+    "AffectSignals",
     "Always",
     "Never",
     "Every",
