@@ -1,10 +1,10 @@
 """Does it matter when the large net is recruited, and what is done with it then? Ten seeds, six tasks.
 
     python benchmarks/dual_moments.py [--host HOST] [--seeds N] [--workers N] [--tasks ...] [--moments ...]
-                                      [--couplings ...] [--tables]
+                                      [--couplings ...]
 
-Each run is a line in out/dual_moments.jsonl; what is there is not run again. `--tables` runs nothing: it collects
-the lines into dual_moments.json and writes the tables of RESULTS.md and docs/dual.md.
+All seeds of a job learn side by side (`stacked.py`). Each run is a line in out/dual_moments.jsonl; what is there is not
+run again.
 """
 
 from __future__ import annotations
@@ -12,50 +12,38 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from moments import COUPLINGS, MOMENTS, SHARE
+from torch import Tensor
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).parent.parent / "demos"))
-from seeking_data import STEPS, TASKS, Shuffled, Split  # noqa: E402
+from moments import COUPLINGS, MOMENTS, SHARE  # noqa: E402
+from seeking_data import TASKS, Shuffled, Split  # noqa: E402
 from seeking_nets import HOSTS, newborn  # noqa: E402
+from stacked import Stack, StackedPair  # noqa: E402
 
-from snn_plasticity.dual import DualModelTrainer, Trainee  # noqa: E402
+from snn_plasticity.dual import Coupling, History  # noqa: E402
+from snn_plasticity.dual.conditions import decide  # noqa: E402
+from snn_plasticity.dual.fitting import DataOrder  # noqa: E402
 
 RUNS = Path("out/dual_moments.jsonl")
 ALONE = ("base alone", "large alone")
 
 
 class Job(NamedTuple):
-    """One run: of both nets, or, where the coupling is empty, of the one that `moment` names."""
+    """Runs of both nets, or, where the coupling is empty, of the one that `moment` names."""
 
     host: str
     task: str
-    seed: int
     moment: str
-    coupling: str = ""
-
-
-def jobs(args: argparse.Namespace) -> Iterator[Job]:
-    """What was asked for, seed by seed."""
-    for seed in range(args.seeds):
-        for task in args.tasks:
-            yield from (Job(args.host, task, seed, net) for net in ALONE)
-            yield from (Job(args.host, task, seed, m, c) for c in args.couplings for m in args.moments)
-
-
-def run(job: Job) -> dict[str, Any]:
-    """Do it; what is worth keeping, as plain values."""
-    torch.set_num_threads(1)
-    data = data_of(job.task)
-    found = dual(job, data) if job.coupling else alone(job, data)
-    return {**job._asdict(), **found}
+    coupling: str
+    seeds: tuple[int, ...]
 
 
 @cache
@@ -64,59 +52,92 @@ def data_of(task: str) -> Split:
     return TASKS[task].data()
 
 
-def alone(job: Job, data: Split) -> dict[str, Any]:
+def run(job: Job) -> list[dict[str, Any]]:
+    """Do it; what is worth keeping of each seed, as plain values."""
+    torch.set_num_threads(1)
+    found = dual(job) if job.coupling else alone(job)
+    names = {"host": job.host, "task": job.task, "moment": job.moment, "coupling": job.coupling}
+    return [{**names, "seed": seed, **one} for seed, one in zip(job.seeds, found, strict=True)]
+
+
+def pair_of(job: Job, coupling: Coupling) -> StackedPair:
+    """Both stacks, as `newborn` makes each seed's nets."""
+    made = [newborn(job.host, data_of(job.task), TASKS[job.task].hidden, seed) for seed in job.seeds]
+    base, large = (Stack([nets[place].model for nets in made]) for place in (0, 1))
+    return StackedPair(base, large, made[0][2], coupling)
+
+
+def batches(job: Job, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """x (seeds, B, ...) and y (seeds, B), each seed in its own order."""
+    data = data_of(job.task)
+    loader = Shuffled(data.x, data.y, TASKS[job.task].batch)
+    for own in zip(*(DataOrder(loader, seed).epoch(epoch) for seed in job.seeds), strict=True):
+        yield tuple(torch.stack(same) for same in zip(*own, strict=True))
+
+
+def alone(job: Job) -> list[dict[str, Any]]:
     """One net alone; the base for as long as equal compute needs at the dearest coupling."""
-    task = TASKS[job.task]
-    base, large, _ = newborn(job.host, data, task.hidden, job.seed)
-    longer = 1.5 + 1.1 * SHARE * synapses(large) / synapses(base)
-    net, epochs = (base, round(longer * task.epochs)) if job.moment == "base alone" else (large, task.epochs)
-    trainer = DualModelTrainer(net, seed=job.seed)
-    loader, unseen = Shuffled(data.x, data.y, task.batch), [(data.unseen_x, data.unseen_y)]
-    report = trainer.fit(loader, epochs, validation=unseen, progress=False)
-    curve = [[p.step, p.macs, p.synops, round(p.base.accuracy, 5)] for p in report.curve]
-    return {"curve": curve, "seconds": round(report.seconds, 2)}
+    data, epochs = data_of(job.task), TASKS[job.task].epochs
+    pair, everyone, macs, step, curves = pair_of(job, COUPLINGS["replace"]), torch.arange(len(job.seeds)), 0, 0, []
+    net = pair.base if job.moment == "base alone" else pair.large
+    if net is pair.base:
+        epochs = round(epochs * (1.5 + 1.1 * SHARE * pair.large.synapses / pair.base.synapses))
+    for epoch in range(epochs):
+        for x, y in batches(job, epoch):
+            net.train(everyone, x, y)
+            macs, step = macs + net.macs(x), step + 1
+        curves.append([[step, macs, accuracy] for accuracy in net.accuracies(data.unseen_x, data.unseen_y)])
+    return [{"curve": list(curve)} for curve in zip(*curves, strict=True)]
 
 
-def dual(job: Job, data: Split) -> dict[str, Any]:
+def dual(job: Job) -> list[dict[str, Any]]:
     """Both nets."""
-    task, moment = TASKS[job.task], MOMENTS[job.moment]
-    base, large, weights = newborn(job.host, data, task.hidden, job.seed)
-    loader, unseen = Shuffled(data.x, data.y, task.batch), [(data.unseen_x, data.unseen_y)]
-    of = task.epochs * len(loader)
-    trainer = DualModelTrainer(
-        base, large, weights, moment.condition(round(SHARE * of), of, job.seed), coupling=COUPLINGS[job.coupling],
-        signals=moment.signals and moment.signals(base), seed=job.seed,
-    )  # fmt: skip
-    report = trainer.fit(loader, task.epochs, progress=False)
-    end = trainer.validate(unseen)
-    asked = moment.passes * synapses(base) * STEPS * task.epochs * len(data.x)
-    return {
-        "base": round(end.base.accuracy, 5), "motivated": round(end.score("motivated").accuracy, 5),
-        "share": round(report.share, 4), "macs": end.macs + asked, "synops": end.synops,
-        "seconds": round(report.seconds, 2),
-    }  # fmt: skip
+    data, task, moment = data_of(job.task), TASKS[job.task], MOMENTS[job.moment]
+    pair, histories = pair_of(job, COUPLINGS[job.coupling]), [History() for _ in job.seeds]
+    of = task.epochs * -(-len(data.x) // task.batch)
+    conditions = [moment.condition(round(SHARE * of), of, seed) for seed in job.seeds]
+    measure = moment.signals and moment.signals(pair.base)
+    for epoch in range(task.epochs):
+        for x, y in batches(job, epoch):
+            if measure:
+                for history, signals in zip(histories, measure(histories, x, y), strict=True):
+                    history.add_signals(signals)
+            asked = list(map(decide, conditions, histories))
+            losses = pair.step(torch.tensor(asked), x, y).tolist()
+            for history, loss, motivated in zip(histories, losses, asked, strict=True):
+                history.add_step(loss, motivated)
+            pair.costs += moment.passes * pair.base.macs(x) // 3
+    base = pair.base.accuracies(data.unseen_x, data.unseen_y)
+    pair.up(torch.arange(len(job.seeds)))
+    large = pair.large.accuracies(data.unseen_x, data.unseen_y)
+    shares = [sum(history.motivated) / of for history in histories]
+    names = ("base", "motivated", "share", "macs")
+    return [dict(zip(names, row, strict=True)) for row in zip(base, large, shares, pair.costs.tolist(), strict=True)]
 
 
-def synapses(net: Trainee) -> int:
-    """How many weights between units."""
-    return sum(p.numel() for p in net.model.parameters() if p.dim() > 1)
+def jobs(args: argparse.Namespace, there: Sequence[dict[str, Any]]) -> Iterator[Job]:
+    """What was asked for and is not there."""
+    done = {(one["host"], one["task"], one["moment"], one["coupling"], one["seed"]) for one in there}
+    arms = [(net, "") for net in ALONE] + [(m, c) for c in args.couplings for m in args.moments]
+    for arm in arms:
+        for task in args.tasks:
+            missing = tuple(s for s in range(args.seeds) if (args.host, task, *arm, s) not in done)
+            if missing:
+                yield Job(args.host, task, *arm, missing)
 
 
-def read(path: Path = RUNS) -> dict[Job, dict[str, Any]]:
+def read(path: Path = RUNS) -> list[dict[str, Any]]:
     """What was run so far."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines]
-    return {Job(*(one[field] for field in Job._fields)): one for one in found}
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def run_all(wanted: Iterable[Job], workers: int) -> None:
-    """What is not there yet, each a line at the end of the file."""
-    there = read()
-    missing = [job for job in wanted if job not in there]
+    """Each run a line at the end of the file."""
+    wanted = list(wanted)
     RUNS.parent.mkdir(exist_ok=True)
     with get_context("spawn").Pool(workers) as pool, RUNS.open("a", encoding="utf-8") as file:
-        for found in tqdm(pool.imap_unordered(run, missing), total=len(missing), unit="run", disable=None):
-            file.write(json.dumps(found) + "\n")
+        for found in tqdm(pool.imap_unordered(run, wanted), total=len(wanted), unit="job"):
+            file.writelines(json.dumps(one) + "\n" for one in found)
             file.flush()
 
 
@@ -128,7 +149,7 @@ def main() -> None:
     for name, known in {"tasks": TASKS, "moments": MOMENTS, "couplings": COUPLINGS}.items():
         parser.add_argument(f"--{name}", nargs="+", choices=known, default=list(known))
     args = parser.parse_args()
-    run_all(jobs(args), args.workers)
+    run_all(jobs(args, read()), args.workers)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from stacked import Stack
 from torch import Tensor
 
 from snn_plasticity.dual import (
@@ -19,7 +20,8 @@ from snn_plasticity.dual import (
     History,
     LossDecrease,
     Replace,
-    Trainee,
+    Seeking,
+    loss_signals,
 )
 
 SHARE = 0.3
@@ -66,38 +68,45 @@ class Ranked(Condition):
         return (ahead + 0.5) / (len(past) + 1) < left
 
 
-Signals = Callable[[History, Any], Mapping[str, float]]
+Measure = Callable[[Sequence[History], Tensor, Tensor], Iterable[Mapping[str, float]]]
 
 
-def hardness(base: Trainee) -> Signals:
+def hardness(base: Stack) -> Measure:
     """The base's loss on the batch that it is about to learn from."""
 
-    def measure(history: History, batch: Any) -> dict[str, float]:
+    def measure(histories: Sequence[History], x: Tensor, y: Tensor) -> Iterable[dict[str, float]]:
         with torch.no_grad():
-            return {"hardness": float(base.loss(batch))}
+            losses = base.losses(base.output(base.weights, x), y)
+        return ({"hardness": loss} for loss in losses.tolist())
 
     return measure
 
 
-def agreement(base: Trainee) -> Signals:
+def agreement(base: Stack) -> Measure:
     """Cosine of the batch's gradient and a running mean of those before it."""
     mean: list[Tensor] = []
 
-    def measure(history: History, batch: Any) -> dict[str, float]:
-        gradients = torch.autograd.grad(base.loss(batch), list(base.model.parameters()))
-        now = torch.cat([g.flatten() for g in gradients])
+    def measure(histories: Sequence[History], x: Tensor, y: Tensor) -> Iterable[dict[str, float]]:
+        leaves = base.leaves(torch.arange(len(histories)))
+        losses = base.losses(base.output(leaves, x), y)
+        now = torch.cat([g.flatten(1) for g in torch.autograd.grad(losses.sum(), leaves)], 1)
         before = mean[0] if mean else now
         mean[:] = [0.9 * before + 0.1 * now]
-        return {"agreement": float(torch.cosine_similarity(before, now, dim=0))}
+        return ({"agreement": cosine} for cosine in torch.cosine_similarity(before, now, dim=1).tolist())
 
     return measure
+
+
+def progress(base: Stack) -> Measure:
+    """Curiosity and anticipation from the losses so far."""
+    return lambda histories, x, y: map(loss_signals, histories)
 
 
 class Moment(NamedTuple):
     """A schedule for (count, of, seed), the signals that it reads, and passes of the base that they cost per step."""
 
     condition: Callable[[int, int, int], Condition]
-    signals: Callable[[Trainee], Signals] | None = None
+    signals: Callable[[Stack], Measure] | None = None
     passes: int = 0
 
 
@@ -111,5 +120,6 @@ MOMENTS = {
     "gradients agree": Moment(lambda count, of, seed: Ranked("agreement", count, of), agreement, 3),
     "gradients disagree": Moment(lambda count, of, seed: Ranked("agreement", count, of, high=False), agreement, 3),
     "first block": Moment(lambda count, of, seed: ~FromStep(count)),
+    "seeking": Moment(lambda count, of, seed: Seeking(share=count / of), progress),
     "last block": Moment(lambda count, of, seed: FromStep(of - count)),
 }

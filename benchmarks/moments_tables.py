@@ -53,12 +53,11 @@ def _beside(run: Mapping[str, Any], small: np.ndarray, large: np.ndarray) -> dic
         "base": run["base"],
         "motivated": run["motivated"],
         "share": run["share"],
-        "base, equal steps": np.interp(steps, small[0], small[3]),
-        "base, equal compute": np.interp(macs, small[1], small[3]),
-        "large, equal steps": large[3, -1],
-        "large, equal compute": np.interp(macs, large[1], large[3]),
+        "base, equal steps": np.interp(steps, small[0], small[2]),
+        "base, equal compute": np.interp(macs, small[1], small[2]),
+        "large, equal steps": large[2, -1],
+        "large, equal compute": np.interp(macs, large[1], large[2]),
         "compute": macs / large[1, -1],
-        "synops": run["synops"] / large[2, -1],
     }
     return {name: round(float(value), 4) for name, value in found.items()}
 
@@ -145,6 +144,6 @@ def levels_table(arms: Arms, coupling: str, moment: str, host: str = "snntorch")
         "large, equal steps",
     )
     rows = [[name, *(value(arm[name]) for arm in found.values())] for name in names]
-    for name in ("compute", "synops", "share"):
+    for name in ("compute", "share"):
         rows.append([name, *(f"{np.mean(arm[name]):.2f}" for arm in found.values())])
     return table([f"{coupling}, {moment}", *TASKS], rows)

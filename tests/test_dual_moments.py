@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from snn_plasticity.dual import History, replay
+from snn_plasticity.dual import CountMatched, DualModelTrainer, History, replay
 
 pytest.importorskip("sklearn")
 ROOT = Path(__file__).parent.parent
 sys.path += [str(ROOT / "benchmarks"), str(ROOT / "demos")]
+import dual_moments  # noqa: E402
 import moments  # noqa: E402
 import moments_tables as tables  # noqa: E402
 import seeking_data as data  # noqa: E402
@@ -43,19 +44,53 @@ def test_ranked_recruits_as_often_as_it_says_where_the_signal_is_extreme(high):
     assert gap > 1.5 if high else gap < -1.5
 
 
-def test_hardness_and_agreement_are_the_loss_and_the_cosine_of_the_base():
-    torch.manual_seed(0)
-    split = data.wines()
-    base, _, _ = newborn("snntorch", split, 4, 0)
+def a_job(host: str, seeds: tuple[int, ...] = (0, 1, 2), task: str = "wines") -> dual_moments.Job:
+    return dual_moments.Job(host, task, "at random", "replace", seeds)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("coupling", moments.COUPLINGS)
+def test_seeds_side_by_side_learn_what_the_trainer_teaches_each(host, coupling):
+    job, steps, rule = a_job(host), 6, moments.COUPLINGS[coupling]
+    pair, histories = dual_moments.pair_of(job, rule), [History() for _ in job.seeds]
+    conditions = [CountMatched(3, steps, seed) for seed in job.seeds]
+    for x, y in dual_moments.batches(job, 0):
+        asked = [condition(history) for condition, history in zip(conditions, histories, strict=True)]
+        for history, loss, motivated in zip(histories, pair.step(torch.tensor(asked), x, y), asked, strict=True):
+            history.add_step(float(loss), motivated)
+    split = dual_moments.data_of(job.task)
+    for seed, condition in zip(job.seeds, conditions, strict=True):
+        base, large, weights = newborn(host, split, 4, seed)
+        trainer = DualModelTrainer(base, large, weights, condition, coupling=rule, seed=seed)
+        report = trainer.fit(data.Shuffled(split.x, split.y, 16), 1, progress=False)
+        assert report.history.motivated == histories[seed].motivated
+        assert report.history.losses == pytest.approx(histories[seed].losses, abs=1e-4)
+        assert report.cost.macs == pair.costs[seed]
+        trainer.sync()
+        pair.up(torch.arange(len(job.seeds)))
+        for net, stack in ((base, pair.base), (large, pair.large)):
+            for own, many in zip(net.model.parameters(), stack.weights, strict=True):
+                torch.testing.assert_close(own.detach(), many[seed], atol=1e-3, rtol=0)
+
+
+def test_hardness_and_agreement_are_the_loss_and_the_cosine_of_each_base():
+    job, split = a_job("snntorch", (0, 3)), data.wines()
+    stack, histories = dual_moments.pair_of(job, moments.COUPLINGS["replace"]).base, [History(), History()]
     batch, other = (split.x[:16], split.y[:16]), (split.x[16:32], split.y[16:32])
-    assert moments.hardness(base)(History(), batch)["hardness"] == pytest.approx(base.evaluate([batch]).loss)
-    measure, weights = moments.agreement(base), list(base.model.parameters())
-    first, second = (
-        torch.cat([g.flatten() for g in torch.autograd.grad(base.loss(b), weights)]) for b in (batch, other)
-    )
-    assert measure(History(), batch)["agreement"] == pytest.approx(1.0, abs=1e-5)
-    cosine = float(first @ second / (first.norm() * second.norm()))
-    assert measure(History(), other)["agreement"] == pytest.approx(cosine, abs=1e-5)
+    many = [(x.expand(2, *x.shape), y.expand(2, *y.shape)) for x, y in (batch, other)]
+    hard = [one["hardness"] for one in moments.hardness(stack)(histories, *many[0])]
+    measure = moments.agreement(stack)
+    found = [[one["agreement"] for one in measure(histories, *each)] for each in many]
+    for place, seed in enumerate(job.seeds):
+        base, _, _ = newborn("snntorch", split, 4, seed)
+        weights = list(base.model.parameters())
+        first, second = (
+            torch.cat([g.flatten() for g in torch.autograd.grad(base.loss(b), weights)]) for b in (batch, other)
+        )
+        assert hard[place] == pytest.approx(base.evaluate([batch]).loss, abs=1e-5)
+        assert found[0][place] == pytest.approx(1.0, abs=1e-5)
+        cosine = float(first @ second / (first.norm() * second.norm()))
+        assert found[1][place] == pytest.approx(cosine, abs=1e-5)
 
 
 def test_each_bright_pixel_fires_once_and_the_brighter_the_sooner():
@@ -83,11 +118,11 @@ def lines() -> list[dict]:
         {"host": "h", "task": "t", "seed": seed, "moment": f"{net} alone", "coupling": "", "curve": curve}
         for seed in (0, 1)
         for net, curve in (
-            ("base", [[10, 100, 10, 0.2], [20, 200, 20, 0.4], [40, 400, 40, 0.8]]),
-            ("large", [[10, 400, 40, 0.5], [20, 800, 80, 0.9]]),
+            ("base", [[10, 100, 0.2], [20, 200, 0.4], [40, 400, 0.8]]),
+            ("large", [[10, 400, 0.5], [20, 800, 0.9]]),
         )
     ]
-    names = {"host": "h", "task": "t", "coupling": "replace", "share": 0.3, "macs": 300, "synops": 40}
+    names = {"host": "h", "task": "t", "coupling": "replace", "share": 0.3, "macs": 300}
     dual = [
         {**names, "seed": seed, "moment": moment, "base": 0.5 + gain * seed, "motivated": 0.7}
         for seed in (1, 0)
@@ -102,6 +137,6 @@ def test_runs_are_paired_by_seed_and_read_at_equal_steps_and_compute(tmp_path):
     assert arm["seed"] == [0, 1] and arm["base"] == [0.5, 0.6]
     assert arm["base, equal steps"] == [0.4, 0.4] and arm["base, equal compute"] == [0.6, 0.6]
     assert arm["large, equal compute"] == [0.5, 0.5] and arm["large, equal steps"] == [0.9, 0.9]
-    assert arm["compute"] == [0.375, 0.375] and arm["synops"] == [0.5, 0.5]
+    assert arm["compute"] == [0.375, 0.375]
     assert tables.difference(arm["base"], arm["base, equal steps"]) == "**+.150 ± .050**"
     assert tables.value(arm["base"]) == ".550 ± .050"
