@@ -11,6 +11,7 @@ from stacked import Stack
 from torch import Tensor
 
 from snn_plasticity.dual import (
+    AffectSignals,
     BaseToo,
     Condition,
     CountMatched,
@@ -102,6 +103,12 @@ def progress(base: Stack) -> Measure:
     return lambda histories, x, y: map(loss_signals, histories)
 
 
+def affect(base: Stack) -> Measure:
+    """Arousal and valence of an affective life for each seed."""
+    lives = [AffectSignals() for _ in base.steps]
+    return lambda histories, x, y: (life(history, x) for life, history in zip(lives, histories, strict=True))
+
+
 class Moment(NamedTuple):
     """A schedule for (count, of, seed), the signals that it reads, and passes of the base that they cost per step."""
 
@@ -121,5 +128,6 @@ MOMENTS = {
     "gradients disagree": Moment(lambda count, of, seed: Ranked("agreement", count, of, high=False), agreement, 3),
     "first block": Moment(lambda count, of, seed: ~FromStep(count)),
     "seeking": Moment(lambda count, of, seed: Seeking(share=count / of), progress),
+    "affect": Moment(lambda count, of, seed: Seeking(share=count / of), affect),
     "last block": Moment(lambda count, of, seed: FromStep(of - count)),
 }
