@@ -86,7 +86,7 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("hosts.attach", "layers pairs masks", "empty dict", "no layer and no pair of its own, no weight behind a mask"),
     ("hosts.attach", "sample", "*", "whatever the model's forward takes, or the dry run is left out"),
     ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.When learner.PlasticityLearner",
-     "loss run teach reduce pre signals condition function", CALLABLES, "looked at when it is called"),
+     "loss run metric unpack teach reduce pre signals condition function", CALLABLES, "looked at when it is called"),
     ("connection.Connection.check_weight", "around", CALLABLES, "asked only where a weight is new"),
     ("config.NeuromodConfig config.ThreeFactorConfig kernels.Window",
      "combination_fn weight_bounds curve", CALLABLES, "held to its contract where it is built in"),

@@ -48,6 +48,7 @@ CHECKED_BEFORE = {
     "plasticity.EligibilityVectors.accumulate_",
     "plasticity.EligibilityVectors.accumulate_apart_",
     "dual.Trainee.optimizer_step",
+    *(f"dual.Callback.after_{what}" for what in ("step", "validation", "epoch")),
     "neuromodulation.Modulator.stepped",
     "plasticity.ThreeFactorUpdate.bounded",
     *(
@@ -979,7 +980,10 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     compared = lambda: dual.Comparison(**runs())
     yield f"{room}Comparison.compute", _bound(compared, "compute", lambda: {"unit": "macs"})
     yield f"{room}Comparison.figure", _bound(compared, "figure", lambda: {"path": _folder() / "runs.png"})
-    yield f"{room}OverTime", _free(dual.OverTime, lambda: {"steps": 3, "mean": False})
+    yield (
+        f"{room}OverTime",
+        _free(dual.OverTime, lambda: {"steps": 3, "mean": False, "batch_first": False, "lengths": False}),
+    )
     shown = lambda: {"model": small(), "x": torch.ones(B, 2)}
     yield f"{room}OverTime.__call__", _bound(lambda: dual.OverTime(3), "__call__", shown)
     stop = {"patience": 2, "net": "base", "by": "loss", "min_delta": 0.0}
@@ -988,6 +992,10 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}EarlyStopping.__call__", _bound(lambda: dual.EarlyStopping(**stop), "__call__", curve)
     yield from _trainees(room)
     slot = {"name": "weight", "axes": ((2, 0), (0, 1)), "entries": None}
+    fields = {"target": 1}
+    yield f"{room}Fields", _free(lambda target: dual.Fields(0, target=target), lambda: dict(fields))
+    yield f"{room}Fields.__call__", _bound(lambda: dual.Fields(0, **fields), "__call__", lambda: {"batch": batch()})
+    yield f"{room}BatchGroup", _free(lambda: dual.BatchGroup([batch()]), dict)
     yield f"{room}Slot", _free(dual.Slot, lambda: dict(slot))
     tensors = lambda: {"source": torch.ones(2, 2), "target": torch.ones(3, 2)}
     yield f"{room}Slot.index", _bound(lambda: dual.Slot(**slot), "index", tensors)
@@ -1014,7 +1022,7 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
         arguments = {
             "model": model, "optimizer": optimizer, "loss": loss, "run": run,
             "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1), "per_step": False, "clip_norm": 1.0,
-            "amp": None, "metric": lambda output, target: 0.5,
+            "amp": None, "metric": lambda output, target: 0.5, "unpack": lambda batch: batch, "closure": False,
         }  # fmt: skip
         return Call(dual.Trainee, arguments, (model,))
 
@@ -1022,7 +1030,11 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
         made = learner()
         model = made.model  # type: ignore[attr-defined]
         metric = lambda output, target: 0.5
-        arguments = {"model": model, "learner": made, "teach": teach, "loss": loss, "run": run, "metric": metric}
+        unpack = lambda batch: batch
+        arguments = {
+            "model": model, "learner": made, "teach": teach, "loss": loss, "run": run, "metric": metric,
+            "unpack": unpack,
+        }  # fmt: skip
         return Call(dual.PlasticTrainee, arguments, (model,))
 
     yield f"{room}Trainee", gradients
@@ -1035,7 +1047,15 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
             return Call(getattr(made, name), graph(made), (made.model,))
 
         yield f"{room}Trainee.{name}", learns
+    for name in ("descend", "add_gradients"):
+
+        def terms(name: str = name) -> Call:
+            made = trainee()
+            return Call(getattr(made, name), {"terms": [(1.0, lambda: made.loss(batch()))]}, (made.model,))
+
+        yield f"{room}Trainee.{name}", terms
     of_trainee = {
+        "observe": lambda: {"loss": 0.5},
         "evaluate": lambda: {"batches": [batch()]},
         "loss_of": lambda: {"output": torch.ones(2, 2), "target": torch.tensor([0, 1])},
         "load_state_dict": lambda: {"state": trainee().state_dict()},
@@ -1067,7 +1087,8 @@ def _trainees(room: str) -> Iterator[tuple[str, Callable[[], Call]]]:
         "fit": lambda: {
             "loader": [batch()], "epochs": 1, "validation": [batch()], "validate_every": 1,
             "checkpoint": _folder() / "run.pt", "checkpoint_every": 1, "early_stopping": dual.EarlyStopping(),
-            "max_steps": 2, "max_macs": 10**9, "progress": False,
+            "max_steps": 2, "max_macs": 10**9, "accumulate": 2, "callbacks": [lambda trainer, result: None],
+            "progress": False,
         },
         "load": lambda: {"path": _saved()},
         "load_state_dict": lambda: {"state": trainer().state_dict()},

@@ -40,7 +40,7 @@ from snn_plasticity.dual import (
     replay,
     widen,
 )
-from snn_plasticity.dual.nets import model_output
+from snn_plasticity.dual.over_time import model_output
 
 
 def two(condition=None, optimizer: str = "adam", build=snntorch_net, **settings) -> DualModelTrainer:

@@ -5,6 +5,8 @@ history ─► condition ─► base learns                        (most steps)
 """
 
 from .affect_signals import AffectSignals
+from .batches import BatchGroup, Fields
+from .callbacks import Callback
 from .chance import CountMatched, RandomActivation
 from .conditions import Always, Condition, Every, FromStep, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
@@ -21,11 +23,13 @@ from .motivation import (
     Seeking,
     loss_signals,
 )
-from .nets import Diverged, OverTime, TrainableNet
+from .nets import Diverged, TrainableNet
+from .over_time import OverTime
 from .pair import NetPair
+from .plastic_trainee import PlasticTrainee
 from .report import Comparison, DualReport
 from .score import Score
-from .trainee import PlasticTrainee, Trainee
+from .trainee import Trainee
 from .trainer import DualModelTrainer
 from .weights_map import Slot, WeightsMap
 from .widen import Growth, widen
@@ -33,9 +37,12 @@ from .widen import Growth, widen
 __all__ = [
     "DualModelTrainer",
     "EarlyStopping",
+    "Callback",
     "Trainee",
     "PlasticTrainee",
     "TrainableNet",
+    "Fields",
+    "BatchGroup",
     "OverTime",
     "Score",
     "Diverged",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import glob
 import os
+import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +30,16 @@ from .._saved import (
     require_settings,
     require_tensor,
 )
+from ..hosts.index import unwrap
 from .nets import TrainableNet, explain_errors, tensors_of
 from .report import DualReport
 
 if TYPE_CHECKING:
     from .trainer import DualModelTrainer
+
+
+HOST = platform.node().replace(".", "-").replace("/", "-")
+ABANDONED = 2 * 24 * 3600.0  # seconds after which a file of another machine, or on Windows, is nobody's any more
 
 
 def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
@@ -40,7 +49,8 @@ def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
         raise ValueError(f"path = {str(path)!r}; expected the path of a file.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    remove_parts(path)
+    beside = part_of(path)
     try:
         with open(beside, "wb") as file:
             torch.save(content, file)
@@ -51,9 +61,35 @@ def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def part_of(path: Path) -> Path:
+    """Where this process writes what will become the file at `path`."""
+    return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.part")
+
+
+def remove_parts(path: Path) -> None:
+    """Delete what killed processes left beside `path`: of dead ones of this machine, and what is days old."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        host, _, number = part.name[len(path.name) + 2 : -len(".part")].rpartition(".")
+        with suppress(OSError):  # another process was faster
+            here = host == HOST and number.isdecimal() and os.name == "posix"
+            if not _is_alive(int(number)) if here else time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives, and belongs to somebody else
+        pass
+    return True
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What `write_checkpoint` wrote. No code in the file is run."""
     path = require_path("path", path)
+    remove_parts(path)
     with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -72,7 +108,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 SAVED_RUN = "The saved run"
-RUN_PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals")
+RUN_PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals", "callbacks")
 DUAL_MODULE = "snn_plasticity.dual."
 RENAMED = {"After": "FromStep", "several": "multiple_updates"}  # in files saved before they were
 
@@ -83,13 +119,14 @@ def run_state(trainer: DualModelTrainer) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "settings": _settings(trainer),
-        "models": [net.model.state_dict() for net in trainer.nets],
+        "models": [unwrap(net.model).state_dict() for net in trainer.nets],
         "nets": [net.state_dict() for net in trainer.nets],
         "weights": None if trainer.weights is None else trainer.weights.to_dict(),
         "report": trainer.report.to_dict(),
         "position": [trainer.epoch, trainer.batch, trainer.seed],
         "rng": rng_state(),
         "signals": signals.state_dict() if hasattr(signals, "state_dict") else None,  # type: ignore[attr-defined]
+        "callbacks": trainer.callback_states(),
     }
 
 
@@ -125,8 +162,12 @@ def read_run(trainer: DualModelTrainer, state: Any) -> list[Callable[[], object]
             f"{SAVED_RUN} has {'no' if state['signals'] is None else 'a'} state of signals=; build it likewise."
         )
 
+    if not isinstance(state["callbacks"], (list, tuple)):
+        raise TypeError(f"{SAVED_RUN}: callbacks is {state['callbacks']!r}; expected a list. {UNCHANGED}")
+
     def commit() -> None:
         trainer.report, (trainer.epoch, trainer.batch, trainer.seed) = report, position
+        trainer.saved_callbacks = list(state["callbacks"])
         set_rng_state(state["rng"])
 
     if state["signals"] is not None:
@@ -140,8 +181,9 @@ def _read_nets(nets: Sequence[TrainableNet], state: Any) -> list[Callable[[], ob
             raise ValueError(f"{SAVED_RUN}: {name} are not of {len(nets)} nets; build as many first. {UNCHANGED}")
     commits: list[Callable[[], object]] = []
     for k, (net, model, rest) in enumerate(zip(nets, state["models"], state["nets"], strict=True)):
-        require_saved_model(f"{SAVED_RUN}: {('base', 'motivated net')[k]}", net.model, model)
-        commits += [partial(net.model.load_state_dict, model), partial(net.load_state_dict, rest)]
+        bare = unwrap(net.model)
+        require_saved_model(f"{SAVED_RUN}: {('base', 'motivated net')[k]}", bare, model)
+        commits += [partial(bare.load_state_dict, model), partial(net.load_state_dict, rest)]
         if hasattr(net, "read_state"):
             commits[-1] = net.read_state(rest)  # type: ignore[attr-defined]
     return commits
@@ -255,7 +297,8 @@ def require_optimizer(what: str, optimizer: torch.optim.Optimizer, saved: Any) -
     for number, part in state.items():
         if type(number) is not int or not 0 <= number < len(held):
             raise ValueError(f"{what} has a state for {number!r}; expected one of {len(held)} parameters. {UNCHANGED}")
-        _require_moments(f"{what}: state of parameter {number}", part, known, held[number])
+        if not isinstance(optimizer, torch.optim.LBFGS):  # which keeps lists, and vectors of all parameters
+            _require_moments(f"{what}: state of parameter {number}", part, known, held[number])
     require_numbers(what, saved)
 
 

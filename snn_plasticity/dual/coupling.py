@@ -11,7 +11,9 @@ A coupling is an object with `base_first` and `motivated_step(pair, batch) -> lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 from .._checks import require_kind
 from ..config.validation import require_flag_field, require_number_field
 from .pair import NetPair
-from .trainee import Trainee
+from .trainee import Trainee, parts_of
 
 
 class Coupling(Protocol):
@@ -109,10 +111,11 @@ class Distill:
     def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn, down, and teach."""
         base, motivated = _require_gradients(self, pair)
-        labels, answers = _motivated_loss(pair, motivated, batch)
-        loss = motivated.minimize(labels)
+        pair.up()
+        answers: dict[int, Tensor] = {}
+        loss = motivated.descend(_answering(motivated, batch, answers))
         pair.down()
-        base.minimize(_base_loss(base, batch, answers, self.share, self.temperature))
+        base.descend(_taught(base, batch, answers, self.share, self.temperature))
         return loss
 
 
@@ -150,11 +153,15 @@ class Sandwich:
     def motivated_step(self, pair: NetPair, batch: Any) -> float:
         """Up, learn from both, down."""
         base, motivated = _require_gradients(self, pair)
-        labels, answers = _motivated_loss(pair, motivated, batch)
+        if base.closure or motivated.closure:
+            raise TypeError(f"{self!r} steps once on two gradients, and an optimizer here evaluates its loss itself.")
+        pair.up()
         for net in (base, motivated):
             net.optimizer.zero_grad(set_to_none=True)
-        loss = motivated.backward(labels)
-        motivated.backward(self.weight * _base_loss(base, batch, answers, self.share, self.temperature))
+        answers: dict[int, Tensor] = {}
+        loss = motivated.add_gradients(_answering(motivated, batch, answers))
+        taught = _taught(base, batch, answers, self.share, self.temperature)
+        motivated.add_gradients([(self.weight * share, base_loss) for share, base_loss in taught])
         for mine, other, index in pair.shared():
             if mine.grad is not None and other.grad is not None:
                 other.grad[index] += mine.grad
@@ -164,11 +171,26 @@ class Sandwich:
         return value
 
 
-def _motivated_loss(pair: NetPair, motivated: Trainee, batch: Any) -> tuple[Tensor, Tensor]:
-    """Up; the large net's loss, with its graph, and its answers, without."""
-    pair.up()
-    output, target = motivated.output(batch)
-    return motivated.loss_of(output, target), output.detach()
+Terms = list[tuple[float, Callable[[], Tensor]]]
+
+
+def _answering(motivated: Trainee, batch: Any, answers: dict[int, Tensor]) -> Terms:
+    """The large net's losses; what it answered when it was first asked is noted."""
+
+    def ask(number: int, part: Any) -> Tensor:
+        output, target = motivated.output(part)
+        answers.setdefault(number, output.detach())
+        return motivated.loss_of(output, target)
+
+    return [(share, partial(ask, k, part)) for k, (share, part) in enumerate(parts_of(motivated, batch))]
+
+
+def _taught(base: Trainee, batch: Any, answers: dict[int, Tensor], share: float, temperature: float) -> Terms:
+    """The base's losses, from labels and from the answers."""
+    return [
+        (weight, lambda part=part, k=k: _base_loss(base, part, answers[k], share, temperature))
+        for k, (weight, part) in enumerate(parts_of(base, batch))
+    ]
 
 
 def _base_loss(base: Trainee, batch: Any, answers: Tensor, share: float, temperature: float) -> Tensor:

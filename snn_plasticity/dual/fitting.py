@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch.utils.data import IterableDataset
 
 from .. import _checks as checks
 from .._checks import known_as, require_choice, require_kind
@@ -37,6 +38,12 @@ class DataOrder:
         Raises:
             ValueError: there is none.
         """
+        if start and self._is_stream():
+            notice(
+                f"The loader is a stream: its first {start} batches, of which this run has learned in epoch {number}, "
+                "are read again and skipped. The run goes on exactly if they come in the same order.",
+                stacklevel=5,
+            )
         own = _epoch_rng(self.seed, number)
         self._seed_sampler(number)
         outside, batches, count = torch.get_rng_state(), None, 0
@@ -54,11 +61,19 @@ class DataOrder:
             count += 1
             if count > start:
                 yield batch
+        if count < start:
+            raise ValueError(
+                f"The loader ended before the run did: it gave {count} batches, and epoch {number} stands behind batch "
+                f"{start}; expected the same loader. To begin the epoch with another one, set trainer.batch = 0."
+            )
         if not count:
             raise ValueError(
                 f"The loader gave no batch in epoch {number}; expected at least one. An iterator that is used up? "
                 "Pass a DataLoader or a list."
             )
+
+    def _is_stream(self) -> bool:
+        return isinstance(getattr(self.loader, "dataset", None), IterableDataset) or isinstance(self.loader, Iterator)
 
     def _seed_sampler(self, number: int) -> None:
         sampler = getattr(self.loader, "sampler", None)
@@ -207,9 +222,9 @@ def require_loader(name: str, loader: object) -> None:
         raise TypeError(f"{name} is {known_as(loader)}; expected a DataLoader or a list of (x, target).")
 
 
-def total_steps(loader: Iterable[Any], epochs: int) -> int | None:
-    """How many batches all epochs hold; None where the loader does not say."""
+def total_steps(loader: Iterable[Any], epochs: int, accumulate: int) -> int | None:
+    """How many steps all epochs hold; None where the loader does not say."""
     try:
-        return epochs * len(loader)  # type: ignore[arg-type]
+        return epochs * -(-len(loader) // accumulate)  # type: ignore[arg-type]
     except TypeError:  # it has no length, or says so only when asked
         return None

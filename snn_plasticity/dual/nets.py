@@ -1,9 +1,8 @@
-"""A net as it is: its tensors by name, its hidden state, a copy of it, a run over time."""
+"""A net as it is: its tensors by name, its hidden state, a copy of it."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .._checks import known_as, require_count, require_flag, require_kind, require_real
+from .._checks import require_callable, require_kind
 from ..hosts.adapter import forget_states
 from ..hosts.index import index_model, unwrap
 from ..learner import PlasticityLearner
@@ -96,67 +95,12 @@ def preserve_rng() -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=devices)
 
 
-class OverTime:
-    """Show a static input for some steps, or a sequence step by step, and add up what comes out.
-
-        output = Σ_t model(x_t)
-
-    Args:
-        steps: how often to show x (B, ...); None: x is a sequence (T, B, ...).
-        mean: divide by the number of steps.
-
-    Takes nets that keep their state themselves (snnTorch's `init_hidden`) and nets that pass it along, as Norse's
-    `SequentialState`.
-
-    >>> OverTime(4)(nn.Identity(), torch.ones(1, 2))
-    tensor([[4., 4.]])
-    """
-
-    def __init__(self, steps: int | None = None, *, mean: bool = False) -> None:
-        self.steps = None if steps is None else require_count("steps", steps)
-        self.mean = require_flag("mean", mean)
-
-    def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Run a model on x, (B, ...) or (T, B, ...), from a fresh hidden state; the sum or mean of its outputs."""
-        require_kind("model", model, nn.Module, "The net to run.")
-        require_real("x", x)
-        if not x.dim() or (self.steps is None and not len(x)):
-            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, ...), or a sequence (T, B, ...) with T >= 1.")
-        with explain_errors(
-            f"The model does not run on x {tuple(x.shape)}, {x.dtype}", "inputs that its forward takes"
-        ):
-            return self._run(model, x)
-
-    def _run(self, model: nn.Module, x: Tensor) -> Tensor:
-        reset_hidden_state(model)
-        frames = x if self.steps is None else x.expand(self.steps, *x.shape)
-        passes_state = "state" in inspect.signature(model.forward).parameters
-        total, state = torch.zeros(()), None
-        for frame in frames:
-            if passes_state:
-                output, state = model(frame, state)
-            else:
-                output = model(frame)
-                output = output[0] if isinstance(output, tuple) else output
-            total = output + total
-        return total / len(frames) if self.mean else total
-
-
-def model_output(model: nn.Module, x: Tensor) -> Tensor:
-    """The model's output; where it returns its state too, without it."""
-    output = model(x)
-    return output[0] if isinstance(output, tuple) else output
-
-
-def unpack_batch(batch: Any) -> tuple[Any, Any]:
-    """A batch as (x, target).
-
-    Raises:
-        TypeError: anything but two things in a row.
-    """
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batch is {known_as(batch)}; expected (x, target).")
-    return batch[0], batch[1]
+def require_net(model: object, loss: object, run: object, unpack: object) -> None:
+    """Refuse what no net can be trained and scored with."""
+    require_kind("model", model, nn.Module, "The net that learns.")
+    require_callable("loss", loss, "(output, target) -> scalar")
+    require_callable("run", run, "(model, x) -> output")
+    require_callable("unpack", unpack, "batch -> (x, target)")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -41,6 +41,8 @@ class NetPair:
             raise ValueError("One net learns by plasticity and the other one by gradients; expected the same for both.")
         if {id(p) for p in base.model.parameters()} & {id(p) for p in motivated.model.parameters()}:
             raise ValueError("The two nets hold the same parameters; expected two nets, which share by copying.")
+        if _held(base) & _held(motivated):
+            raise ValueError("The two optimizers hold the same parameters, of one loss; expected a loss for each net.")
         weights.check(base.model, motivated.model)
         self.base, self.motivated, self.weights = base, motivated, weights
         old, new = tensors_of(base.model), tensors_of(motivated.model)
@@ -66,6 +68,11 @@ class NetPair:
             for mine, other, index in self.shared():
                 mine.detach().copy_(other.detach()[index])
         copy_eligibility(self.base, self.motivated, self.weights, up=False)
+
+
+def _held(net: TrainableNet) -> set[int]:
+    optimizer = getattr(net, "optimizer", None)
+    return {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
 
 
 def _names(hosts: set[str]) -> str:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from .._checks import known_as, require_callable, shown
 from ..notices import notice
 from .accuracy import NO_SHARES, Answers, count_right
-from .nets import explain_errors, preserve_rng, unpack_batch
+from .nets import explain_errors, preserve_rng
 
 ACCURACY = "accuracy"
 
@@ -113,7 +113,7 @@ def evaluate(model: nn.Module, output: Callable[[Any], Any], scorer: Scorer, bat
                 with explain_errors(
                     f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"
                 ):
-                    rows.append(scorer.row(*output(unpack_batch(batch))))
+                    rows.append(scorer.row(*output(batch)))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -1,27 +1,32 @@
-"""One net and how it learns: by surrogate gradients, or by three-factor plasticity."""
+"""One net that learns by (surrogate) gradients: what a step does, from a batch to the optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-from .._checks import known_as, require_callable, require_dtype, require_flag, require_kind, require_number, shown
-from .._saved import require_alike, require_numbers, require_parts
+from .._checks import known_as, require_dtype, require_flag, require_kind, require_number, shown
+from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors
 from ..learner import PlasticityLearner
+from ..notices import notice
+from .batches import BatchGroup, pair_of, shares_of, to_device, unpack_pair
 from .checkpoint import require_optimizer
+from .distributed import average, group_of, share_buffers, without_ranks
 from .nets import (
     Diverged,
     device_of,
     explain_errors,
-    model_output,
     require_finite_loss,
+    require_net,
     reset_hidden_state,
-    unpack_batch,
 )
+from .over_time import model_output
 from .score import Score, Scorer, evaluate
 
 
@@ -30,18 +35,24 @@ class Trainee:
 
     Args:
         model: the net. Hidden states that neurons hold themselves start anew with every batch.
-        optimizer: of this model's parameters alone.
+        optimizer: of this model's parameters alone, and of the loss's if it is a module that has some.
         loss: (output, target) -> scalar.
         run: (model, x) -> output, for a loop over time, as `OverTime(8)`; by default the model is called once.
-        scheduler: of the learning rate, stepped once per epoch, or with `per_step` after each step of this net.
+        scheduler: of the learning rate, stepped once per epoch, or with `per_step` after each step of this net. One
+            that follows a loss (ReduceLROnPlateau) is told this net's loss at each validation of `fit`; without
+            validation, the mean training loss of each epoch; with `per_step`, the loss of each step.
         clip_norm: largest norm of the gradient.
         amp: dtype of automatic mixed precision, torch.bfloat16 or torch.float16 (with loss scaling on CUDA).
         metric: (output, target) -> number for one batch, the larger the better; scores carry its mean under its name.
             None is the accuracy, where outputs and targets have shapes that tell it.
+        unpack: batch -> (x, target); by default a batch is this pair. `Fields` says it of mappings and longer tuples.
+        closure: whether the optimizer's step evaluates the loss itself, several times, as LBFGS does; None asks its
+            signature.
 
     Raises:
         TypeError: an argument of another kind.
-        ValueError: the optimizer holds parameters that are not the model's, or none that are.
+        ValueError: the optimizer holds parameters that are not the model's, or none that are; loss scaling with a
+            closure.
 
     >>> net = nn.Linear(2, 2)
     >>> trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1))
@@ -64,8 +75,10 @@ class Trainee:
         clip_norm: float | None = None,
         amp: torch.dtype | None = None,
         metric: Callable[[Tensor, Any], Any] | None = None,
+        unpack: Callable[[Any], tuple[Any, Any]] = unpack_pair,
+        closure: bool | None = None,
     ) -> None:
-        _require_net(model, loss, run)
+        require_net(model, loss, run, unpack)
         require_kind("optimizer", optimizer, torch.optim.Optimizer, "As torch.optim.Adam(model.parameters()).")
         if scheduler is not None and not callable(getattr(scheduler, "step", None)):
             raise TypeError(f"scheduler is {known_as(scheduler)}; expected one of torch.optim.lr_scheduler, or None.")
@@ -75,25 +88,30 @@ class Trainee:
             require_dtype("amp", amp)
         self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
         self.scheduler, self.per_step, self.clip_norm, self.amp = scheduler, per_step, clip_norm, amp
-        self.scorer = Scorer(loss, metric)
+        self.scorer, self.unpack = Scorer(loss, metric), unpack
+        self.follows_loss = scheduler is not None and not per_step and needs_argument(scheduler)
+        self.closure = needs_argument(optimizer) if closure is None else require_flag("closure", closure)
+        self.group = group_of(model)
         half = amp is torch.float16 and device_of(model).type == "cuda"
         self.scaler: Any = torch.amp.GradScaler("cuda") if half else None  # type: ignore[attr-defined]
-        mine = {id(p) for p in model.parameters()}
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        if not held or any(id(p) not in mine for p in held):
-            raise ValueError(
-                f"The optimizer holds {len(held)} tensors, and not all are parameters of this {type(model).__name__}; "
-                "expected an optimizer of its own for each net, built on model.parameters()."
-            )
+        if half and self.closure:
+            raise ValueError("Loss scaling (amp=torch.float16) does not go with a closure; expected torch.bfloat16.")
+        of_loss = list(loss.parameters()) if isinstance(loss, nn.Module) else []
+        _require_own(model, of_loss, [p for group in optimizer.param_groups for p in group["params"]])
 
     def output(self, batch: Any) -> tuple[Tensor, Any]:
-        """(output, target) for a batch (x, target), from a fresh hidden state, on the model's device."""
-        batch = unpack_batch(batch)
-        with explain_errors(f"The net does not run on a batch of {shown(batch[0])}", "inputs that its forward takes"):
-            x, target = tree_map_only(Tensor, lambda t: t.to(device_of(self.model)), batch)
-            reset_hidden_state(self.model)
-            with torch.autocast(device_of(self.model).type, dtype=self.amp, enabled=self.amp is not None):
-                return self.run(self.model, x), target
+        """(output, target) for a batch, from a fresh hidden state, on the model's device."""
+        x, target = pair_of(self.unpack, batch)
+        device, net = device_of(self.model), self.model
+        with explain_errors(f"The net does not run on a batch of {shown(x)}", "inputs that its forward takes"):
+            if self.group is not None:
+                net = without_ranks(net)
+                if torch.is_grad_enabled():
+                    share_buffers(net, self.group)
+            x, target = to_device(x, device), to_device(target, device)
+            reset_hidden_state(net)
+            with torch.autocast(device.type, dtype=self.amp, enabled=self.amp is not None):
+                return self.run(net, x), target
 
     def loss(self, batch: Any) -> Tensor:
         """The loss of one batch (x, target), with its graph."""
@@ -107,7 +125,7 @@ class Trainee:
             return self.objective(output.float() if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
-        """One step of the optimizer on one batch (x, target).
+        """One step of the optimizer on one batch, or on the batches of a `BatchGroup`.
 
         Returns:
             The loss before the step.
@@ -115,12 +133,42 @@ class Trainee:
         Raises:
             Diverged: the loss or the gradient is no finite number; no parameter has moved.
         """
-        return self.minimize(self.loss(batch))
+        return self.descend([(share, partial(self.loss, part)) for share, part in parts_of(self, batch)])
+
+    def descend(self, terms: Sequence[tuple[float, Callable[[], Tensor]]]) -> float:
+        """One step of the optimizer along Σ weight · ∇loss(), each loss worked out and its graph freed in turn.
+
+        Args:
+            terms: (weight, function that returns a loss with its graph).
+
+        Returns:
+            Σ weight · loss(), before the step.
+
+        Raises:
+            Diverged: a loss or the gradient is no finite number; no parameter has moved.
+        """
+        if self.closure:
+            return self._step_with_closure(_require_terms(terms))
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.optimizer_step(self.add_gradients(terms))
 
     def minimize(self, loss: Tensor) -> float:
         """One step of the optimizer along the gradient of a loss; the value of the loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        return self.optimizer_step(self.backward(loss))
+        if self.closure:
+            raise TypeError(
+                "The optimizer evaluates the loss itself; expected trainee.descend([(1.0, function)]), which can."
+            )
+        return self.descend([(1.0, lambda: loss)])
+
+    def add_gradients(self, terms: Sequence[tuple[float, Callable[[], Tensor]]]) -> Tensor:
+        """Add the gradient of Σ weight · loss() to the gradients that are there; the sum without its graph."""
+        total = None
+        for weight, loss in _require_terms(terms):
+            value = loss()
+            value = self.backward(value if weight == 1.0 else weight * value)
+            total = value if total is None else total + value
+        assert total is not None  # there is one term at least
+        return total
 
     def backward(self, loss: Tensor) -> Tensor:
         """Add the gradient of a loss to the gradients that are there; the loss without its graph, where it lies."""
@@ -142,7 +190,20 @@ class Trainee:
         Raises:
             Diverged: the loss or a gradient is not finite; no parameter has moved.
         """
+        value = self._usable(loss)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:  # skips steps whose scaled gradient overflowed
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return self._after_step(value)
+
+    def _usable(self, loss: Tensor) -> float:
+        """Gradients averaged over the ranks, looked at, unscaled and clipped; the value of the loss."""
         held = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.group is not None:
+            loss = loss.detach().clone()
+            average([loss, *(p.grad for p in held)], self.group)
         try:
             value = self._look(loss, held)
         except Diverged:
@@ -152,14 +213,34 @@ class Trainee:
             self.scaler.unscale_(self.optimizer)
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(held, self.clip_norm)
-        if self.scaler is None:
-            self.optimizer.step()
-        else:  # skips steps whose scaled gradient overflowed
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+        return value
+
+    def _step_with_closure(self, terms: Sequence[tuple[float, Callable[[], Tensor]]]) -> float:
+        held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p in held], copy.deepcopy(self.optimizer.state_dict())
+        values: list[float] = []
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.enable_grad():
+                loss = self.add_gradients(terms)
+            values.append(self._usable(loss))
+            return loss.new_tensor(values[-1])
+
+        try:
+            self.optimizer.step(closure)  # type: ignore[arg-type]
+        except BaseException:
+            with torch.no_grad():
+                for p, value in zip(held, before[0], strict=True):
+                    p.copy_(value)
+            self.optimizer.load_state_dict(before[1])
+            raise
+        return self._after_step(values[0])
+
+    def _after_step(self, value: float) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         if self.per_step and self.scheduler is not None:
-            self.scheduler.step()
+            self.scheduler.step(*([value] if needs_argument(self.scheduler) else []))
         return value
 
     def _look(self, loss: Tensor, held: list[Tensor]) -> float:
@@ -179,17 +260,24 @@ class Trainee:
         return evaluate(self.model, self.output, self.scorer, batches)
 
     def end_epoch(self) -> None:
-        """Step the scheduler, unless it steps with every batch."""
-        if self.scheduler is not None and not self.per_step:
+        """Step the scheduler, unless it steps with every batch or follows a loss."""
+        if self.scheduler is not None and not self.per_step and not self.follows_loss:
             self.scheduler.step()
 
+    def observe(self, loss: float) -> None:
+        """Tell a scheduler that follows a loss of a new one."""
+        require_number("loss", loss, infinite=True)
+        if self.scheduler is not None and self.follows_loss:
+            self.scheduler.step(loss)
+
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer, scheduler and loss scaling; the model's is its own."""
+        """State of optimizer, scheduler, loss scaling and of a loss that is a module; the model's is its own."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": scheduler,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "loss": self.objective.state_dict() if isinstance(self.objective, nn.Module) else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -203,110 +291,27 @@ class Trainee:
             TypeError, ValueError: another optimizer, a scheduler or scaler too many or too few, NaN.
         """
         what = "The saved net"
-        require_parts(what, state, ("optimizer", "scheduler", "scaler"))
+        require_parts(what, state, ("optimizer", "scheduler", "scaler", "loss"))
         require_optimizer(f"{what}: optimizer", self.optimizer, state["optimizer"])
-        parts = [(self.optimizer, state["optimizer"])]
-        for name, own in (("scheduler", self.scheduler), ("scaler", self.scaler)):
+        parts: list[tuple[Any, Any]] = [(self.optimizer, state["optimizer"])]
+        loss = self.objective if isinstance(self.objective, nn.Module) else None
+        for name, own in (("scheduler", self.scheduler), ("scaler", self.scaler), ("loss", loss)):
             if (own is None) is not (state[name] is None):
                 there, here = ("no", "one") if state[name] is None else ("a", "none")
                 raise ValueError(f"{what} has {there} {name}, this one has {here}; build it likewise first.")
-            if own is not None:
+            if own is loss and own is not None:
+                require_saved_tensors(f"{what}: {name}", state[name], own.state_dict())
+            elif own is not None:
                 require_alike(f"{what}: {name}", state[name], own.state_dict())
                 require_numbers(f"{what}: {name}", state[name])
+            if own is not None:
                 parts.append((own, state[name]))
 
         def commit() -> None:
             for own, saved in parts:
-                own.load_state_dict(saved)
+                own.load_state_dict(copy.deepcopy(saved))  # optimizers keep the tensors that they are given
 
         return commit
-
-
-class PlasticTrainee:
-    """A net that learns by three-factor plasticity, without gradients.
-
-    Args:
-        model: the net.
-        learner: what `attach(model, ...)` returned.
-        teach: (model, learner, batch) -> loss: runs the model on the batch, calls `learner.step(...)` with the
-            modulator, and returns a number that says how it went (a loss, for conditions and reports).
-        loss, run, metric: for the evaluation, as in `Trainee`.
-
-    Raises:
-        TypeError: an argument of another kind.
-
-    >>> from snntorch import Leaky
-    >>> from snn_plasticity import attach
-    >>> net = nn.Sequential(nn.Linear(4, 2), Leaky(0.9, init_hidden=True))
-    >>> def teach(model, learner, batch):
-    ...     wrong = (model(batch[0]).argmax(1) != batch[1]).float()
-    ...     learner.step(0.5 - wrong)
-    ...     return wrong.mean()
-    >>> trainee = PlasticTrainee(net, attach(net), teach)
-    >>> 0.0 <= trainee.train((torch.ones(3, 4), torch.tensor([0, 1, 1]))) <= 1.0
-    True
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        learner: PlasticityLearner,
-        teach: Callable[[nn.Module, PlasticityLearner, Any], float],
-        loss: Callable[[Tensor, Any], Tensor] = nn.functional.cross_entropy,
-        *,
-        run: Callable[[nn.Module, Any], Tensor] = model_output,
-        metric: Callable[[Tensor, Any], Any] | None = None,
-    ) -> None:
-        _require_net(model, loss, run)
-        require_kind("learner", learner, PlasticityLearner, "As attach(model) returns one.")
-        require_callable("teach", teach, "(model, learner, batch) -> loss")
-        self.model, self.teach, self.objective, self.run = model, teach, loss, run
-        self.learner: PlasticityLearner | None = learner
-        self.scorer = Scorer(loss, metric)
-
-    def train(self, batch: Any) -> float:
-        """One step on one batch, as `teach` does it, from a fresh hidden state.
-
-        Returns:
-            What `teach` returned.
-
-        Raises:
-            Diverged: it is no finite number.
-        """
-        assert self.learner is not None
-        reset_hidden_state(self.model)
-        message = f"teach does not take a batch of {shown(batch)}"
-        with explain_errors(message, "what it was made for, and a loss in return"), torch.no_grad():
-            return require_finite_loss(float(self.teach(self.model, self.learner, batch)))
-
-    def evaluate(self, batches: Iterable[Any]) -> Score:
-        """Mean loss, accuracy and metric on batches (x, target); nothing is learned and no trace changes."""
-        assert self.learner is not None
-        with self.learner.paused():
-            return evaluate(self.model, self._output, self.scorer, batches)
-
-    def _output(self, batch: Any) -> tuple[Tensor, Any]:
-        x, target = unpack_batch(batch)
-        reset_hidden_state(self.model)
-        return self.run(self.model, x), target
-
-    def end_epoch(self) -> None:
-        """Nothing to do."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Eligibility and modulators."""
-        assert self.learner is not None
-        return {"learner": self.learner.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`; errors as in `PlasticityLearner.load_state_dict`."""
-        self.read_state(state)()
-
-    def read_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
-        """Look at a saved state whole; what is returned goes on from it. Nothing is changed before."""
-        assert self.learner is not None
-        require_parts("The saved net", state, ("learner",))
-        return self.learner.read_state(state["learner"])
 
 
 def _require_loss(loss: object, expected: str, *, graph: bool) -> None:
@@ -317,7 +322,32 @@ def _require_loss(loss: object, expected: str, *, graph: bool) -> None:
         raise ValueError(f"loss is {shown(loss)} without a graph; expected {expected}.")
 
 
-def _require_net(model: object, loss: object, run: object) -> None:
-    require_kind("model", model, nn.Module, "The net that learns.")
-    require_callable("loss", loss, "(output, target) -> scalar")
-    require_callable("run", run, "(model, x) -> output")
+def parts_of(trainee: Trainee, batch: Any) -> list[tuple[float, Any]]:
+    """What adds up to the step of a batch, each with its share: the batch itself, or those of a group."""
+    if not isinstance(batch, BatchGroup):
+        return [(1.0, batch)]
+    return list(zip(shares_of(batch, trainee.unpack), batch, strict=True))
+
+
+def _require_own(model: nn.Module, of_loss: list[nn.Parameter], held: list[Tensor]) -> None:
+    mine, here = {id(p) for p in (*model.parameters(), *of_loss)}, {id(p) for p in held}
+    if not held or not here <= mine:
+        raise ValueError(
+            f"The optimizer holds {len(held)} tensors, and not all are parameters of this {type(model).__name__} or of "
+            "its loss; expected an optimizer of its own for each net, built on model.parameters()."
+        )
+    if any(p.requires_grad and id(p) not in here for p in of_loss):
+        notice("The loss has parameters of its own, and the optimizer does not hold them; they stay.", stacklevel=4)
+
+
+def _require_terms(terms: Any) -> Any:
+    whole = isinstance(terms, (list, tuple)) and all(isinstance(t, tuple) and len(t) == 2 for t in terms)
+    if not whole or not terms or not all(isinstance(w, (int, float)) and callable(loss) for w, loss in terms):
+        raise TypeError(f"terms is {known_as(terms)}; expected [(weight, function that returns a loss), ...].")
+    return terms
+
+
+def needs_argument(stepping: Any) -> bool:
+    """Whether the step of an optimizer wants a closure, or that of a scheduler a loss."""
+    _, *wanted = inspect.signature(type(stepping).step).parameters.values()
+    return any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in wanted)

@@ -11,16 +11,21 @@ from typing import Any
 from torch import nn
 
 from .._checks import known_as, require_callable, require_count, require_flag
+from ..hosts.index import unwrap
+from .callbacks import Callback, Callbacks
 from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
 from .conditions import ConditionFn, Never, decide
 from .coupling import BaseToo, Coupling, Replace
-from .fitting import DataOrder, EarlyStopping, Progress, StopCriteria, require_fit_arguments, total_steps
+from .distributed import group_of, mean_over_ranks
+from .fit_loop import FitPlan, run_fit
+from .fitting import EarlyStopping, StopCriteria, require_fit_arguments
 from .history import History
 from .meter import Cost, Meter
 from .motivation import LossDecrease, loss_signals
 from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
 from .report import DualReport, StepResult, ValidationPoint
+from .score import Score
 from .weights_map import WeightsMap
 
 Signals = Callable[[History, Any], Mapping[str, float]]
@@ -97,7 +102,10 @@ class DualModelTrainer:
         self.coupling = coupling or (BaseToo() if train_base_too else Replace())
         self.signals, self.seed = signals or (lambda history, batch: loss_signals(history)), seed
         self.report = DualReport(condition=repr(self.condition))
-        self.epoch, self.batch = 0, 0
+        self.epoch, self.batch, self.stopping = 0, 0, False
+        self.callbacks: Callbacks = Callbacks(())
+        self.saved_callbacks: list[Any] | None = None
+        self._modes: dict[nn.Module, bool] = {}
         self._meters = [Meter(net.model) for net in self.nets]
 
     @property
@@ -119,6 +127,8 @@ class DualModelTrainer:
             TypeError: the condition returned no bool.
         """
         start, history = time.perf_counter(), self.report.history
+        if self._modes:
+            self._resume_training_modes()
         self._measure_signals(batch)
         motivated = decide(self.condition, history)
         snapshot = Snapshot(self.nets, whole=motivated and self.coupling.multiple_updates)
@@ -155,12 +165,15 @@ class DualModelTrainer:
         early_stopping: EarlyStopping | None = None,
         max_steps: int | None = None,
         max_macs: int | None = None,
+        accumulate: int = 1,
+        callbacks: Iterable[Callback | Callable[[DualModelTrainer, StepResult], object]] = (),
         progress: bool = True,
     ) -> DualReport:
         """Train until `epochs` epochs are over, those of earlier calls and of a loaded run included.
 
         Args:
-            loader: batches (x, target); shuffled by this trainer's seed alone, whatever the schedule.
+            loader: batches (x, target), or what `Trainee(unpack=...)` takes; shuffled by this trainer's seed alone,
+                whatever the schedule.
             epochs: in total.
             validation: batches on which both nets are scored, after each epoch.
             validate_every: score them after so many steps instead.
@@ -168,6 +181,9 @@ class DualModelTrainer:
             checkpoint_every: save after so many steps instead.
             early_stopping: when to stop before; needs `validation`.
             max_steps, max_macs: in total; stop there, to go on another time.
+            accumulate: batches for each step, whose gradients are those of one batch as large, for a loss that is a
+                mean over samples; the condition is asked once for all of them, and `signals` is handed all of them.
+            callbacks: functions (trainer, result) that are called after each step, or objects as `Callback`.
             progress: show a bar, if tqdm is installed.
 
         Returns:
@@ -175,8 +191,9 @@ class DualModelTrainer:
 
         Raises:
             TypeError: a loader that cannot be gone through, or a condition that returns no bool.
-            ValueError: a loader without batches, or a limit that is none.
+            ValueError: a loader without batches, a limit that is none, or nets that cannot accumulate.
             Diverged: as `step`.
+            KeyboardInterrupt: behind the step in which Ctrl-C was pressed; nothing of it is lost.
         """
         require_fit_arguments(
             loader,
@@ -187,31 +204,37 @@ class DualModelTrainer:
             early_stopping,
         )
         epochs, progress = require_count("epochs", epochs, 0), require_flag("progress", progress)
-        stop = StopCriteria(max_steps, max_macs, early_stopping)
-        self._validation, self._save_to = validation, checkpoint
-        bar = Progress(total_steps(loader, epochs), self.report.history.motivated, show=progress)
-        spent = self.report.cost.macs
-        try:
-            while self.epoch < epochs and not stop.reached(self.report, spent):
-                for batch in DataOrder(loader, self.seed).epoch(self.epoch, self.batch):
-                    done = self.step(batch)
-                    self.batch, spent = self.batch + 1, spent + done.cost.macs
-                    bar.step(done.loss, done.motivated, spent)
-                    at = self.report.history.step
-                    self._validate_and_save(_is_due(validate_every, at), _is_due(checkpoint_every, at))
-                    if stop.reached(self.report, spent):
-                        return self.report
-                self._end_epoch()
-                self._validate_and_save(validate_every is None, checkpoint_every is None)
-        finally:
-            bar.close()
+        told = Callbacks(callbacks)
+        self._require_accumulation(require_count("accumulate", accumulate))
+        self._resume_callbacks(told)
+        self._resume_training_modes()
+        stop, self.stopping = StopCriteria(max_steps, max_macs, early_stopping), False
+        run_fit(
+            self,
+            FitPlan(
+                loader,
+                epochs,
+                validation=validation,
+                validate_every=validate_every,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+                stop=stop,
+                callbacks=told,
+                accumulate=accumulate,
+                progress=progress,
+            ),
+        )
         return self.report
+
+    def stop(self) -> None:
+        """Ask `fit` to end behind the step, validation or epoch that is going on; `fit` again goes on from there."""
+        self.stopping = True
 
     def validate(self, batches: Iterable[Any]) -> ValidationPoint:
         """Score both nets now. The motivated net is brought in sync first; how training goes on does not change."""
         self.sync()
-        base = self.base.evaluate(batches)
-        motivated = None if self.motivated is None else self.motivated.evaluate(batches)
+        base = self._score(self.base, batches)
+        motivated = None if self.motivated is None else self._score(self.motivated, batches)
         cost, report = self.report.cost, self.report
         return ValidationPoint(report.history.step, self.epoch, cost.macs, cost.synops, report.seconds, base, motivated)
 
@@ -228,9 +251,11 @@ class DualModelTrainer:
         """
         self.sync()
         for net in self.nets:
+            for module in net.model.modules():
+                self._modes.setdefault(module, module.training)
             net.model.eval()
             reset_hidden_state(net.model)
-        return self.base.model, None if self.motivated is None else self.motivated.model
+        return unwrap(self.base.model), None if self.motivated is None else unwrap(self.motivated.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that going on needs, as plain tensors and values: weights, optimizers, report, random numbers."""
@@ -267,7 +292,21 @@ class DualModelTrainer:
     def _measure_signals(self, batch: Any) -> None:
         history = self.report.history
         if all(len(values) == history.step for values in history.signals.values()):
-            history.add_signals(self.signals(history, batch))
+            history.add_signals(self._over_ranks(self.signals(history, batch)))
+
+    def _over_ranks(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """Signals of all ranks together, so that all take the same decision."""
+        if not isinstance(values, Mapping) or group_of(self.base.model) is None:
+            return values
+        names = sorted(values)
+        return dict(zip(names, mean_over_ranks([float(values[n]) for n in names], self.base.model), strict=True))
+
+    def _score(self, net: TrainableNet, batches: Iterable[Any]) -> Score:
+        score = net.evaluate(batches)
+        if group_of(net.model) is None:
+            return score
+        numbers = {name: value for name, value in score._asdict().items() if isinstance(value, float)}
+        return score._replace(**dict(zip(numbers, mean_over_ranks(list(numbers.values()), net.model), strict=True)))
 
     def _roll_back(self, snapshot: Snapshot) -> None:
         snapshot.restore()
@@ -279,17 +318,25 @@ class DualModelTrainer:
         first, *rest = (meter.read() for meter in self._meters)
         return first.plus(rest[0]) if rest else first
 
-    def _validate_and_save(self, validate: bool, save: bool) -> None:
-        if validate and self._validation is not None:
-            self.report.curve.append(self.validate(self._validation))
-        if save and self._save_to is not None:
-            self.save(self._save_to)
+    def _require_accumulation(self, batches: int) -> None:
+        for name, net in zip(("base", "motivated net"), self.nets, strict=False):
+            if batches > 1 and (net.learner is not None or getattr(net, "closure", False)):
+                raise ValueError(
+                    f"accumulate = {batches}, and the {name} has no gradients to add up: it learns by plasticity, or "
+                    "its optimizer looks at each batch several times; expected accumulate=1. Make the batches larger."
+                )
 
-    def _end_epoch(self) -> None:
-        for net in self.nets:
-            net.end_epoch()
-        self.epoch, self.batch = self.epoch + 1, 0
+    def callback_states(self) -> list[Any]:
+        """What the callbacks of this run remember, or what a loaded one keeps for those of the next `fit`."""
+        return self.callbacks.state_dict() if self.saved_callbacks is None else self.saved_callbacks
 
+    def _resume_callbacks(self, callbacks: Callbacks) -> None:
+        if self.saved_callbacks is not None:
+            callbacks.load_state_dict(self.saved_callbacks)
+        self.callbacks, self.saved_callbacks = callbacks, None
 
-def _is_due(every: int | None, step: int) -> bool:
-    return every is not None and step % every == 0
+    def _resume_training_modes(self) -> None:
+        """Modules that `finalize` brought into evaluation mode train again; those that were in it before stay so."""
+        for module, training in self._modes.items():
+            module.training = module.training or training
+        self._modes.clear()
