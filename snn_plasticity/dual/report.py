@@ -69,7 +69,8 @@ class DualReport:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.curve:
+        require_kind("history", self.history, History, "As trainer.report.history.")
+        if require_kind("curve", self.curve, list, "As from trainer.validate(...), one after the other."):
             self.history.validations = self.curve
         else:
             self.curve = self.history.validations
