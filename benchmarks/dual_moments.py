@@ -81,7 +81,7 @@ def alone(job: Job) -> list[dict[str, Any]]:
     pair, everyone, macs, step, curves = pair_of(job, COUPLINGS["replace"]), torch.arange(len(job.seeds)), 0, 0, []
     net = pair.base if job.moment == "base alone" else pair.large
     if net is pair.base:
-        epochs = round(epochs * (1.5 + 1.1 * SHARE * pair.large.synapses / pair.base.synapses))
+        epochs = round(epochs * (1.5 + 1.1 * SHARE * sum(pair.large.synapses) / sum(pair.base.synapses)))
     for epoch in range(epochs):
         for x, y in batches(job, epoch):
             net.train(everyone, x, y)
@@ -106,7 +106,7 @@ def dual(job: Job) -> list[dict[str, Any]]:
             losses = pair.step(torch.tensor(asked), x, y).tolist()
             for history, loss, motivated in zip(histories, losses, asked, strict=True):
                 history.add_step(loss, motivated)
-            pair.costs += moment.passes * pair.base.macs(x) // 3
+            pair.costs += moment.passes * pair.base.forward_macs(x)
     base = pair.base.accuracies(data.unseen_x, data.unseen_y)
     pair.up(torch.arange(len(job.seeds)))
     large = pair.large.accuracies(data.unseen_x, data.unseen_y)

@@ -36,7 +36,7 @@ class Stack:
         self.names = [name for name, _ in nets[0].named_parameters()]
         self.moments = [[torch.zeros_like(w) for w in self.weights] for _ in BETAS]
         self.steps = torch.zeros(len(nets))
-        self.synapses = sum(w[0].numel() for w in self.weights if w.dim() == 3)
+        self.synapses = [w[0].numel() for w in self.weights if w.dim() == 3]
 
     def leaves(self, seeds: Tensor) -> list[Tensor]:
         """The weights of some seeds, to take gradients of."""
@@ -84,8 +84,12 @@ class Stack:
         return losses.detach()
 
     def macs(self, x: Tensor) -> int:
-        """Multiply-accumulates of a step on a batch, forward and backward."""
-        return 3 * self.synapses * STEPS * x.shape[1]
+        """Multiply-accumulates of a step on a batch, forward and backward; the first layer's input has no gradient."""
+        return 3 * self.forward_macs(x) - self.synapses[0] * STEPS * x.shape[1]
+
+    def forward_macs(self, x: Tensor) -> int:
+        """Of a forward pass."""
+        return sum(self.synapses) * STEPS * x.shape[1]
 
     @torch.no_grad()
     def accuracies(self, x: Tensor, y: Tensor) -> list[float]:

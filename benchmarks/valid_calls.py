@@ -962,10 +962,11 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}AffectSignals.__call__", _bound(dual.AffectSignals, "__call__", asked)
     felt = lambda: {"state": dual.AffectSignals().state_dict()}
     yield f"{room}AffectSignals.load_state_dict", _bound(dual.AffectSignals, "load_state_dict", felt)
-    yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2})
+    yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2, "spikes": 1})
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
+    yield f"{room}Cost.scaled", _bound(lambda: dual.Cost(2, 1), "scaled", lambda: {"macs": 4})
     yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5, "metric": 0.5, "measure": "f1"})
-    yield f"{room}Meter", _free(dual.Meter, lambda: {"model": small()})
+    yield f"{room}Meter", _free(dual.Meter, lambda: {"model": small(), "events": True, "learner": False})
 
     def whole_pair() -> Call:
         made = pair()

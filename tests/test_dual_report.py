@@ -9,8 +9,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from snn_plasticity.dual import Comparison, Cost, DualReport, History, Score
+from snn_plasticity.dual import (
+    Always,
+    BaseToo,
+    Comparison,
+    Cost,
+    Distill,
+    DualModelTrainer,
+    DualReport,
+    Every,
+    History,
+    Never,
+    Sandwich,
+    Score,
+    Trainee,
+    widen,
+)
+from snn_plasticity.dual.checkpoint import read_report
+from snn_plasticity.dual.energy import Energy
 from snn_plasticity.dual.fitting import Progress
 from snn_plasticity.dual.report import Estimate, ValidationPoint, score_at
 
@@ -131,3 +149,83 @@ def test_mnist1d_is_made_on_the_spot_and_the_same_each_time(monkeypatch) -> None
     assert made.x.shape == (4000, 40) and made.unseen_x.shape == (1000, 40)
     assert set(made.y.tolist()) == set(made.unseen_y.tolist()) == set(range(10))
     assert all(map(torch.equal, made, again))
+
+
+def digits_like(hidden: int = 4) -> tuple[nn.Module, list]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+    return net, [(torch.randn(n, 3), torch.arange(n) % 2) for n in (6, 6, 6, 2)]
+
+
+def taught(net: nn.Module) -> Trainee:
+    return Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+
+def fitted(condition, coupling=None) -> DualReport:
+    base, data = digits_like()
+    large, weights = widen(base, 3)
+    trainer = DualModelTrainer(taught(base), taught(large), weights, condition, coupling=coupling)
+    return trainer.fit(data, 2, validation=data[:1], progress=False)
+
+
+@pytest.mark.parametrize("coupling", [None, BaseToo(), Distill(), Sandwich()], ids=repr)
+@pytest.mark.parametrize("condition", [Never(), Always(), Every(3)], ids=repr)
+def test_what_each_net_alone_would_have_cost_is_what_it_costs_alone(condition, coupling) -> None:
+    base, data = digits_like()
+    large = widen(base, 3).model
+    apart = [DualModelTrainer(taught(net)).fit(data, 2, progress=False).cost.macs for net in (base, large)]
+    report = fitted(condition, coupling)
+    assert report.alone == dict(zip(("base", "large"), apart, strict=True))
+    table = report.table()
+    assert f"base alone {apart[0] / 1e9:.4g} GMAC (×{apart[0] / report.cost.macs:.2f})" in table
+    assert f"large alone {apart[1] / 1e9:.4g} GMAC" in table
+
+
+def test_nets_by_themselves_are_looked_at_without_moving_anything() -> None:
+    base, data = digits_like()
+    report = fitted(Every(3))
+    forward, seconds, step, size = report.books.nets["base"]
+    assert forward.macs == 2 * (12 + 8) and size == 6 and step == 2 * (2 * 12 + 3 * 8) and 0 < seconds < 1
+    assert report.books.nets["base"].energy.dense == pytest.approx(4.6e-12 * forward.macs)
+    assert report.energy.events == pytest.approx(0.9e-12 * report.cost.synops)
+    assert "45 nm" in report.table() and "one batch forward, motivated" in report.table()
+    again = DualReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again == report and again.alone == report.alone
+
+
+def test_the_energy_of_a_product_and_a_sum_as_published() -> None:
+    """Horowitz 2014, 45 nm: a 32-bit float product 3.7 pJ, a sum .9 pJ."""
+    assert Energy.of(Cost(10**12, 10**12)) == pytest.approx((3.7 + 0.9, 0.9))
+
+
+def test_what_only_one_kind_of_step_tells_is_not_known_without_fit() -> None:
+    base, data = digits_like()
+    large, weights = widen(base, 3)
+    trainer = DualModelTrainer(taught(base), taught(large), weights, Always())
+    assert trainer.report.alone == {}
+    trainer.step(data[0])
+    assert trainer.report.alone == {} and "base alone not known, large alone not known" in trainer.report.table()
+
+
+def test_nothing_is_divided_by_zero(tmp_path) -> None:
+    empty = DualReport()
+    assert "0 steps" in empty.table() and empty.cost == Cost() and empty.alone == {}
+    empty.figure(tmp_path / "empty.png")
+    silent = nn.Sequential(nn.Flatten(), nn.LayerNorm(3))
+    data = [(torch.randn(4, 3), torch.arange(4) % 3)]
+    report = DualModelTrainer(taught(silent)).fit(data, 2, validation=data, progress=False)
+    assert report.cost.macs == report.cost.synops == 0 and "0 GMAC" in report.table()
+    report.figure(tmp_path / "silent.png")
+    two = run([(0.5, 0.6)], macs=0)
+    comparison = Comparison([two], [report], [report])
+    assert comparison.rows["base alone, equal compute"].mean != comparison.rows["base alone, equal compute"].mean
+    assert "of the large" not in comparison.table()
+    comparison.figure(tmp_path / "all.png")
+
+
+def test_a_report_saved_before_there_were_books_is_read() -> None:
+    old = fitted(Every(3)).to_dict()
+    old["costs"] = [cost[:2] for cost in old["costs"]]
+    del old["books"]
+    again = read_report(old)
+    assert again.alone == {} and again.history.step == 8

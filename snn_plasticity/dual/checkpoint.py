@@ -31,6 +31,7 @@ from .._saved import (
     require_tensor,
 )
 from ..hosts.index import unwrap
+from .books import Books
 from .nets import TrainableNet, explain_errors, tensors_of
 from .report import DualReport
 
@@ -229,12 +230,14 @@ def read_report(saved: Any) -> DualReport:
     Raises:
         ValueError: it is none.
     """
+    saved = _with_books(saved)
     require_parts(f"{SAVED_RUN}: report", saved, DualReport().to_dict())
     try:
         report = DualReport.from_dict(saved)
         steps, history = len(report.history.losses), report.history
         fits = len(history.motivated) == len(report.costs) == steps and isinstance(report.condition, str)
         fits = fits and all(type(one) is bool for one in history.motivated)
+        fits = fits and sum(kind.times for kind in report.books.kinds.values()) in (0, steps)
         for number in (*history.losses, *(n for cost in report.costs for n in cost), report.seconds):
             require_real_number("a number", number)
         for values in history.signals.values():
@@ -248,6 +251,14 @@ def read_report(saved: Any) -> DualReport:
             f"{SAVED_RUN}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}"
         )
     return report
+
+
+def _with_books(saved: Any) -> Any:
+    """A report that was saved before there were books, which had two numbers for each step."""
+    old = isinstance(saved, Mapping) and "books" not in saved and isinstance(saved.get("costs"), list)
+    if old and all(isinstance(cost, list) and len(cost) == 2 for cost in saved["costs"]):
+        return {**saved, "books": Books().to_dict()}
+    return saved
 
 
 def read_position(saved: Any) -> tuple[int, int, int]:

@@ -53,7 +53,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     compute_bars(panels[1, 0], comparison)
     curves(panels[1, 1], comparison, "macs")
     end = float(np.mean([run.curve[-1].macs for run in comparison.dual])) / 1e9
-    panels[1, 1].set_xlim(0, 1.1 * end)
+    panels[1, 1].set_xlim(0, 1.1 * end or 1.0)
     panels[1, 1].axvline(end, color=FAINT, linewidth=0.8, zorder=0)
     panels[1, 1].annotate(" spent by the dual runs", (end, 0.02), xycoords=("data", "axes fraction"), rotation=90,
                           ha="right", fontsize=8, color=FAINT)  # fmt: skip
@@ -76,8 +76,9 @@ def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
     ax.plot(steps[motivated], np.full(motivated.sum(), -0.03), "|", color=VERMILION, markersize=5, alpha=0.5,
             transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
     ax.tick_params(axis="x", pad=9)
-    ax.legend(frameon=False)
-    label_axes(ax, f"step ({motivated.mean():.0%} motivated, marked below)", "loss of the batch")
+    if len(values):
+        ax.legend(frameon=False)
+    label_axes(ax, f"step ({run.share:.0%} motivated, marked below)", "loss of the batch")
 
 
 def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
@@ -111,7 +112,7 @@ def compute_bars(ax: Axes, comparison: Comparison) -> None:
     for k, ((unit, label), color) in enumerate(zip(LABELS.items(), (GREEN, ORANGE), strict=True)):
         steps = [run.history.step for run in comparison.dual]
         mean = {n: np.mean([cost_after(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
-        shares = [mean[n] / mean["large alone"] for n in names]
+        shares = [mean[n] / (mean["large alone"] or 1.0) for n in names]
         bars = ax.bar(np.arange(3) + 0.38 * (k - 0.5), shares, 0.36, color=color, label=label)
         ax.bar_label(bars, [f"{mean[n] / 1e9:.2g}" for n in names], fontsize=8, padding=2)
     ax.set_xticks(range(3), names)

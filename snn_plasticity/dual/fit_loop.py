@@ -36,8 +36,9 @@ class FitPlan(NamedTuple):
     progress: bool
 
 
-def run_fit(trainer: DualModelTrainer, plan: FitPlan) -> None:
-    """Train as planned. Ctrl-C waits for the end of a step; pressed once more, it breaks the step off."""
+def run_fit(trainer: DualModelTrainer, plan: FitPlan) -> Any:
+    """Train as planned; the last batch. Ctrl-C waits for the end of a step; pressed once more, it breaks it off."""
+    group: Any = [None]
     _say_what_is_unlikely(trainer, plan)
     spent = trainer.report.cost.macs
     bar = Progress(
@@ -60,10 +61,11 @@ def run_fit(trainer: DualModelTrainer, plan: FitPlan) -> None:
                         trainer, plan, _is_due(plan.validate_every, at), _is_due(plan.checkpoint_every, at)
                     )
                     if _over(trainer, plan, spent):
-                        return
+                        return group[0]
                 _end_epoch(trainer, plan)
     finally:
         bar.close()
+    return group[0]
 
 
 def _over(trainer: DualModelTrainer, plan: FitPlan, spent: int) -> bool:

@@ -1,7 +1,7 @@
-"""What computing costs: multiply-accumulates of dense hardware, and synaptic operations of event-driven hardware.
+"""What computing costs: multiply-accumulates of dense hardware, synaptic operations and spikes of event-driven one.
 
-    Linear                MACs = outputs · fan-in                  synaptic operations = Σ non-zero inputs · fan-out
-    a pass with a graph   MACs × 3: forward, and backward for the inputs and for the weights
+    Linear       MACs = outputs · fan-in         synaptic operations = Σ non-zero inputs · fan-out
+    backward     as many MACs as its own matrix products have
 
 Neurons, norms and copying weights are not counted: they grow with the units, not with the synapses.
 """
@@ -9,18 +9,16 @@ Neurons, norms and copying weights are not counted: they grow with the units, no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from .._checks import require_count, require_kind
+from .._checks import require_count, require_flag, require_kind
 from ..hosts.adapter import dense
 from ..hosts.index import Neuron, index_model
-from .unit_groups import LAYERS
+from ..notices import notice
+from .counting import Counting, address
 
-BACKWARD = 2  # passes as large as the forward one: gradients of the inputs, gradients of the weights
 MAX_COST = 2**63 - 1
 
 
@@ -29,40 +27,50 @@ class Cost:
 
     Args:
         macs: multiply-accumulates, of forward and backward passes.
-        synops: synaptic operations, Σ non-zero inputs · fan-out, of forward passes. A count that is still on its way
-            from the device, as a tensor (), is waited for when `synops` is read.
+        synops: synaptic operations, Σ non-zero inputs · fan-out, of forward passes.
+        spikes: that neurons sent in forward passes.
 
-    >>> macs, synops = Cost(18, 3).plus(Cost(0, 1))
-    >>> macs, synops
-    (18, 4)
+    Counts that are still on their way from the device, as tensors (), are waited for when they are read.
+
+    >>> macs, synops, spikes = Cost(18, 3).plus(Cost(0, 1))
+    >>> macs, synops, spikes
+    (18, 4, 0)
     """
 
-    def __init__(self, macs: int = 0, synops: int | Tensor = 0) -> None:
+    def __init__(self, macs: int = 0, synops: int | Tensor = 0, spikes: int | Tensor = 0) -> None:
         self.macs = require_count("macs", macs, 0, MAX_COST)
-        if isinstance(synops, Tensor):
-            if synops.dim():
-                raise ValueError(f"synops has shape {tuple(synops.shape)}; expected one number.")
-            self._synops = round(synops.item()) if synops.is_cpu else synops.detach()
-        else:
-            self._synops = require_count("synops", synops, 0, MAX_COST)
+        self._events = [_event("synops", synops), _event("spikes", spikes)]
 
     @property
     def synops(self) -> int:
         """Synaptic operations."""
-        if isinstance(self._synops, Tensor):
-            self._synops = round(float(self._synops))
-        return self._synops
+        return self._read(0)
+
+    @property
+    def spikes(self) -> int:
+        """Spikes of neurons."""
+        return self._read(1)
+
+    def _read(self, place: int) -> int:
+        self._events[place] = found = round(float(self._events[place]))
+        return found
 
     def plus(self, other: Cost) -> Cost:
         """The sum of two costs."""
         require_kind("other", other, Cost, "As from meter.read().")
-        mine, theirs = self._synops, other._synops
-        if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.device != theirs.device:
-            mine = self.synops
-        return Cost(self.macs + other.macs, mine + theirs)
+        devices = {e.device for e in (*self._events, *other._events) if isinstance(e, Tensor)}
+        mine = (self.synops, self.spikes) if len(devices) > 1 else self._events
+        return Cost(self.macs + other.macs, *(a + b for a, b in zip(mine, other._events, strict=True)))
+
+    def scaled(self, macs: int) -> Cost:
+        """Spikes and their operations in proportion to other multiply-accumulates, where they were not looked at."""
+        if require_count("macs", macs, 0, MAX_COST) == self.macs:
+            return self
+        share = macs / self.macs if self.macs else 0.0
+        return Cost(macs, *(e.mul(share).round() if isinstance(e, Tensor) else round(e * share) for e in self._events))
 
     def __iter__(self) -> Iterator[int]:
-        return iter((self.macs, self.synops))
+        return iter((self.macs, self.synops, self.spikes))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cost) and tuple(self) == tuple(other)
@@ -71,81 +79,74 @@ class Cost:
         return hash(tuple(self))
 
     def __repr__(self) -> str:
-        return f"Cost(macs={self.macs}, synops={self.synops})"
+        return f"Cost(macs={self.macs}, synops={self.synops}, spikes={self.spikes})"
+
+
+def _event(name: str, count: int | Tensor) -> int | Tensor:
+    if not isinstance(count, Tensor):
+        return require_count(name, count, 0, MAX_COST)
+    if count.dim():
+        raise ValueError(f"{name} has shape {tuple(count.shape)}; expected one number.")
+    return round(count.item()) if count.is_cpu else count.detach()
 
 
 class Meter:
-    """Counts what a model computes within a `with` block; outside of it, the model carries no hook.
+    """Counts what is computed within a `with` block: layers, functions, the loss, backward passes.
 
     Args:
-        model: whose layers are watched.
+        model, others: whose weights are synapses, and whose neurons send the spikes. Outside of the block they carry
+            no hook.
+        events: look at values as well, for synaptic operations and spikes.
+        learner: a learner is attached; what it computes beside the model is left out.
+
+    What multiplies in a way that is not known here (transforms, libraries of one's own) is named by a warning, once.
 
     >>> net = nn.Linear(3, 2)
     >>> with Meter(net) as meter:
     ...     _ = net(torch.tensor([[1.0, 0.0, 1.0]]))
     >>> meter.read()
-    Cost(macs=18, synops=4)
+    Cost(macs=6, synops=4, spikes=0)
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        require_kind("model", model, nn.Module, "The net whose layers are counted.")
-        self._macs = 0
-        self._synops: Tensor | int = 0
-        self._fan_outs: dict[tuple, Tensor] = {}
-        self._layers = [m for m in model.modules() if isinstance(m, LAYERS)]
-        self._recurrent = list(index_model(model).own.values())
+    def __init__(self, model: nn.Module, *others: nn.Module, events: bool = True, learner: bool = False) -> None:
+        for one in (model, *others):
+            require_kind("model", one, nn.Module, "The net whose operations are counted.")
+        self._models, self._said = (model, *others), set[str]()
+        self.events, self._learner = require_flag("events", events), require_flag("learner", learner)
+        self._neurons = [n for m in self._models for n in index_model(m).neurons.values() if not n.kind.integrates]
         self._handles: list[Any] = []
+        self._counted = Cost()
+        self._spikes: Tensor | int = 0
 
     def __enter__(self) -> Meter:
-        self._handles = [layer.register_forward_hook(self._count_layer) for layer in self._layers]
-        for own in self._recurrent:
-            self._handles.append(
-                own.neuron.proper.register_forward_hook(self._recurrent_counter(own), with_kwargs=True)
-            )
+        weights = {address(p) for model in self._models for p in model.parameters()}
+        self._counting = Counting(weights, spikes=self.events, learner=self._learner)
+        for neuron in self._neurons if self.events else ():
+            counter = self._spike_counter(neuron)
+            self._handles.append(neuron.module.register_forward_hook(counter, with_kwargs=True))
+        self._counting.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        counting = self._counting
+        counting.__exit__(*error)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._counted = self._counted.plus(Cost(counting.macs, counting.synops, self._spikes))
+        self._spikes = 0
+        new = sorted(counting.uncounted - self._said)
+        if new:
+            self._said.update(new)
+            notice(f"Not counted, though they may multiply and add: {', '.join(new)}. The ledger is too low.")
 
     def read(self) -> Cost:
         """What was spent since the last call of `read`; nobody waits for the device before a number is looked at."""
-        cost = Cost(self._macs, self._synops)
-        self._macs, self._synops = 0, 0
+        cost, self._counted = self._counted, Cost()
         return cost
 
-    def _count_layer(self, layer: Any, args: Any, output: Tensor) -> None:
-        given = args[0].detach()
-        self._add(output.numel() * layer.weight[0].numel(), output)  # weight[0]: all that one output is made of
-        if isinstance(layer, nn.Linear):
-            self._synops = self._synops + given.count_nonzero().double() * layer.out_features
-        else:
-            self._synops = self._synops + ((given != 0) * self._fan_out(layer, given, output)).sum(dtype=torch.float64)
-
-    def _fan_out(self, layer: Any, given: Tensor, output: Tensor) -> Tensor:
-        """How many outputs each input reaches."""
-        key = (id(layer), given.shape, given.device)
-        if key not in self._fan_outs:
-            with torch.enable_grad():  # ∂ Σ conv(x; 1) / ∂x counts, for each input, the products that it takes part in
-                probe = torch.zeros_like(given[:1], dtype=torch.float32).requires_grad_()
-                ones = torch.ones_like(layer.weight, dtype=torch.float32)
-                outputs = layer._conv_forward(probe, ones, None)
-                self._fan_outs[key] = torch.autograd.grad(outputs.sum(), probe)[0].detach()
-        return self._fan_outs[key]
-
-    def _recurrent_counter(self, own: Any) -> Any:
-        neuron: Neuron = own.neuron
-        time_major = neuron.kind.time_major
-
+    def _spike_counter(self, neuron: Neuron) -> Any:
         def count(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            call = neuron.read(args, kwargs, output)
-            pre = dense(own.weight.pre(call, time_major))
-            weight = getattr(module, own.attribute)
-            self._add(prod(pre.shape[:-1]) * weight.numel(), call.spikes)
-            self._synops = self._synops + pre.count_nonzero().double() * len(weight)
+            self._spikes = self._spikes + dense(neuron.read(args, kwargs, output).spikes).count_nonzero()
 
         return count
-
-    def _add(self, macs: int, output: Tensor) -> None:
-        self._macs += macs * (1 + BACKWARD * output.requires_grad)

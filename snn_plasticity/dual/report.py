@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from .._checks import require_choice, require_kind, require_path
+from .books import Books
+from .energy import Energy
 from .history import History
 from .meter import Cost
 from .nets import explain_errors
@@ -60,6 +62,7 @@ class DualReport:
         curve: the validations, in their order; conditions read them as `history.validations`.
         condition: what decided, in words.
         seconds: spent in steps, without validations.
+        books: what each kind of step costs, and each net by itself.
     """
 
     history: History = field(default_factory=History)
@@ -67,6 +70,7 @@ class DualReport:
     curve: list[ValidationPoint] = field(default_factory=list)
     condition: str = ""
     seconds: float = 0.0
+    books: Books = field(default_factory=Books)
 
     def __post_init__(self) -> None:
         require_kind("history", self.history, History, "As trainer.report.history.")
@@ -78,7 +82,17 @@ class DualReport:
     @property
     def cost(self) -> Cost:
         """What all steps together cost."""
-        return Cost(sum(c.macs for c in self.costs), sum(c.synops for c in self.costs))
+        return Cost(*(sum(counts) for counts in zip(*self.costs, strict=True)))
+
+    @property
+    def energy(self) -> Energy:
+        """An estimate for all steps together; event-driven, of forward passes alone."""
+        return Energy.of(self.cost)
+
+    @property
+    def alone(self) -> dict[str, int]:
+        """Multiply-accumulates of "base" alone and "large" alone for the same steps, as far as they are known."""
+        return self.books.alone(self.history.step)
 
     @property
     def share(self) -> float:
@@ -94,7 +108,7 @@ class DualReport:
     def table(self) -> str:
         """One line for each validation, as text."""
         rows = [f"condition {self.condition}: {self.history.step} steps, {self.share:.0%} motivated"]
-        rows.append(f"compute {self.cost.macs / 1e9:.4g} GMAC, {self.cost.synops / 1e9:.4g} G synaptic operations")
+        rows += self._costs()
         name = f"{self.measure:>9}"
         width = len(name)
         rows.append(f"epoch   step   GMAC    base: loss {name}   motivated: loss {name}")
@@ -104,6 +118,20 @@ class DualReport:
                 f"{p.epoch:>5} {p.step:>6} {p.macs / 1e9:>6.3g} {p.base.loss:>13.4f} {p.base.value:>{width}.3f}{large}"
             )
         return "\n".join(rows)
+
+    def _costs(self) -> list[str]:
+        """What it cost, what either net alone would have cost, and what each net costs by itself, as text."""
+        cost, alone = self.cost, self.alone
+        rows = [
+            f"compute {giga(cost)}; {1e3 * self.seconds / max(self.history.step, 1):.3g} ms a step",
+            f"energy, an estimate at 45 nm: {self.energy} (forward passes alone)",
+        ]
+        if self.share or "motivated" in self.books.nets:
+            words = [f"{name} alone {_beside(cost.macs, alone.get(name))}" for name in ("base", "large")]
+            rows.append(f"the same steps with {', '.join(words)}")
+        for name, net in self.books.nets.items():
+            rows.append(f"one batch forward, {name}: {giga(net.forward)}; {1e3 * net.seconds:.3g} ms; {net.energy}")
+        return rows
 
     def figure(self, path: str | Path | None = None) -> Figure:
         """Losses with the motivated steps marked, and the validations; written to `path` if one is given."""
@@ -125,6 +153,7 @@ class DualReport:
             "curve": [[*p[:5], list(p.base), None if p.motivated is None else list(p.motivated)] for p in self.curve],
             "condition": self.condition,
             "seconds": self.seconds,
+            "books": self.books.to_dict(),
         }
 
     @classmethod
@@ -136,7 +165,20 @@ class DualReport:
             history = History(list(values["losses"]), list(values["motivated"]), signals)
             curve = [ValidationPoint._make([*p[:5], Score(*p[5]), p[6] and Score(*p[6])]) for p in values["curve"]]
             costs = [Cost(*cost) for cost in values["costs"]]
-            return cls(history, costs, curve, values["condition"], values["seconds"])
+            books = Books.from_dict(values["books"]) if "books" in values else Books()
+            return cls(history, costs, curve, values["condition"], values["seconds"], books)
+
+
+def giga(cost: Cost) -> str:
+    """A cost in billions, as text."""
+    macs, synops, spikes = (f"{count / 1e9:.4g}" for count in cost)
+    return f"{macs} GMAC, {synops} G synaptic operations, {spikes} G spikes"
+
+
+def _beside(macs: int, other: int | None) -> str:
+    if other is None:
+        return "not known"
+    return f"{other / 1e9:.4g} GMAC" + (f" (×{other / macs:.2f})" if macs else "")
 
 
 class Estimate(NamedTuple):
@@ -222,10 +264,9 @@ class Comparison:
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
         for unit, label in LABELS.items():
             ledger = self.compute(unit)
-            text = ", ".join(f"{name} {value.mean:.3g}" for name, value in ledger.items())
-            rows.append(
-                f"{'10⁹ ' + label:<42} {text}   (×{ledger['dual'].mean / ledger['large alone'].mean:.2f} of the large)"
-            )
+            text, large = ", ".join(f"{name} {value.mean:.3g}" for name, value in ledger.items()), ledger["large alone"]
+            share = f"   (×{ledger['dual'].mean / large.mean:.2f} of the large)" if large.mean else ""
+            rows.append(f"{'10⁹ ' + label:<42} {text}{share}")
         return "\n".join(rows)
 
     def figure(self, path: str | Path | None = None) -> Figure:
@@ -248,6 +289,8 @@ def score_at(run: DualReport, axis: str, value: float, net: str = "base") -> flo
         ValueError: it was not trained for as long.
     """
     where = [getattr(point, axis) for point in run.curve]
+    if axis == "macs" and not where[-1]:  # nothing that is counted was computed
+        return float("nan")
     if value > where[-1] * 1.02:  # runs of equal length differ a little in compute; np.interp holds the last value
         raise ValueError(
             f"A run ends at {axis} = {where[-1]:.4g}, and its score at {value:.4g} was asked for; train it longer."

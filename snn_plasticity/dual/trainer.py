@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from .._checks import known_as, require_callable, require_count, require_flag
 from ..hosts.index import unwrap
+from .bookkeeper import Bookkeeper
 from .callbacks import Callback, Callbacks
 from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
 from .conditions import ConditionFn, Never, decide
@@ -20,7 +20,6 @@ from .distributed import group_of, mean_over_ranks
 from .fit_loop import FitPlan, run_fit
 from .fitting import EarlyStopping, StopCriteria, require_fit_arguments
 from .history import History
-from .meter import Cost, Meter
 from .motivation import LossDecrease, loss_signals
 from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
@@ -106,7 +105,7 @@ class DualModelTrainer:
         self.callbacks: Callbacks = Callbacks(())
         self.saved_callbacks: list[Any] | None = None
         self._modes: dict[nn.Module, bool] = {}
-        self._meters = [Meter(net.model) for net in self.nets]
+        self.keeper = Bookkeeper(self.nets)
 
     @property
     def nets(self) -> list[TrainableNet]:
@@ -133,9 +132,7 @@ class DualModelTrainer:
         motivated = decide(self.condition, history)
         snapshot = Snapshot(self.nets, whole=motivated and self.coupling.multiple_updates)
         try:
-            with ExitStack() as stack:
-                for meter in self._meters:
-                    stack.enter_context(meter)
+            with self.keeper.begin(self.report, batch, motivated):
                 loss = self._train_nets(batch, motivated)
         except FloatingPointError as error:
             self._roll_back(snapshot)
@@ -147,9 +144,8 @@ class DualModelTrainer:
         except BaseException:
             self._roll_back(snapshot)
             raise
-        cost = Cost().plus(self._read_meters())
+        cost = self.keeper.end(self.report, batch, motivated)
         history.add_step(loss, motivated)
-        self.report.costs.append(cost)
         self.report.seconds += time.perf_counter() - start
         return StepResult(loss, motivated, cost)
 
@@ -209,7 +205,7 @@ class DualModelTrainer:
         self._resume_callbacks(told)
         self._resume_training_modes()
         stop, self.stopping = StopCriteria(max_steps, max_macs, early_stopping), False
-        run_fit(
+        last = run_fit(
             self,
             FitPlan(
                 loader,
@@ -224,6 +220,8 @@ class DualModelTrainer:
                 progress=progress,
             ),
         )
+        if last is not None:
+            self.keeper.look_at_nets(self.report, last)
         return self.report
 
     def stop(self) -> None:
@@ -310,13 +308,9 @@ class DualModelTrainer:
 
     def _roll_back(self, snapshot: Snapshot) -> None:
         snapshot.restore()
-        self._read_meters()
+        self.keeper.drop()
         for values in self.report.history.signals.values():
             del values[self.report.history.step :]
-
-    def _read_meters(self) -> Cost:
-        first, *rest = (meter.read() for meter in self._meters)
-        return first.plus(rest[0]) if rest else first
 
     def _require_accumulation(self, batches: int) -> None:
         for name, net in zip(("base", "motivated net"), self.nets, strict=False):
