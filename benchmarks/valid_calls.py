@@ -914,6 +914,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
         },
         dual.AtLeast: {"condition": lambda history: False, "share": 0.05},
         dual.FromStep: {"step": 2},
+        dual.LastSteps: {"n": 2},
         dual.Every: {"n": 2},
         dual.RandomActivation: {"p": 0.5, "seed": 0},
         dual.CountMatched: {"count": 1, "of": 4, "seed": 0},
@@ -950,6 +951,8 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}History", _free(dual.History, lambda: dict(vars(history())))
     yield f"{room}History.add_step", _bound(history, "add_step", lambda: {"loss": 1.0, "motivated": True})
     yield f"{room}History.add_signals", _bound(history, "add_signals", lambda: {"values": {"novelty": 0.5}})
+    yield f"{room}History.is_among_last", _bound(history, "is_among_last", lambda: {"n": 2})
+    yield f"{room}History.note_steps_left", _bound(history, "note_steps_left", lambda: {"end": 9})
     yield f"{room}History.signal", _bound(history, "signal", lambda: {"name": "novelty"})
     logged = lambda: {
         "condition": dual.LossDecrease(1), "losses": [3.0, 2.0, 1.0], "signals": {"novelty": [0.1, 0.2, 0.3]},
@@ -965,7 +968,10 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2, "spikes": 1})
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
     yield f"{room}Cost.scaled", _bound(lambda: dual.Cost(2, 1), "scaled", lambda: {"macs": 4})
-    yield f"{room}Score", _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5, "metric": 0.5, "measure": "f1"})
+    yield (
+        f"{room}Score",
+        _free(dual.Score, lambda: {"loss": 0.5, "accuracy": 0.5, "metric": 0.5, "measure": "f1", "answers": 9}),
+    )
     yield f"{room}Meter", _free(dual.Meter, lambda: {"model": small(), "events": True, "learner": False})
 
     def whole_pair() -> Call:

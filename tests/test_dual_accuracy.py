@@ -200,7 +200,7 @@ def test_batches_count_by_their_samples() -> None:
     loss = SF.ce_count_loss()
     parts = score(loss, (x[:, :9], y[:9]), (x[:, 9:], y[9:]))
     whole = score(loss, (x, y))
-    assert parts[:2] == pytest.approx(whole[:2], rel=1e-5) and parts[2:] == (None, "accuracy")
+    assert parts[:2] == pytest.approx(whole[:2], rel=1e-5) and parts[2:] == (None, "accuracy", 11)
     x, y = seeded(11, C), seeded(11, C)
 
     def f1(output, target):

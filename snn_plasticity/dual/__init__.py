@@ -8,7 +8,7 @@ from .affect_signals import AffectSignals
 from .batches import BatchGroup, Fields
 from .callbacks import Callback
 from .chance import CountMatched, RandomActivation
-from .conditions import Always, Condition, Every, FromStep, Never, When, replay
+from .conditions import Always, Condition, Every, FromStep, LastSteps, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
 from .deepen import deepen
 from .fitting import EarlyStopping
@@ -68,6 +68,7 @@ __all__ = [
     "Never",
     "Every",
     "FromStep",
+    "LastSteps",
     "RandomActivation",
     "CountMatched",
     "Coupling",

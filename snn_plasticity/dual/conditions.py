@@ -233,3 +233,25 @@ class FromStep(Condition):
         """Whether the warm-up is over."""
         require_history(history)
         return history.step >= self.step
+
+
+@dataclass(frozen=True)
+class LastSteps(Condition):
+    """The last n steps of a fit, as far as its end is known: a refresh of the large net before it is deployed.
+
+    The end is that of all epochs; `fit` notes how far it is as the signal `steps_left`, where the loader has a length.
+    `max_steps` and `max_macs` are pauses, and early stopping comes unforeseen: there is no refresh before them.
+
+    >>> replay(LastSteps(2), [1.0] * 4, {"steps_left": [4, 3, 2, 1]})
+    [False, False, True, True]
+    """
+
+    n: int = 20
+
+    def __post_init__(self) -> None:
+        require_count_field(self, "n", 1)
+
+    def __call__(self, history: History) -> bool:
+        """Whether it is one of them."""
+        require_history(history)
+        return history.is_among_last(self.n)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch.utils.data import IterableDataset
@@ -19,6 +19,9 @@ from ..config.validation import require_count_field, require_number_field
 from ..notices import notice
 from .history import require_validations
 from .report import DualReport, ValidationPoint
+
+if TYPE_CHECKING:
+    from .trainer import DualModelTrainer
 
 
 class DataOrder:
@@ -228,3 +231,9 @@ def total_steps(loader: Iterable[Any], epochs: int, accumulate: int) -> int | No
         return epochs * -(-len(loader) // accumulate)  # type: ignore[arg-type]
     except TypeError:  # it has no length, or says so only when asked
         return None
+
+
+def end_of_fit(trainer: DualModelTrainer, loader: Iterable[Any], epochs: int, accumulate: int) -> int | None:
+    """How many steps there will be in all when the epochs are over; None where the loader does not say."""
+    ahead = total_steps(loader, epochs - trainer.epoch, accumulate)
+    return None if ahead is None else trainer.report.history.step + ahead - trainer.batch // accumulate

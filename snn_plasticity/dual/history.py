@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._checks import known_as, require_flag, require_kind, require_number
+from .._checks import known_as, require_count, require_flag, require_kind, require_number
 
 if TYPE_CHECKING:
     from .report import ValidationPoint
+
+STEPS_LEFT = "steps_left"
 
 
 @dataclass
@@ -19,7 +21,8 @@ class History:
     Args:
         losses: of each batch, from the net that was trained on it (with `train_base_too`: the base's).
         motivated: which steps trained the large net.
-        signals: named numbers, such as novelty; those of the step that is about to be decided are the last ones.
+        signals: named numbers, such as novelty; those of the step that is about to be decided are the last ones. `fit`
+            adds `steps_left`, where the loader has a length.
         validations: how both nets did on data they do not learn from, and after how many steps.
     """
 
@@ -32,6 +35,22 @@ class History:
     def step(self) -> int:
         """Which step is decided next, counted from 0."""
         return len(self.losses)
+
+    def is_among_last(self, n: int) -> bool:
+        """Whether the step that is decided next is known to be one of the last n, by the signal `steps_left`."""
+        return 0 < self.steps_left() <= require_count("n", n)
+
+    def note_steps_left(self, end: int | None) -> None:
+        """Add to the signals of the step that is decided next how many there are before the end, if anybody knows."""
+        end = None if end is None else require_count("end", end, 0)
+        if end is not None or STEPS_LEFT in self.signals:
+            left = 0 if end is None else max(0, end - self.step)
+            self.signals.setdefault(STEPS_LEFT, [0.0] * self.step).append(float(left))
+
+    def steps_left(self) -> int:
+        """How many steps a fit has before it, the next one included; 0 where nobody knows."""
+        left = self.signals.get(STEPS_LEFT, [])
+        return int(left[-1]) if len(left) > self.step else 0
 
     def signal(self, name: str) -> Sequence[float]:
         """All values of a signal.

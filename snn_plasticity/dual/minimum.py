@@ -14,18 +14,24 @@ ONE_IN_TWENTY = 1 / 20
 
 
 def is_due(history: History, share: float | None) -> bool:
-    """Whether none of the last ⌊1/share⌋ − 1 steps trained the large net; None is never due."""
+    """Whether none of the last n − 1 steps trained the large net, or the run is about to end; None is never due."""
     if share is None:
         return False
-    waited = int(1.0 / share + 1e-9) - 1  # 1/0.1 is 10 and not 9, whichever way it was rounded
-    return history.step >= waited and not any(history.motivated[history.step - waited :])
+    n = int(1.0 / share + 1e-9)  # 1/0.1 is 10 and not 9, whichever way it was rounded
+    left = history.steps_left()
+    if 0 < left <= min(n, int(share * (history.step + left) + 1e-9)):
+        return True
+    return history.step >= n - 1 and not any(history.motivated[history.step - n + 1 :])
 
 
 @dataclass(frozen=True)
 class AtLeast(Condition):
-    """A condition, and beside it a minimum: true as well when none of the last ⌊1/share⌋ − 1 steps was motivated.
+    """A condition, and beside it a minimum: one step in n = ⌊1/share⌋, and a refresh in the end.
 
-        AtLeast(Never(), 1/20)  is  Every(20)
+        AtLeast(Never(), 1/20)  is  Every(20) | LastSteps(20)        in a run of 400 steps or more
+
+    The minimum is due when none of the last n − 1 steps was motivated. Where the end is known, see `LastSteps`, each of
+    the last n steps is motivated; in short runs fewer, the share of all steps.
 
     `~` denies the condition and keeps the minimum: ~AtLeast(c, s) is AtLeast(~c, s). Within `&` the other condition has
     to agree as well; within `|` the minimum holds for the whole.

@@ -16,6 +16,7 @@ from .history import History
 from .meter import Cost
 from .nets import explain_errors
 from .score import ACCURACY, Score
+from .staleness import stale_sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +107,7 @@ class DualReport:
         return self.curve[0].base.measure if self.curve else ACCURACY
 
     def table(self) -> str:
-        """One line for each validation, as text."""
+        """One line for each validation, as text, and a sentence where the large net has gone stale."""
         rows = [f"condition {self.condition}: {self.history.step} steps, {self.share:.0%} motivated"]
         rows += self._costs()
         name = f"{self.measure:>9}"
@@ -117,7 +118,7 @@ class DualReport:
             rows.append(
                 f"{p.epoch:>5} {p.step:>6} {p.macs / 1e9:>6.3g} {p.base.loss:>13.4f} {p.base.value:>{width}.3f}{large}"
             )
-        return "\n".join(rows)
+        return "\n".join([*rows, *filter(None, [stale_sentence(self)])])
 
     def _costs(self) -> list[str]:
         """What it cost, what either net alone would have cost, and what each net costs by itself, as text."""

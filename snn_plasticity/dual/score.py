@@ -25,12 +25,14 @@ class Score(NamedTuple):
         accuracy: share of right answers, 0 .. 1; NaN where targets are no classes, or shapes do not tell.
         metric: mean over samples of what `metric=` returned; None without one.
         measure: what tables call `value`: "accuracy", or the name of the metric.
+        answers: how many the accuracy is a share of; 0 where nobody knows.
     """
 
     loss: float
     accuracy: float
     metric: float | None = None
     measure: str = ACCURACY
+    answers: int = 0
 
     @property
     def value(self) -> float:
@@ -80,9 +82,10 @@ class Scorer:
         weight = sum(sizes) or float("nan")
         accuracy = sum(right) / sum(labels) if sum(labels) else float("nan")
         self._doubt(rows, accuracy, round(max(largest)) + 1)
+        count = round(sum(labels))
         if self.metric is None:
-            return Score(sum(losses) / weight, accuracy)
-        return Score(sum(losses) / weight, accuracy, sum(metrics) / weight, name_of(self.metric))
+            return Score(sum(losses) / weight, accuracy, answers=count)
+        return Score(sum(losses) / weight, accuracy, sum(metrics) / weight, name_of(self.metric), count)
 
     def _doubt(self, rows: Sequence[BatchScore], accuracy: float, classes: int) -> None:
         """Say, once, why there is no accuracy, or why it may be none."""

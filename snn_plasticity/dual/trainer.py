@@ -18,13 +18,14 @@ from .conditions import ConditionFn, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .distributed import group_of, mean_over_ranks
 from .fit_loop import FitPlan, run_fit
-from .fitting import EarlyStopping, StopCriteria, require_fit_arguments
+from .fitting import EarlyStopping, StopCriteria, end_of_fit, require_fit_arguments
 from .history import History
 from .motivation import LossDecrease, loss_signals
 from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
 from .report import DualReport, StepResult, ValidationPoint
 from .score import Score
+from .staleness import say_if_stale
 from .weights_map import WeightsMap
 
 Signals = Callable[[History, Any], Mapping[str, float]]
@@ -104,6 +105,7 @@ class DualModelTrainer:
         self.epoch, self.batch, self.stopping = 0, 0, False
         self.callbacks: Callbacks = Callbacks(())
         self.saved_callbacks: list[Any] | None = None
+        self._end: int | None = None
         self._modes: dict[nn.Module, bool] = {}
         self.keeper = Bookkeeper(self.nets)
 
@@ -205,6 +207,7 @@ class DualModelTrainer:
         self._resume_callbacks(told)
         self._resume_training_modes()
         stop, self.stopping = StopCriteria(max_steps, max_macs, early_stopping), False
+        self._end = end_of_fit(self, loader, epochs, accumulate)
         last = run_fit(
             self,
             FitPlan(
@@ -222,6 +225,7 @@ class DualModelTrainer:
         )
         if last is not None:
             self.keeper.look_at_nets(self.report, last)
+        say_if_stale(self.report)
         return self.report
 
     def stop(self) -> None:
@@ -291,6 +295,7 @@ class DualModelTrainer:
         history = self.report.history
         if all(len(values) == history.step for values in history.signals.values()):
             history.add_signals(self._over_ranks(self.signals(history, batch)))
+            history.note_steps_left(self._end)
 
     def _over_ranks(self, values: Mapping[str, float]) -> Mapping[str, float]:
         """Signals of all ranks together, so that all take the same decision."""
