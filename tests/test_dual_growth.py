@@ -8,7 +8,7 @@ from test_dual_nets import RUN, HandWritten, bits, norse_net, same, seeded, snnt
 from torch import nn
 
 from snn_plasticity.dual import OverTime, deepen, widen
-from snn_plasticity.dual.deepen import relay_gains
+from snn_plasticity.dual.growth.relay import relay_gains
 from snn_plasticity.dual.nets import tensors_of
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_grow_is_refused() -> None:
         widen(base, {"9": 5})
     with pytest.raises(ValueError, match="would get 2"):
         widen(base, {"0": 2})
-    with pytest.raises(ValueError, match="expected a neuron with no weights of its own: 2, 4"):
+    with pytest.raises(ValueError, match="expected a neuron: 2, 4"):
         deepen(base, "0")
     with pytest.raises(ValueError, match="LIFCell passes no spike train through unchanged"):
         deepen(slow, "1", init="preserving")
@@ -158,8 +158,8 @@ def normed(norm: nn.Module, before: nn.Module | None = None, after: nn.Module | 
 MIXING = [
     nn.LayerNorm((6, 3)),
     nn.LayerNorm((6, 3), elementwise_affine=False),
-    nn.GroupNorm(2, 6),
-    nn.GroupNorm(2, 6, affine=False),
+    nn.GroupNorm(1, 6),
+    nn.GroupNorm(1, 6, affine=False),
     nn.LocalResponseNorm(2),
     nn.RMSNorm((6, 3)),
 ]
@@ -226,3 +226,17 @@ def test_growth_keeps_the_precision_of_the_base() -> None:
     for motivated, _ in (widen(base, 2, init="preserving"), deepen(base, "2", init="preserving")):
         assert {p.dtype for p in motivated.parameters()} == {torch.float64}
         assert torch.equal(spikes_of(base, x), spikes_of(motivated, x))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("place", ["first", "spread"])
+def test_group_norm_gets_whole_groups(affine, place) -> None:
+    torch.manual_seed(0)
+    base, x = normed(nn.GroupNorm(2, 6, affine=affine)), torch.randn(9, 2, 5)
+    motivated = widen(base, 2, sample=x, init="preserving", place=place).model
+    before = spikes_of(base, x)
+    assert 0 < before.sum() < before.numel()
+    assert torch.equal(before, spikes_of(motivated, x))
+    assert (motivated[1].num_groups, motivated[1].num_channels) == (4, 12)
+    with pytest.raises(ValueError, match="asks for 8, expected a multiple of 3"):
+        widen(base, {"0": 8}, sample=x)

@@ -10,8 +10,8 @@ from .callbacks import Callback
 from .chance import CountMatched, RandomActivation
 from .conditions import Always, Condition, Every, FromStep, LastSteps, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
-from .deepen import deepen
 from .fitting import EarlyStopping
+from .growth import Growth, deepen, widen
 from .history import History
 from .meter import Cost, Meter
 from .minimum import AtLeast
@@ -32,7 +32,6 @@ from .score import Score
 from .trainee import Trainee
 from .trainer import DualModelTrainer
 from .weights_map import Slot, WeightsMap
-from .widen import Growth, widen
 
 __all__ = [
     "DualModelTrainer",

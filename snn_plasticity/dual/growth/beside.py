@@ -1,0 +1,216 @@
+"""Base and larger net side by side: every unit of the base answers as it did, or the first layer where one does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..nets import clone, preserve_rng, tensors_of
+from ..weights_map import WeightsMap
+from .dry_run import Call, Failed, WatchedNet, as_double
+from .enlarge import place_of
+from .wiring import UnitWiring
+
+SCALES = (1.0, 8.0, 64.0)  # of the noise that is shown: some neurons fire at the first, nearly all at the last
+CLOSE_ENOUGH = 1e-9
+
+
+class Beside:
+    """Two nets with the same weights where they share them, and silence from new units to the base's.
+
+    Args:
+        base, motivated: they are not changed.
+        weights: the map.
+        wirings: of both.
+        match: for each unit of the base the one of the larger net.
+        sample: an input of their forward.
+    """
+
+    def __init__(
+        self, base: nn.Module, motivated: nn.Module, weights: WeightsMap, wirings: tuple[UnitWiring, UnitWiring],
+        match: Mapping[int, int], sample: Any,
+    ) -> None:  # fmt: skip
+        self.small, self.large = as_double(clone(base)), as_double(clone(motivated))
+        self.wirings, self.match, self.sample = wirings, match, sample
+        with preserve_rng():
+            torch.manual_seed(0)
+            _randomise(self.small)
+            _randomise(self.large)
+        weights.copy_up(self.small, self.large)
+        silence(self.large, weights, wirings[0])
+        self.watched = WatchedNet(self.small), WatchedNet(self.large)
+
+    def check(self) -> None:
+        """Run both.
+
+        Raises:
+            ValueError: with the name of the first layer that answers otherwise, or whose forward fails.
+        """
+        generator = torch.Generator().manual_seed(1)
+        for training, scale in [(False, s) for s in SCALES] + [(True, SCALES[0])]:
+            shown = tree_map(lambda leaf, s=scale: _noise(leaf, s, generator), self.sample)
+            self.small.train(training)
+            self.large.train(training)
+            try:
+                self.watched[0].run(shown)
+            except Failed:
+                continue  # one sample in a batch norm that learns, say
+            try:
+                self.watched[1].run(shown)
+            except Failed as error:
+                raise ValueError(does_not_run(error)) from error.reason
+            self._compare(training)
+
+    def _compare(self, training: bool) -> None:
+        for k, (mine, theirs) in enumerate(zip(self.watched[0].calls, self.watched[1].calls, strict=False)):
+            if k < len(self.wirings[0].calls) and mine.path == self.wirings[0].calls[k].path == theirs.path:
+                for number, (a, b) in enumerate(zip(mine.made, theirs.made, strict=False)):
+                    if not self._same(a, b, k, number):
+                        raise ValueError(self._otherwise(mine, training))
+
+    def _same(self, small: Tensor, large: Tensor, call: int, number: int) -> bool:
+        labelled = [wiring.calls[call].made[number] for wiring in self.wirings]
+        if self.wirings[0].ignores(labelled[0]):
+            return True
+        mine, theirs = (wiring.where(tensor) for wiring, tensor in zip(self.wirings, labelled, strict=True))
+        for (axes, units), (others, larger) in zip(mine, theirs, strict=False):
+            places = place_of(units, larger, self.match)
+            if axes != others or places is None:
+                return False
+            moved = _units_last(large, axes)[..., places].unflatten(-1, [small.shape[a] for a in axes])
+            large = moved.movedim(tuple(range(-len(axes), 0)), axes)
+        return _close(small, large)
+
+    def _otherwise(self, call: Call, training: bool) -> str:
+        module = self.small.get_submodule(call.path)
+        when = " while it learns" if training else ""
+        return (
+            f"{call.path or 'The net'} ({type(module).__name__}) answers otherwise for the base's units in the larger "
+            f"net{when}, although those hear no new ones: it uses how many units there are, or what all of them do (a "
+            "scale, a norm, a reshape or a slice with a fixed number). Let the layers before it keep their size: name "
+            "others in sizes."
+        )
+
+
+def check_deeper(
+    base: nn.Module, motivated: nn.Module, weights: WeightsMap, moved: Callable[[str], str], sample: Any, relayed: bool
+) -> None:
+    """Run a deeper net; where it relays every spike, each layer answers as it does in the base.
+
+    Args:
+        base, motivated: they are not changed.
+        weights: the map.
+        moved: from a path in the base to that in the deeper net.
+        sample: an input of their forward.
+        relayed: whether the new layer relays.
+
+    Raises:
+        ValueError: the name of the first layer that answers otherwise, or whose forward fails.
+    """
+    small, large = as_double(clone(base)).eval(), as_double(clone(motivated)).eval()
+    with preserve_rng():
+        torch.manual_seed(0)
+        _randomise(small, matrices_only=True)
+    weights.copy_up(small, large)
+    one, other = WatchedNet(small), WatchedNet(large)
+    generator = torch.Generator().manual_seed(1)
+    for scale in SCALES:
+        shown = tree_map(lambda leaf, s=scale: _noise(leaf, s, generator), sample)
+        try:
+            one.run(shown)
+        except Failed:
+            continue
+        try:
+            other.run(shown)
+        except Failed as error:
+            raise ValueError(does_not_run(error)) from error.reason
+        if relayed:
+            _compare_deeper(one.calls, other.calls, moved)
+
+
+def _compare_deeper(calls: list[Call], deeper: list[Call], moved: Callable[[str], str]) -> None:
+    theirs: dict[str, list[Call]] = {}
+    for each in deeper:
+        theirs.setdefault(each.path, []).append(each)
+    for mine in calls:
+        other = theirs[moved(mine.path)].pop(0)
+        for a, b in zip(mine.made[:1], other.made[:1], strict=True):
+            if a.shape != b.shape or not torch.allclose(
+                a.double(), b.double(), CLOSE_ENOUGH, CLOSE_ENOUGH, equal_nan=True
+            ):
+                raise ValueError(
+                    f"{mine.path or 'The net'} answers otherwise in the deeper net, although the new layer relays: "
+                    'what passes there are no spikes of zero and one, or a neuron forgets. Use init="fresh".'
+                )
+
+
+def does_not_run(error: Failed) -> str:
+    """The sentence for a larger net whose forward fails."""
+    first = (str(error.reason).splitlines() or [""])[0]
+    return (
+        f"{error.path or 'The net'} does not run with more units ({type(error.reason).__name__}: {first}); expected a "
+        "forward whose sizes follow from its tensors, not from numbers or attributes of its own, as x.flatten(1) or "
+        "x.view(len(x), -1, 4). Name layers in sizes that may grow."
+    )
+
+
+def silence(model: nn.Module, weights: WeightsMap, wiring: UnitWiring) -> None:
+    """Nothing goes from new units to the base's."""
+    consumed, silenced = wiring.consumed(), wiring.silenced()
+    tensors = tensors_of(model)
+    for base_name, slot in weights.slots.items():
+        if slot.axes is None:
+            continue
+        tensor = tensors[slot.name].detach()
+        old = [torch.zeros(size, dtype=torch.bool) for size in tensor.shape]
+        for mask, places in zip(old, slot.axes, strict=True):
+            mask[list(places)] = True
+        for axis in range(tensor.dim()):
+            new = ~old[axis]
+            if (base_name, axis) in consumed:
+                others = [mask if k != axis else new for k, mask in enumerate(old)]
+                tensor[_block(others, tensor)] = 0.0
+            elif any(base_name in m and u & set(wiring.axes[base_name][axis].tolist()) for u, m in silenced):
+                every = [torch.ones_like(mask) if k != axis else new for k, mask in enumerate(old)]
+                tensor[_block(every, tensor)] = 0.0
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    return torch.allclose(a.double(), b.double(), CLOSE_ENOUGH, CLOSE_ENOUGH, equal_nan=True)
+
+
+def _block(masks: list[Tensor], like: Tensor) -> tuple[Tensor, ...]:
+    shapes = [[-1 if a == b else 1 for b in range(len(masks))] for a in range(len(masks))]
+    return tuple(
+        mask.nonzero().flatten().to(like.device).reshape(shape) for mask, shape in zip(masks, shapes, strict=True)
+    )
+
+
+def _units_last(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return tensor.movedim(axes, tuple(range(-len(axes), 0))).flatten(-len(axes))
+
+
+def _randomise(model: nn.Module, matrices_only: bool = False) -> None:
+    with torch.no_grad():
+        for tensor in tensors_of(model).values():
+            if not tensor.is_floating_point() or not tensor.dim():
+                continue
+            if tensor.dim() > 1:
+                tensor.normal_(0.0, (2.0 / max(1, tensor[0].numel())) ** 0.5)
+            elif not matrices_only:
+                tensor.mul_(0.7 + 0.6 * torch.rand_like(tensor))
+                if not bool(tensor.any()):
+                    tensor.add_(0.2 * torch.randn_like(tensor))
+
+
+def _noise(leaf: Any, scale: float, generator: torch.Generator) -> Any:
+    if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+        return leaf
+    noise = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+    return scale * noise.to(leaf.device)

@@ -1,0 +1,224 @@
+"""The wiring of a net: families of units, the axes of tensors that count them, the layers that make and read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ...hosts.adapter import input_sizes
+from ...hosts.index import index_model
+from ..nets import clone, tensors_of
+from .constants import constants_of
+from .dry_run import Failed, Follower, WatchedNet, as_double
+from .labels import FIXED, Algebra, Labels, Mark, compact, varying
+
+IN_SIZES = ("in_features", "input_size")
+
+
+class Family(NamedTuple):
+    """Units that occur in the same axes of the same tensors, equally often in each: they grow together.
+
+    Args:
+        name: the first layer that makes them; "" where none does.
+        units: what stands for each, in the order of the first axis.
+    """
+
+    name: str
+    units: tuple[int, ...]
+
+
+Signature = tuple[tuple[str, int, int], ...]  # (tensor, axis, how often each unit occurs there)
+
+
+class UnitWiring:
+    """What one followed run tells of a net.
+
+    Args:
+        model: it is not changed.
+        sample: an input, as its forward takes it.
+
+    Raises:
+        Failed: the forward raised an error.
+    """
+
+    def __init__(self, model: nn.Module, sample: Any) -> None:
+        twin = as_double(clone(model)).eval()
+        self.algebra, watched = Algebra(), WatchedNet(twin)
+        self.algebra.where = lambda: watched.inside[-1]
+        self._own: dict[tuple[str, int], Tensor] = {}
+        labelled = {id(leaf): (leaf, Labels((), True)) for leaf in tree_leaves(sample) if isinstance(leaf, Tensor)}
+        tensors = {**tensors_of(twin), **constants_of(twin)}
+        for name, tensor in tensors.items():
+            labelled[id(tensor)] = tensor, self._labels(name, tensor)
+        _join_attention(twin, self)
+        run = Follower(self.algebra, labelled)
+        outputs = watched.run(sample, run)
+        self._labels_of, self.calls = run.labels_of, watched.calls
+        self.axes = {name: self._roots_of(name, tensor) for name, tensor in tensors.items()}
+        leaves = [leaf for output in outputs for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        reached = frozenset().union(*[run.labels_of(leaf).marks for leaf in leaves])
+        self.marks: list[Mark] = [self.algebra.marks[k] for k in sorted(reached)]
+        first = next((leaf for leaf in tree_leaves(outputs[-1]) if isinstance(leaf, Tensor)), None)
+        self.answered = set() if first is None else self._set(*run.labels_of(first).planes)
+        self.families = self._families()
+        self.layers = self._layers(twin)
+
+    def _labels(self, name: str, tensor: Tensor) -> Labels:
+        planes = []
+        for axis, size in enumerate(tensor.shape):
+            if size > 1:
+                own = self._own[name, axis] = self.algebra.units.new(size)
+                planes.append(own.reshape(-1, *[1] * (tensor.dim() - axis - 1)).expand(*tensor.shape))
+        return Labels(tuple(planes), makers=frozenset({name}))
+
+    def _roots_of(self, name: str, tensor: Tensor) -> list[np.ndarray]:
+        axes = []
+        for axis, size in enumerate(tensor.shape):
+            own = self._own.get((name, axis))
+            axes.append(np.zeros(size, np.int64) if own is None else self.roots(own))
+        return axes
+
+    def roots(self, labels: Tensor) -> np.ndarray:
+        """What stands for each label."""
+        return self.algebra.units.roots(labels)
+
+    def _set(self, *planes: Tensor) -> set[int]:
+        return {int(root) for plane in planes for root in np.unique(self.roots(compact(plane)))} - {FIXED, -1}
+
+    def _families(self) -> dict[Signature, Family]:
+        where: dict[int, list[tuple[str, int, int]]] = {}
+        for name, axes in self.axes.items():
+            for axis, roots in enumerate(axes):
+                for root, count in Counter(roots.tolist()).items():
+                    where.setdefault(root, []).append((name, axis, count))
+        found: dict[Signature, list[int]] = {}
+        for root in dict.fromkeys(root for axes in self.axes.values() for roots in axes for root in roots.tolist()):
+            if root != FIXED:
+                found.setdefault(tuple(where[root]), []).append(root)
+        self.family_of = {unit: signature for signature, units in found.items() for unit in units}
+        made = self._makers()
+        return {s: Family(next((made[u] for u in units if u in made), ""), tuple(units)) for s, units in found.items()}
+
+    def _makers(self) -> dict[int, str]:
+        """For each unit the first layer that makes it."""
+        made: dict[int, str] = {}
+        for product in self.algebra.products:
+            name = _layer_name(product.makers)
+            for unit in self._set(product.made) if name else ():
+                made.setdefault(unit, name)
+        return made
+
+    def _layers(self, twin: nn.Module) -> dict[str, np.ndarray]:
+        """For each layer what it makes, in order: the output of its call, or an axis of its weight."""
+        inner = {n for neuron in index_model(twin).neurons.values() for n in _inside(neuron.name, neuron.module)}
+        made = {}
+        for product in self.algebra.products:
+            name, units = _layer_name(product.makers), self._set(product.made)
+            if not units or not name or name in inner or name in made:
+                continue
+            calls = [call for call in self.calls if call.path == name and call.made]
+            order = self.along(calls[0].made[0]) if calls else None
+            if order is None:
+                own = {int(label) for label in product.made.unique()}
+                order = next(self.roots(ids) for ids in self._own.values() if own.intersection(ids.tolist()))
+            made[name] = order
+        return made
+
+    def along(self, tensor: Tensor) -> np.ndarray | None:
+        """The units along the one axis of an activation that counts any."""
+        found = self.where(tensor)
+        return found[0][1] if len(found) == 1 and len(found[0][0]) == 1 else None
+
+    def where(self, tensor: Tensor) -> list[tuple[tuple[int, ...], np.ndarray]]:
+        """The axes of a tensor that count units together, and these along them, in a row."""
+        planes = [compact(p) for p in self._labels_of(tensor).planes]
+        planes = [p for p in planes if bool((p >= 0).any()) and p.numel() > 1]
+        return [(varying(plane), self.roots(plane.flatten())) for plane in planes]
+
+    def ignores(self, tensor: Tensor) -> bool:
+        """Whether something went into an activation that mixes units and never reaches what the net gives."""
+        reached = {id(mark) for mark in self.marks}
+        return any(id(self.algebra.marks[k]) not in reached for k in self._labels_of(tensor).marks)
+
+    def hidden(self) -> set[Signature]:
+        """Families that a layer makes and that another one reads, and that are not what the net answers with."""
+        found = set()
+        for product in self.algebra.products:
+            made = {self.family_of[u] for u in self._set(product.made) if u in self.family_of}
+            read = {self.family_of[u] for u in self._set(product.read, product.consumed) if u in self.family_of}
+            found |= read - made
+        return {s for s in found if self.families[s].name and not self.answered & set(self.families[s].units)}
+
+    def consumed(self) -> set[tuple[str, int]]:
+        """Axes of weights that are summed over: where units are read."""
+        raw = {int(label) for product in self.algebra.products for label in product.consumed.unique()}
+        return {place for place, own in self._own.items() if raw.intersection(own.tolist())}
+
+    def silenced(self) -> list[tuple[set[int], frozenset[str]]]:
+        """Units that two activations are summed over, and the weights of the first of them."""
+        return [(self._set(units), makers) for units, makers in self.algebra.bilinear]
+
+
+def wiring_of(model: nn.Module, sample: Any) -> tuple[UnitWiring, Any]:
+    """The wiring, and the sample with which it was found.
+
+    Args:
+        model: any net.
+        sample: an input; None tries zeros for a first layer that reads features.
+
+    Raises:
+        ValueError: no sample where one is needed.
+        Failed: the sample does not run through the net.
+    """
+    if sample is not None:
+        sample = tree_map(_as_double, sample)
+        return UnitWiring(model, sample), sample
+    sizes = [getattr(m, n) for m in model.modules() for n in (*IN_SIZES, *input_sizes()) if hasattr(m, n)]
+    like, troubles = next(model.parameters(), torch.zeros(())), []
+    for shape in ((2,), (2, 2)) if sizes else ():
+        tried = torch.zeros(*shape, int(sizes[0]), dtype=torch.float64, device=like.device)
+        try:
+            return UnitWiring(model, tried), tried
+        except Failed as error:
+            troubles.append(error.reason)
+    told = f" ({type(troubles[0]).__name__}: {troubles[0]})" if troubles else ""
+    raise ValueError(
+        f"No input for a dry run is known{told}; expected one that the net takes: give one with "
+        "sample=torch.zeros(...), shaped like the first batch."
+    ) from (troubles[0] if troubles else None)
+
+
+def _as_double(leaf: Any) -> Any:
+    return leaf.detach().double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _layer_name(makers: frozenset[str]) -> str:
+    """The module that holds a weight; a weight of the net itself goes by its own name."""
+    names = sorted((name for name in makers if ":" not in name), key=lambda name: "bias" in name)
+    if not names:
+        return ""
+    if ".parametrizations." in f".{names[0]}":
+        return f".{names[0]}".partition(".parametrizations.")[0].lstrip(".")
+    path, _, own = names[0].rpartition(".")
+    return path or own
+
+
+def _inside(name: str, module: nn.Module) -> Iterator[str]:
+    yield from (f"{name}.{path}" for path, _ in module.named_modules() if path)
+
+
+def _join_attention(twin: nn.Module, wiring: UnitWiring) -> None:
+    """What an attention module reads and projects is as wide: it takes heads to be whole slices of that."""
+    for path, module in twin.named_modules():
+        own = wiring._own.get((f"{path}.in_proj_weight" if path else "in_proj_weight", 0))
+        if isinstance(module, nn.MultiheadAttention) and own is not None:
+            cols = wiring._own[f"{path}.in_proj_weight" if path else "in_proj_weight", 1]
+            chunks = own.reshape(3, module.num_heads, -1)
+            wiring.algebra.units.unify(chunks, chunks[:1, :, :1])
+            wiring.algebra.units.unify(chunks[0].flatten(), cols)
