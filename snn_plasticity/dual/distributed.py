@@ -11,19 +11,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from ..hosts.index import unwrap
 from .nets import device_of, tensors_of
 
 
 def group_of(model: nn.Module) -> Any:
-    """The process group of a net in DistributedDataParallel; None for any other."""
-    return next((m.process_group for m in model.modules() if isinstance(m, nn.parallel.DistributedDataParallel)), None)
+    """The process group of a net in DistributedDataParallel, compiled or not; None for any other."""
+    wrapper = getattr(model, "_orig_mod", model)
+    return wrapper.process_group if isinstance(wrapper, DistributedDataParallel) else None
 
 
 def without_ranks(model: nn.Module) -> nn.Module:
     """What computes on this rank."""
-    return model if group_of(model) is None else unwrap(model)
+    wrapper = getattr(model, "_orig_mod", model)
+    return wrapper.module if isinstance(wrapper, DistributedDataParallel) else model
 
 
 def average(tensors: Sequence[Tensor], group: Any) -> None:

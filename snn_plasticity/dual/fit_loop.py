@@ -10,11 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch.utils.data import RandomSampler, SequentialSampler
+
 from .._saved import described
 from ..notices import notice
 from .batches import grouped
 from .callbacks import Callbacks
-from .distributed import mean_over_ranks
+from .distributed import group_of, mean_over_ranks
 from .fitting import DataOrder, Progress, StopCriteria, total_steps
 
 if TYPE_CHECKING:
@@ -125,6 +127,13 @@ def _say_what_is_unlikely(trainer: DualModelTrainer, plan: FitPlan) -> None:
                 "loss of each epoch. Give fit validation=batches.",
                 stacklevel=4,
             )
+    shuffled = isinstance(getattr(plan.loader, "sampler", None), (RandomSampler, SequentialSampler))
+    if group_of(trainer.base.model) is not None and shuffled:
+        notice(
+            "Every rank goes through all of the loader's batches, in the same order; none learns what the others do "
+            "not. Give the DataLoader sampler=DistributedSampler(data).",
+            stacklevel=4,
+        )
     if plan.validation is None and _reads_validations(described(trainer.condition)):
         notice(
             f"{trainer.condition!r} reads validations, and there are none; it never holds. Give fit validation=batches "

@@ -91,7 +91,7 @@ class Trainee:
         self.scorer, self.unpack = Scorer(loss, metric), unpack
         self.follows_loss = scheduler is not None and not per_step and needs_argument(scheduler)
         self.closure = needs_argument(optimizer) if closure is None else require_flag("closure", closure)
-        self.group = group_of(model)
+        self.group, self.here = group_of(model), without_ranks(model)
         half = amp is torch.float16 and device_of(model).type == "cuda"
         self.scaler: Any = torch.amp.GradScaler("cuda") if half else None  # type: ignore[attr-defined]
         if half and self.closure:
@@ -102,12 +102,8 @@ class Trainee:
     def output(self, batch: Any) -> tuple[Tensor, Any]:
         """(output, target) for a batch, from a fresh hidden state, on the model's device."""
         x, target = pair_of(self.unpack, batch)
-        device, net = device_of(self.model), self.model
+        device, net = device_of(self.model), self.model if self.group is None else self.here
         with explain_errors(f"The net does not run on a batch of {shown(x)}", "inputs that its forward takes"):
-            if self.group is not None:
-                net = without_ranks(net)
-                if torch.is_grad_enabled():
-                    share_buffers(net, self.group)
             x, target = to_device(x, device), to_device(target, device)
             reset_hidden_state(net)
             with torch.autocast(device.type, dtype=self.amp, enabled=self.amp is not None):
@@ -239,6 +235,8 @@ class Trainee:
 
     def _after_step(self, value: float) -> float:
         self.optimizer.zero_grad(set_to_none=True)
+        if self.group is not None:
+            share_buffers(self.model, self.group)
         if self.per_step and self.scheduler is not None:
             self.scheduler.step(*([value] if needs_argument(self.scheduler) else []))
         return value
