@@ -98,6 +98,8 @@ class Bookkeeper:
     def _notice(self, report: DualReport, before: int, now: int) -> None:
         if not report.books.varies:
             report.books.varies = True
+            if any(getattr(net, "closure", False) for net in self.nets):
+                return  # such an optimizer runs its net as often as it likes
             notice(
                 f"A step cost {now} multiply-accumulates, and an earlier one on the same shapes {before}: its work "
                 "depends on the data. Every step is counted from now on, which takes longer.",
