@@ -106,7 +106,7 @@ def dual(job: Job) -> list[dict[str, Any]]:
             losses = pair.step(torch.tensor(asked), x, y).tolist()
             for history, loss, motivated in zip(histories, losses, asked, strict=True):
                 history.add_step(loss, motivated)
-            pair.costs += moment.passes * pair.base.forward_macs(x)
+            pair.costs += moment.cost(pair.base, x)
     base = pair.base.accuracies(data.unseen_x, data.unseen_y)
     pair.up(torch.arange(len(job.seeds)))
     large = pair.large.accuracies(data.unseen_x, data.unseen_y)

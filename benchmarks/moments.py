@@ -110,11 +110,11 @@ def affect(base: Stack) -> Measure:
 
 
 class Moment(NamedTuple):
-    """A schedule for (count, of, seed), the signals that it reads, and passes of the base that they cost per step."""
+    """A schedule for (count, of, seed), the signals that it reads, and what these cost for a batch."""
 
     condition: Callable[[int, int, int], Condition]
     signals: Callable[[Stack], Measure] | None = None
-    passes: int = 0
+    cost: Callable[[Stack, Tensor], int] = lambda base, x: 0
 
 
 MOMENTS = {
@@ -122,10 +122,15 @@ MOMENTS = {
     "at random": Moment(lambda count, of, seed: CountMatched(count, of, seed)),
     "spaced": Moment(lambda count, of, seed: Paced(count, of)),
     "ever closer": Moment(lambda count, of, seed: Paced(count, of, 2.0)),
-    "hard batches": Moment(lambda count, of, seed: Ranked("hardness", count, of), hardness, 1),
-    "easy batches": Moment(lambda count, of, seed: Ranked("hardness", count, of, high=False), hardness, 1),
-    "gradients agree": Moment(lambda count, of, seed: Ranked("agreement", count, of), agreement, 3),
-    "gradients disagree": Moment(lambda count, of, seed: Ranked("agreement", count, of, high=False), agreement, 3),
+    "closer still": Moment(lambda count, of, seed: Paced(count, of, 3.0)),
+    "hard batches": Moment(lambda count, of, seed: Ranked("hardness", count, of), hardness, Stack.forward_macs),
+    "easy batches": Moment(
+        lambda count, of, seed: Ranked("hardness", count, of, high=False), hardness, Stack.forward_macs
+    ),
+    "gradients agree": Moment(lambda count, of, seed: Ranked("agreement", count, of), agreement, Stack.macs),
+    "gradients disagree": Moment(
+        lambda count, of, seed: Ranked("agreement", count, of, high=False), agreement, Stack.macs
+    ),
     "first block": Moment(lambda count, of, seed: ~FromStep(count)),
     "seeking": Moment(lambda count, of, seed: Seeking(share=count / of), progress),
     "affect": Moment(lambda count, of, seed: Seeking(share=count / of), affect),

@@ -1,5 +1,7 @@
 """What the runs of dual_moments.py show: collected into dual_moments.json, and laid out in tables.
 
+    python benchmarks/moments_tables.py      collects out/dual_moments.jsonl, writes RESULTS.md and docs/dual.md
+
 Differences are between runs of the same seed; ± is the standard error; bold is beyond two of them.
 """
 
@@ -13,14 +15,20 @@ from typing import Any
 
 import numpy as np
 from moments import COUPLINGS, MOMENTS
-from results import machine, table
+from results import machine, put_between, table, write
 
 from snn_plasticity.dual.report import Estimate
 
 HERE = Path(__file__).parent
 COLLECTED, PAGE = HERE / "dual_moments.json", HERE.parent / "docs" / "dual.md"
 TASKS = ("digits", "mnist1d", "rows", "latencies", "photographs", "wines")
+RUNS = Path("out/dual_moments.jsonl")
 CONTROL = "at random"
+TEXT = """## Dual training: when, and how
+
+Accuracies of ten seeds on six tasks; what is in the columns is told in docs/dual.md.
+
+"""
 Arms = Mapping[tuple[str, str, str, str], Mapping[str, Sequence[float]]]
 
 
@@ -120,30 +128,59 @@ def _against(arms: Arms, host: str, task: str, coupling: str, moment: str, net: 
     return tuple(zip(*both, strict=True))
 
 
-def coupling_table(arms: Arms, net: str, alone: str, moments: Sequence[str], host: str = "snntorch") -> str:
-    """For couplings and moments, what a net is ahead of the same net alone."""
+def coupling_table(arms: Arms, net: str, alone: str, host: str = "snntorch") -> str:
+    """For every coupling with every moment that was tried on all tasks, what a net is ahead of the same net alone."""
     rows = []
     for coupling in COUPLINGS:
-        for moment in moments:
+        for moment in sorted({m for _, _, c, m in arms if c == coupling}, key=list(MOMENTS).index):
             found = [arms.get((host, task, coupling, moment)) for task in TASKS]
             if all(found):
                 compute = np.mean([np.mean(arm["compute"]) for arm in found])
-                rows.append([coupling, moment, *(difference(a[net], a[alone]) for a in found), f"{compute:.2f}"])
+                cells = (difference(arm[net], arm[alone]) for arm in found)
+                rows.append([coupling, moment, *cells, _short(f"{compute:.2f}")])
     return table(["coupling", "recruited", *TASKS, "compute"], rows)
 
 
 def levels_table(arms: Arms, coupling: str, moment: str, host: str = "snntorch") -> str:
-    """Accuracies of both nets and of each alone, task by task."""
-    found = {task: arms[host, task, coupling, moment] for task in TASKS}
-    names = (
+    """Accuracies of both nets and of each alone, task by task, and what both cost as a share of the large one."""
+    names = [
         "base",
         "base, equal steps",
         "base, equal compute",
         "motivated",
         "large, equal compute",
         "large, equal steps",
-    )
-    rows = [[name, *(value(arm[name]) for arm in found.values())] for name in names]
-    for name in ("compute", "share"):
-        rows.append([name, *(f"{np.mean(arm[name]):.2f}" for arm in found.values())])
-    return table([f"{coupling}, {moment}", *TASKS], rows)
+    ]
+    header = [name.replace(", equal", " alone, equal") for name in names]
+    found = {task: arms[host, task, coupling, moment] for task in TASKS if (host, task, coupling, moment) in arms}
+    rows = [
+        [task, *(value(arm[name]) for name in names), _short(f"{np.mean(arm['compute']):.2f}")]
+        for task, arm in found.items()
+    ]
+    return table(["", *header, "compute"], rows)
+
+
+def pages(arms: Arms) -> dict[str, str]:
+    """Every table of the page on dual training, by the name of its marks."""
+    return {
+        "paper": levels_table(arms, "replace", "loss fell twice"),
+        "taught": levels_table(arms, "teach", "at random"),
+        "base ahead": coupling_table(arms, "base", "base, equal steps"),
+        "large ahead": coupling_table(arms, "motivated", "large, equal compute"),
+        "large by moment": moments_table(arms, "motivated"),
+        "base by moment": moments_table(arms, "base"),
+    }
+
+
+def main() -> None:
+    if RUNS.exists():
+        save([json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()])
+    made = pages(load())
+    for name, text in made.items():
+        put_between(f"<!-- {name} -->", f"<!-- /{name} -->", text, PAGE)
+    machine_line = json.loads(COLLECTED.read_text(encoding="utf-8"))["machine"]
+    write("dual_moments", TEXT + "\n\n".join([machine_line, *(f"{name}:\n\n{text}" for name, text in made.items())]))
+
+
+if __name__ == "__main__":
+    main()

@@ -27,6 +27,7 @@ from seeking_nets import HOSTS, newborn
 from tqdm import tqdm
 
 from snn_plasticity.dual import (
+    AffectSignals,
     Always,
     BaseToo,
     Comparison,
@@ -49,7 +50,8 @@ CONDITIONS = {
     "loss-decrease": LossDecrease(2),
     "loss-spike": LossSpike(1.0),
     "plateau": Plateau(),
-    "seeking": Seeking(0.7, 0.5),
+    "seeking": Seeking(share=0.3),
+    "affect": Seeking(share=0.3),
     "every-third": Every(3),
     "every-fourth": Every(4),
     "random": RandomActivation(0.3),
@@ -78,8 +80,11 @@ def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> t
         return report
 
     base, large, weights = nets()
-    condition, coupling = CONDITIONS[args.condition], COUPLINGS[args.coupling]
-    dual = fit(DualModelTrainer(base, large, weights, condition, coupling=coupling, seed=seed), "dual", epochs)
+    trainer = DualModelTrainer(
+        base, large, weights, CONDITIONS[args.condition], coupling=COUPLINGS[args.coupling], seed=seed,
+        signals=AffectSignals() if args.condition == "affect" else None,
+    )  # fmt: skip
+    dual = fit(trainer, "dual", epochs)
     budget = dual.cost.macs
     base, large, _ = nets()
     alone = fit(DualModelTrainer(base, seed=seed), "base alone", epochs)
