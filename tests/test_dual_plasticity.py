@@ -246,3 +246,94 @@ def test_each_batch_of_an_evaluation_starts_from_a_fresh_hidden_state() -> None:
     score = net.evaluate([*data[1:], (x, y)])
     assert score.loss == pytest.approx(nn.functional.cross_entropy(output, y).item(), rel=1e-5)
     assert score.accuracy == pytest.approx(float((output.argmax(1) == y).float().mean()))
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A kernel that keeps one of everything: of neurons in odd places, of samples, of nobody, and how many they are."""
+
+    def init(self, pre, post):
+        return {
+            "pre first": pre.new_zeros(pre.shape[1], len(pre)),
+            "no batch": post.new_zeros(post.shape[1]),
+            "sample": pre.new_zeros(len(pre)),
+            "clock": torch.zeros(()),
+            "steps": 0,
+            "pre neurons": pre.shape[1],
+            "share": torch.tensor(1.0 / post.shape[1]),
+            "name": "shapes",
+        }
+
+    def step(self, pre, post, state, dt=1.0):
+        after = {
+            **state,
+            "pre first": 0.5 * state["pre first"] + pre.T,
+            "no batch": 0.5 * state["no batch"] + post.mean(0) + 1.0,
+            "sample": state["sample"] + 1.0 + pre.mean(1),
+            "clock": state["clock"] + 1.0,
+            "steps": state["steps"] + 1,
+        }
+        return Coincidence((Pair(post * (1.0 + state["no batch"]) / state["pre neurons"], pre),)), after
+
+
+@pytest.mark.filterwarnings("ignore:.*the learning rate is 0")
+def test_of_a_kernel_of_ones_own_units_are_carried_and_what_is_nobodys_as_it_is() -> None:
+    base = seeded(build)
+    large, weights = widen(base, 2, place="spread")
+    small, big = plastic(base, Shapes(), lr=0.0), plastic(large, Shapes(), lr=0.0)
+    for data in batches(2):
+        small.train(data)
+    big.train(batches(3)[2])
+    pair = DualModelTrainer(small, big, weights).pair
+    assert pair is not None
+
+    def held(trainee: PlasticTrainee, name: str) -> dict:
+        connection = trainee.learner.connections[name]
+        assert connection.eligibility is not None  # steps that wait are worked in
+        return dict(connection.traces._running.state.kernel)
+
+    before = {name: (held(small, name), held(big, name)) for name in ("0", "2")}
+    pair.up()
+    for name, (mine, other) in before.items():
+        now, axes = held(big, name), weights.slots[f"{name}.weight"].axes
+        post, pre = (list(axis) for axis in (axes or (range(len(mine["no batch"])), range(len(mine["pre first"])))))
+        for part, units in (("pre first", pre), ("no batch", post)):
+            new = [k for k in range(len(other[part])) if k not in units]
+            assert torch.equal(now[part][units], mine[part]) and torch.equal(now[part][new], other[part][new])
+        assert torch.equal(now["sample"], mine["sample"]) and now["clock"] == mine["clock"] == 6.0
+        assert now["steps"] == 6 and now["name"] == "shapes"
+        assert now["pre neurons"] == len(now["pre first"]) and now["share"] == 1.0 / len(now["no batch"])
+    pair.down()
+    for name, (mine, _) in before.items():
+        back = held(small, name)
+        assert all(torch.equal(torch.as_tensor(back[k]), torch.as_tensor(mine[k])) for k in mine if k != "name")
+
+
+class Joined(Shapes):
+    def init(self, pre, post):
+        return pre.new_zeros(len(pre), pre.shape[1] + post.shape[1])
+
+    def step(self, pre, post, state, dt=1.0):
+        return Coincidence((Pair(post, pre),)), state + 1.0
+
+
+class Growing(Joined):
+    def init(self, pre, post):
+        return pre.new_zeros(0, *pre.shape)
+
+    def step(self, pre, post, state, dt=1.0):
+        return Coincidence((Pair(post, pre),)), torch.cat([state, pre[None]])
+
+
+@pytest.mark.parametrize(("kernel", "said"), [(Joined(), "an axis of their own"), (Growing(), "of a single neuron")])
+def test_a_state_that_does_not_tell_whose_it_is_is_refused_and_nothing_changes(kernel, said) -> None:
+    base = seeded(build)
+    large, weights = widen(base, 2)
+    trainer = DualModelTrainer(plastic(base, kernel), plastic(large, kernel), weights, Every(2))
+    first, second, third = batches(3)
+    trainer.step(first)
+    before = bits(trainer.base.model), bits(trainer.motivated.model)
+    with pytest.raises(ValueError, match=said):
+        trainer.step(second)
+    assert same(before[0], bits(trainer.base.model)) and same(before[1], bits(trainer.motivated.model))
+    assert trainer.report.history.step == 1

@@ -53,7 +53,29 @@ def unit_axes(kernel: Any, like: Like, side: int, axis: int) -> list[int | None]
     wider[axis] += 1
     more = list(like)
     more[side] = like[side].new_zeros(wider)
-    return _growing(kernel, like, (more[0], more[1]), f"number of {('pre', 'post')[side]} neurons")
+    name, count = ("pre", "post")[side], like[side].shape[axis]
+    axes = _growing(kernel, like, (more[0], more[1]), f"number of {name} neurons")
+    for leaf, along_units in zip(tree_flatten(kernel.init(*like))[0], axes, strict=True):
+        if along_units is not None and leaf.shape[along_units] != count:
+            raise ValueError(
+                f"{type(kernel).__name__}.init makes a tensor {_shape(leaf)} whose axis {along_units} grows with the "
+                f"{count} {name} neurons and is not as long; expected an axis of their own."
+            )
+    return axes
+
+
+def counts_units(kernel: Any, like: Like, other: Like) -> list[bool]:
+    """Which leaves of the state begin with a number that tells how many neurons there are: another one for others.
+
+    >>> class Mean:
+    ...     def init(self, pre, post):
+    ...         return pre.shape[-1], torch.zeros(())
+    >>> counts_units(Mean(), (torch.zeros(4, 2), torch.zeros(4, 3)), (torch.zeros(4, 5), torch.zeros(4, 3)))
+    [True, False]
+    """
+    here, again, there = (tree_flatten(kernel.init(*sides))[0] for sides in (like, like, other))
+    triples = zip(here, again, there, strict=True)
+    return [_shape(a) == _shape(c) and _same(a, b) and not _same(a, c) for a, b, c in triples]  # a ≠ b: a random number
 
 
 def _growing(kernel: Any, before: tuple[Tensor, ...], after: tuple[Tensor, ...], what: str) -> list[int | None]:
@@ -81,6 +103,10 @@ def _growing(kernel: Any, before: tuple[Tensor, ...], after: tuple[Tensor, ...],
     return axes
 
 
+def _same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
+
+
 def _shape(leaf: Any) -> tuple[int, ...]:
     return tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
 
@@ -98,7 +124,7 @@ def forgotten(kernel: Any, like: Like, axes: list[int | None], state: Any, mask:
     return tree_unflatten(leaves, spec)
 
 
-def require_shape(kernel: Any, like: Like, state: Any) -> None:
+def require_shape(kernel: Any, like: Like, state: Any, part: str = "sample") -> None:
     """Refuse a state that is no longer shaped as `init` made it.
 
     Raises:
@@ -108,7 +134,7 @@ def require_shape(kernel: Any, like: Like, state: Any) -> None:
     if began != now:
         raise ValueError(
             f"{type(kernel).__name__} began with a state of shapes {began} and has one of {now} now, so that the part "
-            "of a single sample is not known. Let `init` give every tensor the shape that it will have, or reset the "
+            f"of a single {part} is not known. Let `init` give every tensor the shape that it will have, or reset the "
             "whole batch."
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ... import _compiled
-from ...kernels.kernel_state import along, forgotten, unit_axes
+from ...kernels.kernel_state import along, counts_units, forgotten, require_shape, unit_axes
 from ...kernels.terms import Windowed
 from ...layers.conv import Conv
 from ...layers.dense import Dense
@@ -218,15 +218,27 @@ class TraceState:
         if source.kernel is not None and getattr(here, "per_synapse", False):
             self.kernel = units.moved_vectors(source.kernel)
         elif source.kernel is not None:
-            axis = unit_axis(self.rule.geometry.shape, self.like[0])
-            leaves, spec = tree_flatten(source.kernel)
-            own = tree_flatten(here.init(*self.like) if self.kernel is None else self.kernel)[0]
-            axes = (unit_axes(here, self.like, side, axis) for side in (0, 1))
-            parts = zip(leaves, own, *axes, strict=True)
-            self.kernel = tree_unflatten([units.moved(*part) for part in parts], spec)
+            self.kernel = self._kernel_of(source, units)
         if source.e is not None:
             self.e = units.moved_e(source.e, self.e, (self.batch_size, *self.rule.geometry.shape))
         self.bound = None
+
+    def _kernel_of(self, source: TraceState, units: Units) -> Any:
+        """The kernel's state of the source, unit by unit, and what belongs to all, but for how many they are."""
+        here, like = self.rule.kernel, self.like
+        if units.pre is units.post is None:
+            return tree_map_only(Tensor, Tensor.clone, source.kernel)
+        require_shape(here, source.like, source.kernel, "neuron")
+        axis = unit_axis(self.rule.geometry.shape, like[0])
+        axes = [unit_axes(here, like, side, axis) for side in (0, 1)]
+        leaves, spec = tree_flatten(source.kernel)
+        own = tree_flatten(here.init(*like) if self.kernel is None else self.kernel)[0]
+        parts = zip(leaves, own, *axes, counts_units(here, like, source.like), strict=True)
+        moved = [
+            mine if counts and pre is post is None else units.moved(old, mine, pre, post)
+            for old, mine, pre, post, counts in parts
+        ]
+        return tree_unflatten(moved, spec)
 
     def _divisible(self) -> bool:
         """Whether some samples can be worked on without the others: the kernel's state lies sample by sample."""
