@@ -156,3 +156,34 @@ def test_a_stream_that_is_shorter_than_where_the_run_stood_says_so() -> None:
     trainer.fit(DataLoader(Stream(), 5), 1, progress=False, max_steps=3)
     with pytest.warns(PlasticityWarning, match="3 batches"), pytest.raises(ValueError, match="ended before"):
         trainer.fit(DataLoader(Stream(5), 5), 1, progress=False)
+
+
+def test_batch_without_a_sample_is_refused_in_training_and_nothing_in_a_score():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match="holds no sample.*drop_last"):
+        DualModelTrainer(trainee).step((x[:0], y[:0]))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert trainee.evaluate([(x, y), (x[:0], y[:0])]) == trainee.evaluate([(x, y)])
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return {"logits": self.fc(x)}
+
+
+def test_output_of_several_parts_is_the_business_of_the_loss():
+    net = Named()
+
+    def loss(output, target):
+        return nn.functional.cross_entropy(output["logits"], target)
+
+    trainee = Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1), loss)
+    batch = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    assert trainee.train(batch) > trainee.train(batch)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .._checks import known_as, require_count
+from .._checks import known_as, require_count, shown
 
 
 class Fields:
@@ -115,6 +115,15 @@ def shares_of(group: BatchGroup, unpack: Callable[[Any], tuple[Any, Any]]) -> li
     """Of all samples, how many each batch holds; samples are counted along the first axis of the target."""
     sizes = [_samples(pair_of(unpack, batch)[1]) for batch in group]
     return [size / sum(sizes) for size in sizes]
+
+
+def require_samples(target: Any) -> None:
+    """Refuse the target of a batch without a sample: a mean over nothing is NaN."""
+    if any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in tree_leaves(target)):
+        raise ValueError(
+            f"The batch holds no sample, target is {shown(target)}; expected one at least. Leave such batches out, as "
+            "DataLoader(..., drop_last=True) does with small ones."
+        )
 
 
 def _samples(target: Any) -> int:

@@ -44,7 +44,7 @@ class BatchScore(NamedTuple):
     """One batch: its weight, weighted sums, and what is known of its answers."""
 
     size: Tensor | int
-    loss: Tensor
+    loss: Tensor | float
     metric: Tensor | float
     answers: Answers
 
@@ -69,6 +69,8 @@ class Scorer:
     def row(self, output: Any, target: Any) -> BatchScore:
         """Of one batch, where it lies; weighted by its answers, or by the numbers in its target."""
         answers = count_right(output, target, self.objective)
+        if not numbers_in(target, output):
+            return BatchScore(0, 0.0, 0.0, answers)
         size = numbers_in(target, output) if answers.doubt else answers.labels
         metric = 0.0 if self.metric is None else size * _double(self.metric(output, target))
         return BatchScore(size, size * _double(self.objective(output, target)), metric, answers)

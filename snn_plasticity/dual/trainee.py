@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .._checks import known_as, require_dtype, require_flag, require_kind, require_number, shown
 from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors
 from ..learner import PlasticityLearner
 from ..notices import notice
-from .batches import BatchGroup, pair_of, shares_of, to_device, unpack_pair
+from .batches import BatchGroup, pair_of, require_samples, shares_of, to_device, unpack_pair
 from .checkpoint import require_optimizer
 from .distributed import average, group_of, share_buffers, without_ranks
 from .nets import (
@@ -110,15 +111,22 @@ class Trainee:
                 return self.run(net, x), target
 
     def loss(self, batch: Any) -> Tensor:
-        """The loss of one batch (x, target), with its graph."""
-        return self.loss_of(*self.output(batch))
+        """The loss of one batch (x, target), with its graph.
 
-    def loss_of(self, output: Tensor, target: Any) -> Tensor:
+        Raises:
+            ValueError: a batch without a sample.
+        """
+        output, target = self.output(batch)
+        require_samples(target)
+        return self.loss_of(output, target)
+
+    def loss_of(self, output: Any, target: Any) -> Tensor:
         """The loss of an output that is there already, in single precision whatever the net computed in."""
-        require_kind("output", output, Tensor, "What the net made of a batch.")
+        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(output)):
+            raise TypeError(f"output is {known_as(output)}; expected a Tensor, or a tuple or mapping that holds some.")
         message = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
         with explain_errors(message, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
-            return self.objective(output.float() if self.amp else output, target)
+            return self.objective(tree_map_only(Tensor, Tensor.float, output) if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
         """One step of the optimizer on one batch, or on the batches of a `BatchGroup`.
