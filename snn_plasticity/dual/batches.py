@@ -97,6 +97,8 @@ def pair_of(unpack: Callable[[Any], Any], batch: Any) -> tuple[Any, Any]:
 
 def to_device(value: Any, device: torch.device) -> Any:
     """Whatever can be moved in a nest of tuples, lists and mappings, on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
     return tree_map(lambda leaf: leaf.to(device) if _movable(leaf) else leaf, value, is_leaf=_movable)
 
 
@@ -119,7 +121,8 @@ def shares_of(group: BatchGroup, unpack: Callable[[Any], tuple[Any, Any]]) -> li
 
 def require_samples(target: Any) -> None:
     """Refuse the target of a batch without a sample: a mean over nothing is NaN."""
-    if any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in tree_leaves(target)):
+    leaves = [target] if isinstance(target, Tensor) else tree_leaves(target)
+    if any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in leaves):
         raise ValueError(
             f"The batch holds no sample, target is {shown(target)}; expected one at least. Leave such batches out, as "
             "DataLoader(..., drop_last=True) does with small ones."

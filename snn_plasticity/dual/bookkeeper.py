@@ -2,8 +2,9 @@
 
 A step is counted where its kind is new: which net learns, shapes, which parameters take part. The multiply-accumulates
 of later ones are known then. Spikes change from step to step: they are looked at after 0, 1, 2, 4, … and then every
-32 steps of either sort, and in between taken to be as many for each multiply-accumulate as in the step before. Where a
-kind is counted again and has changed, its work depends on the data, and every step is counted from then on.
+64 steps of either sort, and in between taken to be as many for each multiply-accumulate as in the step before. Where a
+kind is counted again and has changed, its work depends on the data, and every step is counted from then on; with an
+optimizer that evaluates the loss as often as it likes, from the start.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .nets import TrainableNet
 from .report import DualReport
 from .score import numbers_in
 
-EVERY = 32  # steps between two looks at spikes
+EVERY = 64  # steps between two looks at spikes
 
 
 class Bookkeeper:
@@ -36,6 +37,7 @@ class Bookkeeper:
     def __init__(self, nets: Sequence[TrainableNet]) -> None:
         self.nets, self._parameters = nets, [p for net in nets for p in net.model.parameters()]
         learner = any(net.learner is not None for net in nets)
+        self._closures = any(getattr(net, "closure", False) for net in nets)
         self._meter = Meter(*(net.model for net in nets), learner=learner)
         self._names: dict[Any, str] = {}
         self._report: DualReport | None = None
@@ -46,7 +48,8 @@ class Bookkeeper:
         if report is not self._report or len(report.costs) != sum(self._steps):
             self._take_up(report)
         self._key = self._kind(batch, motivated)
-        number, known = self._steps[motivated], self._key in report.books.kinds and not report.books.varies
+        number = self._steps[motivated]
+        known = self._key in report.books.kinds and not (self._closures or report.books.varies)
         events = number % EVERY == 0 or (number < EVERY and number & (number - 1) == 0)
         self._counts, self._meter.events = events or not known, events
         return self._meter if self._counts else nullcontext()
@@ -96,10 +99,8 @@ class Bookkeeper:
         return self._names[key]
 
     def _notice(self, report: DualReport, before: int, now: int) -> None:
-        if not report.books.varies:
-            report.books.varies = True
-            if any(getattr(net, "closure", False) for net in self.nets):
-                return  # such an optimizer runs its net as often as it likes
+        said, report.books.varies = report.books.varies or self._closures, True
+        if not said:
             notice(
                 f"A step cost {now} multiply-accumulates, and an earlier one on the same shapes {before}: its work "
                 "depends on the data. Every step is counted from now on, which takes longer.",

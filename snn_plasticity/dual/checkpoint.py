@@ -134,7 +134,10 @@ def run_state(trainer: DualModelTrainer) -> dict[str, Any]:
 def load_run(trainer: DualModelTrainer, state: Any) -> None:
     """Go on from a saved run, or refuse it; then nothing is changed. Errors as `DualModelTrainer.load_state_dict`."""
     commits = read_run(trainer, state)
-    snapshot, held = Snapshot(trainer.nets, whole=True), (trainer.report, trainer.epoch, trainer.batch, trainer.seed)
+    snapshot, held = (
+        Snapshot(trainer.nets).take(whole=True),
+        (trainer.report, trainer.epoch, trainer.batch, trainer.seed),
+    )
     signals: Any = None if state["signals"] is None else trainer.signals
     before = None if signals is None else copy.deepcopy(signals.state_dict())
     try:
@@ -326,24 +329,44 @@ def _require_moments(what: str, saved: Any, known: Any, parameter: Tensor) -> No
 
 
 class Snapshot:
-    """Remembers nets as they are, to put them back.
+    """Remembers nets as they are, to put them back; taken before each step, so what it copies into is kept.
 
     Args:
         nets: what may change.
-        whole: remember everything; else what changes before a failing step is noticed: buffers, traces, random numbers.
     """
 
-    def __init__(self, nets: Sequence[TrainableNet], *, whole: bool) -> None:
+    def __init__(self, nets: Sequence[TrainableNet]) -> None:
         self.nets = list(nets)
-        kept = [tensors_of(net.model) for net in nets]
-        self.tensors: list[tuple[Tensor, Tensor]] = [
-            (t, t.detach().clone())
-            for net, held in zip(nets, kept, strict=True)
-            for t in held.values()
-            if whole or net.learner is not None or not t.requires_grad
+        self._modules = [list(unwrap(net.model).modules()) for net in self.nets]
+        self._copies: dict[int, Tensor] = {}
+        self.tensors: list[tuple[Tensor, Tensor]] = []
+        self.states: list[Any] = []
+        self.rng: dict[str, Any] = {}
+
+    def take(self, *, whole: bool) -> Snapshot:
+        """Remember everything; without `whole`, what changes before a failing step is noticed: buffers, traces, random
+        numbers.
+        """
+        held = [
+            tensor
+            for net, modules in zip(self.nets, self._modules, strict=True)
+            for tensor in (tensors_of(net.model).values() if whole or net.learner is not None else _buffers(modules))
         ]
-        self.states = [copy.deepcopy(n.state_dict()) if whole or n.learner is not None else None for n in nets]
+        kept = [self._copy_of(tensor) for tensor in held]
+        if held:
+            with torch.no_grad():
+                torch._foreach_copy_(kept, held)  # type: ignore[attr-defined]
+        self.tensors = list(zip(held, kept, strict=True))
+        self._copies = {id(tensor): copied for tensor, copied in self.tensors}
+        self.states = [copy.deepcopy(n.state_dict()) if whole or n.learner is not None else None for n in self.nets]
         self.rng = rng_state()
+        return self
+
+    def _copy_of(self, tensor: Tensor) -> Tensor:
+        found = self._copies.get(id(tensor))
+        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype or found.device != tensor.device:
+            found = self._copies[id(tensor)] = torch.empty_like(tensor.detach())
+        return found
 
     def restore(self) -> None:
         """Put everything back."""
@@ -354,3 +377,14 @@ class Snapshot:
             if state is not None:
                 net.load_state_dict(state)
         set_rng_state(self.rng)
+
+
+def _buffers(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """What a net keeps beside its parameters, and parameters that no optimizer moves."""
+    found = [
+        tensor
+        for module in modules
+        for name, tensor in module._buffers.items()
+        if tensor is not None and name not in module._non_persistent_buffers_set
+    ]
+    return found + [p for m in modules for p in m._parameters.values() if p is not None and not p.requires_grad]

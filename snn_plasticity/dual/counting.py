@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .operations import WORTH_A_WORD, macs_of
+from .operations import WORTH_A_WORD, formula_of, macs_of
 
 OPERANDS = {
     "mm": (0, 1), "bmm": (0, 1), "_sparse_mm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2),
@@ -42,10 +42,13 @@ class Counting(TorchDispatchMode):
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
-        out = func(*args, **(kwargs or {}))
-        macs = macs_of(func, args, out)
-        if macs == 0 or (self.learner and _within_learner()):
+        out = func(*args, **kwargs) if kwargs else func(*args)
+        formula = formula_of(func)
+        if formula is None:
             return out
+        if self.learner and _within_learner():
+            return out
+        macs = macs_of(formula, args, out)
         if macs is None:
             if any(isinstance(leaf, Tensor) and leaf.numel() >= WORTH_A_WORD for leaf in tree_leaves((args, out))):
                 self.uncounted.add(func._schema.name)

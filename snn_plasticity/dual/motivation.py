@@ -276,7 +276,8 @@ def loss_signals(history: History, window: int = 20) -> dict[str, float]:
     last = history.losses[-checks.require_count("window", window) :]
     if len(last) < 4:
         return {"novelty": 0.0, "curiosity": 0.0, "anticipation": 0.0}
-    half, spread = len(last) // 2, pstdev(last) + 1e-12  # a constant loss is no surprise: 0 / 1e-12
-    surprise = tanh(abs(last[-1] - fmean(last)) / spread)
+    half, mean = len(last) // 2, fmean(last)
+    spread = sqrt(sum([(loss - mean) ** 2 for loss in last]) / len(last)) + 1e-12  # a constant loss: 0 / 1e-12
+    surprise = tanh(abs(last[-1] - mean) / spread)
     progress = tanh((fmean(last[:half]) - fmean(last[half:])) / (2.0 * spread / sqrt(len(last))))
     return {"novelty": surprise, "curiosity": surprise, "anticipation": progress}

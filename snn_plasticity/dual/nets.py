@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -126,21 +126,32 @@ def require_finite_loss(loss: float) -> float:
 USER_ERRORS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 
 
-@contextmanager
-def explain_errors(what: str, expected: str) -> Iterator[None]:
+class explain_errors:  # noqa: N801 (a `with` block, as those of contextlib, which take longer at every step)
     """Within it, an error from outside of this package is told with what broke and what was expected.
+
+    Args:
+        what: broke; or a function that says so, asked only then.
+        expected: instead.
 
     Raises:
         TypeError, ValueError, RuntimeError: as the error that was raised, which is its cause.
     """
-    try:
-        yield
-    except USER_ERRORS as error:
-        if is_own_error(error) or isinstance(error, torch.cuda.OutOfMemoryError):
-            raise
+
+    def __init__(self, what: str | Callable[[], str], expected: str) -> None:
+        self.what, self.expected = what, expected
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Tell the error."""
+        if not isinstance(error, USER_ERRORS) or is_own_error(error):
+            return
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            return
         kind = next((k for k in (TypeError, ValueError) if isinstance(error, k)), RuntimeError)
-        first = (str(error).splitlines() or [""])[0]
-        raise kind(f"{what} ({type(error).__name__}: {first}); expected {expected}.") from error
+        first, what = (str(error).splitlines() or [""])[0], self.what if isinstance(self.what, str) else self.what()
+        raise kind(f"{what} ({type(error).__name__}: {first}); expected {self.expected}.") from error
 
 
 def is_own_error(error: BaseException) -> bool:

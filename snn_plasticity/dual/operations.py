@@ -12,6 +12,7 @@ grow with the units and not with the synapses.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -120,14 +121,23 @@ FORMULAS: dict[str, Callable[[Any, Any], int]] = {
 }  # fmt: skip
 
 
-def macs_of(func: Any, args: Any, out: Any) -> int | None:
-    """Multiply-accumulates of one call of an operation; None where it multiplies in a way that is not known here."""
+@cache
+def formula_of(func: Any) -> Callable[[Any, Any], int | None] | None:
+    """How to count one operation; None for one that is no part of the count."""
     space, _, name = func._schema.name.partition("::")
-    formula = FORMULAS.get(name) if space == "aten" else None
-    if formula is not None:
-        try:
-            return formula(args, out)
-        except (AttributeError, IndexError, RuntimeError, TypeError):  # called in a way of its own
-            return None
+    if space == "aten" and name in FORMULAS:
+        return FORMULAS[name]
     words = set(name.split("_"))
-    return 0 if space in OWN_SPACES and ("norm" in words or not UNKNOWN & words) else None
+    return None if space in OWN_SPACES and ("norm" in words or not UNKNOWN & words) else _unknown
+
+
+def macs_of(formula: Callable[[Any, Any], int | None], args: Any, out: Any) -> int | None:
+    """Multiply-accumulates of one call; None where that is not known."""
+    try:
+        return formula(args, out)
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # called in a way of its own
+        return None
+
+
+def _unknown(args: Any, out: Any) -> None:
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ def call_model(model: nn.Module, x: Any, *state: Any) -> Any:
     if isinstance(x, Mapping):
         return model(**x, **({"state": state[0]} if state else {}))
     return model(x, *state)
+
+
+@lru_cache
+def _takes_state(forward: Any) -> bool:
+    return "state" in inspect.signature(forward).parameters
 
 
 class OverTime:
@@ -71,7 +77,7 @@ class OverTime:
         """Run a model on x, (B, ...) or (T, B, ...), from a fresh hidden state; the sum or mean of its outputs."""
         require_kind("model", model, nn.Module, "The net to run.")
         x, lengths = self._split(x)
-        tensors = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)] or [x]
+        tensors = [x] if isinstance(x, Tensor) else [t for t in tree_leaves(x) if isinstance(t, Tensor)] or [x]
         axis = int(self.batch_first)
         for one in tensors:
             require_real("x", one)
@@ -81,7 +87,10 @@ class OverTime:
                 )
         if self.steps is None and len({one.shape[axis] for one in tensors}) > 1:
             raise ValueError(f"x is {shown(x)}, sequences of several lengths; expected {self._layout()} with one T.")
-        message = f"The model does not run on x {', '.join(f'{tuple(t.shape)}, {t.dtype}' for t in tensors)}"
+
+        def message() -> str:
+            return f"The model does not run on x {', '.join(f'{tuple(t.shape)}, {t.dtype}' for t in tensors)}"
+
         with explain_errors(message, "inputs that its forward takes"):
             return self._run(model, x, self.steps or tensors[0].shape[axis], lengths)
 
@@ -111,7 +120,8 @@ class OverTime:
 
     def _run(self, model: nn.Module, x: Any, steps: int, lengths: Tensor | None) -> Tensor:
         reset_hidden_state(model)
-        passes_state = "state" in inspect.signature(unwrap(model).forward).parameters
+        forward = unwrap(model).forward
+        passes_state = _takes_state(getattr(forward, "__func__", forward))
         total, state = torch.zeros(()), None
         for t, frame in enumerate(self._frames(x, steps)):
             if passes_state:

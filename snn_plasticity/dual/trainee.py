@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .._checks import known_as, require_dtype, require_flag, require_kind, require_number, shown
 from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors
+from .._untracked import AS_IT_IS, casting_anywhere
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .batches import BatchGroup, pair_of, require_samples, shares_of, to_device, unpack_pair
@@ -27,7 +30,7 @@ from .nets import (
     require_net,
     reset_hidden_state,
 )
-from .over_time import model_output
+from .over_time import OverTime, model_output
 from .score import Score, Scorer, evaluate
 
 
@@ -92,7 +95,7 @@ class Trainee:
         self.scorer, self.unpack = Scorer(loss, metric), unpack
         self.follows_loss = scheduler is not None and not per_step and needs_argument(scheduler)
         self.closure = needs_argument(optimizer) if closure is None else require_flag("closure", closure)
-        self.group, self.here = group_of(model), without_ranks(model)
+        self.group, self.here, self._first = group_of(model), without_ranks(model), next(model.parameters(), None)
         half = amp is torch.float16 and device_of(model).type == "cuda"
         self.scaler: Any = torch.amp.GradScaler("cuda") if half else None  # type: ignore[attr-defined]
         if half and self.closure:
@@ -103,12 +106,27 @@ class Trainee:
     def output(self, batch: Any) -> tuple[Tensor, Any]:
         """(output, target) for a batch, from a fresh hidden state, on the model's device."""
         x, target = pair_of(self.unpack, batch)
-        device, net = device_of(self.model), self.model if self.group is None else self.here
-        with explain_errors(f"The net does not run on a batch of {shown(x)}", "inputs that its forward takes"):
+        device, net = self._device, self.model if self.group is None else self.here
+
+        def message() -> str:
+            return f"The net does not run on a batch of {shown(x)}"
+
+        with explain_errors(message, "inputs that its forward takes"):
             x, target = to_device(x, device), to_device(target, device)
-            reset_hidden_state(net)
-            with torch.autocast(device.type, dtype=self.amp, enabled=self.amp is not None):
+            if not isinstance(self.run, OverTime):  # which does so itself
+                reset_hidden_state(net)
+            with self._casting(self.amp):
                 return self.run(net, x), target
+
+    @property
+    def _device(self) -> torch.device:
+        return device_of(self.model) if self._first is None else self._first.device
+
+    def _casting(self, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+        """Automatic mixed precision in a dtype; None switches it off, where it is on."""
+        if dtype is None and not casting_anywhere():
+            return AS_IT_IS
+        return torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None)
 
     def loss(self, batch: Any) -> Tensor:
         """The loss of one batch (x, target), with its graph.
@@ -122,10 +140,13 @@ class Trainee:
 
     def loss_of(self, output: Any, target: Any) -> Tensor:
         """The loss of an output that is there already, in single precision whatever the net computed in."""
-        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(output)):
+        if not (isinstance(output, Tensor) or any(isinstance(leaf, Tensor) for leaf in tree_leaves(output))):
             raise TypeError(f"output is {known_as(output)}; expected a Tensor, or a tuple or mapping that holds some.")
-        message = f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
-        with explain_errors(message, "what it was made for"), torch.autocast(device_of(self.model).type, enabled=False):
+
+        def message() -> str:
+            return f"The objective does not take an output of {shown(output)} and a target of {shown(target)}"
+
+        with explain_errors(message, "what it was made for"), self._casting(None):
             return self.objective(tree_map_only(Tensor, Tensor.float, output) if self.amp else output, target)
 
     def train(self, batch: Any) -> float:
@@ -153,7 +174,7 @@ class Trainee:
         """
         if self.closure:
             return self._step_with_closure(_require_terms(terms))
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear()
         return self.optimizer_step(self.add_gradients(terms))
 
     def minimize(self, loss: Tensor) -> float:
@@ -241,8 +262,14 @@ class Trainee:
             raise
         return self._after_step(values[0])
 
+    def _clear(self) -> None:
+        """As `optimizer.zero_grad`, which takes longer."""
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
     def _after_step(self, value: float) -> float:
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear()
         if self.group is not None:
             share_buffers(self.model, self.group)
         if self.per_step and self.scheduler is not None:
@@ -254,10 +281,12 @@ class Trainee:
         _require_loss(loss, "one number, as trainee.backward(loss) returns it", graph=False)
         if self.scaler is not None or not held:
             return require_finite_loss(float(loss))
-        finite = torch.isfinite(torch.stack([p.grad.norm() for p in held])).all()  # type: ignore[union-attr]
-        value, whole = torch.stack([loss.reshape(()), finite.to(loss)]).tolist()
+        gradients: list[Any] = [p.grad for p in held]
+        plain = all(g.layout is torch.strided for g in gradients)
+        norms = torch._foreach_norm(gradients) if plain else [g.norm() for g in gradients]  # type: ignore[attr-defined]
+        value, *sizes = torch.stack([loss.reshape(()), *(n.to(loss.device) for n in norms)]).tolist()
         require_finite_loss(value)
-        if not whole:
+        if not all(map(isfinite, sizes)):
             raise Diverged("its gradient holds NaN or infinity; expected finite numbers")
         return value
 

@@ -107,7 +107,8 @@ class DualModelTrainer:
         self.saved_callbacks: list[Any] | None = None
         self._end: int | None = None
         self._modes: dict[nn.Module, bool] = {}
-        self.keeper = Bookkeeper(self.nets)
+        self.keeper, self._group = Bookkeeper(self.nets), group_of(base.model)
+        self._snapshot = Snapshot(self.nets)
 
     @property
     def nets(self) -> list[TrainableNet]:
@@ -132,19 +133,19 @@ class DualModelTrainer:
             self._resume_training_modes()
         self._measure_signals(batch)
         motivated = decide(self.condition, history)
-        snapshot = Snapshot(self.nets, whole=motivated and self.coupling.multiple_updates)
+        self._snapshot.take(whole=motivated and self.coupling.multiple_updates)
         try:
             with self.keeper.begin(self.report, batch, motivated):
                 loss = self._train_nets(batch, motivated)
         except FloatingPointError as error:
-            self._roll_back(snapshot)
+            self._roll_back()
             raise Diverged(
                 f"Batch {self.batch} of epoch {self.epoch} (step {history.step}, "
                 f"{'motivated' if motivated else 'base'}): {error}. Nothing of it was kept; both nets are as before "
                 "it. Lower the learning rate, clip the gradient with clip_norm=1.0, or look at this batch."
             ) from error
         except BaseException:
-            self._roll_back(snapshot)
+            self._roll_back()
             raise
         cost = self.keeper.end(self.report, batch, motivated)
         history.add_step(loss, motivated)
@@ -299,7 +300,7 @@ class DualModelTrainer:
 
     def _over_ranks(self, values: Mapping[str, float]) -> Mapping[str, float]:
         """Signals of all ranks together, so that all take the same decision."""
-        if not isinstance(values, Mapping) or group_of(self.base.model) is None:
+        if not isinstance(values, Mapping) or self._group is None:
             return values
         names = sorted(values)
         return dict(zip(names, mean_over_ranks([float(values[n]) for n in names], self.base.model), strict=True))
@@ -311,8 +312,8 @@ class DualModelTrainer:
         numbers = {name: value for name, value in score._asdict().items() if isinstance(value, float)}
         return score._replace(**dict(zip(numbers, mean_over_ranks(list(numbers.values()), net.model), strict=True)))
 
-    def _roll_back(self, snapshot: Snapshot) -> None:
-        snapshot.restore()
+    def _roll_back(self) -> None:
+        self._snapshot.restore()
         self.keeper.drop()
         for values in self.report.history.signals.values():
             del values[self.report.history.step :]

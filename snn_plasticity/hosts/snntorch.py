@@ -291,9 +291,10 @@ class SnnTorch(HostAdapter):
 
     def forget_state(self, module: nn.Module) -> None:
         """Membranes and currents are zero."""
-        if not hasattr(module, "init_hidden"):
+        held, plain = module._buffers, vars(module)
+        if "init_hidden" not in plain:
             return
         for name in _STATES:
-            state = getattr(module, name, None)
+            state = held.get(name, plain.get(name))
             if isinstance(state, Tensor):
-                setattr(module, name, torch.zeros((), device=state.device))
+                (held if name in held else plain)[name] = torch.zeros((), device=state.device)
