@@ -137,3 +137,16 @@ def test_fit_says_it_once_when_it_is_over() -> None:
     assert len(said) == 1
     assert report.curve[-1].base.accuracy > report.curve[-1].score("motivated").accuracy
     two(Never()).fit(data[:2], 1, validation=data, progress=False)
+
+
+def test_files_saved_before_there_were_minima_are_runs_without_them() -> None:
+    before = {"kind": "snn_plasticity.dual.motivation.Seeking", "on": 0.2, "off": 0.1, "curiosity": "curiosity"}
+    before["anticipation"] = "anticipation"
+    trainer, other, third = (two(Seeking(0.2, 0.1, at_least=least)) for least in (None, None, 1 / 20))
+    trainer.fit(batches(8), 2, progress=False)
+    saved = trainer.state_dict()
+    saved["settings"] = {"condition": before, "coupling": saved["settings"]["coupling"]}
+    other.load_state_dict(saved)
+    assert other.report.history.motivated == trainer.report.history.motivated
+    with pytest.raises(ValueError, match="condition.at_least was None and is 0.05"):
+        third.load_state_dict(saved)

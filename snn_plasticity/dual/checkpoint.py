@@ -112,6 +112,11 @@ SAVED_RUN = "The saved run"
 RUN_PARTS = ("settings", "models", "nets", "weights", "report", "position", "rng", "signals", "callbacks")
 DUAL_MODULE = "snn_plasticity.dual."
 RENAMED = {"After": "FromStep", "several": "multiple_updates"}  # in files saved before they were
+ADDED: dict[str, dict[str, Any]] = {  # what files saved before there was such a choice did
+    "Plateau": {"on": "training", "at_least": None},
+    "Curiosity": {"share": None, "window": 100, "at_least": None},
+    "Seeking": {"share": None, "window": 100, "at_least": None},
+}
 
 
 def run_state(trainer: DualModelTrainer) -> dict[str, Any]:
@@ -205,7 +210,8 @@ def stable_kinds(settings: Any) -> Any:
     {'kind': 'snn_plasticity.dual.FromStep', 'step': 2}
     """
     if isinstance(settings, Mapping):
-        return {RENAMED.get(name, name): stable_kinds(value) for name, value in settings.items()}
+        now = {RENAMED.get(name, name): stable_kinds(value) for name, value in settings.items()}
+        return ADDED.get(str(now.get("kind")).removeprefix(DUAL_MODULE), {}) | now
     if isinstance(settings, (list, tuple)):
         return [stable_kinds(value) for value in settings]
     if isinstance(settings, str) and settings.startswith(DUAL_MODULE):
