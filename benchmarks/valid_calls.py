@@ -49,6 +49,7 @@ CHECKED_BEFORE = {
     "plasticity.EligibilityVectors.accumulate_apart_",
     "dual.Trainee.optimizer_step",
     *(f"dual.Callback.after_{what}" for what in ("step", "validation", "epoch")),
+    *(f"dual.DualNet.forward{way}" for way in ("", "_base", "_motivated")),
     "neuromodulation.Modulator.stepped",
     "plasticity.ThreeFactorUpdate.bounded",
     *(
@@ -999,6 +1000,12 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}EarlyStopping.__call__", _bound(lambda: dual.EarlyStopping(**stop), "__call__", curve)
     yield from _trainees(room)
     slot = {"name": "weight", "axes": ((2, 0), (0, 1)), "entries": None}
+    one = lambda: dual.DualNet(both_nets()["base"], both_nets()["motivated"], into())
+    both_nets = lambda: {"base": small(), "motivated": dual.widen(small(), 2).model}
+    yield f"{room}DualNet", _free(dual.DualNet, lambda: {**both_nets(), "weights": into()})
+    yield f"{room}DualNet.split", _free(dual.DualNet.split, lambda: {"module": one(), "sample": torch.ones(1, 2)})
+    of_both = lambda: {"trainee": trainee, "condition": dual.Always()}
+    yield f"{room}DualNet.trainer", _bound(one, "trainer", of_both)
     fields = {"target": 1}
     yield f"{room}Fields", _free(lambda target: dual.Fields(0, target=target), lambda: dict(fields))
     yield f"{room}Fields.__call__", _bound(lambda: dual.Fields(0, **fields), "__call__", lambda: {"batch": batch()})

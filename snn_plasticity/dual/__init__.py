@@ -10,6 +10,7 @@ from .callbacks import Callback
 from .chance import CountMatched, RandomActivation
 from .conditions import Always, Condition, Every, FromStep, LastSteps, Never, When, replay
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
+from .dual_net import DualNet
 from .fitting import EarlyStopping
 from .growth import Growth, deepen, widen
 from .history import History
@@ -51,6 +52,7 @@ __all__ = [
     "deepen",
     "Growth",
     "NetPair",
+    "DualNet",
     "Condition",
     "When",
     "History",
