@@ -85,7 +85,8 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("*", "signals.* events.* modulators.* layers.* pairs.* masks.* slots.* sizes.*", "missing", "not said, not heard"),
     ("hosts.attach", "layers pairs masks", "empty dict", "no layer and no pair of its own, no weight behind a mask"),
     ("hosts.attach", "sample", "*", "whatever the model's forward takes, or the dry run is left out"),
-    ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.DualNet.trainer dual.When learner.PlasticityLearner",
+    ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.When dual.DualNet.trainer "
+     "learner.PlasticityLearner",
      "loss run metric unpack teach reduce pre signals condition function", CALLABLES, "looked at when it is called"),
     ("connection.Connection.check_weight", "around", CALLABLES, "asked only where a weight is new"),
     ("config.NeuromodConfig config.ThreeFactorConfig kernels.Window",

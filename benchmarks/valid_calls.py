@@ -215,6 +215,22 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.tensor([[0.1, 0.2], [0.3, -0.4]]), torch.tensor([0, 1])
 
 
+class TwoHeads(nn.Module):
+    """One layer that serves a small and a large net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head, self.more = nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward_base(self, x: Tensor) -> Tensor:
+        """By the first head."""
+        return self.head(self.trunk(x))
+
+    def forward_motivated(self, x: Tensor) -> Tensor:
+        """By both."""
+        return self.more(self.trunk(x)) + self.trunk(x)[:, :2]
+
+
 def trainee(model: nn.Module | None = None) -> dual.Trainee:
     """A net that learns by gradients."""
     model = model or small()
@@ -1003,7 +1019,7 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     one = lambda: dual.DualNet(both_nets()["base"], both_nets()["motivated"], into())
     both_nets = lambda: {"base": small(), "motivated": dual.widen(small(), 2).model}
     yield f"{room}DualNet", _free(dual.DualNet, lambda: {**both_nets(), "weights": into()})
-    yield f"{room}DualNet.split", _free(dual.DualNet.split, lambda: {"module": one(), "sample": torch.ones(1, 2)})
+    yield f"{room}DualNet.split", _free(dual.DualNet.split, lambda: {"module": TwoHeads(), "sample": torch.ones(1, 2)})
     of_both = lambda: {"trainee": trainee, "condition": dual.Always()}
     yield f"{room}DualNet.trainer", _bound(one, "trainer", of_both)
     fields = {"target": 1}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .._checks import known_as, require_callable, require_kind
+from .._checks import known_as, require_callable, require_kind, shown
 from .conditions import ConditionFn
 from .nets import TrainableNet, clone, explain_errors, preserve_rng, reset_hidden_state, tensors_of
 from .weights_map import Slot, WeightsMap
@@ -104,7 +104,9 @@ class DualNet(nn.Module):
         from .trainer import DualModelTrainer
 
         require_callable("trainee", trainee, "net -> Trainee")
-        return DualModelTrainer(trainee(self.base), trainee(self.motivated), self.weights, condition, **settings)
+        with explain_errors(f"{shown(trainee)} makes no trainee of a net", "a function net -> Trainee"):
+            small, large = trainee(self.base), trainee(self.motivated)
+        return DualModelTrainer(small, large, self.weights, condition, **settings)
 
 
 class _Way(nn.Module):
