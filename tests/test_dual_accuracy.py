@@ -241,3 +241,9 @@ def test_early_stopping_goes_by_the_loss_where_there_is_no_accuracy() -> None:
     losses = [point.base.loss for point in report.curve]
     assert losses[-4] == min(losses) and 20 < len(losses) < 400
     assert losses[-1] <= losses[0] / 5
+
+
+def test_of_spikes_and_membranes_the_spikes_are_the_answer() -> None:
+    spikes, membranes, target = seeded(T, 9, C), seeded(T, 9, C + 1), labels(9)
+    both = score(lambda output, target: output[1].mean(), ((spikes, membranes), target), run=lambda model, x: x)
+    assert both.accuracy == pytest.approx(float((spikes.sum(0).argmax(1) == target).float().mean()))

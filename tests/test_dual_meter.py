@@ -22,6 +22,7 @@ from snn_plasticity.dual import (
     Trainee,
     widen,
 )
+from snn_plasticity.layers import SparseLinear
 from snn_plasticity.notices import PlasticityWarning
 
 STEPS, B = 3, 5
@@ -263,3 +264,13 @@ def test_a_run_may_cost_more_than_a_32_bit_number_holds() -> None:
     dear = Cost(2**31, 2**31)
     assert dear.plus(dear) == Cost(2**32, 2**32)
     assert DualReport(costs=[dear, dear]).cost.macs == 2**32
+
+
+def test_synapses_in_a_list_count_as_a_matrix_with_as_many() -> None:
+    mask = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    layer, z = SparseLinear(6, 3, mask.t().contiguous()), (X > 0.5).float().detach().requires_grad_()
+    edges, spikes = int(mask.sum()), int((z.detach() @ mask.float()).sum())
+    with torch.no_grad():
+        assert counted(layer, lambda: layer(z)) == Cost(20 * edges, spikes)
+    assert counted(layer, lambda: layer(z)) == Cost(20 * edges, spikes)
+    assert counted(layer, lambda: layer(z).sum().backward()) == Cost(3 * 20 * edges, spikes)

@@ -8,6 +8,7 @@
     any of these          shares of classes          the largest output is the class of the largest share
     one per sample        0 or 1, with a BCE loss    both are on the same side
 
+Of a tuple, the first output counts, as that of a net that returns its states too.
 What cannot be known from shapes is said in a sentence, and never guessed.
 """
 
@@ -54,6 +55,8 @@ NO_SHARES = "the targets hold numbers that are no shares of classes, which sum t
 
 def count_right(output: Any, target: Any, objective: Callable[..., Any]) -> Answers:
     """Of one batch, as the objective reads the output; nobody waits for the device."""
+    if isinstance(output, (tuple, list)) and output:  # states stand behind it
+        output = output[0]
     found = [tree_leaves(value) for value in (output, target)]
     if not all(len(leaves) == 1 and isinstance(leaves[0], Tensor) for leaves in found):
         return Answers(doubt="output and target are not one tensor each")

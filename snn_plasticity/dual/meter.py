@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._checks import require_count, require_flag, require_kind
 from ..hosts.adapter import dense
 from ..hosts.index import Neuron, index_model
+from ..layers.sparse_linear import SparseLinear
 from ..notices import notice
 from .counting import Counting, address
 
@@ -114,6 +116,7 @@ class Meter:
         self._models, self._said = (model, *others), set[str]()
         self.events, self._learner = require_flag("events", events), require_flag("learner", learner)
         self._neurons = [n for m in self._models for n in index_model(m).neurons.values() if not n.kind.integrates]
+        self._lists = [m for model in self._models for m in model.modules() if isinstance(m, SparseLinear)]
         self._handles: list[Any] = []
         self._counted = Cost()
         self._spikes: Tensor | int = 0
@@ -124,6 +127,8 @@ class Meter:
         for neuron in self._neurons if self.events else ():
             counter = self._spike_counter(neuron)
             self._handles.append(neuron.module.register_forward_hook(counter, with_kwargs=True))
+        hooks = [layer.register_forward_hook(self._count_edges, with_kwargs=True) for layer in self._lists]
+        self._handles += hooks
         self._counting.__enter__()
         return self
 
@@ -144,6 +149,19 @@ class Meter:
         """What was spent since the last call of `read`; nobody waits for the device before a number is looked at."""
         cost, self._counted = self._counted, Cost()
         return cost
+
+    def _count_edges(self, layer: Any, args: Any, kwargs: Any, output: Tensor) -> None:
+        """Synapses in a list, which no product of matrices delivers to."""
+        x, (source, _), counting = (args or (kwargs["input"],))[0], layer.connectivity, self._counting
+        macs = x[..., 0].numel() * len(source)
+        counting.macs += macs
+        if output.requires_grad:
+            backward = macs * (layer.weight.requires_grad + x.requires_grad)
+            output.register_hook(lambda gradient: counting.__setattr__("macs", counting.macs + backward))
+        if self.events:
+            fan_out = torch.zeros(layer.in_features, dtype=torch.float64, device=source.device)
+            fan_out.index_add_(0, source, torch.ones_like(source, dtype=torch.float64))
+            counting.synops = counting.synops + ((x.detach() != 0) * fan_out).sum()
 
     def _spike_counter(self, neuron: Neuron) -> Any:
         def count(module: Any, args: Any, kwargs: Any, output: Any) -> None:
