@@ -287,6 +287,8 @@ def _told(name: str) -> bool:
         "_handles",
         "_forward_hooks",
         "_known_edges",
+        "_snapshot",
+        "keeper",
     }
 
 
