@@ -38,7 +38,8 @@ class History:
 
     def is_among_last(self, n: int) -> bool:
         """Whether the step that is decided next is known to be one of the last n, by the signal `steps_left`."""
-        return 0 < self.steps_left() <= require_count("n", n)
+        n = require_count("n", n)
+        return 0 < self.steps_left() <= n
 
     def note_steps_left(self, end: int | None) -> None:
         """Add to the signals of the step that is decided next how many there are before the end, if anybody knows."""
