@@ -85,7 +85,8 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("*", "signals.* events.* modulators.* layers.* pairs.* masks.* slots.* sizes.*", "missing", "not said, not heard"),
     ("hosts.attach", "layers pairs masks", "empty dict", "no layer and no pair of its own, no weight behind a mask"),
     ("hosts.attach", "sample", "*", "whatever the model's forward takes, or the dry run is left out"),
-    ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.When dual.DualNet.trainer "
+    ("hosts.attach dual.Trainee dual.PlasticTrainee dual.DualModelTrainer dual.When dual.AtLeast "
+     "dual.DualNet.trainer "
      "learner.PlasticityLearner",
      "loss run metric unpack teach reduce pre signals condition function", CALLABLES, "looked at when it is called"),
     ("connection.Connection.check_weight", "around", CALLABLES, "asked only where a weight is new"),
@@ -96,6 +97,8 @@ ACCEPTED: tuple[tuple[str, str, str, str], ...] = (
     ("dual.DualReport.from_dict dual.WeightsMap.from_dict", "*", "*", "a record: it is looked at where it is used"),
     ("dual.widen", "place", "dict|empty dict", "layers that are not named keep their places"),
     ("neuromodulation.NeuromodulatoryGate.load_state_dict", "state_dict", "empty dict", "a gate without parameters"),
+    ("dual.AffectSignals.__call__", "batch", "*", "affect hears losses; no batch is looked at"),
+    ("dual.AffectSignals.load_state_dict", "state.step", "10**400", "a count, only handed on"),
     ("dual.Slot.index", "source target", "*", "only shapes are read"),
     ("dual.Replace.* dual.BaseToo.* dual.Distill.* dual.Sandwich.* dual.Trainee.* dual.PlasticTrainee.* "
      "dual.DualModelTrainer.* dual.OverTime.*", "*", "*", "whatever the net and its objective take"),
