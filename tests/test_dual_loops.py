@@ -410,3 +410,24 @@ def test_a_loss_with_parameters_of_its_own_learns_and_is_saved() -> None:
         run(Weighted())
     with pytest.warns(PlasticityWarning, match="parameters of its own"):
         Trainee(plain, OPTIMIZERS["adam"](plain.parameters()), own)
+
+
+def test_a_run_of_another_optimizer_or_schedule_is_refused_and_nothing_changes() -> None:
+    def run(kind: str) -> DualModelTrainer:
+        net = seeded(snntorch_net)
+        optimizer = (torch.optim.AdamW if kind == "adamw" else torch.optim.Adam)(net.parameters(), lr=0.01)
+        schedulers = {"plateau": ReduceLROnPlateau, "warm-up": lambda one: LambdaLR(one, lambda step: 1.0)}
+        scheduler = schedulers[kind](optimizer) if kind in schedulers else None
+        learner = lbfgs(net, run=RUN) if kind == "lbfgs" else Trainee(net, optimizer, run=RUN, scheduler=scheduler)
+        trainer = DualModelTrainer(learner)
+        trainer.step(batches()[0])
+        return trainer
+
+    kinds = ("adam", "adamw", "lbfgs", "plateau", "warm-up")
+    for one, other in ((a, b) for a in kinds for b in kinds if a != b):
+        trainer, strange = run(one), copy.deepcopy(run(other).state_dict())
+        trainer.step(batches()[1])
+        before = copy.deepcopy(everything(trainer))
+        with pytest.raises((TypeError, ValueError), match="Nothing was changed|build it likewise"):
+            trainer.load_state_dict(strange)
+        assert equal(everything(trainer), before)

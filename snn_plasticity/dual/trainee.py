@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .._checks import known_as, require_dtype, require_flag, require_kind, require_number, shown
-from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors
+from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors, require_settings
 from .._untracked import AS_IT_IS, casting_anywhere
 from ..learner import PlasticityLearner
 from ..notices import notice
@@ -309,11 +309,16 @@ class Trainee:
         """State of optimizer, scheduler, loss scaling and of a loss that is a module; the model's is its own."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {
+            "settings": self._settings(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": scheduler,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "loss": self.objective.state_dict() if isinstance(self.objective, nn.Module) else None,
         }
+
+    def _settings(self) -> dict[str, Any]:
+        kinds = {name: type(getattr(self, name)).__name__ for name in ("optimizer", "scheduler")}
+        return {**kinds, "per_step": self.per_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; errors as in `read_state`."""
@@ -326,7 +331,8 @@ class Trainee:
             TypeError, ValueError: another optimizer, a scheduler or scaler too many or too few, NaN.
         """
         what = "The saved net"
-        require_parts(what, state, ("optimizer", "scheduler", "scaler", "loss"))
+        require_parts(what, state, ("settings", "optimizer", "scheduler", "scaler", "loss"))
+        require_settings(what, state["settings"], self._settings())
         require_optimizer(f"{what}: optimizer", self.optimizer, state["optimizer"])
         parts: list[tuple[Any, Any]] = [(self.optimizer, state["optimizer"])]
         loss = self.objective if isinstance(self.objective, nn.Module) else None
