@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from multiprocessing import get_context
@@ -19,18 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from moments import AS_OFTEN, COUPLINGS, MOMENTS, PAPERS, SHARE
+from seeking_data import TASKS, Shuffled, Split  # in demos/, which `stacked` adds to the path
+from seeking_nets import HOSTS, newborn
+from stacked import Stack, StackedPair
 from torch import Tensor
 from tqdm import tqdm
 
-sys.path.append(str(Path(__file__).parent.parent / "demos"))
-from moments import COUPLINGS, MOMENTS, SHARE  # noqa: E402
-from seeking_data import TASKS, Shuffled, Split  # noqa: E402
-from seeking_nets import HOSTS, newborn  # noqa: E402
-from stacked import Stack, StackedPair  # noqa: E402
-
-from snn_plasticity.dual import Coupling, History  # noqa: E402
-from snn_plasticity.dual.conditions import decide  # noqa: E402
-from snn_plasticity.dual.fitting import DataOrder  # noqa: E402
+from snn_plasticity.dual import Coupling, History
+from snn_plasticity.dual.conditions import decide
+from snn_plasticity.dual.fitting import DataOrder
 
 RUNS = Path("out/dual_moments.jsonl")
 ALONE = ("base alone", "large alone")
@@ -95,13 +92,15 @@ def dual(job: Job) -> list[dict[str, Any]]:
     data, task, moment = data_of(job.task), TASKS[job.task], MOMENTS[job.moment]
     pair, histories = pair_of(job, COUPLINGS[job.coupling]), [History() for _ in job.seeds]
     of = task.epochs * -(-len(data.x) // task.batch)
-    conditions = [moment.condition(round(SHARE * of), of, seed) for seed in job.seeds]
+    conditions = [moment.condition(count_of(job, seed, of), of, seed) for seed in job.seeds]
     measure = moment.signals and moment.signals(pair.base)
     for epoch in range(task.epochs):
         for x, y in batches(job, epoch):
             if measure:
                 for history, signals in zip(histories, measure(histories, x, y), strict=True):
                     history.add_signals(signals)
+            for history in histories:
+                history.note_steps_left(of)
             asked = list(map(decide, conditions, histories))
             losses = pair.step(torch.tensor(asked), x, y).tolist()
             for history, loss, motivated in zip(histories, losses, asked, strict=True):
@@ -113,6 +112,14 @@ def dual(job: Job) -> list[dict[str, Any]]:
     shares = [sum(history.motivated) / of for history in histories]
     names = ("base", "motivated", "share", "macs")
     return [dict(zip(names, row, strict=True)) for row in zip(base, large, shares, pair.costs.tolist(), strict=True)]
+
+
+def count_of(job: Job, seed: int, of: int) -> int:
+    """How many steps are to be motivated; to be as many as the paper's, its run must be there."""
+    if job.moment != AS_OFTEN:
+        return round(SHARE * of)
+    same = {"host": job.host, "task": job.task, "moment": PAPERS, "coupling": job.coupling, "seed": seed}
+    return next(round(one["share"] * of) for one in read() if same.items() <= one.items())
 
 
 def jobs(args: argparse.Namespace, there: Sequence[dict[str, Any]]) -> Iterator[Job]:

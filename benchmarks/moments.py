@@ -26,7 +26,8 @@ from snn_plasticity.dual import (
 )
 
 SHARE = 0.3
-WINDOW = 20
+PAPERS, AS_OFTEN = "loss fell twice", "at random, as often"
+WINDOW = LAST = 20
 COUPLINGS: dict[str, Coupling] = {
     "replace": Replace(),
     "base too": BaseToo(),
@@ -118,11 +119,13 @@ class Moment(NamedTuple):
 
 
 MOMENTS = {
-    "loss fell twice": Moment(lambda count, of, seed: LossDecrease(2)),
+    PAPERS: Moment(lambda count, of, seed: LossDecrease(2)),
+    AS_OFTEN: Moment(lambda count, of, seed: CountMatched(count, of, seed)),
     "at random": Moment(lambda count, of, seed: CountMatched(count, of, seed)),
     "spaced": Moment(lambda count, of, seed: Paced(count, of)),
     "ever closer": Moment(lambda count, of, seed: Paced(count, of, 2.0)),
     "closer still": Moment(lambda count, of, seed: Paced(count, of, 3.0)),
+    "refreshed": Moment(lambda count, of, seed: CountMatched(count - LAST, of - LAST, seed) | FromStep(of - LAST)),
     "hard batches": Moment(lambda count, of, seed: Ranked("hardness", count, of), hardness, Stack.forward_macs),
     "easy batches": Moment(
         lambda count, of, seed: Ranked("hardness", count, of, high=False), hardness, Stack.forward_macs

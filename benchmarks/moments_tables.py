@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from moments import COUPLINGS, MOMENTS
+from moments import AS_OFTEN, COUPLINGS, MOMENTS, PAPERS
 from results import machine, put_between, table, write
 
 from snn_plasticity.dual.report import Estimate
@@ -108,31 +108,35 @@ def moments_table(arms: Arms, net: str, host: str = "snntorch", coupling: str = 
     """For every moment and task, what a net gains over the same number of steps at random."""
     rows = []
     for moment in MOMENTS:
-        found = [_against(arms, host, task, coupling, moment, net) for task in TASKS]
+        found = [against_chance(arms, host, task, coupling, moment, net) for task in TASKS]
         signs = [beyond(Estimate.of(np.subtract(*pair).tolist())) for pair in found if pair]
-        if moment == CONTROL or not signs:
+        if moment in (CONTROL, AS_OFTEN) or not signs:
             continue
         cells = [difference(*pair) if pair else "" for pair in found]
-        rows.append([moment, *cells, f"{signs.count(1)} / {signs.count(-1)}"])
+        share = np.mean([np.mean(arm["share"]) for task in TASKS if (arm := arms.get((host, task, coupling, moment)))])
+        rows.append([moment, *cells, f"{signs.count(1)} / {signs.count(-1)}", _short(f"{share:.2f}")])
     level = [value(arms[host, task, coupling, CONTROL][net]) for task in TASKS]
-    return table(["recruited", *TASKS, "better / worse"], [[CONTROL, *level, ""], *rows])
+    return table(["recruited", *TASKS, "better / worse", "share"], [[CONTROL, *level, "", ".30"], *rows])
 
 
-def _against(arms: Arms, host: str, task: str, coupling: str, moment: str, net: str) -> tuple[Any, Any] | None:
+def against_chance(arms: Arms, host: str, task: str, coupling: str, moment: str, net: str) -> tuple[Any, Any] | None:
     """A net with a moment and with its control, over the seeds that both have."""
-    one, other = (arms.get((host, task, coupling, m)) for m in (moment, CONTROL))
+    control = AS_OFTEN if moment == PAPERS else CONTROL
+    one, other = (arms.get((host, task, coupling, m)) for m in (moment, control))
     if one is None or other is None:
         return None
-    control = dict(zip(other["seed"], other[net], strict=True))
-    both = [(mine, control[seed]) for seed, mine in zip(one["seed"], one[net], strict=True) if seed in control]
+    drawn = dict(zip(other["seed"], other[net], strict=True))
+    both = [(mine, drawn[seed]) for seed, mine in zip(one["seed"], one[net], strict=True) if seed in drawn]
     return tuple(zip(*both, strict=True))
 
 
 def coupling_table(arms: Arms, net: str, alone: str, host: str = "snntorch") -> str:
-    """For every coupling with every moment that was tried on all tasks, what a net is ahead of the same net alone."""
+    """For every coupling, and moments that went with several, what a net is ahead of the same net alone."""
+    tried = {(coupling, moment) for _, _, coupling, moment in arms}
+    moments = [m for m in MOMENTS if sum((coupling, m) in tried for coupling in COUPLINGS) > 1]
     rows = []
     for coupling in COUPLINGS:
-        for moment in sorted({m for _, _, c, m in arms if c == coupling}, key=list(MOMENTS).index):
+        for moment in moments:
             found = [arms.get((host, task, coupling, moment)) for task in TASKS]
             if all(found):
                 compute = np.mean([np.mean(arm["compute"]) for arm in found])

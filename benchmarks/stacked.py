@@ -7,17 +7,21 @@ Neurons are the host's own; weights are (seeds, outputs, inputs). What is done t
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from seeking_data import STEPS
-from seeking_nets import LR
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_plasticity.dual import Coupling, Distill, WeightsMap
-from snn_plasticity.dual.nets import reset_hidden_state, tensors_of
+sys.path.append(str(Path(__file__).parent.parent / "demos"))
+from seeking_data import STEPS  # noqa: E402
+from seeking_nets import LR  # noqa: E402
+
+from snn_plasticity.dual import Coupling, Distill, WeightsMap  # noqa: E402
+from snn_plasticity.dual.nets import reset_hidden_state, tensors_of  # noqa: E402
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 

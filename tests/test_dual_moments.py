@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from snn_plasticity.dual import CountMatched, DualModelTrainer, History, replay
+from snn_plasticity.dual.report import Estimate
 
 pytest.importorskip("sklearn")
 ROOT = Path(__file__).parent.parent
@@ -140,3 +141,50 @@ def test_runs_are_paired_by_seed_and_read_at_equal_steps_and_compute(tmp_path):
     assert arm["compute"] == [0.375, 0.375]
     assert tables.difference(arm["base"], arm["base, equal steps"]) == "**+.150 ± .050**"
     assert tables.value(arm["base"]) == ".550 ± .050"
+
+
+@pytest.fixture(scope="module")
+def arms():
+    return tables.load()
+
+
+def test_the_page_shows_the_tables_of_what_was_measured(arms):
+    page = tables.PAGE.read_text(encoding="utf-8")
+    for name, text in tables.pages(arms).items():
+        assert f"<!-- {name} -->\n\n{text}\n\n<!-- /{name} -->" in page, f"run benchmarks/moments_tables.py: {name}"
+
+
+def signs(pairs) -> list[int]:
+    """For each task, whether one net is beyond two standard errors above (1) or below (−1) another of the same seed."""
+    return [tables.beyond(Estimate.of(np.subtract(*pair).tolist())) for pair in pairs]
+
+
+def test_what_the_page_says_of_couplings_is_what_was_measured(arms):
+    def beside(coupling: str, moment: str, net: str, other: str) -> list[int]:
+        found = [arms["snntorch", task, coupling, moment] for task in tables.TASKS]
+        assert all(arm["seed"] == list(range(10)) for arm in found)
+        return signs((arm[net], arm[other]) for arm in found)
+
+    taught, papers = ("teach", "at random"), ("replace", "loss fell twice")
+    assert beside(*taught, "base", "base, equal steps") == [1] * 6
+    assert -1 not in beside(*taught, "motivated", "large, equal compute")
+    assert beside(*taught, "motivated", "base, equal compute").count(-1) == 5
+    assert beside(*papers, "base", "base, equal steps").count(-1) == 4
+    assert beside("replace", "first block", "motivated", "base").count(-1) == 3
+    for names in (taught, papers):
+        assert 1 not in beside(*names, "base", "base, equal compute")
+        assert 1 not in beside(*names, "motivated", "large, equal steps")
+
+
+@pytest.mark.parametrize(
+    ("moment", "large", "base"),
+    [
+        ("loss fell twice", (1, 0), (0, 0)), ("first block", (0, 6), (1, 0)), ("last block", (4, 0), (0, 3)),
+        ("ever closer", (3, 0), (0, 0)), ("affect", (3, 0), (0, 1)), ("refreshed", (2, 0), (0, 0)),
+        ("hard batches", (2, 0), (0, 0)),
+    ],
+)  # fmt: skip
+def test_what_the_page_says_of_moments_is_what_was_measured(arms, moment, large, base):
+    for net, expected in (("motivated", large), ("base", base)):
+        found = signs(tables.against_chance(arms, "snntorch", task, "replace", moment, net) for task in tables.TASKS)
+        assert (found.count(1), found.count(-1)) == expected
