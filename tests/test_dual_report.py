@@ -229,3 +229,23 @@ def test_a_report_saved_before_there_were_books_is_read() -> None:
     del old["books"]
     again = read_report(old)
     assert again.alone == {} and again.history.step == 8
+
+
+def test_where_no_accuracy_is_known_nets_are_compared_by_their_losses(tmp_path) -> None:
+    nan = float("nan")
+    dual, alone = [run([(nan, nan), (nan, nan)])], [run([(nan, None), (nan, None)])]
+    comparison = Comparison(dual, alone, alone)
+    assert comparison.measure == "loss" and comparison.rows["motivated"].mean == pytest.approx(0.4)
+    assert comparison.table().startswith("loss, 1 seeds")
+    figure = dual[0].figure()
+    assert figure.axes[1].get_ylabel() == "loss" and list(figure.axes[1].lines[0].get_ydata()) == [0.5, 0.5]
+    comparison.figure(tmp_path / "all.png")
+
+
+def test_plain_values_say_what_it_would_have_cost() -> None:
+    report = fitted(Every(3))
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["alone"] == report.alone and told["energy"] == pytest.approx(list(report.energy))
+    told["alone"]["base"] += 1
+    with pytest.raises(ValueError, match="do not go together"):
+        read_report(told)

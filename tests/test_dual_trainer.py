@@ -354,3 +354,27 @@ def test_what_does_not_fit_is_refused() -> None:
         two(lambda history: 1).fit(batches(), 1, progress=False)
     assert model_output(nn.Linear(4, 2), batches()[0][0]).shape == (5, 2)
     assert OverTime(mean=True)(nn.Identity(), torch.ones(3, 1, 2)).tolist() == [[1.0, 1.0]]
+
+
+class Counts(nn.Module):
+    """Puts another tensor in the place of a buffer, as functional code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen = self.seen + 1
+        return self.fc(x)
+
+
+def test_a_buffer_that_was_replaced_by_a_failing_step_is_there_again() -> None:
+    net, y = Counts(), torch.tensor([0, 1])
+    trainer = DualModelTrainer(Trainee(net, torch.optim.SGD(net.parameters(), lr=0.1)))
+    trainer.step((torch.ones(2, 2), y))
+    with pytest.raises(Diverged):
+        trainer.step((torch.full((2, 2), float("nan")), y))
+    assert net.seen == 1
+    trainer.step((torch.ones(2, 2), y))
+    assert net.seen == 2

@@ -31,7 +31,6 @@ from .._saved import (
     require_tensor,
 )
 from ..hosts.index import unwrap
-from .books import Books
 from .nets import TrainableNet, explain_errors, tensors_of
 from .report import DualReport
 
@@ -246,6 +245,8 @@ def read_report(saved: Any) -> DualReport:
         steps, history = len(report.history.losses), report.history
         fits = len(history.motivated) == len(report.costs) == steps and isinstance(report.condition, str)
         fits = fits and all(type(one) is bool for one in history.motivated)
+        told = report.to_dict()
+        fits = fits and saved["alone"] == told["alone"] and saved["energy"] in (None, told["energy"])
         fits = fits and sum(kind.times for kind in report.books.kinds.values()) in (0, steps)
         for number in (*history.losses, *(n for cost in report.costs for n in cost), report.seconds):
             require_real_number("a number", number)
@@ -257,7 +258,7 @@ def read_report(saved: Any) -> DualReport:
         ) from None
     if not fits:
         raise ValueError(
-            f"{SAVED_RUN}: report has parts of different lengths; expected one entry for each step. {UNCHANGED}"
+            f"{SAVED_RUN}: report has parts that do not go together; expected one entry for each step. {UNCHANGED}"
         )
     return report
 
@@ -266,7 +267,8 @@ def _with_books(saved: Any) -> Any:
     """A report that was saved before there were books, which had two numbers for each step."""
     old = isinstance(saved, Mapping) and "books" not in saved and isinstance(saved.get("costs"), list)
     if old and all(isinstance(cost, list) and len(cost) == 2 for cost in saved["costs"]):
-        return {**saved, "books": Books().to_dict()}
+        new = DualReport().to_dict()
+        return {**saved, **{name: new[name] for name in ("books", "alone")}, "energy": None}
     return saved
 
 
@@ -346,6 +348,7 @@ class Snapshot:
         self._modules = [list(unwrap(net.model).modules()) for net in self.nets]
         self._copies: dict[int, Tensor] = {}
         self.tensors: list[tuple[Tensor, Tensor]] = []
+        self.places: list[tuple[dict[str, Tensor | None], str, Tensor | None]] = []
         self.states: list[Any] = []
         self.rng: dict[str, Any] = {}
 
@@ -353,11 +356,13 @@ class Snapshot:
         """Remember everything; without `whole`, what changes before a failing step is noticed: buffers, traces, random
         numbers.
         """
-        held = [
-            tensor
-            for net, modules in zip(self.nets, self._modules, strict=True)
-            for tensor in (tensors_of(net.model).values() if whole or net.learner is not None else _buffers(modules))
-        ]
+        held: list[Tensor] = []
+        self.places = []
+        for net, modules in zip(self.nets, self._modules, strict=True):
+            places = _places(modules)
+            everything = whole or net.learner is not None
+            held += tensors_of(net.model).values() if everything else _kept(modules, places)
+            self.places += places
         kept = [self._copy_of(tensor) for tensor in held]
         if held:
             with torch.no_grad():
@@ -375,7 +380,9 @@ class Snapshot:
         return found
 
     def restore(self) -> None:
-        """Put everything back."""
+        """Put everything back; a buffer that another tensor took the place of is there again."""
+        for buffers, name, tensor in self.places:
+            buffers[name] = tensor
         with torch.no_grad():
             for tensor, value in self.tensors:
                 tensor.detach().copy_(value)
@@ -385,12 +392,17 @@ class Snapshot:
         set_rng_state(self.rng)
 
 
-def _buffers(modules: Sequence[nn.Module]) -> list[Tensor]:
-    """What a net keeps beside its parameters, and parameters that no optimizer moves."""
-    found = [
-        tensor
+def _places(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Tensor | None], str, Tensor | None]]:
+    """Where a net keeps what it has beside its parameters, and what is there now."""
+    return [
+        (module._buffers, name, tensor)
         for module in modules
         for name, tensor in module._buffers.items()
-        if tensor is not None and name not in module._non_persistent_buffers_set
+        if name not in module._non_persistent_buffers_set
     ]
-    return found + [p for m in modules for p in m._parameters.values() if p is not None and not p.requires_grad]
+
+
+def _kept(modules: Sequence[nn.Module], places: Sequence[tuple[Any, str, Tensor | None]]) -> list[Tensor]:
+    """Buffers, and parameters that no optimizer moves."""
+    frozen = [p for m in modules for p in m._parameters.values() if p is not None and not p.requires_grad]
+    return [tensor for _, _, tensor in places if tensor is not None] + frozen

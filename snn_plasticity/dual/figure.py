@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, label_axes
-from .report import LABELS, Comparison, DualReport, cost_after
+from .report import LABELS, Comparison, DualReport, cost_after, judged_by, value_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,13 +29,14 @@ def run_figure(run: DualReport) -> Figure:
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     losses(left, run)
+    measure = judged_by([run])
     for name in ("base", "motivated"):
         if run.curve and getattr(run.curve[0], name) is not None:
-            accuracy = [point.score(name).value for point in run.curve]
-            right.plot([point.step for point in run.curve], accuracy, color=STYLES[name][0], label=name)
+            scores = [value_of(point.score(name), measure) for point in run.curve]
+            right.plot([point.step for point in run.curve], scores, color=STYLES[name][0], label=name)
     if run.curve:
         right.legend(frameon=False)
-    label_axes(right, "step", run.measure)
+    label_axes(right, "step", measure)
     return figure
 
 
@@ -82,7 +83,7 @@ def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
 
 
 def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
-    """Accuracy of all four nets against steps or compute, mean and band of one standard error."""
+    """Scores of all four nets against steps or compute, mean and band of one standard error."""
     scale = 1e9 if axis == "macs" else 1.0
     lines = (
         ("base", comparison.dual, "base"),
@@ -93,14 +94,14 @@ def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
     for label, runs, net in lines:
         number = min(len(run.curve) for run in runs)
         x = np.mean([[getattr(p, axis) for p in run.curve[:number]] for run in runs], axis=0) / scale
-        y = np.array([[p.score(net).value for p in run.curve[:number]] for run in runs])
+        y = np.array([[value_of(p.score(net), comparison.measure) for p in run.curve[:number]] for run in runs])
         color, dashes = STYLES[label]
         ax.plot(x, y.mean(0), color=color, linestyle=dashes, linewidth=1.8, label=label)
         if len(runs) > 1:
             error = y.std(0, ddof=1) / np.sqrt(len(runs))
             ax.fill_between(x, y.mean(0) - error, y.mean(0) + error, color=color, alpha=0.15, linewidth=0)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.88, 0.0))
-    label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", f"held-out {comparison.dual[0].measure}")
+    label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", f"held-out {comparison.measure}")
 
 
 def compute_bars(ax: Axes, comparison: Comparison) -> None:

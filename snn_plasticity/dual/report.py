@@ -155,6 +155,8 @@ class DualReport:
             "condition": self.condition,
             "seconds": self.seconds,
             "books": self.books.to_dict(),
+            "alone": self.alone,
+            "energy": list(self.energy),
         }
 
     @classmethod
@@ -226,17 +228,18 @@ class Comparison:
             raise ValueError("A run was never validated; call fit(..., validation=batches).")
 
     @property
+    def measure(self) -> str:
+        """What the nets are compared by: the accuracy or metric; where no run knows it, the loss."""
+        return judged_by((*self.dual, *self.base_alone, *self.large_alone))
+
+    @property
     def rows(self) -> dict[str, Estimate]:
-        """Accuracies at the end of the dual runs and of each net alone: {row of the table: mean and standard error}."""
-        ends = [run.curve[-1] for run in self.dual]
-        steps, macs = [end.step for end in ends], [end.macs for end in ends]
-        equal_steps = {
-            name: [score_at(run, "step", s) for run, s in zip(runs, steps, strict=True)] for name, runs in self._alone()
-        }
-        equal_macs = {
-            name: [score_at(run, "macs", m) for run, m in zip(runs, macs, strict=True)] for name, runs in self._alone()
-        }
-        base, motivated = [e.base.value for e in ends], [e.score("motivated").value for e in ends]
+        """Scores at the end of the dual runs and of each net alone: {row of the table: mean and standard error}."""
+        ends, measure = [run.curve[-1] for run in self.dual], self.measure
+        equal_steps = {name: self._at_equal("step", runs) for name, runs in self._alone()}
+        equal_macs = {name: self._at_equal("macs", runs) for name, runs in self._alone()}
+        base = [value_of(end.base, measure) for end in ends]
+        motivated = [value_of(end.score("motivated"), measure) for end in ends]
         return {
             "base": Estimate.of(base),
             "base alone, equal steps": Estimate.of(equal_steps["base"]),
@@ -261,7 +264,7 @@ class Comparison:
 
     def table(self) -> str:
         """Accuracies (mean ± standard error over seeds) and what was computed, as text."""
-        rows = [f"{f'{self.dual[0].measure}, {len(self.dual)} seeds':<42} mean ± s.e."]
+        rows = [f"{f'{self.measure}, {len(self.dual)} seeds':<42} mean ± s.e."]
         rows += [f"{name:<42} {value}" for name, value in self.rows.items()]
         for unit, label in LABELS.items():
             ledger = self.compute(unit)
@@ -279,11 +282,30 @@ class Comparison:
             figure.savefig(require_path("path", path, new=True), dpi=150)
         return figure
 
+    def _at_equal(self, axis: str, runs: Sequence[DualReport]) -> list[float]:
+        """Scores of other runs where the dual ones ended, in steps or in compute."""
+        where = [getattr(run.curve[-1], axis) for run in self.dual]
+        return [score_at(run, axis, value, self.measure) for run, value in zip(runs, where, strict=True)]
+
     def _alone(self) -> list[tuple[str, Sequence[DualReport]]]:
         return [("base", self.base_alone), ("large", self.large_alone)]
 
 
-def score_at(run: DualReport, axis: str, value: float, net: str = "base") -> float:
+LOSS = "loss"
+
+
+def judged_by(runs: Sequence[DualReport]) -> str:
+    """The measure of these runs; "loss" where none of their scores has another value."""
+    known = [p.base.value == p.base.value for run in runs for p in run.curve]
+    return LOSS if known and not any(known) else runs[0].measure
+
+
+def value_of(score: Score, measure: str) -> float:
+    """What a score says by a measure, as from `judged_by`."""
+    return score.loss if measure == LOSS else score.value
+
+
+def score_at(run: DualReport, axis: str, value: float, measure: str = ACCURACY, net: str = "base") -> float:
     """Accuracy, or metric, of a run after so many "step" or "macs", between validations by a straight line.
 
     Raises:
@@ -296,7 +318,7 @@ def score_at(run: DualReport, axis: str, value: float, net: str = "base") -> flo
         raise ValueError(
             f"A run ends at {axis} = {where[-1]:.4g}, and its score at {value:.4g} was asked for; train it longer."
         )
-    return float(np.interp(value, where, [point.score(net).value for point in run.curve]))
+    return float(np.interp(value, where, [value_of(point.score(net), measure) for point in run.curve]))
 
 
 def cost_after(run: DualReport, unit: Unit, steps: int) -> int:
