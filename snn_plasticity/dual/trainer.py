@@ -13,7 +13,7 @@ from .._checks import known_as, require_callable, require_count, require_flag
 from ..hosts.index import unwrap
 from .bookkeeper import Bookkeeper
 from .callbacks import Callback, Callbacks
-from .checkpoint import Snapshot, load_run, read_checkpoint, run_state, write_checkpoint
+from .checkpoint import load_run, read_checkpoint, run_state, write_checkpoint
 from .conditions import ConditionFn, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .distributed import group_of, mean_over_ranks
@@ -25,6 +25,7 @@ from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
 from .report import DualReport, StepResult, ValidationPoint
 from .score import Score
+from .snapshot import Snapshot
 from .staleness import say_if_stale
 from .weights_map import WeightsMap
 
