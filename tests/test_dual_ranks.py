@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_dual_nets import OPTIMIZERS, RUN, batches, bits, same, seeded, snntorch_net
+from test_dual_nets import OPTIMIZERS, RUN, batches, bits, same, seeded, snntorch_net, trainee
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from snn_plasticity import PlasticityWarning
+from snn_plasticity import PlasticityWarning, attach
 from snn_plasticity.dual import (
     Curiosity,
     Distill,
@@ -24,7 +24,9 @@ from snn_plasticity.dual import (
     EarlyStopping,
     LossDecrease,
     OverTime,
+    PlasticTrainee,
     Trainee,
+    WeightsMap,
     widen,
 )
 
@@ -101,6 +103,11 @@ def rank(number: int, port: int, folder: str) -> None:
         with pytest.raises(Diverged):
             broken.step((x, y))
         assert same(before, bits(broken.base.model)) and in_step(broken)
+        plain = snntorch_net()
+        with pytest.raises(ValueError, match="expected both"):
+            DualModelTrainer(broken.base, trainee(plain), WeightsMap.identity(plain))
+        with pytest.raises(ValueError, match="not averaged"):
+            PlasticTrainee(wrap(plain), attach(plain), lambda model, learner, batch: 0.0)
         with pytest.warns(PlasticityWarning, match="DistributedSampler"):
             broken.fit(DataLoader(data, 5, shuffle=True), 0, progress=False)
     finally:

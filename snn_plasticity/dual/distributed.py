@@ -28,6 +28,12 @@ def without_ranks(model: nn.Module) -> nn.Module:
     return wrapper.module if isinstance(wrapper, DistributedDataParallel) else model
 
 
+def is_first(model: nn.Module) -> bool:
+    """Whether this process speaks for all of its group."""
+    group = group_of(model)
+    return group is None or distributed.get_rank(group) == 0
+
+
 def average(tensors: Sequence[Tensor], group: Any) -> None:
     """Each tensor becomes its mean over the ranks, in place."""
     if tensors:

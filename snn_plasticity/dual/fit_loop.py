@@ -16,7 +16,7 @@ from .._saved import described
 from ..notices import notice
 from .batches import grouped
 from .callbacks import Callbacks
-from .distributed import group_of, mean_over_ranks
+from .distributed import group_of, is_first, mean_over_ranks
 from .fitting import DataOrder, Progress, StopCriteria, total_steps
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def run_fit(trainer: DualModelTrainer, plan: FitPlan) -> Any:
     group: Any = [None]
     _say_what_is_unlikely(trainer, plan)
     spent = trainer.report.cost.macs
-    bar = Progress(
-        total_steps(plan.loader, plan.epochs, plan.accumulate), trainer.report.history.motivated, show=plan.progress
-    )
+    shown = plan.progress and is_first(trainer.base.model)
+    steps = total_steps(plan.loader, plan.epochs, plan.accumulate)
+    bar = Progress(steps, trainer.report.history.motivated, show=shown)
     try:
         with interrupts_between_steps() as whole_step:
             while trainer.epoch < plan.epochs and not _over(trainer, plan, spent):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .._checks import known_as, require_kind
 from ..connection import Connection
 from ..learner import PlasticityLearner
+from .distributed import group_of
 from .nets import TrainableNet, hosts_of, owner_of, tensors_of
 from .weights_map import Index, WeightsMap
 
@@ -41,6 +42,8 @@ class NetPair:
             raise ValueError("One net learns by plasticity and the other one by gradients; expected the same for both.")
         if {id(p) for p in base.model.parameters()} & {id(p) for p in motivated.model.parameters()}:
             raise ValueError("The two nets hold the same parameters; expected two nets, which share by copying.")
+        if (group_of(base.model) is None) != (group_of(motivated.model) is None):
+            raise ValueError("One net is in DistributedDataParallel and the other one is not; expected both.")
         if _held(base) & _held(motivated):
             raise ValueError("The two optimizers hold the same parameters, of one loss; expected a loss for each net.")
         weights.check(base.model, motivated.model)

@@ -12,6 +12,7 @@ from .._checks import require_callable, require_kind, shown
 from .._saved import require_parts
 from ..learner import PlasticityLearner
 from .batches import pair_of, unpack_pair
+from .distributed import group_of
 from .nets import explain_errors, require_finite_loss, require_net, reset_hidden_state
 from .over_time import model_output
 from .score import Score, Scorer, evaluate
@@ -29,6 +30,7 @@ class PlasticTrainee:
 
     Raises:
         TypeError: an argument of another kind.
+        ValueError: a model of several processes.
 
     >>> from snntorch import Leaky
     >>> from snn_plasticity import attach
@@ -56,6 +58,11 @@ class PlasticTrainee:
         require_net(model, loss, run, unpack)
         require_kind("learner", learner, PlasticityLearner, "As attach(model) returns one.")
         require_callable("teach", teach, "(model, learner, batch) -> loss")
+        if group_of(model) is not None:
+            raise ValueError(
+                "The model is in DistributedDataParallel, and what plasticity changes is not averaged over processes; "
+                "expected the net itself, in one process."
+            )
         self.model, self.teach, self.objective, self.run, self.unpack = model, teach, loss, run, unpack
         self.learner: PlasticityLearner | None = learner
         self.scorer = Scorer(loss, metric)
