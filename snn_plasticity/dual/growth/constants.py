@@ -32,5 +32,9 @@ def replace_constants(model: nn.Module, new: Mapping[str, Tensor]) -> None:
 
 
 def _plain(module: nn.Module) -> dict[str, Any]:
-    own = {key: value for key, value in vars(module).items() if not (key.startswith("_") and key.endswith("s"))}
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if not (key.startswith("_") and key.endswith("s")) and not isinstance(value, (int, float, str, type(None)))
+    }
     return own | {key: module._buffers[key] for key in module._non_persistent_buffers_set if key in module._buffers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from .constants import constants_of, replace_constants
 from .labels import Algebra, Labels
 from .rules import Rules
 
-FOLLOWED_STEPS = 3  # what neurons remember shows from the second one on
+FOLLOWED_STEPS = 4  # at most: what neurons remember shows from the second one on
 SHORT = (torch.float32, torch.float16, torch.bfloat16)
 IN_DEFAULT_PRECISION = {"zeros", "ones", "empty", "full", "rand", "randn", "linspace", "eye", "scalar_tensor"}
 
@@ -85,7 +85,9 @@ class Follower(Repeatable):
         plain = name if name in ("copy_", "index_put_") else name.rstrip("_")
         found = self._rules.apply(func, plain, given, output)
         if found is not None:
-            for tensor, labels in zip(tree_leaves(output), tree_leaves(found), strict=False):
+            alone = isinstance(output, Tensor)
+            pairs = [(output, found)] if alone else zip(tree_leaves(output), tree_leaves(found), strict=False)
+            for tensor, labels in pairs:
                 if isinstance(tensor, Tensor):
                     self._labelled[id(tensor)] = tensor, labels  # held, so that neither is anything else's
                     self._by_place[_place(tensor)] = labels
@@ -133,8 +135,10 @@ class WatchedNet:
         self.inside.pop()
         self.calls.append(Call(self.paths[module], _tensors((args, kwargs)), _tensors(output)))
 
-    def run(self, sample: Any, mode: Repeatable | None = None) -> list[Any]:
-        """Some steps from a fresh state; what comes out at each.
+    def run(
+        self, samples: Sequence[Any], mode: Repeatable | None = None, learned: Callable[[], Any] | None = None
+    ) -> list[Any]:
+        """A step for each sample, from a fresh state, until nothing new is learned; what comes out at each.
 
         Raises:
             Failed: the forward raised an error.
@@ -143,19 +147,24 @@ class WatchedNet:
         reset_hidden_state(self.model)
         as_double(self.model)
         outputs: list[Any] = []
+        known = None
         with quietly(self.model), mode or Repeatable():
-            for _ in range(FOLLOWED_STEPS):
+            for sample in samples:
                 try:
                     outputs.append(call(self.model, sample, outputs[-1] if outputs else None))
                 except Exception as error:  # whatever the user's forward raises
                     raise Failed(self.inside[-1], error) from error
+                before, known = known, learned() if learned else None
+                if learned and known == before:
+                    break
         return outputs
 
 
 def as_double(model: nn.Module) -> nn.Module:
     """In double precision, with all that its modules hold."""
-    held = {name: tensor.double() for name, tensor in constants_of(model).items() if tensor.is_floating_point()}
-    replace_constants(model, held)
+    held = {name: tensor.double() for name, tensor in constants_of(model).items() if tensor.dtype in SHORT}
+    if held:
+        replace_constants(model, held)
     return model.double()
 
 

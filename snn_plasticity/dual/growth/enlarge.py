@@ -68,11 +68,8 @@ def _update_sizes(model: nn.Module, wiring: UnitWiring, sizes: Sizes) -> None:
     """What modules say of their sizes, and constants of single neurons that are no tensors of the model."""
     neurons = {neuron.proper for neuron in index_model(model).neurons.values()}
     for path, module in model.named_modules():
-        call = next((c for c in wiring.calls if c.path == path), None)
-        into, made = (
-            wiring.along(tensors[0]) if call and tensors else None
-            for tensors in ((call.given, call.made) if call else ((), ()))
-        )
+        calls = [call for call in wiring.calls if call.path == path]
+        into, made = (_first_along(wiring, tensors) for tensors in ([c.given for c in calls], [c.made for c in calls]))
         for attribute, size in list(_changes(module, wiring, sizes, path, into, made)):
             current = vars(module).get(attribute)
             if isinstance(current, (int, Tensor)) and not isinstance(current, bool):
@@ -81,6 +78,12 @@ def _update_sizes(model: nn.Module, wiring: UnitWiring, sizes: Sizes) -> None:
             large = grown_length(wiring, into, sizes)
             if large != len(into):
                 widen_constants(module, len(into), large)
+
+
+def _first_along(wiring: UnitWiring, calls: Sequence[Sequence[Tensor]]) -> np.ndarray | None:
+    """The units along the first tensor of a call, of the first call that tells."""
+    told = (wiring.along(tensors[0]) for tensors in calls if tensors)
+    return next((units for units in told if units is not None), None)
 
 
 def _changes(

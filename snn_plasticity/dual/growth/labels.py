@@ -22,7 +22,7 @@ class UnionFind:
     """Labels that turned out to be one. The smallest of them stands for all, so that FIXED always does."""
 
     def __init__(self) -> None:
-        self._parent = np.zeros(1, np.int64)
+        self._parent, self.unions = np.zeros(1, np.int64), 0
 
     def new(self, count: int) -> Tensor:
         """Labels that no tensor has yet."""
@@ -42,6 +42,8 @@ class UnionFind:
 
     def unify(self, one: Tensor, other: Tensor) -> None:
         """Element by element, after broadcasting; what is unknown is left out."""
+        if one.shape == other.shape and torch.equal(one, other):
+            return
         a, b = (self.roots(x) for x in (one, other))
         a, b = np.broadcast_arrays(a, b)
         apart = (a != b) & (a >= 0) & (b >= 0)
@@ -49,6 +51,7 @@ class UnionFind:
             for x, y in np.unique(np.stack([a[apart], b[apart]]), axis=1).T:
                 low, high = sorted((self._find(x), self._find(y)))
                 self._parent[high] = low
+                self.unions += 1
 
     def _find(self, label: int) -> int:
         while self._parent[label] != label:
@@ -73,6 +76,19 @@ class Labels:
     marks: frozenset[int] = frozenset()
     makers: frozenset[str] = frozenset()
     parent: Labels | None = None
+    _small: tuple[Any, tuple[Tensor, ...]] | None = field(default=None, repr=False)
+
+    @property
+    def small(self) -> tuple[Tensor, ...]:
+        """The planes that hold anything, compact; worked out once."""
+        if self._small is None or self._small[0] is not self.planes:
+            found = tuple(compact(plane) for plane in self.planes)
+            self._small = self.planes, tuple(plane for plane in found if bool((plane >= 0).any()))
+        return self._small[1]
+
+    def forget(self) -> None:
+        """Planes were written into."""
+        self._small = None
 
     def with_planes(self, planes: Iterable[Tensor]) -> Labels:
         """The same with other planes."""
@@ -81,7 +97,7 @@ class Labels:
     @property
     def known(self) -> bool:
         """Whether anything is."""
-        return self.from_input or any(bool((plane >= 0).any()) for plane in self.planes)
+        return self.from_input or bool(self.small)
 
 
 @dataclass
@@ -134,6 +150,8 @@ class Algebra:
         for own, labels in operands:
             if labels.known and (labels.planes or not labels.marks):  # what was mixed has lost its labels
                 self._fix_uncovered(merged, own, labels, shape)
+        if any(labels.from_input for _, labels in operands):  # an axis without a plane is fixed anyway
+            merged = [plane for plane in merged if bool((self.units.roots(plane) != FIXED).any())]
         planes = tuple(plane.expand(*shape) for plane in merged)
         return _joined(planes, [labels for _, labels in operands])
 
@@ -211,7 +229,7 @@ class Algebra:
     def look_up(self, table: Labels, shape: Sequence[int]) -> Labels:
         """Rows of a table of weights, which make units."""
         planes = []
-        for plane in map(compact, table.planes):
+        for plane in table.small:
             if plane.shape[0] > 1:
                 self.fix(plane)
             else:
@@ -233,8 +251,6 @@ class Algebra:
             rows, consumed = self._grouped(channels, rows, cols, groups, transposed)
         else:
             self.units.unify(channels, cols)
-            if not bool((channels >= 0).any()):
-                self.fix(cols)
         if bias is not None:
             self.units.unify(rows, self._weight_axis(bias[1], 0, bias[0]))
         makers = kernel.makers | (bias[1].makers if bias else frozenset())
@@ -246,7 +262,9 @@ class Algebra:
     ) -> tuple[Tensor, Tensor]:
         """Made and consumed labels; where the channels that are read are fixed, every group makes more of its own."""
         blocks, none = channels.reshape(groups, -1), cols[:0]
-        fixed = bool(((channels < 0) | (torch.from_numpy(self.units.roots(channels)) == FIXED)).all())
+        if bool((channels < 0).all()):  # a constant, such as a state at its beginning
+            return (rows.repeat(groups) if transposed else rows), none
+        fixed = bool((self.units.roots(channels) == FIXED).all())
         if fixed and transposed:
             self.fix(cols)
             return rows.repeat(groups), none
@@ -264,7 +282,7 @@ class Algebra:
 
     def channels(self, labels: Labels, size: int, axis: int = 1) -> Tensor:
         """The labels along one axis; what varies elsewhere within it is taken together."""
-        known = [compact(p) for p in labels.planes if bool((p >= 0).any())]
+        known = labels.small
         if not known:
             return torch.full((size,), FIXED if labels.from_input else NO_UNIT)
         plane = min(known, key=lambda p: (p.shape[axis] == 1, _changes(p))).movedim(axis, 0)
@@ -274,8 +292,7 @@ class Algebra:
 
     def _weight_axis(self, labels: Labels, axis: int, shape: Sequence[int]) -> Tensor:
         found = torch.full((shape[axis],), NO_UNIT)
-        for plane in labels.planes:
-            small = compact(plane)
+        for small in labels.small:
             if axis in varying(small):
                 found = small.movedim(axis, 0).reshape(shape[axis], -1)[:, 0]
             elif set(varying(small)) - {0, 1}:
@@ -286,7 +303,7 @@ class Algebra:
         """Tensors one behind the other: their other axes are one."""
         across, along = [], []
         for shape, labels in parts:
-            planes = [compact(plane) for plane in labels.planes if bool((plane >= 0).any())]
+            planes = labels.small
             inside = [plane for plane in planes if axis in varying(plane)]
             rest = tuple(p.narrow(axis, 0, 1) for p in planes if axis not in varying(p))
             across.append(([*shape[:axis], 1, *shape[axis + 1 :]], Labels(rest, labels.from_input)))
@@ -327,8 +344,7 @@ def _changes(plane: Tensor) -> int:
 
 
 def _aligned(labels: Labels, ndim: int) -> list[Tensor]:
-    planes = [compact(plane) for plane in labels.planes if bool((plane >= 0).any())]
-    return [plane.reshape(*[1] * (ndim - plane.dim()), *plane.shape) for plane in planes]
+    return [plane.reshape(*[1] * (ndim - plane.dim()), *plane.shape) for plane in labels.small]
 
 
 def _joined(planes: tuple[Tensor, ...], parts: Sequence[Labels]) -> Labels:

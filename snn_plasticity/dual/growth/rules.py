@@ -38,7 +38,6 @@ class Rules:
 
     def apply(self, function: Any, name: str, given: Arguments, output: Any) -> Any:
         """Labels in the place of each tensor that came out; None: what it was given stays as it is."""
-        tensors = [leaf for leaf in tree_leaves(dict(given)) if isinstance(leaf, Tensor)]
         if name.startswith(FACTORIES):
             return self._canvas(output)
         if name in NO_TENSORS:
@@ -49,7 +48,8 @@ class Rules:
         if rule is not None:
             return rule(name, given, output)
         if torch.Tag.pointwise in function.tags or name in ALSO_POINTWISE:
-            return self._pointwise(tensors, output)
+            return self._pointwise([value for value in given.values() if isinstance(value, Tensor)], output)
+        tensors = [leaf for leaf in tree_leaves(dict(given)) if isinstance(leaf, Tensor)]
         return self._not_followed(name, tensors, output)
 
     def _by_table(self, name: str) -> Callable[[str, Arguments, Any], Any] | None:
@@ -63,6 +63,8 @@ class Rules:
     def _each(self, output: Any, labels: Labels) -> Any:
         """The same for every tensor of a shape; nothing is known of others."""
         shape = labels.planes[0].shape if labels.planes else None
+        if isinstance(output, Tensor) and output.shape == shape:
+            return labels
         unknown = Labels((), labels.from_input, labels.marks, labels.makers)
         return tree_map(lambda o: labels if shape is None or o.shape == shape else unknown, output)
 
@@ -70,13 +72,13 @@ class Rules:
         return tree_map(lambda o: Labels((torch.full(o.shape, NO_UNIT),)), output)
 
     def _pointwise(self, tensors: list[Tensor], output: Any) -> Any:
-        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+        first = _first(output)
         operands = [self._operand(t) for t in tensors if t.dim() <= first.dim()]
         return self._each(output, self.algebra.pointwise(operands, first.shape))
 
     def _move(self, function: Any, name: str, given: Arguments, output: Any) -> Any:
         moved = next(iter(given))
-        labels = self.labels_of(given[moved])
+        labels = self._with_chosen(self.labels_of(given[moved]), given)
         others = {key: _on_cpu(value) for key, value in given.items() if key != moved}
         reshaped = name in ("view", "_unsafe_view", "_reshape_alias")
 
@@ -85,13 +87,24 @@ class Rules:
                 return plane.reshape(output.shape)
             return plane if name in ("detach", "alias") else function(plane, **others)
 
+        if isinstance(output, Tensor):
+            moved_planes = tuple(map(plane_of, labels.planes))
+            return Labels(moved_planes, labels.from_input, labels.marks, labels.makers, labels)
         planes = [tree_leaves(plane_of(plane)) for plane in labels.planes]
         leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         parts = [
             Labels(tuple(p[k] for p in planes), labels.from_input, labels.marks, labels.makers, labels)
             for k in range(len(leaves))
         ]
-        return parts[0] if isinstance(output, Tensor) else type(output)(parts)
+        return type(output)(parts)
+
+    def _with_chosen(self, labels: Labels, given: Arguments) -> Labels:
+        """What is taken where depends on the indices, and on what these were made of."""
+        if "indices" not in given and "index" not in given:
+            return labels
+        chosen = [leaf for leaf in tree_leaves([given.get("indices"), given.get("index")]) if isinstance(leaf, Tensor)]
+        marks = labels.marks.union(*[self.labels_of(index).marks for index in chosen])
+        return labels if marks == labels.marks else Labels(labels.planes, labels.from_input, marks, labels.makers)
 
     def _copy_(self, name: str, given: Arguments, output: Any) -> Any:
         """Into a tensor, or into a view of one, whose planes are views too."""
@@ -100,7 +113,7 @@ class Rules:
         return self._write(target, source, lambda plane, new: plane.copy_(new))
 
     def _index_put_(self, name: str, given: Arguments, output: Any) -> Any:
-        target, values = self.labels_of(given["self"]), self.labels_of(given["values"])
+        target, values = self.labels_of(given["self"]), self._with_chosen(self.labels_of(given["values"]), given)
         where = [_on_cpu(i) for i in given["indices"]]
         return self._write(target, values, lambda plane, new: plane.index_put_(where, new))
 
@@ -110,6 +123,7 @@ class Rules:
             write(plane, new)
         above: Labels | None = target
         while above is not None:
+            above.forget()
             above.from_input |= source.from_input
             above.marks, above.makers = above.marks | source.marks, above.makers | source.makers
             above = above.parent
@@ -139,7 +153,7 @@ class Rules:
     def _scan(self, name: str, given: Arguments, output: Any) -> Any:
         x = given["self"]
         labels = self.algebra.reduce(self.labels_of(x), _axes(x, given.get("dim", -1)), name.strip("_"), stays=True)
-        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+        first = _first(output)
         if first.shape != x.shape:
             labels.planes = ()
         return self._each(output, labels)
@@ -150,7 +164,7 @@ class Rules:
             return self._pointwise([x, given["other"]], output)
         dims = _axes(x, given.get("dim"))
         labels = self.algebra.reduce(self.labels_of(x), dims, name.replace("linalg_", ""))
-        shape = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)).shape
+        shape = _first(output).shape
         labels.planes = tuple(plane.reshape(shape) for plane in labels.planes)
         return self._each(output, labels)
 
@@ -158,14 +172,14 @@ class Rules:
         x = next(iter(given.values()))
         places = range(x.dim() - SPATIAL[name], x.dim())
         labels = self.algebra.reduce(self.labels_of(x), places, name.strip("_"))
-        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+        first = _first(output)
         labels.planes = tuple(plane.expand(*first.shape) for plane in labels.planes)
         return self._each(output, labels)
 
     def _constant_pad_nd(self, name: str, given: Arguments, output: Tensor) -> Labels:
         x, pads = given["self"], list(given["pad"])
         labels, planes = self.labels_of(x), []
-        for plane in map(compact, labels.planes):
+        for plane in labels.small:
             amounts = [0 if plane.shape[-1 - k // 2] == 1 else pads[k] for k in range(len(pads))]
             planes.append(torch.constant_pad_nd(plane, amounts, NO_UNIT).expand(*output.shape))
         return labels.with_planes(planes)
@@ -265,6 +279,10 @@ class Rules:
                 if bool((plane >= 0).any()):
                     marks |= self.algebra.mark(plane, name, followed=False)
         return tree_map(lambda o: Labels((), True, marks), output)
+
+
+def _first(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else next(o for o in tree_leaves(output) if isinstance(o, Tensor))
 
 
 def _axes(x: Tensor, dim: Any) -> set[int]:

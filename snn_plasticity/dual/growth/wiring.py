@@ -15,7 +15,7 @@ from ...hosts.adapter import input_sizes
 from ...hosts.index import index_model
 from ..nets import clone, tensors_of
 from .constants import constants_of
-from .dry_run import Failed, Follower, WatchedNet, as_double
+from .dry_run import FOLLOWED_STEPS, Failed, Follower, WatchedNet, as_double
 from .labels import FIXED, Algebra, Labels, Mark, compact, varying
 
 IN_SIZES = ("in_features", "input_size")
@@ -56,9 +56,9 @@ class UnitWiring:
         tensors = {**tensors_of(twin), **constants_of(twin)}
         for name, tensor in tensors.items():
             labelled[id(tensor)] = tensor, self._labels(name, tensor)
-        _join_attention(twin, self)
+        _join_known(twin, self)
         run = Follower(self.algebra, labelled)
-        outputs = watched.run(sample, run)
+        outputs = watched.run([sample] * FOLLOWED_STEPS, run, lambda: self._learned(watched, run))
         self._labels_of, self.calls = run.labels_of, watched.calls
         self.axes = {name: self._roots_of(name, tensor) for name, tensor in tensors.items()}
         leaves = [leaf for output in outputs for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
@@ -69,6 +69,13 @@ class UnitWiring:
         self.families = self._families()
         self.layers = self._layers(twin)
 
+    def _learned(self, watched: WatchedNet, run: Follower) -> tuple[int, list[int]]:
+        """How many labels are one, and how many planes the outputs of each module in the last step have."""
+        calls, last = watched.calls, len(watched.calls)
+        first = next((k + 1 for k in range(last - 2, -1, -1) if calls[k].path == calls[-1].path), 0)
+        planes = [len(run.labels_of(tensor).small) for call in calls[first:] for tensor in call.made]
+        return self.algebra.units.unions, planes
+
     def _labels(self, name: str, tensor: Tensor) -> Labels:
         planes = []
         for axis, size in enumerate(tensor.shape):
@@ -76,6 +83,11 @@ class UnitWiring:
                 own = self._own[name, axis] = self.algebra.units.new(size)
                 planes.append(own.reshape(-1, *[1] * (tensor.dim() - axis - 1)).expand(*tensor.shape))
         return Labels(tuple(planes), makers=frozenset({name}))
+
+    def _both(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """The labels of a matrix."""
+        both = [self._own.get((name, axis)) for axis in (0, 1)]
+        return None if both[0] is None or both[1] is None else (both[0], both[1])
 
     def _roots_of(self, name: str, tensor: Tensor) -> list[np.ndarray]:
         axes = []
@@ -137,9 +149,12 @@ class UnitWiring:
 
     def where(self, tensor: Tensor) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """The axes of a tensor that count units together, and these along them, in a row."""
-        planes = [compact(p) for p in self._labels_of(tensor).planes]
-        planes = [p for p in planes if bool((p >= 0).any()) and p.numel() > 1]
-        return [(varying(plane), self.roots(plane.flatten())) for plane in planes]
+        planes = [p for p in self._labels_of(tensor).small if p.numel() > 1]
+        return sorted(((varying(p), self.roots(p.flatten())) for p in planes), key=lambda found: found[0])
+
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether an activation depends on the sample, or on weights whose units are known."""
+        return self._labels_of(tensor).known
 
     def ignores(self, tensor: Tensor) -> bool:
         """Whether something went into an activation that mixes units and never reaches what the net gives."""
@@ -155,10 +170,15 @@ class UnitWiring:
             found |= read - made
         return {s for s in found if self.families[s].name and not self.answered & set(self.families[s].units)}
 
-    def consumed(self) -> set[tuple[str, int]]:
-        """Axes of weights that are summed over: where units are read."""
-        raw = {int(label) for product in self.algebra.products for label in product.consumed.unique()}
-        return {place for place, own in self._own.items() if raw.intersection(own.tolist())}
+    def consumed(self) -> dict[str, set[frozenset[int]]]:
+        """Of each weight the axes that are summed over, together where it is once: where units are read."""
+        place_of = {int(label): place for place, own in self._own.items() for label in own}
+        found: dict[str, set[frozenset[int]]] = {}
+        for raw in {tuple(product.consumed.unique().tolist()) for product in self.algebra.products}:
+            places = {place_of[label] for label in raw if label in place_of}
+            for name in {name for name, _ in places}:
+                found.setdefault(name, set()).add(frozenset(axis for own, axis in places if own == name))
+        return found
 
     def silenced(self) -> list[tuple[set[int], frozenset[str]]]:
         """Units that two activations are summed over, and the weights of the first of them."""
@@ -213,12 +233,16 @@ def _inside(name: str, module: nn.Module) -> Iterator[str]:
     yield from (f"{name}.{path}" for path, _ in module.named_modules() if path)
 
 
-def _join_attention(twin: nn.Module, wiring: UnitWiring) -> None:
-    """What an attention module reads and projects is as wide: it takes heads to be whole slices of that."""
+def _join_known(twin: nn.Module, wiring: UnitWiring) -> None:
+    """What modules of torch take for granted: a state is as wide as the units it is of, and heads are whole slices."""
+    unify = wiring.algebra.units.unify
     for path, module in twin.named_modules():
-        own = wiring._own.get((f"{path}.in_proj_weight" if path else "in_proj_weight", 0))
-        if isinstance(module, nn.MultiheadAttention) and own is not None:
-            cols = wiring._own[f"{path}.in_proj_weight" if path else "in_proj_weight", 1]
-            chunks = own.reshape(3, module.num_heads, -1)
-            wiring.algebra.units.unify(chunks, chunks[:1, :, :1])
-            wiring.algebra.units.unify(chunks[0].flatten(), cols)
+        weights = {name: wiring._both(f"{path}.{name}" if path else name) for name in module._parameters}
+        if isinstance(module, nn.MultiheadAttention) and (both := weights.get("in_proj_weight")):
+            chunks = both[0].reshape(3, module.num_heads, -1)
+            unify(chunks, chunks[:1, :, :1])
+            unify(chunks[0].flatten(), both[1])
+        elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and not getattr(module, "proj_size", 0):
+            for name, both in weights.items():
+                if name.startswith("weight_hh") and both is not None:
+                    unify(both[0].reshape(-1, len(both[1])), both[1])
