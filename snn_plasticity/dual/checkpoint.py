@@ -1,29 +1,20 @@
-"""Checkpoints: whole or not there, looked at whole before anything goes on from them; the way back from a failure."""
+"""The state of a run: looked at whole before anything goes on from it."""
 
 from __future__ import annotations
 
 import copy
-import glob
-import os
-import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .._checks import require_kind, require_path
 from .._saved import (
     FORMAT,
     UNCHANGED,
     described,
-    require_alike,
     require_format,
-    require_numbers,
     require_parts,
     require_real_number,
     require_saved_count,
@@ -31,68 +22,12 @@ from .._saved import (
     require_tensor,
 )
 from ..hosts.index import unwrap
-from .nets import TrainableNet, explain_errors
+from .nets import TrainableNet
 from .report import DualReport
 from .snapshot import Snapshot, rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from .trainer import DualModelTrainer
-
-
-HOST = platform.node().replace(".", "-").replace("/", "-")
-ABANDONED = 2 * 24 * 3600.0  # seconds after which a file of another machine, or on Windows, is nobody's any more
-
-
-def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
-    """Replace the file at `path` in one move; whatever interrupts it, the old one or the new one is there, whole."""
-    require_kind("path", path, (str, Path), "The path of a file.")
-    if not Path(path).name:
-        raise ValueError(f"path = {str(path)!r}; expected the path of a file.")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_parts(path)
-    beside = part_of(path)
-    try:
-        with open(beside, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def part_of(path: Path) -> Path:
-    """Where this process writes what will become the file at `path`."""
-    return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.part")
-
-
-def remove_parts(path: Path) -> None:
-    """Delete what killed processes left beside `path`: of dead ones of this machine, and what is days old."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        host, _, number = part.name[len(path.name) + 2 : -len(".part")].rpartition(".")
-        with suppress(OSError):  # another process was faster
-            here = host == HOST and number.isdecimal() and os.name == "posix"
-            if not _is_alive(int(number)) if here else time.time() - part.stat().st_mtime > ABANDONED:
-                part.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except OSError:  # it lives, and belongs to somebody else
-        pass
-    return True
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote. No code in the file is run."""
-    path = require_path("path", path)
-    remove_parts(path)
-    with explain_errors(f"{path} is no checkpoint", "a file that save() wrote"):
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 SAVED_RUN = "The saved run"
@@ -285,40 +220,3 @@ def require_rng(saved: Any) -> None:
         raise ValueError(
             f"{SAVED_RUN}: rng is of {len(saved['cuda'])} CUDA devices; expected at most {count}. {UNCHANGED}"
         )
-
-
-def require_optimizer(what: str, optimizer: torch.optim.Optimizer, saved: Any) -> None:
-    """Refuse the state of an optimizer of another kind, or for other parameters, and NaN.
-
-    Raises:
-        TypeError, ValueError: naming what was read and what was expected.
-    """
-    own = optimizer.state_dict()
-    require_parts(what, saved, ("state", "param_groups"))
-    require_alike(f"{what}: param_groups", saved["param_groups"], own["param_groups"])
-    for mine, other in zip(own["param_groups"], saved["param_groups"], strict=True):
-        if list(other["params"]) != mine["params"]:
-            raise ValueError(f"{what} is for the parameters {other['params']}; expected {mine['params']}. {UNCHANGED}")
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    state = saved["state"]
-    if not isinstance(state, Mapping):
-        raise TypeError(f"{what}: state is a {type(state).__name__}; expected one for each parameter. {UNCHANGED}")
-    known = next(iter(own["state"].values()), None) or next(iter(state.values()), None)
-    for number, part in state.items():
-        if type(number) is not int or not 0 <= number < len(held):
-            raise ValueError(f"{what} has a state for {number!r}; expected one of {len(held)} parameters. {UNCHANGED}")
-        if not isinstance(optimizer, torch.optim.LBFGS):  # which keeps lists, and vectors of all parameters
-            _require_moments(f"{what}: state of parameter {number}", part, known, held[number])
-    require_numbers(what, saved)
-
-
-def _require_moments(what: str, saved: Any, known: Any, parameter: Tensor) -> None:
-    """What an optimizer remembers of one parameter: the same of each, as large as it is or a number."""
-    require_parts(what, saved, known if isinstance(known, Mapping) else ())
-    for name, value in saved.items():
-        if not (value is None or isinstance(value, (bool, int, float, Tensor))):
-            raise TypeError(f"{what}: {name} is {value!r}; expected a number or a tensor. {UNCHANGED}")
-        if isinstance(value, Tensor) and name == "step":
-            require_tensor(f"{what}: {name}", value, ())
-        elif isinstance(value, Tensor) and value.numel() >= parameter.numel() > 1:
-            require_tensor(f"{what}: {name}", value, tuple(parameter.shape))

@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .._checks import known_as, require_dtype, require_flag, require_kind, require_number, shown
-from .._saved import require_alike, require_numbers, require_parts, require_saved_tensors, require_settings
 from .._untracked import AS_IT_IS, casting_anywhere
 from ..learner import PlasticityLearner
 from ..notices import notice
 from .batches import BatchGroup, pair_of, require_samples, shares_of, to_device, unpack_pair
-from .checkpoint import require_optimizer
 from .distributed import average, group_of, share_buffers, without_ranks
 from .nets import (
     Diverged,
@@ -32,6 +30,7 @@ from .nets import (
 )
 from .over_time import OverTime, model_output
 from .score import Score, Scorer, evaluate
+from .trainee_state import read_trainee, settings_of
 
 
 class Trainee:
@@ -309,16 +308,12 @@ class Trainee:
         """State of optimizer, scheduler, loss scaling and of a loss that is a module; the model's is its own."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {
-            "settings": self._settings(),
+            "settings": settings_of(self),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": scheduler,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "loss": self.objective.state_dict() if isinstance(self.objective, nn.Module) else None,
         }
-
-    def _settings(self) -> dict[str, Any]:
-        kinds = {name: type(getattr(self, name)).__name__ for name in ("optimizer", "scheduler")}
-        return {**kinds, "per_step": self.per_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; errors as in `read_state`."""
@@ -330,29 +325,7 @@ class Trainee:
         Raises:
             TypeError, ValueError: another optimizer, a scheduler or scaler too many or too few, NaN.
         """
-        what = "The saved net"
-        require_parts(what, state, ("settings", "optimizer", "scheduler", "scaler", "loss"))
-        require_settings(what, state["settings"], self._settings())
-        require_optimizer(f"{what}: optimizer", self.optimizer, state["optimizer"])
-        parts: list[tuple[Any, Any]] = [(self.optimizer, state["optimizer"])]
-        loss = self.objective if isinstance(self.objective, nn.Module) else None
-        for name, own in (("scheduler", self.scheduler), ("scaler", self.scaler), ("loss", loss)):
-            if (own is None) is not (state[name] is None):
-                there, here = ("no", "one") if state[name] is None else ("a", "none")
-                raise ValueError(f"{what} has {there} {name}, this one has {here}; build it likewise first.")
-            if own is loss and own is not None:
-                require_saved_tensors(f"{what}: {name}", state[name], own.state_dict())
-            elif own is not None:
-                require_alike(f"{what}: {name}", state[name], own.state_dict())
-                require_numbers(f"{what}: {name}", state[name])
-            if own is not None:
-                parts.append((own, state[name]))
-
-        def commit() -> None:
-            for own, saved in parts:
-                own.load_state_dict(copy.deepcopy(saved))  # optimizers keep the tensors that they are given
-
-        return commit
+        return read_trainee(self, state)
 
 
 def _require_loss(loss: object, expected: str, *, graph: bool) -> None:

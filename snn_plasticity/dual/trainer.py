@@ -13,7 +13,8 @@ from .._checks import known_as, require_callable, require_count, require_flag
 from ..hosts.index import unwrap
 from .bookkeeper import Bookkeeper
 from .callbacks import Callback, Callbacks
-from .checkpoint import load_run, read_checkpoint, run_state, write_checkpoint
+from .checkpoint import load_run, run_state
+from .checkpoint_file import read_checkpoint, write_checkpoint
 from .conditions import ConditionFn, Never, decide
 from .coupling import BaseToo, Coupling, Replace
 from .distributed import group_of, mean_over_ranks
