@@ -241,6 +241,7 @@ class LastSteps(Condition):
 
     The end is that of all epochs; `fit` notes how far it is as the signal `steps_left`, where the loader has a length.
     `max_steps` and `max_macs` are pauses, and early stopping comes unforeseen: there is no refresh before them.
+    Every second one of twice as many, `LastSteps(40) & Every(2)`, does the base less harm.
 
     >>> replay(LastSteps(2), [1.0] * 4, {"steps_left": [4, 3, 2, 1]})
     [False, False, True, True]
