@@ -169,6 +169,7 @@ def pages(arms: Arms) -> dict[str, str]:
     return {
         "paper": levels_table(arms, "replace", "loss fell twice"),
         "taught": levels_table(arms, "teach", "at random"),
+        "norse": levels_table(arms, "teach", "at random", "norse"),
         "base ahead": coupling_table(arms, "base", "base, equal steps"),
         "large ahead": coupling_table(arms, "motivated", "large, equal compute"),
         "large by moment": moments_table(arms, "motivated"),

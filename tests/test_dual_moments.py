@@ -170,6 +170,10 @@ def test_what_the_page_says_of_couplings_is_what_was_measured(arms):
     assert -1 not in beside(*taught, "motivated", "large, equal compute")
     assert beside(*taught, "motivated", "base, equal compute").count(-1) == 5
     assert beside(*papers, "base", "base, equal steps").count(-1) == 4
+    for coupling in ("base too", "distill"):
+        assert beside(coupling, "at random", "base", "base, equal steps").count(1) == 4
+    late = beside("teach", "last block", "motivated", "large, equal compute")
+    assert sum(late) <= sum(beside(*taught, "motivated", "large, equal compute"))
     assert beside("replace", "first block", "motivated", "base").count(-1) == 3
     for names in (taught, papers):
         assert 1 not in beside(*names, "base", "base, equal compute")
@@ -180,7 +184,8 @@ def test_what_the_page_says_of_couplings_is_what_was_measured(arms):
     ("moment", "large", "base"),
     [
         ("loss fell twice", (1, 0), (0, 0)), ("first block", (0, 6), (1, 0)), ("last block", (4, 0), (0, 3)),
-        ("ever closer", (3, 0), (0, 0)), ("affect", (3, 0), (0, 1)), ("refreshed", (2, 0), (0, 0)),
+        ("ever closer", (3, 0), (0, 0)), ("affect", (3, 0), (0, 1)),
+        ("seeking", (2, 0), (0, 0)), ("refreshed", (2, 0), (0, 0)),
         ("hard batches", (2, 0), (0, 0)),
     ],
 )  # fmt: skip
