@@ -984,6 +984,8 @@ def _dual() -> Iterator[tuple[str, Callable[[], Call]]]:
     yield f"{room}AffectSignals.load_state_dict", _bound(dual.AffectSignals, "load_state_dict", felt)
     yield f"{room}Cost", _free(dual.Cost, lambda: {"macs": 1, "synops": 2, "spikes": 1})
     yield f"{room}Cost.plus", _bound(dual.Cost, "plus", lambda: {"other": dual.Cost(1, 2)})
+    between = lambda: {"other": dual.Cost(2, 3), "share": 0.5}
+    yield f"{room}Cost.mixed", _bound(lambda: dual.Cost(2, 1), "mixed", between)
     yield f"{room}Cost.scaled", _bound(lambda: dual.Cost(2, 1), "scaled", lambda: {"macs": 4})
     yield (
         f"{room}Score",

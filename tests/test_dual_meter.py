@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from test_dual_nets import batches, norse_net, seeded, snntorch_net
@@ -13,7 +14,6 @@ from snn_plasticity.dual import (
     Cost,
     Distill,
     DualModelTrainer,
-    DualReport,
     Every,
     Meter,
     Never,
@@ -248,22 +248,16 @@ def test_steps_of_one_kind_are_counted_once_and_where_their_work_varies_each() -
     assert [c.macs for c in steady.report.costs] == [2 * 2 * 8, 2 * 8] * 20
 
 
-def test_spikes_between_two_looks_go_with_the_products() -> None:
-    """Looked at before steps 0, 1, 2, 4, 8, 16 and 32, and held in between."""
+def test_spikes_between_two_looks_lie_on_a_line() -> None:
+    """Looked at before steps 0, 1, 2, 4, 8, 16, 32 and 64; after the last look they are held."""
     net, y = nn.Linear(4, 2), torch.tensor([0, 1])
     trainer = trainer_of(net)
     inputs = [(torch.arange(8).reshape(2, 4) < k % 9).float() for k in range(70)]
-    found = [trainer.step((x, y)).cost.synops for x in inputs]
-    looked, held = {0, 1, 2, 4, 8, 16, 32, 64}, 0
-    for step, x in enumerate(inputs):
-        held = 2 * int(x.sum()) if step in looked else held
-        assert found[step] == held, step
-
-
-def test_a_run_may_cost_more_than_a_32_bit_number_holds() -> None:
-    dear = Cost(2**31, 2**31)
-    assert dear.plus(dear) == Cost(2**32, 2**32)
-    assert DualReport(costs=[dear, dear]).cost.macs == 2**32
+    for x in inputs:
+        trainer.step((x, y))
+    looks = [0, 1, 2, 4, 8, 16, 32, 64]
+    line = np.interp(range(70), looks, [2 * int(inputs[step].sum()) for step in looks])
+    assert np.abs(line - [cost.synops for cost in trainer.report.costs]).max() <= 0.5
 
 
 def test_synapses_in_a_list_count_as_a_matrix_with_as_many() -> None:

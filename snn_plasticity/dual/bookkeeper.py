@@ -2,9 +2,9 @@
 
 A step is counted where its kind is new: which net learns, shapes, which parameters take part. The multiply-accumulates
 of later ones are known then. Spikes change from step to step: they are looked at after 0, 1, 2, 4, … and then every
-64 steps of either sort, and in between taken to be as many for each multiply-accumulate as in the step before. Where a
-kind is counted again and has changed, its work depends on the data, and every step is counted from then on; with an
-optimizer that evaluates the loss as often as it likes, from the start.
+64 steps of either sort. In between there are taken to be as many for each multiply-accumulate as in the step before,
+until the next look draws a line. Where a kind is counted again and has changed, its work depends on the data, and every
+step is counted from then on; with an optimizer that evaluates the loss as often as it likes, from the start.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Bookkeeper:
         self._names: dict[Any, str] = {}
         self._report: DualReport | None = None
         self._steps, self._last = [0, 0], [Cost(), Cost()]
+        self._looked, self._held = [Cost(), Cost()], ([], [])
 
     def begin(self, report: DualReport, batch: Any, motivated: bool) -> AbstractContextManager[object]:
         """Within it, the step runs."""
@@ -50,7 +51,7 @@ class Bookkeeper:
         self._key = self._kind(batch, motivated)
         number = self._steps[motivated]
         known = self._key in report.books.kinds and not (self._closures or report.books.varies)
-        events = number % EVERY == 0 or (number < EVERY and number & (number - 1) == 0)
+        events = _looks(number)
         self._counts, self._meter.events = events or not known, events
         return self._meter if self._counts else nullcontext()
 
@@ -68,10 +69,26 @@ class Bookkeeper:
                 self._notice(report, kind.macs, cost.macs)
                 kind.macs = cost.macs
         kind.times += 1
+        report.costs.append(cost)
+        if _looks(self._steps[motivated]):
+            self._draw_line(report, cost, self._held[motivated], self._looked[motivated])
+        self._note(motivated, len(report.costs) - 1, cost)
+        return cost
+
+    def _draw_line(self, report: DualReport, cost: Cost, held: list[int], looked: Cost) -> None:
+        """Spikes of the steps between two looks go from the one to the other."""
+        for k, step in enumerate(held, 1):
+            macs = report.costs[step].macs
+            report.costs[step] = looked.scaled(macs).mixed(cost.scaled(macs), k / (len(held) + 1))
+
+    def _note(self, motivated: bool, step: int, cost: Cost) -> None:
+        if _looks(self._steps[motivated]):
+            self._looked[motivated] = cost
+            self._held[motivated].clear()
+        else:
+            self._held[motivated].append(step)
         self._steps[motivated] += 1
         self._last[motivated] = cost
-        report.costs.append(cost)
-        return cost
 
     def drop(self) -> None:
         """The step did not happen."""
@@ -86,9 +103,9 @@ class Bookkeeper:
     def _take_up(self, report: DualReport) -> None:
         """Another report, or one that was loaded: the last cost of either sort stands in it."""
         self._report, self._steps, self._last = report, [0, 0], [Cost(), Cost()]
-        for cost, motivated in zip(report.costs, report.history.motivated, strict=True):
-            self._steps[motivated] += 1
-            self._last[motivated] = cost
+        self._looked, self._held = [Cost(), Cost()], ([], [])
+        for step, (cost, motivated) in enumerate(zip(report.costs, report.history.motivated, strict=True)):
+            self._note(motivated, step, cost)
 
     def _kind(self, batch: Any, motivated: bool) -> str:
         modes = [net.model.training for net in self.nets]
@@ -106,6 +123,11 @@ class Bookkeeper:
                 "depends on the data. Every step is counted from now on, which takes longer.",
                 stacklevel=4,
             )
+
+
+def _looks(number: int) -> bool:
+    """Whether spikes are looked at in this step of its sort."""
+    return number % EVERY == 0 or (number < EVERY and number & (number - 1) == 0)
 
 
 def _size(batch: Any) -> int:

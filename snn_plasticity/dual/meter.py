@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._checks import require_count, require_flag, require_kind
+from .._checks import require_count, require_flag, require_kind, require_number
 from ..hosts.adapter import dense
 from ..hosts.index import Neuron, index_model
 from ..layers.sparse_linear import SparseLinear
@@ -70,6 +70,13 @@ class Cost:
             return self
         share = macs / self.macs if self.macs else 0.0
         return Cost(macs, *(e.mul(share).round() if isinstance(e, Tensor) else round(e * share) for e in self._events))
+
+    def mixed(self, other: Cost, share: float) -> Cost:
+        """Spikes and their operations on the way to those of another cost: this one at 0, the other at 1."""
+        require_kind("other", other, Cost, "As from meter.read().")
+        share = require_number("share", share, 0.0, 1.0)
+        ways = [a + share * (b - a) for a, b in zip(self._events, other._events, strict=True)]
+        return Cost(self.macs, *(way.round() if isinstance(way, Tensor) else round(way) for way in ways))
 
     def __iter__(self) -> Iterator[int]:
         return iter((self.macs, self.synops, self.spikes))
