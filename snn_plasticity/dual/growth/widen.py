@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._checks import known_as, require_choice, require_count, require_kind, require_number
-from ...hosts.index import index_model
+from ...hosts.index import index_model, unwrap
 from ..nets import clone, explain_errors, preserve_rng, tensors_of
 from ..weights_map import WeightsMap
 from .beside import Beside, does_not_run, silence
@@ -77,7 +77,7 @@ def widen(
     seed = require_count("seed", seed, 0)
     require_choice("init", init, INITS)
     wiring, sample = followed(base, sample)
-    wanted = _sizes(wiring, sizes)
+    wanted = _sizes(base, wiring, sizes)
     _refuse_mixed(base, wiring, wanted)
     positions = {s: _unit_positions(wiring, s, size, place) for s, size in wanted.items()}
     motivated = clone(base)
@@ -110,12 +110,13 @@ def followed(base: nn.Module, sample: Any) -> tuple[UnitWiring, Any]:
             raise error.reason from None
 
 
-def _sizes(wiring: UnitWiring, sizes: float | Mapping[str, int]) -> dict[Signature, int]:
+def _sizes(base: nn.Module, wiring: UnitWiring, sizes: float | Mapping[str, int]) -> dict[Signature, int]:
     """How many units each family gets that gets more."""
     wanted: dict[Signature, int] = {}
     if isinstance(sizes, Mapping):
         for name, size in sizes.items():
             if name not in wiring.layers:
+                _refuse_one_unit(base, name)
                 raise ValueError(f"sizes names {name!r}; the layers are {', '.join(wiring.layers)}.")
             wanted |= _named(wiring, name, require_count(f"sizes[{name!r}]", size))
     elif isinstance(sizes, (int, float)) and not isinstance(sizes, bool) and sizes > 1:
@@ -129,6 +130,15 @@ def _sizes(wiring: UnitWiring, sizes: float | Mapping[str, int]) -> dict[Signatu
         widths = {name: len(units) for name, units in wiring.layers.items()}
         raise ValueError(f"Nothing becomes larger: {widths}. Which hidden layers are there? Name them in sizes.")
     return larger
+
+
+def _refuse_one_unit(base: nn.Module, name: str) -> None:
+    module = dict(unwrap(base).named_modules()).get(name)
+    if 1 in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0)):
+        raise ValueError(
+            f"{name} has a single unit, which looks like something that is the same for all; expected two or more "
+            "where a layer shall grow."
+        )
 
 
 def _named(wiring: UnitWiring, name: str, size: int) -> dict[Signature, int]:
@@ -168,7 +178,7 @@ def _mixed(base: nn.Module, wiring: UnitWiring, mark: Mark, signature: Signature
     new = size if layer is None else grown_length(wiring, layer, {signature: size})
     units = f"the {old} units of {name}, which would become {new}"
     keep = f"let {name} keep its size: name other layers in sizes."
-    norm = base.get_submodule(mark.where)
+    norm = unwrap(base).get_submodule(mark.where)
     if isinstance(norm, EACH_ALONE):
         return (
             f"{mark.where} is a {type(norm).__name__} over {units}; expected a norm of each unit alone, since this one "
