@@ -160,8 +160,8 @@ def signs(pairs) -> list[int]:
 
 
 def test_what_the_page_says_of_couplings_is_what_was_measured(arms):
-    def beside(coupling: str, moment: str, net: str, other: str) -> list[int]:
-        found = [arms["snntorch", task, coupling, moment] for task in tables.TASKS]
+    def beside(coupling: str, moment: str, net: str, other: str, host: str = "snntorch") -> list[int]:
+        found = [arms[host, task, coupling, moment] for task in tables.TASKS]
         assert all(arm["seed"] == list(range(10)) for arm in found)
         return signs((arm[net], arm[other]) for arm in found)
 
@@ -170,6 +170,10 @@ def test_what_the_page_says_of_couplings_is_what_was_measured(arms):
     assert -1 not in beside(*taught, "motivated", "large, equal compute")
     assert beside(*taught, "motivated", "base, equal compute").count(-1) == 5
     assert beside(*papers, "base", "base, equal steps").count(-1) == 4
+    norse = beside(*taught, "base", "base, equal steps", "norse")
+    assert (norse.count(1), norse.count(-1)) == (4, 0)
+    norse = beside(*taught, "motivated", "large, equal compute", "norse")
+    assert (norse.count(1), norse.count(-1)) == (1, 2)
     for coupling in ("base too", "distill"):
         assert beside(coupling, "at random", "base", "base, equal steps").count(1) == 4
     late = beside("teach", "last block", "motivated", "large, equal compute")

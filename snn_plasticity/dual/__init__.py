@@ -1,4 +1,4 @@
-"""Two nets, one inside the other: a small one that always learns, and a large one that is recruited while motivated.
+"""Two nets, one inside the other: a small one that learns, and a large one that is recruited while motivated.
 
 history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)

@@ -47,7 +47,8 @@ class DualModelTrainer:
         weights: where the small net lies in the large one, as `widen` and `deepen` return it.
         condition: any function of a `History` that returns a bool; True recruits the large net. None is
             `LossDecrease(2)`.
-        coupling: what a motivated step does; None is `Replace()`, the paper's.
+        coupling: what a motivated step does; None is `Replace()`, the paper's. `Distill(base_first=True)` serves both
+            nets better.
         train_base_too: the base learns from motivated batches as well; short for `BaseToo()`.
         signals: (history, batch) -> named numbers for the condition; None measures them from the losses. If it has
             a `state_dict`, that is saved too.
