@@ -92,6 +92,15 @@ def test_inputs_by_name_and_several() -> None:
     assert widen(by_name, 2, sample={"x": given[0]}).model.a.out_features == 16
 
 
+def test_inputs_that_must_be_positive_are_taken_from_the_sample() -> None:
+    base = Functional(lambda net, x: net.o(net.a(x.sqrt()).relu()), a=nn.Linear(6, 8), o=nn.Linear(8, 3))
+    x = torch.rand(4, 6)
+    preserved(base, widen(base, 2, init="preserving", sample=x).model, x)
+    log = Functional(lambda net, x: net.o(net.a(x).log()), a=nn.Linear(6, 8), o=nn.Linear(8, 3))
+    with pytest.raises(ValueError, match="makes no numbers of noise, nor of sample="):
+        widen(log, 2, sample=x)
+
+
 REFUSED = {
     "softmax": (lambda net, x: net.o(net.a(x).softmax(-1)), "takes softmax over the 8 units of a, .* become 16"),
     "mean": (lambda net, x: net.o(net.a(x) - net.a(x).mean(-1, keepdim=True)), "takes mean over the 8 units of a"),

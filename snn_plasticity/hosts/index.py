@@ -275,17 +275,3 @@ def _exclude_inside(recurrent: nn.Module, path: str, index: ModelIndex) -> None:
                 f"it is a part of {path}, a {type(recurrent).__name__} inside of a neuron: expected a Linear or a "
                 "convolution there. Put the recurrence outside of the neuron, as layers of the model, and they learn"
             )
-
-
-def leaves(start: Any) -> list[Any]:
-    """The leaf tensors that a node depends on."""
-    seen, todo, found = set(), [start], []
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        todo += [parent for parent, _ in node.next_functions]
-    return found

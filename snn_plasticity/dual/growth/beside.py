@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..nets import clone, preserve_rng, tensors_of
 from ..weights_map import WeightsMap
@@ -52,7 +52,7 @@ class Beside:
         Raises:
             ValueError: with the name of the first layer that answers otherwise, or whose forward fails.
         """
-        shown, before = _shown(self.sample, torch.Generator().manual_seed(1)), list[Call]()
+        shown, before = self._shown(), list[Call]()
         for training in (False, True):
             self.small.train(training)
             self.large.train(training)
@@ -68,6 +68,23 @@ class Beside:
             except Failed as error:
                 raise ValueError(does_not_run(error)) from error.reason
             self._compare(training)
+
+    def _shown(self) -> list[Any]:
+        """Noise; the sample itself where the base makes nothing of noise."""
+        self.small.eval()
+        reason: Exception | None = None
+        for shown in (_shown(self.sample, torch.Generator().manual_seed(1)), [self.sample] * len(SCALES)):
+            try:
+                outputs = [leaf for leaf in tree_leaves(self.watched[0].run(shown)) if isinstance(leaf, Tensor)]
+            except Failed as error:
+                reason = error.reason
+                continue
+            if not any(bool(leaf.isnan().any()) for leaf in outputs):
+                return shown
+        raise ValueError(
+            f"The base makes no numbers of noise, nor of sample= with other weights ({reason or 'NaN'}): whether a "
+            "larger net preserves its function cannot be seen. Expected a forward that takes any numbers of that shape."
+        )
 
     def _compare(self, training: bool) -> None:
         for k, (mine, theirs) in enumerate(zip(self.watched[0].calls, self.watched[1].calls, strict=False)):
