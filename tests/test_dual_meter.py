@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -268,3 +270,21 @@ def test_synapses_in_a_list_count_as_a_matrix_with_as_many() -> None:
         assert counted(layer, lambda: layer(z)) == Cost(20 * edges, spikes)
     assert counted(layer, lambda: layer(z)) == Cost(20 * edges, spikes)
     assert counted(layer, lambda: layer(z).sum().backward()) == Cost(3 * 20 * edges, spikes)
+
+
+class Spread(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 16))
+
+    def forward(self, x):
+        return (x[:, None] * self.weight).sum(-1)
+
+
+def test_layer_written_element_by_element_is_not_counted_and_said() -> None:
+    net = Spread()
+    with pytest.warns(PlasticityWarning, match="a weight that is multiplied element by element.*too low"), Meter(net):
+        net(torch.randn(8, 16))
+    with warnings.catch_warnings(), Meter(net):
+        warnings.simplefilter("error")
+        torch.randn(8, 16, 16) * net.weight[:1]

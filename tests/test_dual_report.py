@@ -30,6 +30,7 @@ from snn_plasticity.dual import (
 from snn_plasticity.dual.checkpoint import read_report
 from snn_plasticity.dual.energy import Energy
 from snn_plasticity.dual.fitting import Progress
+from snn_plasticity.dual.meter import prefixed
 from snn_plasticity.dual.report import Estimate, ValidationPoint, score_at
 
 
@@ -177,8 +178,8 @@ def test_what_each_net_alone_would_have_cost_is_what_it_costs_alone(condition, c
     report = fitted(condition, coupling)
     assert report.alone == dict(zip(("base", "large"), apart, strict=True))
     table = report.table()
-    assert f"base alone {apart[0] / 1e9:.4g} GMAC (×{apart[0] / report.cost.macs:.2f})" in table
-    assert f"large alone {apart[1] / 1e9:.4g} GMAC" in table
+    assert f"base alone {prefixed(apart[0])}MAC (×{apart[0] / report.cost.macs:.2f})" in table
+    assert f"large alone {prefixed(apart[1])}MAC" in table
 
 
 def test_nets_by_themselves_are_looked_at_without_moving_anything() -> None:
@@ -214,7 +215,7 @@ def test_nothing_is_divided_by_zero(tmp_path) -> None:
     silent = nn.Sequential(nn.Flatten(), nn.LayerNorm(3))
     data = [(torch.randn(4, 3), torch.arange(4) % 3)]
     report = DualModelTrainer(taught(silent)).fit(data, 2, validation=data, progress=False)
-    assert report.cost.macs == report.cost.synops == 0 and "0 GMAC" in report.table()
+    assert report.cost.macs == report.cost.synops == 0 and "compute 0 MAC" in report.table()
     report.figure(tmp_path / "silent.png")
     two = run([(0.5, 0.6)], macs=0)
     comparison = Comparison([two], [report], [report])

@@ -45,6 +45,8 @@ class Counting(TorchDispatchMode):
         out = func(*args, **kwargs) if kwargs else func(*args)
         formula = formula_of(func)
         if formula is None:
+            if func is torch.ops.aten.mul.Tensor and self._is_layer(args, out):
+                self.uncounted.add("a weight that is multiplied element by element with every sample")
             return out
         if self.learner and _within_learner():
             return out
@@ -71,6 +73,11 @@ class Counting(TorchDispatchMode):
         if given.layout is not torch.strided or not given.numel():
             return macs
         return given.count_nonzero() * (macs // given.numel())
+
+    def _is_layer(self, factors: Any, out: Tensor) -> bool:
+        """Whether a weight and inputs are spread over each other, as (x[:, None] * weight).sum(-1) does."""
+        large = out.numel() >= WORTH_A_WORD and all(isinstance(f, Tensor) and f.numel() < out.numel() for f in factors)
+        return large and any(f.dim() > 1 and self._is_weight(f) for f in factors)
 
     def _is_weight(self, tensor: Tensor) -> bool:
         return tensor.layout is not torch.strided or address(tensor) in self.weights

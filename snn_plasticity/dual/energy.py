@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .meter import Cost
+from .meter import Cost, prefixed
 
 MAC_JOULES = 4.6e-12
 SUM_JOULES = 0.9e-12
@@ -31,4 +31,4 @@ class Energy(NamedTuple):
         return cls(MAC_JOULES * cost.macs, SUM_JOULES * cost.synops)
 
     def __str__(self) -> str:
-        return f"{self.dense:.3g} J dense, {self.events:.3g} J event-driven"
+        return f"{prefixed(self.dense)}J dense, {prefixed(self.events)}J event-driven"

@@ -18,6 +18,7 @@ from .._checks import known_as, require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
 from ..notices import notice
 from .history import require_validations
+from .meter import prefixed
 from .report import DualReport, ValidationPoint
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Progress:
         self.losses[motivated] = loss
         self.steps, self.motivated = self.steps + 1, self.motivated + motivated
         share, (base, large) = self.motivated / self.steps, self.losses.values()
-        text = f"base {base:.3f}, motivated {large:.3f}, {share:.0%}, {macs / 1e9:.3g} GMAC"
+        text = f"base {base:.3f}, motivated {large:.3f}, {share:.0%}, {prefixed(macs)}MAC"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
 

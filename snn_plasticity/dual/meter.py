@@ -9,6 +9,7 @@ Neurons, norms and copying weights are not counted: they grow with the units, no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import floor, log10
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ..notices import notice
 from .counting import Counting, address
 
 MAX_COST = 2**63 - 1
+PREFIXES = ("p", "n", "µ", "m", "", "k", "M", "G", "T")
 
 
 class Cost:
@@ -87,8 +89,22 @@ class Cost:
     def __hash__(self) -> int:
         return hash(tuple(self))
 
+    def __str__(self) -> str:
+        macs, synops, spikes = map(prefixed, self)
+        return f"{macs}MAC, {synops.strip()} synaptic operations, {spikes.strip()} spikes"
+
     def __repr__(self) -> str:
         return f"Cost(macs={self.macs}, synops={self.synops}, spikes={self.spikes})"
+
+
+def prefixed(number: float) -> str:
+    """Four digits and the prefix of a unit that follows.
+
+    >>> prefixed(193_500) + "MAC", prefixed(8.9e-7) + "J"
+    ('193.5 kMAC', '890 nJ')
+    """
+    power = min(max(floor(log10(number) / 3), -4), 4) if number else 0
+    return f"{number / 1000.0**power:.4g} {PREFIXES[power + 4]}"
 
 
 def _event(name: str, count: int | Tensor) -> int | Tensor:

@@ -13,7 +13,7 @@ from .._checks import require_choice, require_kind, require_path
 from .books import Books
 from .energy import Energy
 from .history import History
-from .meter import Cost
+from .meter import Cost, prefixed
 from .nets import explain_errors
 from .score import ACCURACY, Score
 from .staleness import stale_sentence
@@ -112,11 +112,11 @@ class DualReport:
         rows += self._costs()
         name = f"{self.measure:>9}"
         width = len(name)
-        rows.append(f"epoch   step   GMAC    base: loss {name}   motivated: loss {name}")
+        rows.append(f"epoch   step      MAC    base: loss {name}   motivated: loss {name}")
         for p in self.curve:
             large = "" if p.motivated is None else f"{p.motivated.loss:>17.4f} {p.motivated.value:>{width}.3f}"
             rows.append(
-                f"{p.epoch:>5} {p.step:>6} {p.macs / 1e9:>6.3g} {p.base.loss:>13.4f} {p.base.value:>{width}.3f}{large}"
+                f"{p.epoch:>5} {p.step:>6} {prefixed(p.macs):>8} {p.base.loss:>13.4f} {p.base.value:>{width}.3f}{large}"
             )
         return "\n".join([*rows, *filter(None, [stale_sentence(self)])])
 
@@ -124,14 +124,14 @@ class DualReport:
         """What it cost, what either net alone would have cost, and what each net costs by itself, as text."""
         cost, alone = self.cost, self.alone
         rows = [
-            f"compute {giga(cost)}; {1e3 * self.seconds / max(self.history.step, 1):.3g} ms a step",
-            f"energy, an estimate at 45 nm: {self.energy} (forward passes alone)",
+            f"compute {cost}; {1e3 * self.seconds / max(self.history.step, 1):.3g} ms a step",
+            f"energy of it, an estimate at 45 nm: {self.energy} (of forward passes alone)",
         ]
         if self.share or "motivated" in self.books.nets:
             words = [f"{name} alone {_beside(cost.macs, alone.get(name))}" for name in ("base", "large")]
             rows.append(f"the same steps with {', '.join(words)}")
         for name, net in self.books.nets.items():
-            rows.append(f"one batch forward, {name}: {giga(net.forward)}; {1e3 * net.seconds:.3g} ms; {net.energy}")
+            rows.append(f"one batch forward, {name}: {net.forward}; {1e3 * net.seconds:.3g} ms; {net.energy}")
         return rows
 
     def figure(self, path: str | Path | None = None) -> Figure:
@@ -172,16 +172,10 @@ class DualReport:
             return cls(history, costs, curve, values["condition"], values["seconds"], books)
 
 
-def giga(cost: Cost) -> str:
-    """A cost in billions, as text."""
-    macs, synops, spikes = (f"{count / 1e9:.4g}" for count in cost)
-    return f"{macs} GMAC, {synops} G synaptic operations, {spikes} G spikes"
-
-
 def _beside(macs: int, other: int | None) -> str:
     if other is None:
         return "not known"
-    return f"{other / 1e9:.4g} GMAC" + (f" (×{other / macs:.2f})" if macs else "")
+    return f"{prefixed(other)}MAC" + (f" (×{other / macs:.2f})" if macs else "")
 
 
 class Estimate(NamedTuple):
