@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from snn_plasticity.dual import Coupling, History
-from snn_plasticity.dual.conditions import decide
+from snn_plasticity.dual.conditions.condition import decide
 from snn_plasticity.dual.fitting import DataOrder
 
 RUNS = Path("out/dual_moments.jsonl")

@@ -26,7 +26,7 @@ from snn_plasticity.dual import (
     loss_signals,
     replay,
 )
-from snn_plasticity.dual.conditions import decide
+from snn_plasticity.dual.conditions.condition import decide
 
 CONDITIONS = [
     Always(), Never(), LossDecrease(1), LossDecrease(2), LossSpike(1.0, 5), Plateau(4), Curiosity(0.6),

@@ -28,9 +28,9 @@ from snn_plasticity.dual import (
     widen,
 )
 from snn_plasticity.dual.checkpoint import read_report
-from snn_plasticity.dual.energy import Energy
 from snn_plasticity.dual.fitting import Progress
-from snn_plasticity.dual.meter import prefixed
+from snn_plasticity.dual.ledger.energy import Energy
+from snn_plasticity.dual.ledger.meter import prefixed
 from snn_plasticity.dual.report import Estimate, ValidationPoint, score_at
 
 

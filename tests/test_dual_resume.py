@@ -249,7 +249,7 @@ SAVED_KINDS = {  # settings as earlier files hold them: kinds by the module in w
         {"kind": "snn_plasticity.dual.coupling.Replace", "base_first": False, "several": False},
     ),
     "paper": (
-        {"kind": "snn_plasticity.dual.motivation.LossDecrease", "k": 1},
+        {"kind": "snn_plasticity.dual.conditions.motivation.LossDecrease", "k": 1},
         {"kind": "snn_plasticity.dual.coupling.Replace", "base_first": False, "several": False},
     ),
     "sandwich": (

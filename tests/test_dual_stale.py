@@ -23,8 +23,8 @@ from snn_plasticity.dual import (
     replay,
     widen,
 )
+from snn_plasticity.dual.conditions.staleness import stale_sentence
 from snn_plasticity.dual.report import ValidationPoint
-from snn_plasticity.dual.staleness import stale_sentence
 
 
 def two(condition) -> DualModelTrainer:

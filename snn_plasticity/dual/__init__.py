@@ -4,26 +4,34 @@ history ─► condition ─► base learns                        (most steps)
                    └──► up ─► large net learns ─► down     (motivated steps)
 """
 
-from .affect_signals import AffectSignals
 from .batches import BatchGroup, Fields
 from .callbacks import Callback
-from .chance import CountMatched, RandomActivation
-from .conditions import Always, Condition, Every, FromStep, LastSteps, Never, When, replay
+from .conditions import (
+    AffectSignals,
+    Always,
+    AtLeast,
+    Condition,
+    CountMatched,
+    Curiosity,
+    Every,
+    FromStep,
+    History,
+    LastSteps,
+    LossDecrease,
+    LossSpike,
+    Never,
+    Plateau,
+    RandomActivation,
+    Seeking,
+    When,
+    loss_signals,
+    replay,
+)
 from .coupling import BaseToo, Coupling, Distill, Replace, Sandwich
 from .dual_net import DualNet
 from .fitting import EarlyStopping
 from .growth import Growth, deepen, widen
-from .history import History
-from .meter import Cost, Meter
-from .minimum import AtLeast
-from .motivation import (
-    Curiosity,
-    LossDecrease,
-    LossSpike,
-    Plateau,
-    Seeking,
-    loss_signals,
-)
+from .ledger import Cost, Meter
 from .nets import Diverged, TrainableNet
 from .over_time import OverTime
 from .pair import NetPair

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from .._checks import known_as, require_callable, require_kind, shown
-from .conditions import ConditionFn
+from .conditions.condition import ConditionFn
 from .nets import TrainableNet, clone, explain_errors, preserve_rng, reset_hidden_state, tensors_of
 from .weights_map import Slot, WeightsMap
 

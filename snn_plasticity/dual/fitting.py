@@ -17,8 +17,8 @@ from .. import _checks as checks
 from .._checks import known_as, require_choice, require_kind
 from ..config.validation import require_count_field, require_number_field
 from ..notices import notice
-from .history import require_validations
-from .meter import prefixed
+from .conditions.history import require_validations
+from .ledger.meter import prefixed
 from .report import DualReport, ValidationPoint
 
 if TYPE_CHECKING:

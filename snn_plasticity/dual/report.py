@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from .._checks import require_choice, require_kind, require_path
-from .books import Books
-from .energy import Energy
-from .history import History
-from .meter import Cost, prefixed
+from .conditions.history import History
+from .conditions.staleness import stale_sentence
+from .ledger.books import Books
+from .ledger.energy import Energy
+from .ledger.meter import Cost, prefixed
 from .nets import explain_errors
 from .score import ACCURACY, Score
-from .staleness import stale_sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

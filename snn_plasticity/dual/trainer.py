@@ -11,23 +11,23 @@ from torch import nn
 
 from .._checks import known_as, require_callable, require_count, require_flag
 from ..hosts.index import unwrap
-from .bookkeeper import Bookkeeper
 from .callbacks import Callback, Callbacks
 from .checkpoint import load_run, run_state
 from .checkpoint_file import read_checkpoint, write_checkpoint
-from .conditions import ConditionFn, Never, decide
+from .conditions.condition import ConditionFn, Never, decide
+from .conditions.history import History
+from .conditions.motivation import LossDecrease, loss_signals
+from .conditions.staleness import say_if_stale
 from .coupling import BaseToo, Coupling, Replace
 from .distributed import group_of, mean_over_ranks
 from .fit_loop import FitPlan, run_fit
 from .fitting import EarlyStopping, StopCriteria, end_of_fit, require_fit_arguments
-from .history import History
-from .motivation import LossDecrease, loss_signals
+from .ledger.bookkeeper import Bookkeeper
 from .nets import Diverged, TrainableNet, reset_hidden_state
 from .pair import NetPair
 from .report import DualReport, StepResult, ValidationPoint
 from .score import Score
 from .snapshot import Snapshot
-from .staleness import say_if_stale
 from .weights_map import WeightsMap
 
 Signals = Callable[[History, Any], Mapping[str, float]]

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._checks import require_count, require_flag, require_kind, require_number
-from ..hosts.adapter import dense
-from ..hosts.index import Neuron, index_model
-from ..layers.sparse_linear import SparseLinear
-from ..notices import notice
+from ..._checks import require_count, require_flag, require_kind, require_number
+from ...hosts.adapter import dense
+from ...hosts.index import Neuron, index_model
+from ...layers.sparse_linear import SparseLinear
+from ...notices import notice
 from .counting import Counting, address
 
 MAX_COST = 2**63 - 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from ..notices import notice
+from ...notices import notice
 from .history import History
 
 BUDGET_WINDOWS = 5

@@ -14,10 +14,10 @@ from math import sqrt, tanh
 from statistics import fmean, pstdev
 from typing import Any, Literal, get_args
 
-from .. import _checks as checks
-from .._checks import require_choice, require_kind
-from ..config.validation import require_count_field, require_number_field
-from .conditions import Condition
+from ... import _checks as checks
+from ..._checks import require_choice, require_kind
+from ...config.validation import require_count_field, require_number_field
+from .condition import Condition
 from .history import History, require_history
 from .minimum import ONE_IN_TWENTY, NeverStale
 from .shares import joint_level, notice_constant, within_share

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import isnan, sqrt
 from typing import TYPE_CHECKING
 
-from ..notices import notice
-from .score import ACCURACY
+from ...notices import notice
+from ..score import ACCURACY
 
 if TYPE_CHECKING:
-    from .report import DualReport
+    from ..report import DualReport
 
 
 def say_if_stale(report: DualReport) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._checks import known_as, require_count, require_flag, require_kind, require_number
+from ..._checks import known_as, require_count, require_flag, require_kind, require_number
 
 if TYPE_CHECKING:
-    from .report import ValidationPoint
+    from ..report import ValidationPoint
 
 STEPS_LEFT = "steps_left"
 
@@ -89,7 +89,7 @@ def require_history(history: object) -> None:
 
 def require_validations(name: str, points: object) -> Sequence[ValidationPoint]:
     """Refuse what are no validations of a run."""
-    from .report import ValidationPoint
+    from ..report import ValidationPoint
 
     for point in require_kind(name, points, (list, tuple), "As report.curve."):  # type: ignore[attr-defined]
         require_kind(f"A member of {name}", point, ValidationPoint, "As from trainer.validate(...).")

@@ -15,14 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..notices import notice
-from .batches import BatchGroup
+from ...notices import notice
+from ..batches import BatchGroup
+from ..nets import TrainableNet
+from ..report import DualReport
+from ..score import numbers_in
 from .books import NETS, StepKind
 from .meter import Cost, Meter
 from .net_cost import cost_of_net
-from .nets import TrainableNet
-from .report import DualReport
-from .score import numbers_in
 
 EVERY = 64  # steps between two looks at spikes
 

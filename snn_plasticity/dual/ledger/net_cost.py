@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from ..nets import USER_ERRORS, TrainableNet, clone, preserve_rng
+from ..score import numbers_in
 from .energy import Energy
 from .meter import Cost, Meter
-from .nets import USER_ERRORS, TrainableNet, clone, preserve_rng
-from .score import numbers_in
 
 
 class NetCost(NamedTuple):

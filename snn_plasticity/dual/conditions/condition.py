@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._checks import array_of, require_callable, require_kind, shown
-from ..config.validation import require_count_field
+from ..._checks import array_of, require_callable, require_kind, shown
+from ...config.validation import require_count_field
 from .history import History, require_history, require_validations
 
 if TYPE_CHECKING:
-    from .report import ValidationPoint
+    from ..report import ValidationPoint
 
 ConditionFn = Callable[[History], bool]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from .._checks import require_callable
-from ..config.validation import require_number_field
-from .conditions import Condition, ConditionFn, decide, deny
+from ..._checks import require_callable
+from ...config.validation import require_number_field
+from .condition import Condition, ConditionFn, decide, deny
 from .history import History, require_history
 
 ONE_IN_TWENTY = 1 / 20

@@ -7,9 +7,9 @@ from math import tanh
 from statistics import fmean, pstdev
 from typing import Any
 
-from .._checks import known_as, require_count
-from .._saved import FORMAT, require_format, require_real_number, require_saved_count
-from ..loop import AffectiveLoop
+from ..._checks import known_as, require_count
+from ..._saved import FORMAT, require_format, require_real_number, require_saved_count
+from ...loop import AffectiveLoop
 from .history import History, require_history
 
 REACH = 5

@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..config.validation import require_count_field, require_number_field
-from .conditions import Condition
+from ...config.validation import require_count_field, require_number_field
+from .condition import Condition
 from .history import History, require_history
 
 

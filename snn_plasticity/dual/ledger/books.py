@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._saved import require_parts, require_real_number, require_saved_count, require_saved_flag
+from ..._saved import require_parts, require_real_number, require_saved_count, require_saved_flag
 from .meter import Cost
 from .net_cost import NetCost
 
