@@ -10,7 +10,7 @@ alone, at equal steps and at equal compute.
     python demos/seeking.py --data rows --host norse
     python demos/seeking.py --condition loss-decrease --coupling replace     the paper's way
 
-Criterion: at most 60 % of the large net's multiply-accumulates, the motivated net within 5 points of the large net at
+Criterion: at most 60 % of the large net's multiply-accumulates, the motivated net within 2.5 points of the large net at
 equal compute, the base no worse than half a point below the base alone at equal steps; else the exit code is 1.
 """
 
@@ -67,7 +67,7 @@ COUPLINGS = {
     "teach": Distill(base_first=True),
     "sandwich": Sandwich(1.0, 0.5),
 }
-SPENT, NEAR_LARGE, NEAR_BASE = 0.6, 0.05, 0.005
+SPENT, NEAR_LARGE, NEAR_BASE = 0.6, 0.025, 0.005
 
 
 def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> tuple[DualReport, ...]:
@@ -102,7 +102,7 @@ def judge(seen: Comparison) -> dict[str, bool]:
     rows, macs = seen.rows, seen.compute()
     return {
         "compute at most 60 % of the large net's": macs["dual"].mean <= SPENT * macs["large alone"].mean,
-        "motivated within 5 points of the large net at equal compute": (
+        "motivated within 2.5 points of the large net at equal compute": (
             rows["motivated − large alone, equal compute"].mean >= -NEAR_LARGE
         ),
         "base within half a point of the base alone at equal steps": (
