@@ -64,18 +64,29 @@ def unit_axes(kernel: Any, like: Like, side: int, axis: int) -> list[int | None]
     return axes
 
 
-def counts_units(kernel: Any, like: Like, other: Like) -> list[bool]:
+def counts_units(kernel: Any, like: Like, other: Like) -> list[bool | Tensor]:
     """Which leaves of the state begin with a number that tells how many neurons there are: another one for others.
+
+    Returns:
+        For a tensor a tensor () where it lies, so that nobody waits for the device.
 
     >>> class Mean:
     ...     def init(self, pre, post):
     ...         return pre.shape[-1], torch.zeros(())
     >>> counts_units(Mean(), (torch.zeros(4, 2), torch.zeros(4, 3)), (torch.zeros(4, 5), torch.zeros(4, 3)))
-    [True, False]
+    [True, tensor(False)]
     """
     here, again, there = (tree_flatten(kernel.init(*sides))[0] for sides in (like, like, other))
-    triples = zip(here, again, there, strict=True)
-    return [_shape(a) == _shape(c) and _same(a, b) and not _same(a, c) for a, b, c in triples]  # a ≠ b: a random number
+    return [_counts(*leaves) for leaves in zip(here, again, there, strict=True)]
+
+
+def _counts(leaf: Any, again: Any, other: Any) -> bool | Tensor:
+    """Whether it differs for others, and not from call to call, as a random number does."""
+    if _shape(leaf) != _shape(other):
+        return False
+    if isinstance(leaf, Tensor):
+        return (leaf == again).all() & (leaf != other).any()
+    return leaf == again and leaf != other
 
 
 def _growing(kernel: Any, before: tuple[Tensor, ...], after: tuple[Tensor, ...], what: str) -> list[int | None]:
@@ -101,10 +112,6 @@ def _growing(kernel: Any, before: tuple[Tensor, ...], after: tuple[Tensor, ...],
             )
         axes.append(grown[0] if grown else None)
     return axes
-
-
-def _same(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:

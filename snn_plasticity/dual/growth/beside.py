@@ -14,6 +14,7 @@ from ..nets import clone, preserve_rng, tensors_of
 from ..weights_map import WeightsMap
 from .dry_run import Call, Failed, WatchedNet, as_double
 from .enlarge import place_of
+from .labels import CPU
 from .wiring import UnitWiring
 
 SCALES = (1.0, 8.0, 64.0)  # of the noise of each step: some neurons fire at the first, nearly all at the last
@@ -191,11 +192,11 @@ def silence(model: nn.Module, weights: WeightsMap, wiring: UnitWiring) -> None:
         tensor = tensors[slot.name].detach()
         new = []
         for axis, (size, places) in enumerate(zip(tensor.shape, slot.axes, strict=True)):
-            mask = torch.ones(size, dtype=torch.bool)
+            mask = torch.ones(size, dtype=torch.bool, device=CPU)
             mask[list(places)] = False
             new.append(mask.reshape(-1, *[1] * (tensor.dim() - axis - 1)))
         for read in consumed.get(base_name, ()):
-            silent = torch.zeros(tensor.shape, dtype=torch.bool)
+            silent = torch.zeros(tensor.shape, dtype=torch.bool, device=CPU)
             for axis in read:
                 silent |= new[axis]
             for axis in set(range(tensor.dim())) - read:
@@ -243,5 +244,5 @@ def _shown(sample: Any, generator: torch.Generator) -> list[Any]:
 def _noise(leaf: Any, scale: float, generator: torch.Generator) -> Any:
     if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
         return leaf
-    noise = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+    noise = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=CPU)
     return scale * noise.to(leaf.device)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")  # labels are there, whatever the default device
 NO_UNIT, FIXED = -1, 0  # no unit that is known; what cannot grow, such as a feature of the input
 
 
@@ -28,7 +29,7 @@ class UnionFind:
         """Labels that no tensor has yet."""
         first = len(self._parent)
         self._parent = np.concatenate([self._parent, np.arange(first, first + count)])
-        return torch.arange(first, first + count)
+        return torch.arange(first, first + count, device=CPU)
 
     def roots(self, labels: Tensor) -> np.ndarray:
         """What stands for each label; NO_UNIT stays."""
@@ -140,7 +141,7 @@ class Algebra:
 
     def fix(self, labels: Tensor) -> None:
         """These cannot grow."""
-        self.units.unify(labels, torch.tensor(FIXED))
+        self.units.unify(labels, torch.tensor(FIXED, device=CPU))
 
     def pointwise(self, operands: Sequence[ShapedLabels], shape: Sequence[int]) -> Labels:
         """Element by element, with broadcasting: labels that meet are one."""
@@ -284,14 +285,14 @@ class Algebra:
         """The labels along one axis; what varies elsewhere within it is taken together."""
         known = labels.small
         if not known:
-            return torch.full((size,), FIXED if labels.from_input else NO_UNIT)
+            return torch.full((size,), FIXED if labels.from_input else NO_UNIT, device=CPU)
         plane = min(known, key=lambda p: (p.shape[axis] == 1, _changes(p))).movedim(axis, 0)
         plane = plane.expand(size, *plane.shape[1:]).reshape(size, -1)
         self.units.unify(plane, plane[:, :1])
         return plane[:, 0].clone()
 
     def _weight_axis(self, labels: Labels, axis: int, shape: Sequence[int]) -> Tensor:
-        found = torch.full((shape[axis],), NO_UNIT)
+        found = torch.full((shape[axis],), NO_UNIT, device=CPU)
         for small in labels.small:
             if axis in varying(small):
                 found = small.movedim(axis, 0).reshape(shape[axis], -1)[:, 0]
@@ -313,7 +314,7 @@ class Algebra:
         for k in range(max(map(len, along))):
             pieces = []
             for (own, labels), inside in zip(parts, along, strict=True):
-                other = torch.tensor(FIXED if labels.known else NO_UNIT)
+                other = torch.tensor(FIXED if labels.known else NO_UNIT, device=CPU)
                 pieces.append((inside[k] if k < len(inside) else other).expand(*own))
             planes.append(torch.cat(pieces, axis))
         return _joined(tuple(planes), [labels for _, labels in parts])
@@ -357,7 +358,7 @@ def _joined(planes: tuple[Tensor, ...], parts: Sequence[Labels]) -> Labels:
 
 
 def _together(planes: list[Any]) -> Tensor:
-    return torch.cat([torch.zeros(0, dtype=torch.int64), *planes])
+    return torch.cat([torch.zeros(0, dtype=torch.int64, device=CPU), *planes])
 
 
 def _drop(plane: Tensor, axes: set[int]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .labels import NO_UNIT, Algebra, Labels, compact, varying
+from .labels import CPU, NO_UNIT, Algebra, Labels, compact, varying
 from .operation_names import (
     ALSO_POINTWISE,
     FACTORIES,
@@ -69,7 +69,7 @@ class Rules:
         return tree_map(lambda o: labels if shape is None or o.shape == shape else unknown, output)
 
     def _canvas(self, output: Any) -> Any:
-        return tree_map(lambda o: Labels((torch.full(o.shape, NO_UNIT),)), output)
+        return tree_map(lambda o: Labels((torch.full(o.shape, NO_UNIT, device=CPU),)), output)
 
     def _pointwise(self, tensors: list[Tensor], output: Any) -> Any:
         first = _first(output)

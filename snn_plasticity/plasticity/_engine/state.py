@@ -234,10 +234,12 @@ class TraceState:
         leaves, spec = tree_flatten(source.kernel)
         own = tree_flatten(here.init(*like) if self.kernel is None else self.kernel)[0]
         parts = zip(leaves, own, *axes, counts_units(here, like, source.like), strict=True)
-        moved = [
-            mine if counts and pre is post is None else units.moved(old, mine, pre, post)
-            for old, mine, pre, post, counts in parts
-        ]
+        moved = []
+        for old, mine, pre, post, counts in parts:
+            leaf = units.moved(old, mine, pre, post)
+            if pre is post is None:  # it belongs to all
+                leaf = torch.where(counts, mine, leaf) if isinstance(counts, Tensor) else mine if counts else leaf
+            moved.append(leaf)
         return tree_unflatten(moved, spec)
 
     def _divisible(self) -> bool:
