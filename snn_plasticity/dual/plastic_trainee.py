@@ -78,8 +78,12 @@ class PlasticTrainee:
         """
         assert self.learner is not None
         reset_hidden_state(self.model)
-        message = f"teach does not take a batch of {shown(batch)}"
-        with explain_errors(message, "what it was made for, and a loss in return"), torch.no_grad():
+        with (
+            explain_errors(
+                lambda: f"teach does not take a batch of {shown(batch)}", "what it was made for, and a loss in return"
+            ),
+            torch.no_grad(),
+        ):
             return require_finite_loss(float(self.teach(self.model, self.learner, batch)))
 
     def evaluate(self, batches: Iterable[Any]) -> Score:

@@ -69,9 +69,10 @@ class Scorer:
     def row(self, output: Any, target: Any) -> BatchScore:
         """Of one batch, where it lies; weighted by its answers, or by the numbers in its target."""
         answers = count_right(output, target, self.objective)
-        if not numbers_in(target, output):
+        numbers = numbers_in(target, output)
+        if not numbers:
             return BatchScore(0, 0.0, 0.0, answers)
-        size = numbers_in(target, output) if answers.doubt else answers.labels
+        size = numbers if answers.doubt else answers.labels
         metric = 0.0 if self.metric is None else size * _double(self.metric(output, target))
         return BatchScore(size, size * _double(self.objective(output, target)), metric, answers)
 
@@ -115,9 +116,11 @@ def evaluate(model: nn.Module, output: Callable[[Any], Any], scorer: Scorer, bat
     try:
         with torch.no_grad(), preserve_rng():
             for batch in batches:
-                with explain_errors(
-                    f"The net cannot be evaluated on {shown(batch)}", "batches (x, target) of its own kind"
-                ):
+
+                def message(batch: Any = batch) -> str:
+                    return f"The net cannot be evaluated on {shown(batch)}"
+
+                with explain_errors(message, "batches (x, target) of its own kind"):
                     rows.append(scorer.row(*output(batch)))
     finally:
         for module, mode in modes.items():

@@ -92,7 +92,8 @@ class Trainee:
         self.model, self.optimizer, self.objective, self.run = model, optimizer, loss, run
         self.scheduler, self.per_step, self.clip_norm, self.amp = scheduler, per_step, clip_norm, amp
         self.scorer, self.unpack = Scorer(loss, metric), unpack
-        self.follows_loss = scheduler is not None and not per_step and needs_argument(scheduler)
+        self._told_loss = scheduler is not None and needs_argument(scheduler)
+        self.follows_loss = self._told_loss and not per_step
         self.closure = needs_argument(optimizer) if closure is None else require_flag("closure", closure)
         self.group, self.here, self._first = group_of(model), without_ranks(model), next(model.parameters(), None)
         half = amp is torch.float16 and device_of(model).type == "cuda"
@@ -231,7 +232,7 @@ class Trainee:
         try:
             value = self._look(loss, held)
         except Diverged:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._clear()
             raise
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
@@ -245,7 +246,7 @@ class Trainee:
         values: list[float] = []
 
         def closure() -> Tensor:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._clear()
             with torch.enable_grad():
                 loss = self.add_gradients(terms)
             values.append(self._usable(loss))
@@ -272,7 +273,7 @@ class Trainee:
         if self.group is not None:
             share_buffers(self.model, self.group)
         if self.per_step and self.scheduler is not None:
-            self.scheduler.step(*([value] if needs_argument(self.scheduler) else []))
+            self.scheduler.step(*([value] if self._told_loss else []))
         return value
 
     def _look(self, loss: Tensor, held: list[Tensor]) -> float:
