@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 import types
+import unicodedata
 from pathlib import Path
 
 import matplotlib
@@ -97,14 +98,17 @@ def test_every_public_name_is_in_the_api_pages(room: types.ModuleType) -> None:
             assert files & entries, f"{name}: {thing.__module__}"
 
 
+sys.path.append(str(DOCS / "hooks"))
+setting = importlib.import_module("equations")
+
+
 def equations(page: Path) -> list[tuple[str, str]]:
-    """(module, line) of every equation: a ```text block below a heading that names a module."""
-    found, module = [], ""
-    inside = False
+    """(module, line) of every line of an ```equation block; the page names the module above it."""
+    found, module, inside = [], "", False
     for line in page.read_text(encoding="utf-8").splitlines():
         named = re.search(r"`(snn_plasticity/\S+\.py)`", line)
         if line.startswith("```"):
-            inside = line == "```text"
+            inside = line == "```equation"
         elif inside and line.strip():
             found.append((module, " ".join(line.split())))
         elif named:
@@ -113,12 +117,63 @@ def equations(page: Path) -> list[tuple[str, str]]:
 
 
 def test_equations_are_those_of_the_code() -> None:
-    """The page of equations quotes the files that implement them; a line that drifts from its file is an error."""
-    quoted = equations(DOCS / "equations.md")
-    assert len(quoted) > 20
-    for module, line in quoted:
-        source = " ".join((ROOT / module).read_text(encoding="utf-8").split())
-        assert line in source, f"{module} no longer says: {line}"
+    """Pages quote the files that implement an equation; a line that drifts from its file is an error."""
+    assert len(equations(DOCS / "equations.md")) > 20
+    for page in PAGES:
+        for module, line in equations(page):
+            assert module, f"{page.name}: no module is named above the equation: {line}"
+            source = " ".join((ROOT / module).read_text(encoding="utf-8").split())
+            assert line in source, f"{page.name}: {module} no longer says: {line}"
+
+
+def signs_of_latex(set_: str) -> str:
+    """The signs that a reader sees, in the order of the line: what must be the plain text again."""
+    for spacing in (r"\left", r"\right", r"\mathopen{}", r"\,", r"\ "):
+        set_ = re.sub(re.escape(spacing) + r"(?![a-z])", "", set_)
+    named = {f"\\{name}": sign for sign, name in setting.GREEK.items()}
+    tables = (setting.NAMED, setting.OPERATORS, setting.BRACKETS, setting.RAISED)
+    named |= {latex: sign for table in tables for sign, latex in table.items() if latex[0] == "\\"}
+    named |= {r"\lvert": "|", r"\rvert": "|", r"\sqrt": "√", r"\text": "", r"\tau": "τ"}
+    set_ = re.sub(r"\\bar\{(.)\}", "\\1\u0304", set_).replace(r"\tfrac12", "½")
+    while found := re.search(r"\\frac\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}\{", set_):
+        set_ = set_[: found.start()] + found[1] + "/{" + set_[found.end() :]
+    set_ = re.sub(r"\\[A-Za-z]+", lambda found: named[found[0]], set_)
+    return re.sub(r"[\s{}()_^\\]", "", set_)
+
+
+def signs_of_text(line: str) -> str:
+    flat = unicodedata.normalize("NFD", line).replace("−", "-").replace("tau", "τ")
+    flat = flat.translate(str.maketrans("₀₁₂₃₊₋²³", "0123+-23"))
+    return re.sub(r"[\s{}()_^]", "", flat)
+
+
+LINES = sorted({line for page in PAGES for _, line in equations(page)})
+
+
+def test_equations_are_set_sign_by_sign() -> None:
+    """Of every line the LaTeX shows the same signs in the same order, but for spaces and the brackets of fractions."""
+    for line in LINES:
+        assert signs_of_latex(setting.latex(line)) == signs_of_text(line), line
+
+
+FRACTIONS = {
+    "1 / (1 − d)": r"\frac{1}{1 -  d}",
+    "a b / c": r"a \, \frac{b}{c}",
+    "f(x) / y": r"\frac{f\mathopen{}\left( x \right) }{y}",
+    "(a + b) (c + d) / e": r"\left( a +  b \right)  \, \frac{c +  d}{e}",
+    "x_C²": "x_{C}^{2 }",
+}
+
+
+@pytest.mark.parametrize(("line", "value"), FRACTIONS.items(), ids=FRACTIONS)
+def test_fractions_take_what_binds_to_their_bar(line: str, value: str) -> None:
+    assert setting.latex(line) == value
+
+
+@pytest.mark.parametrize("line", ["f = post ☃ x", "f = (x", "f = x)"])
+def test_what_cannot_be_set_stops_the_build(line: str) -> None:
+    with pytest.raises(ValueError, match="in the equation"):
+        setting.latex(line)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
