@@ -1143,8 +1143,8 @@ def _saved() -> Path:
 def _plots() -> Iterator[tuple[str, Callable[[], Call]]]:
     room, over = "plot.", {"dt": 1.0, "unit": "steps", "start": 0.0}
     curves = lambda: {
-        "curves": {"rule": [0.1, 0.2]}, "ax": axes(), "x": [0.0, 1.0], "chance": 0.5, "xlabel": "epoch",
-        "ylabel": "accuracy",
+        "curves": {"rule": [0.1, 0.2]}, "ax": axes(), "x": [0.0, 1.0], "chance": 0.5,
+        "band": "range", "xlabel": "epoch", "ylabel": "accuracy",
     }  # fmt: skip
     yield f"{room}learning_curve", _free(plot.learning_curve, curves)
     lines = lambda: {"levels": {"DA": [0.1, 0.2]}, "ax": axes(), **over, "ylabel": "level"}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from snn_plasticity.plot import learning_curve
 from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
-COLORS = {WITH: BLUE, WITHOUT: VERMILION, AVERAGE: GREEN}
+COLORS = {WITH: BLUE, WITHOUT: ORANGE, AVERAGE: GREEN}
 
 
 def draw(lives: Lives, epochs: int, host: str) -> Figure:
@@ -59,7 +59,7 @@ def feelings(panel: Axes, courses: list[Course]) -> None:
     names = ("valence", "arousal", "dominance")
     batches = torch.arange(1, affect.shape[1] + 1) * BATCH / 1000
     learning_curve(dict(zip(names, affect.unbind(-1), strict=True)), panel, x=batches, ylabel="affect")
-    for line, band, color in zip(panel.lines, panel.collections, (PURPLE, ORANGE, SKY), strict=False):
+    for line, band, color in zip(panel.lines, panel.collections, (PURPLE, VERMILION, SKY), strict=False):
         line.set(color=color, linestyle="-", linewidth=1.3)
         band.set_color(color)
     panel.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)

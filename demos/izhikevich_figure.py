@@ -25,13 +25,9 @@ def draw(record: Record) -> Figure:
 
 def a_second(panel: Axes, record: Record) -> None:
     """Every spike of a second, and the two neurons that are watched."""
-    neurons = record.film.shape[1]
-    colors = [BLUE] * EXCITATORY + [VERMILION] * (neurons - EXCITATORY)
-    raster(record.film, panel, unit="ms", colors=colors)
-    for collection in panel.collections:
-        collection.set_linewidth(0)  # a tick of one neuron in a thousand is too short to see
-    step, neuron = record.film.nonzero(as_tuple=True)
-    panel.scatter(step, neuron, s=2.5, color=[colors[k] for k in neuron.tolist()], linewidths=0)
+    neurons, film = record.film.shape[1], record.film
+    groups, colors = {"excitatory": film[:, :EXCITATORY], "inhibitory": film[:, EXCITATORY:]}, (BLUE, VERMILION)
+    raster(groups, panel, unit="ms", colors=dict(zip(groups, colors, strict=True)))
     for color, name, k in ((INK, "n1", record.pair[0]), (ORANGE, "n2", record.pair[1])):
         when = record.film[:, k].nonzero().squeeze(1)
         panel.scatter(when, torch.full_like(when, k), s=60, color=color, edgecolors="white", zorder=3, label=name)
@@ -40,7 +36,6 @@ def a_second(panel: Axes, record: Record) -> None:
         panel.axvline(record.coincidence, color=INK, linestyle=":", linewidth=1)
         panel.set_title("n2 fires just after n1: a reward is due", loc="left", fontsize=11)
     panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, handletextpad=0.1, fontsize=10)
-    label_axes(panel, "time (ms)", "neuron (blue: excitatory, red: inhibitory)")
 
 
 def a_life(panel: Axes, record: Record) -> None:

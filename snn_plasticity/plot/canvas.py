@@ -1,4 +1,9 @@
-"""What every plot shares: where it draws, how values become numbers, and colours that everybody can tell apart."""
+"""What every plot shares: where it draws, how values become numbers, and lines that everybody can tell apart.
+
+Colours are those of Okabe & Ito (2008). Any two of them, and of them and the greys of text and thin lines, are 15 units
+of CIELAB apart or more, also as seen with deuteranopia, protanopia and tritanopia; the first three of the cycle differ
+by 11 or more in lightness, for print without colour. Beside its colour a line has dashes of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,9 @@ from .._checks import known_as, require_kind, require_number, shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito 2008: distinct under every common form of colour blindness; black is left for text and zero lines.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK, FAINT = "#222222", "#9A9A9A"
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = CYCLE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
+INK, FAINT = "#222222", "#666666"  # text and ticks; what stays in the background: zero, chance, thin dots
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))  # a second cue beside the colour
 
 
 def axes(ax: Axes | None, size: tuple[float, float] = (6.0, 3.0)) -> Axes:
@@ -99,6 +104,19 @@ def names(labels: Sequence[str] | None, expected: int, name: str = "labels") -> 
     for label in labels:
         require_kind(f"A member of {name}", label, (str, tuple), "A text, or a colour.")
     return list(labels)
+
+
+def spread(places: np.ndarray, gap: float) -> np.ndarray:
+    """Places in rising order, moved as little as one pass from either end can so that they are a gap apart.
+
+    >>> spread(np.array([0.0, 10.0, 10.5]), 2.0).tolist()
+    [0.0, 9.25, 11.25]
+    """
+    up, down = places.astype(float), places.astype(float)
+    for k in range(1, len(places)):
+        up[k] = max(up[k], up[k - 1] + gap)
+        down[-k - 1] = min(down[-k - 1], down[-k] - gap)
+    return (up + down) / 2
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from .._checks import require_kind, require_number
-from .canvas import CYCLE, FAINT, as_array, axes, label_axes
+from .._checks import require_choice, require_kind, require_number
+from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))  # a second cue beside the colour
+Band = Literal["standard error", "standard deviation", "range"]
 
 
 def learning_curve(
@@ -22,21 +22,24 @@ def learning_curve(
     *,
     x: Any = None,
     chance: float | None = None,
+    band: Band = "standard error",
     xlabel: str = "epoch",
     ylabel: str = "accuracy",
 ) -> Axes:
-    """Draw curves of learning: a line each, or the mean over runs with a band of one standard error.
+    """Draw curves of learning: a line each, or the mean over runs with a band, whose kind the legend names.
 
     Args:
         curves: (K,) or (runs, K) for each name.
         ax: where to draw; None opens a figure.
         x: (K,) where along training the values were taken; None counts them from 0.
         chance: level of guessing, as a thin line.
+        band: what lies around the mean of several runs: one "standard error" of it, one "standard deviation" of the
+            runs, or their "range".
         xlabel, ylabel: what was varied and what was measured.
 
     Raises:
         TypeError: `curves` is no mapping or holds no numbers, or `ax` is no axes.
-        ValueError: nothing to draw, another shape, NaN, or another number of points than `x`.
+        ValueError: nothing to draw, another shape, NaN, another number of points than `x`, or another band.
 
     >>> from matplotlib.figure import Figure
     >>> ax = learning_curve({"reward": [0.1, 0.8], "no reward": [0.1, 0.1]}, Figure().subplots(), chance=0.1)
@@ -53,20 +56,42 @@ def learning_curve(
     if set(points.values()) != {len(where)}:
         raise ValueError(f"curves have the numbers of points {points}; expected {len(where)} each, as many as x.")
     chance = None if chance is None else require_number("chance", chance)
+    require_choice("band", band, get_args(Band))
     for name in curves:
         require_kind("A name of a curve", name, str, "A text.")
+    for name, text in (("xlabel", xlabel), ("ylabel", ylabel)):
+        require_kind(name, text, str, "A text.")
     ax = axes(ax)
     for k, (name, runs) in enumerate(series.items()):
-        _curve(ax, where, runs, name, k)
+        _curve(ax, where, runs, name, k, band)
     if chance is not None:
         ax.axhline(chance, color=FAINT, linewidth=0.8, label="chance", zorder=0)
-    ax.legend(frameon=False)
+    _name(ax, {len(runs) for runs in series.values()} - {1}, band)
     return label_axes(ax, xlabel, ylabel)
 
 
-def _curve(ax: Axes, where: np.ndarray, runs: np.ndarray, name: str, k: int) -> None:
+def _curve(ax: Axes, where: np.ndarray, runs: np.ndarray, name: str, k: int, band: Band) -> None:
     color, mean = CYCLE[k % len(CYCLE)], runs.mean(axis=0)
     ax.plot(where, mean, color=color, linestyle=DASHES[k % len(DASHES)], label=name, linewidth=1.8)
     if len(runs) > 1:
-        error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
-        ax.fill_between(where, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        spread = runs.std(axis=0, ddof=1)
+        error = spread / np.sqrt(len(runs))
+        low, high = {
+            "standard error": (mean - error, mean + error),
+            "standard deviation": (mean - spread, mean + spread),
+            "range": (runs.min(axis=0), runs.max(axis=0)),
+        }[band]
+        ax.fill_between(where, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def _name(ax: Axes, repeated: set[int], band: Band) -> None:
+    """A legend, which says what the bands are where there are some."""
+    from .legends import legend
+
+    runs = (
+        f"{min(repeated, default=0)} to {max(repeated, default=0)}"
+        if len(repeated) > 1
+        else f"{max(repeated, default=0)}"
+    )
+    shown = f"mean, {band} of {runs} runs" if band == "range" else f"mean ± {band}, {runs} runs"
+    legend(ax, **({"title": shown, "title_fontsize": 8, "alignment": "left"} if repeated else {}))

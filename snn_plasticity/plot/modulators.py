@@ -1,4 +1,4 @@
-"""Modulators: dopamine and the others over time, each in a colour of its own."""
+"""Modulators: dopamine and the others over time, each in a colour and with dashes of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._checks import require_kind
 from ..neuromodulators import NEUROMODULATORS
-from .canvas import CYCLE, FAINT, as_array, axes, label_axes, time_axis
+from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOR = {kind.name: kind.color for kind in NEUROMODULATORS}
 NAME = {kind.name: kind.word for kind in NEUROMODULATORS}
+DASH = {kind.name: DASHES[k] for k, kind in enumerate(NEUROMODULATORS)}
 
 
 def modulators(
@@ -54,8 +55,11 @@ def modulators(
     ax = axes(ax)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
     for k, (name, level) in enumerate(series.items()):
-        color = COLOR.get(name, CYCLE[k % len(CYCLE)])
-        ax.plot(when, level, color=color, label=NAME.get(name, name), linewidth=1.6, drawstyle="steps-mid")
+        color, dashes = COLOR.get(name, CYCLE[k % len(CYCLE)]), DASH.get(name, DASHES[k % len(DASHES)])
+        ax.plot(when, level, color=color, linestyle=dashes, label=NAME.get(name, name), linewidth=1.6,
+                drawstyle="steps-mid")  # fmt: skip
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
-    ax.legend(frameon=False)
+    from .legends import legend
+
+    legend(ax)
     return label_axes(ax, f"time ({unit})", ylabel)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._checks import require_kind
-from .canvas import CYCLE, as_array, axes, label_axes, names, time_axis
+from .canvas import CYCLE, DASHES, as_array, axes, label_axes, names, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def traces(
     colors: Sequence[str] | None = None,
     ylabel: str = "eligibility",
 ) -> Axes:
-    """Draw K quantities over time.
+    """Draw K quantities over time, each with a colour and with dashes of its own.
 
     Args:
         values: (T,) or (T, K).
@@ -50,8 +50,11 @@ def traces(
     require_kind("unit", unit, str, "A text, as 'ms'.")
     ax = axes(ax)
     for k, line in enumerate(lines.T):
-        ax.plot(when, line, color=color[k] or CYCLE[k % len(CYCLE)], label=label[k], linewidth=1.6)
+        style = {"color": color[k] or CYCLE[k % len(CYCLE)], "linestyle": DASHES[k % len(DASHES)]}
+        ax.plot(when, line, label=label[k], linewidth=1.6, **style)
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     if labels is not None:
-        ax.legend(frameon=False)
+        from .legends import legend
+
+        legend(ax)
     return label_axes(ax, f"time ({unit})", ylabel)
