@@ -17,7 +17,6 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 API = sorted((DOCS / "api").glob("*.md"))
-NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))
 
 
 def code_blocks(path: Path) -> list[tuple[int, str, str | None]]:
@@ -56,21 +55,6 @@ def test_code_blocks_run(
         exec(compile("\n" * line + block, str(path), "exec"), module.__dict__)
         printed = capsys.readouterr().out
         assert printed.split() == (output or "").split(), f"line {line}: what is printed is not what the page shows"
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_run_and_carry_their_outputs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook draws inline, as for its reader
-    notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert any("image/png" in out.get("data", {}) for cell in cells for out in cell.outputs), "no figure is stored"
-    assert not any(
-        out.output_type in ("error", "stream") and out.get("name") != "stdout" for c in cells for out in c.outputs
-    )
-    here = {"metadata": {"path": str(path.parent)}}
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=here).execute()
 
 
 @pytest.mark.parametrize("path", API, ids=lambda p: p.stem)
