@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import snn_plasticity as sp
-from snn_plasticity import affect, agents, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot
+from snn_plasticity import affect, agents, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot, record
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
 from snn_plasticity.kernels import EProp, alif_step
@@ -32,7 +32,7 @@ from snn_plasticity.layers import Dense, Edges, Geometry
 from snn_plasticity.notices import notice
 from snn_plasticity.plasticity import inner_step
 
-ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot, agents)
+ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot, agents, record)
 BESIDE = (
     affect_config.AffectiveConfig,
     affect_config.AffectiveFullConfig,
@@ -59,6 +59,7 @@ CHECKED_BEFORE = {
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_plain")),
     *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in (*vars(Geometry), "columns", "summed")),
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
+    *(f"record.Record.{name}" for name in ("after", "before", "felt", "happened", "take")),
     *(() if GYMNASIUM else ("agents.Environments.make",)),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
@@ -258,6 +259,15 @@ def plastic() -> dual.PlasticTrainee:
     return dual.PlasticTrainee(made.model, made, teach)  # type: ignore[attr-defined]
 
 
+def recorded() -> record.Record:
+    """What was kept of a learner that has taken a step."""
+    made = learner()
+    kept = made.record(steps=100)
+    made.model(torch.ones(B, N_PRE))  # type: ignore[attr-defined]
+    made.step(1.0)
+    return kept
+
+
 def teach(model: nn.Module, learner: sp.PlasticityLearner, batch: Any) -> float:
     """Run and reward."""
     model(batch[0])
@@ -290,6 +300,22 @@ def _bound(make: Callable[[], Any], method: str, arguments: Callable[[], dict[st
         return Call(getattr(owner, method), arguments(), (owner,))
 
     return build
+
+
+def _recordings() -> Iterator[tuple[str, Callable[[], Call]]]:
+    asked = {"layers": ["0"], "steps": 100, "every": 1, "samples": [0], "synapses": {"0": [(0, 1)]}, "weights": 0}
+    yield "learner.PlasticityLearner.record", _bound(learner, "record", lambda: dict(asked))
+    for name in (
+        "anchors", "change_norm", "changes", "chosen_weights", "eligibility", "events", "factor", "known_from",
+        "post_side", "spikes", "weights",
+    ):  # fmt: skip
+        yield f"record.Record.{name}", _bound(recorded, name, lambda: {"name": "0"})
+    settings = recorded().settings
+    yield "record.Record", _free(record.Record, lambda: {"learner": learner(), "settings": settings})
+    sides, series = recorded().spikes("0"), recorded().changes("0")
+    for made in (sides, series, recorded().events("0")[0], record.LayerEvent(0, 1, "reset"), record.Anchor(0, None)):
+        kind = type(made)
+        yield f"record.{kind.__name__}", _free(kind, lambda m=made: m._asdict())
 
 
 def _free(function: Callable[..., Any], arguments: Callable[[], dict[str, Any]]) -> Callable[[], Call]:
@@ -704,6 +730,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     }
     for name, arguments in of_learner.items():
         yield f"learner.PlasticityLearner.{name}", _bound(learner, name, arguments)
+    yield from _recordings()
     state = {"affect": None, "gate": None, "modulators": {}, "plasticity": torch.zeros(B)}
     yield "loop.LoopState", _free(sp.LoopState, lambda: dict(state))
     lived = lambda: sp.AffectiveLoop().init(B)

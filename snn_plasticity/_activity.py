@@ -93,19 +93,27 @@ class Activity:
         self._now, self._before = _Counts(), _Counts()
         self.looked, self._at = 0, slice(None)  # when it last looked, and at which steps of a window
 
-    def see(self, pre: Tensor, post: Tensor | None) -> None:
-        """One step (B, ...); post None where it is not the spikes, which `fired` may tell."""
+    def see(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
+        """One step (B, ...); `spikes`: whether post is these, which `fired` may tell of else."""
         self.seen += 1
         if self.seen >= self.due:
-            self.look(pre, post)
+            self.look(pre, post, spikes=spikes)
 
-    def look(self, pre: Tensor, post: Tensor | None) -> None:
+    def look(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """The step that was counted last is one of those that are looked at."""
-        self._look(pre, post, 1, (0,), slice(None))
+        self._look(pre, post if spikes else None, 1, (0,), slice(None))
         self._plan()
 
-    def see_window(self, pre: Tensor, post: Tensor | None) -> None:
+    def count(self, pre: Tensor) -> None:
+        """One step, of a layer that no neuron reads."""
+        self.seen += 1
+
+    def begin_anew(self, mask: Tensor | None) -> None:
+        """Traces were reset, of all samples or of those in a mask (B,); how active they are is no matter of that."""
+
+    def see_window(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """Many steps (T, B, ...)."""
+        post = post if spikes else None
         first, self.seen = self.seen, self.seen + len(pre)
         if first < DENSE:
             every, at = max(1, len(pre) // DENSE), 0

@@ -143,14 +143,14 @@ class Connection:
             activity = self.activity
             activity.seen += 1
             if activity.seen >= activity.due:
-                activity.look(pre, post if self.post_side == "spikes" else None)
+                activity.look(pre, post, spikes=self.post_side == "spikes")
             return
         if not (isinstance(pre, Tensor) and pre.dim()):
             require_real("pre", pre)
             raise ValueError("pre has no batch axis; expected (B, ...).")
         require_samples(self.name, self.samples, pre.shape[0])
         self.traces.observe(pre, post, first=self._first(pre.shape[0], new_sequence))
-        self.activity.see(pre, post if self.post_side == "spikes" else None)
+        self.activity.see(pre, post, spikes=self.post_side == "spikes")
 
     def observe_sequence(self, pre: Tensor, post: Tensor, *, new_sequence: bool) -> None:
         """A whole sequence: pre (T, B, ...) and post (T, B, ...); what is refused changes nothing."""
@@ -159,14 +159,14 @@ class Connection:
         new_sequence, running = require_flag("new_sequence", new_sequence), self.traces._running
         edges = None if running is None or new_sequence else running.state.edge_steps
         if edges is not None and edges.take_window(running, pre, post, self._dt):
-            self.activity.see_window(pre, post if self.post_side == "spikes" else None)
+            self.activity.see_window(pre, post, spikes=self.post_side == "spikes")
             return
         if not (isinstance(pre, Tensor) and pre.dim() >= 2):
             require_real("pre", pre)
             raise ValueError(f"pre has shape {tuple(pre.shape)}; expected a window (T, B, ...).")
         require_samples(self.name, self.samples, pre.shape[1])
         self.traces.observe_window(pre, post, first=self._first(pre.shape[1], new_sequence))
-        self.activity.see_window(pre, post if self.post_side == "spikes" else None)
+        self.activity.see_window(pre, post, spikes=self.post_side == "spikes")
 
     def check_sides(self, pre: Tensor, post: Tensor, *, window: bool, new_sequence: bool) -> None:
         """Refuse what `observe` would refuse, or with `window` what `observe_sequence` would; nothing is changed."""
@@ -188,6 +188,7 @@ class Connection:
             self._flush()
         self.noted.forget(mask)
         self.traces.reset(mask=mask)
+        self.activity.begin_anew(mask)
 
     def discard_pending(self) -> None:
         """Drop the change that was not applied yet (`update_frequency` > 1)."""

@@ -31,6 +31,8 @@ from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
 from .neuromodulation import NeuromodulatoryGate
 from .plasticity.three_factor import Landing
+from .record import Record
+from .record.settings import read_settings
 from .signals import GateSignals
 from .third_factor import AnyOutput, LayerFactors, PlainOutput, ThirdFactor, batch_of, factor_tensor
 
@@ -75,6 +77,7 @@ class PlasticityLearner:
         self.hooks, self.reduce = list(hooks), reduce
         self.enabled, self._lr_scale, self.silence = True, 1.0, Silence()
         self._optimizers: OptimizerWatch | None = None
+        self.recorder: Record | None = None  # what is told of every step
 
     @property
     def lr_scale(self) -> float:
@@ -97,55 +100,27 @@ class PlasticityLearner:
 
     @overload
     def step(
-        self,
-        modulator: Given = None,
-        *,
-        loss: Tensor | None = None,
-        error: Tensor | None = None,
-        target: Tensor | None = None,
-        reads: Reads | None = None,
-        layers: Names = None,
-        return_details: Literal[False] = False,
-        **signals: Unpack[GateSignals],
-    ) -> None: ...
+        self, modulator: Given = None, *, loss: Tensor | None = None, error: Tensor | None = None,
+        target: Tensor | None = None, reads: Reads | None = None, layers: Names = None,
+        return_details: Literal[False] = False, **signals: Unpack[GateSignals],
+    ) -> None: ...  # fmt: skip
     @overload
     def step(
-        self,
-        modulator: Given = None,
-        *,
-        loss: Tensor | None = None,
-        error: Tensor | None = None,
-        target: Tensor | None = None,
-        reads: Reads | None = None,
-        layers: Names = None,
-        return_details: Literal[True],
-        **signals: Unpack[GateSignals],
-    ) -> PlasticityTrace: ...
+        self, modulator: Given = None, *, loss: Tensor | None = None, error: Tensor | None = None,
+        target: Tensor | None = None, reads: Reads | None = None, layers: Names = None,
+        return_details: Literal[True], **signals: Unpack[GateSignals],
+    ) -> PlasticityTrace: ...  # fmt: skip
     @overload
     def step(
-        self,
-        modulator: Given = None,
-        *,
-        loss: Tensor | None = None,
-        error: Tensor | None = None,
-        target: Tensor | None = None,
-        reads: Reads | None = None,
-        layers: Names = None,
-        return_details: bool,
-        **signals: Unpack[GateSignals],
-    ) -> PlasticityTrace | None: ...
+        self, modulator: Given = None, *, loss: Tensor | None = None, error: Tensor | None = None,
+        target: Tensor | None = None, reads: Reads | None = None, layers: Names = None,
+        return_details: bool, **signals: Unpack[GateSignals],
+    ) -> PlasticityTrace | None: ...  # fmt: skip
     def step(
-        self,
-        modulator: Given = None,
-        *,
-        loss: Tensor | None = None,
-        error: Tensor | None = None,
-        target: Tensor | None = None,
-        reads: Reads | None = None,
-        layers: Names = None,
-        return_details: bool = False,
-        **signals: Unpack[GateSignals],
-    ) -> PlasticityTrace | None:
+        self, modulator: Given = None, *, loss: Tensor | None = None, error: Tensor | None = None,
+        target: Tensor | None = None, reads: Reads | None = None, layers: Names = None,
+        return_details: bool = False, **signals: Unpack[GateSignals],
+    ) -> PlasticityTrace | None:  # fmt: skip
         """The third factor arrives: every plastic weight changes by lr · gate · e.
 
         Args:
@@ -226,12 +201,17 @@ class PlasticityLearner:
     ) -> tuple[Tensor | None, PlasticityTrace | None]:
         """One step: work out everything that can be refused, then change; the loss and the trace, if there are any."""
         self._check(chosen)
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.before(chosen)
         batch = batch_of(chosen, self.connections.values())
         output = self.third_factor.compute(modulator, signals, batch)
         given = signals if modulator is None else None
         if isinstance(modulator, Mapping) and type(modulator) is not LayerFactors:
             given = (*modulator, *signals)
         if not details and self._land_at_once(chosen, output, given, batch.size):
+            if recorder is not None:
+                recorder.after(chosen, output, self._lr_scale)
             return None, None
         chosen = readers_of_eligibility(chosen, layers)
         output = output.settled() if isinstance(output, PlainOutput) else output
@@ -241,6 +221,8 @@ class PlasticityLearner:
         self.third_factor.keep(output)
         step = Step(chosen, given, output.factor, changes, set(), self._lr_scale, self.reduce is not None)
         loss = self._land(step, landings)
+        if recorder is not None:
+            recorder.after(chosen, output, self._lr_scale, changes)
         if not details:
             return loss, None
         seen = {c.name: layer_trace(c.weight, e, changes.get(c.name)) for c, e in met if e is not None}
@@ -249,6 +231,8 @@ class PlasticityLearner:
     def _follow(self, chosen: list[Connection], aim: Aim, details: bool) -> PlasticityTrace | None:
         """One step down a loss, in the same manner."""
         self._check(chosen)
+        if self.recorder is not None:
+            self.recorder.before(chosen)
         with all_or_nothing(chosen, safe=True):
             for one in self.hooks:
                 one.settle()
@@ -258,6 +242,8 @@ class PlasticityLearner:
         self._land(Step(chosen, None, -1.0, changes, set(), self._lr_scale, self.reduce is not None), landings)
         for connection in chosen:
             connection.noted.clear()
+        if self.recorder is not None:
+            self.recorder.after(chosen, None, self._lr_scale, changes)
         return trace_of_loss(loss, chosen, changes) if details else None
 
     def _land(self, step: Step, landings: Sequence[Landing]) -> Tensor | None:
@@ -329,6 +315,8 @@ class PlasticityLearner:
         require_choice("scope", scope, SCOPES)
         connections = list(self.connections.values())
         forget(connections, self.third_factor, mask, scope)
+        if self.recorder is not None:
+            self.recorder.was_reset()
         if mask is None:
             for one in self.hooks:
                 one.reset()
@@ -378,17 +366,48 @@ class PlasticityLearner:
             enabled=self.enabled, check=lambda connection: self.check([connection]),
         )  # fmt: skip
 
+    def record(
+        self, *, layers: Names = None, steps: int = 10_000, every: int = 1, samples: Sequence[int] | None = None,
+        synapses: Mapping[str, Sequence[tuple[int, ...]]] | None = None, weights: int = 0,
+    ) -> Record:  # fmt: skip
+        """Keep what the learner does from now on: spikes of both sides of its layers, e, Δw, weights, third factors.
+
+        Nothing is changed by it. A learner has one record at a time, which `record.stop()` ends.
+
+        Args:
+            layers: names of connections; None: all.
+            steps: how many observed steps, and how many learner steps, are kept: the latest.
+            every: e and the mean |Δw| are looked at in every so manieth learner step.
+            samples: which samples of a batch are kept, as indices; None: all.
+            synapses: for each connection, weights of which e, Δw and w are kept, as indices (post, pre) into its
+                weight; by default the four largest, and four that are spread over it.
+            weights: keep the whole weight at every so manieth learner step; 0: only at the beginning and the end.
+
+        Raises:
+            TypeError, ValueError: names of no connection, counts below 1, samples or synapses that are not there.
+            RuntimeError: it is recorded already.
+            MemoryError: that would take more than is free.
+        """
+        asked = read_settings(self.connections, layers, steps, every, samples, synapses, weights)
+        return Record(self, asked)
+
     @contextmanager
     def paused(self) -> Iterator[PlasticityLearner]:
         """Within it, nothing is observed: for validation, exports and dry runs."""
         before, self.enabled = self.enabled, False
+        if self.recorder is not None:
+            self.recorder.happened("paused")
         try:
             yield self
         finally:
             self.enabled = before
+            if self.recorder is not None:
+                self.recorder.happened("resumed")
 
     def remove(self) -> None:
-        """Take all hooks off the model, which is then as it was (its weights as they have become)."""
+        """Take all hooks off the model, which is then as it was (its weights as they have become); a record ends."""
+        if self.recorder is not None:
+            self.recorder.stop()
         for one in self.hooks:
             one.remove()
         self.hooks.clear()
@@ -422,6 +441,8 @@ class PlasticityLearner:
             for one in commits:
                 one()
             self.lr_scale = lr_scale
+            if self.recorder is not None:
+                self.recorder.happened("loaded")
 
         return commit
 

@@ -23,6 +23,7 @@ FLOORS = (
     {"plasticity"},
     {"connection", "diagnostics", "third_factor"},
     {"_loss_aims", "_causes", "_changes", "_loss_changes", "_host_hooks", "_optimizers"},
+    {"record"},
     {"_silence", "_learner_state", "diagnose"},
     {"learner"},
     {"hosts", "plot", "loop"},

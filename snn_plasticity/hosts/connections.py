@@ -242,6 +242,8 @@ class Connections:
         learner = self._learner()
         if learner is not None:
             learner.connections.setdefault(connection.name, connection)
+            if learner.recorder is not None:
+                learner.recorder.take(connection)
         return connection
 
     def note_readouts(self, names: Iterable[str], neuron: Neuron) -> None:

@@ -233,7 +233,7 @@ class GradientSteps:
         if isinstance(connection.config.eligibility.kernel, str):  # nothing is known to remember it
             connection.take_kernel(OnlineGradient(response=()))
         self._note(connection, output, self._leads_to(None), begins=False)
-        connection.activity.seen += 1
+        connection.activity.count(output.pre)
 
     def _followed(self, connection: Connection, neuron: Neuron, call: NeuronCall, made: SynapseCall) -> FollowedStep:
         """The step of a neuron, run again, and the states that it began with.

@@ -271,6 +271,8 @@ class AffectiveLoop:
             learned = None if self.learner is None else learn(self.learner, state)
         if len(state.plasticity):
             self._state, self._any_batch_size = state, False
+        if self.learner is not None and self.learner.recorder is not None:
+            self.learner.recorder.felt(state.affect, state.modulators)
         return state, learned
 
     def reset(self, mask: Tensor | None = None, scope: LoopScope = "episode") -> None:
