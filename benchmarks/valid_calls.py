@@ -24,7 +24,20 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import snn_plasticity as sp
-from snn_plasticity import affect, agents, config, dual, hosts, kernels, layers, loop, neuromodulation, plasticity, plot, record
+from snn_plasticity import (
+    affect,
+    agents,
+    config,
+    dual,
+    hosts,
+    kernels,
+    layers,
+    loop,
+    neuromodulation,
+    plasticity,
+    plot,
+    record,
+)
 from snn_plasticity.config import affect as affect_config
 from snn_plasticity.decay import decay_factor
 from snn_plasticity.kernels import EProp, alif_step
