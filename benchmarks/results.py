@@ -49,7 +49,7 @@ def write_json(path: str | None, section: str, rows: Iterable[Mapping[str, objec
 
 def write(section: str, text: str, path: Path = RESULTS) -> None:
     """Replace one section and leave the others as they are."""
-    kept = _sections(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = sections(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept[section] = text.strip()
     order = [name for name in SECTIONS if name in kept] + [name for name in kept if name not in SECTIONS]
     blocks = [f"<!-- {name} -->\n{kept[name]}\n<!-- /{name} -->" for name in order]
@@ -58,7 +58,14 @@ def write(section: str, text: str, path: Path = RESULTS) -> None:
 
 def measured(section: str, path: Path = RESULTS) -> bool:
     """Whether a section has a table already."""
-    return path.exists() and "\n| --- |" in _sections(path.read_text(encoding="utf-8")).get(section, "")
+    return path.exists() and "\n| --- |" in sections(path.read_text(encoding="utf-8")).get(section, "")
+
+
+def tables(section: str, path: Path = RESULTS) -> list[list[dict[str, str]]]:
+    """The tables of a section, as rows by the names of their columns."""
+    found = re.findall(r"(?:^\|.*\n?)+", sections(path.read_text(encoding="utf-8"))[section], re.M)
+    cells = [[[cell.strip() for cell in line.strip("| ").split(" | ")] for line in one.splitlines()] for one in found]
+    return [[dict(zip(header, row, strict=False)) for row in rows] for header, _, *rows in cells]
 
 
 def put_between(begin: str, end: str, text: str, page: Path) -> None:
@@ -79,7 +86,8 @@ def ratio(value: float) -> str:
     return f"{value:,.0f}×" if value >= 20 else f"{value:.2g}×" if value < 1 else f"{value:.1f}×"
 
 
-def _sections(text: str) -> dict[str, str]:
+def sections(text: str) -> dict[str, str]:
+    """What stands between the marks of each section."""
     found = re.finditer(r"<!-- (\w+) -->\n(.*?)\n<!-- /\1 -->", text, re.DOTALL)
     return {match[1]: match[2] for match in found}
 
