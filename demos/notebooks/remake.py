@@ -65,8 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         start = time.perf_counter()
         try:
             notebook = executed(path)
-        except (CellExecutionError, RuntimeError) as error:
-            failed[path.stem] = error
+        except CellExecutionError as error:
+            failed[path.stem] = f"{error.ename}: {error.evalue}"
+            continue
+        except RuntimeError as error:
+            failed[path.stem] = str(error)
             continue
         if args.into:
             args.into.mkdir(parents=True, exist_ok=True)
