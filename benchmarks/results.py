@@ -14,7 +14,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "RESULTS.md"
 SECTIONS = (
     "against_others", "closed_loop", "overhead", "presets", "edge_lists", "dopamine_hour", "memory", "scaling",
-    "affect", "cuda", "hops", "online_gradient", "dual_overhead", "dual_moments", "dual_affect",
+    "affect", "cuda", "hops", "online_gradient", "dual_overhead", "dual_moments", "dual_affect", "explained",
 )  # fmt: skip
 TITLE = """# Results
 

@@ -29,6 +29,7 @@ from snn_plasticity import (
     agents,
     config,
     dual,
+    explain,
     hosts,
     kernels,
     layers,
@@ -45,7 +46,22 @@ from snn_plasticity.layers import Dense, Edges, Geometry
 from snn_plasticity.notices import notice
 from snn_plasticity.plasticity import inner_step
 
-ROOMS = (sp, config, kernels, plasticity, neuromodulation, affect, loop, hosts, layers, dual, plot, agents, record)
+ROOMS = (
+    sp,
+    config,
+    kernels,
+    plasticity,
+    neuromodulation,
+    affect,
+    loop,
+    hosts,
+    layers,
+    dual,
+    plot,
+    agents,
+    record,
+    explain,
+)
 BESIDE = (
     affect_config.AffectiveConfig,
     affect_config.AffectiveFullConfig,
@@ -72,6 +88,7 @@ CHECKED_BEFORE = {
     *(f"neuromodulation.RewardBaseline.{name}" for name in ("difference", "moved", "squashed", "squashed_plain")),
     *(f"layers.{kind.__name__}.{name}" for kind in (Dense, Edges) for name in (*vars(Geometry), "columns", "summed")),
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
+    *(f"explain.{name}" for name in ("Explanation", "SpikePair", "SpikeTimes", "Eligibility", "OtherCause")),
     *(f"record.Record.{name}" for name in ("after", "before", "felt", "happened", "take")),
     *(() if GYMNASIUM else ("agents.Environments.make",)),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
@@ -281,6 +298,12 @@ def recorded() -> record.Record:
     return kept
 
 
+def explanation() -> explain.Explanation:
+    """Why a weight of it moved."""
+    kept = recorded()
+    return explain.explain(kept, "0", *kept.synapses["0"][0])
+
+
 def teach(model: nn.Module, learner: sp.PlasticityLearner, batch: Any) -> float:
     """Run and reward."""
     model(batch[0])
@@ -329,6 +352,22 @@ def _recordings() -> Iterator[tuple[str, Callable[[], Call]]]:
     for made in (sides, series, recorded().events("0")[0], record.LayerEvent(0, 1, "reset"), record.Anchor(0, None)):
         kind = type(made)
         yield f"record.{kind.__name__}", _free(kind, lambda m=made: m._asdict())
+
+
+def _explanations() -> Iterator[tuple[str, Callable[[], Call]]]:
+    kept, asked = recorded(), {"layer": "0", "since": 0, "until": 1}
+    index = kept.synapses["0"][0]
+    of_record = lambda record, layer, since=None, until=None: explain.explain(
+        record, layer, *index, since=since, until=until
+    )
+    yield "explain.explain", _free(of_record, lambda: {"record": kept, **asked})
+    runs = learner()
+    runs.record(synapses={"0": [index]})
+    runs.model(torch.ones(B, N_PRE))  # type: ignore[attr-defined]
+    runs.step(1.0)
+    of_learner = lambda layer, since=None, until=None: runs.explain(layer, *index, since=since, until=until)
+    yield "learner.PlasticityLearner.explain", _free(of_learner, lambda: dict(asked))
+    yield "explain.Explanation.largest", _bound(explanation, "largest", lambda: {"count": 3})
 
 
 def _free(function: Callable[..., Any], arguments: Callable[[], dict[str, Any]]) -> Callable[[], Call]:
@@ -744,6 +783,7 @@ def _learning() -> Iterator[tuple[str, Callable[[], Call]]]:
     for name, arguments in of_learner.items():
         yield f"learner.PlasticityLearner.{name}", _bound(learner, name, arguments)
     yield from _recordings()
+    yield from _explanations()
     state = {"affect": None, "gate": None, "modulators": {}, "plasticity": torch.zeros(B)}
     yield "loop.LoopState", _free(sp.LoopState, lambda: dict(state))
     lived = lambda: sp.AffectiveLoop().init(B)
@@ -1187,6 +1227,8 @@ def _plots() -> Iterator[tuple[str, Callable[[], Call]]]:
         "band": "range", "xlabel": "epoch", "ylabel": "accuracy",
     }  # fmt: skip
     yield f"{room}learning_curve", _free(plot.learning_curve, curves)
+    pictured = lambda: {"explained": explanation(), "ax": list(Figure().subplots(3)), "sample": 0}
+    yield f"{room}explanation", _free(plot.explanation, pictured)
     lines = lambda: {"levels": {"DA": [0.1, 0.2]}, "ax": axes(), **over, "ylabel": "level"}
     yield f"{room}modulators", _free(plot.modulators, lines)
     ticks = lambda: {"spikes": spikes(T, 3), "ax": axes(), **over, "colors": "#222222", "ylabel": "neuron"}

@@ -111,6 +111,9 @@ class Activity:
     def begin_anew(self, mask: Tensor | None) -> None:
         """Traces were reset, of all samples or of those in a mask (B,); how active they are is no matter of that."""
 
+    def worked_out(self, change: Tensor) -> None:
+        """Δw, before a `reduce` makes something else of it; how active both sides are is no matter of that."""
+
     def see_window(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """Many steps (T, B, ...)."""
         post = post if spikes else None

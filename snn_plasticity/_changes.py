@@ -137,7 +137,9 @@ def landings_of(
         for _, change in others:
             total = total + change
         delta = first.update.clamp_(total)
-        delta = delta if reduce is None else _reduced(first, reduce(delta))
+        if reduce is not None:
+            first.activity.worked_out(delta)
+            delta = _reduced(first, reduce(delta))
         landings.append(first.landing(delta))
         for connection, _ in ((first, total), *others):
             changes[connection.name] = delta

@@ -29,6 +29,7 @@ from ._untracked import untracked
 from .connection import Connection
 from .diagnose import Diagnosis, diagnose
 from .diagnostics import PlasticityTrace, layer_trace, plasticity_trace
+from .explain import Explanation, explain
 from .neuromodulation import NeuromodulatoryGate
 from .plasticity.three_factor import Landing
 from .record import Record
@@ -206,9 +207,8 @@ class PlasticityLearner:
             recorder.before(chosen)
         batch = batch_of(chosen, self.connections.values())
         output = self.third_factor.compute(modulator, signals, batch)
-        given = signals if modulator is None else None
-        if isinstance(modulator, Mapping) and type(modulator) is not LayerFactors:
-            given = (*modulator, *signals)
+        named = isinstance(modulator, Mapping) and type(modulator) is not LayerFactors
+        given = (*modulator, *signals) if named else signals if modulator is None else None  # type: ignore
         if not details and self._land_at_once(chosen, output, given, batch.size):
             if recorder is not None:
                 recorder.after(chosen, output, self._lr_scale)
@@ -360,11 +360,10 @@ class PlasticityLearner:
         >>> learner.diagnose().layers["fc"].post_rate
         0.0
         """
-        return diagnose(
-            list(self.connections.values()), self.third_factor, steps=self.silence.steps,
-            signals_given=self.silence.signals_given, lr_scale=self.lr_scale, hooks=self.hooks,
-            enabled=self.enabled, check=lambda connection: self.check([connection]),
-        )  # fmt: skip
+        silence, check = self.silence, lambda connection: self.check([connection])
+        told = {"steps": silence.steps, "signals_given": silence.signals_given, "lr_scale": self.lr_scale}
+        all_of_them = list(self.connections.values())
+        return diagnose(all_of_them, self.third_factor, hooks=self.hooks, enabled=self.enabled, check=check, **told)
 
     def record(
         self, *, layers: Names = None, steps: int = 10_000, every: int = 1, samples: Sequence[int] | None = None,
@@ -390,6 +389,28 @@ class PlasticityLearner:
         """
         asked = read_settings(self.connections, layers, steps, every, samples, synapses, weights)
         return Record(self, asked)
+
+    def explain(self, layer: str, *index: int, since: int | None = None, until: int | None = None) -> Explanation:
+        """Why a weight moved, as the record that runs has kept it: every spike pair × trace × gate; it adds up.
+
+        Args:
+            layer: name of a connection.
+            index: of the weight, as (post, pre): one of `record.synapses[layer]`.
+            since, until: the interval, in observed steps of the connection since the record began; None: all of it.
+
+        Raises:
+            TypeError, ValueError: nothing is recorded, or not this; a change that is no sum of spike pairs.
+
+        >>> from torch import nn
+        >>> connection = Connection("fc", nn.Linear(1, 1))
+        >>> learner = PlasticityLearner([connection])
+        >>> record = learner.record()
+        >>> connection.observe(torch.ones(1, 1), torch.ones(1, 1))
+        >>> learner.step(1.0)
+        >>> learner.explain("fc", 0, 0).by_step()
+        {1: 0.001}
+        """
+        return explain(self.recorder, layer, *index, since=since, until=until)
 
     @contextmanager
     def paused(self) -> Iterator[PlasticityLearner]:

@@ -24,7 +24,7 @@ FLOORS = (
     {"connection", "diagnostics", "third_factor"},
     {"_loss_aims", "_causes", "_changes", "_loss_changes", "_host_hooks", "_optimizers"},
     {"record"},
-    {"_silence", "_learner_state", "diagnose"},
+    {"_silence", "_learner_state", "diagnose", "explain"},
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual"},

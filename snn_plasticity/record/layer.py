@@ -18,12 +18,30 @@ from .._activity import Activity
 from .._checks import PRECISE
 from ..connection import Connection
 from ..notices import notice
+from ..plasticity.bounds import PLAIN_BOUNDS, free
 from .rows import SpikeRows
 
 SEEN_WHOLE, SEEN_OF_LARGE = 1 << 13, 1 << 11  # weights of which the mean |Δw| is that of all, and how many else
 ANCHORS = 8  # of one connection
 NORM_STEPS = 16  # observed steps at least from one look at the mean |Δw| to the next
 Happening = Literal["reset", "batch", "paused", "resumed", "loaded"]
+
+
+class StepDetails(NamedTuple):
+    """What a learner step came to, beside what its factor tells.
+
+    Args:
+        lands: whether the weight's turn had come (`update_frequency`).
+        by_place: whether each place of a map heard for itself.
+        given: Δw of the chosen weights as their bounds were given it, where these, or a `reduce`, look at more than one
+            weight; None else.
+        unreduced: likewise, before the `reduce`.
+    """
+
+    lands: bool = True
+    by_place: bool = False
+    given: Any = None
+    unreduced: Any = None
 
 
 class LearnerStep(NamedTuple):
@@ -39,6 +57,7 @@ class LearnerStep(NamedTuple):
         asked: Δw of these weights, as it was worked out, where it does not land in the weight at once (a gradient, a
             loss); None else.
         norm: mean |Δw| of the layer; None where that was not looked at.
+        details: what else is to be known of it; None where it landed at once.
     """
 
     at: int
@@ -50,6 +69,7 @@ class LearnerStep(NamedTuple):
     after: Any
     asked: Any
     norm: Any
+    details: StepDetails | None = None
 
 
 class LayerEvent(NamedTuple):
@@ -69,10 +89,19 @@ class LayerEvent(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """Traces as they were after some observed steps, to go on from; `state` None is as new."""
+    """Traces as they were after some observed steps, to go on from.
+
+    Args:
+        at: observed steps before it.
+        state: of the traces; None: as new.
+        order: its place among all that happened to this connection.
+        waiting: Δw that earlier learner steps had left for the weight's next turn; None: nothing.
+    """
 
     at: int
     state: dict[str, Any] | None
+    order: int = 0
+    waiting: Tensor | None = None
 
 
 class ChosenWeights:
@@ -199,6 +228,7 @@ class LayerRecorder:
         self._before: Any = None
         self._spread: Any = None
         self._window = False
+        self._unreduced: Any = None
         self.anchors: list[Anchor] = [self._anchor()]
         self._due = max(1, steps // 4)  # observed steps after which the next anchor is due
 
@@ -244,7 +274,7 @@ class LayerRecorder:
         mask = None if mask is None else mask.detach().clone()
         self.events.append(LayerEvent(self.count, self._order, what, mask))
         if what == "reset" and mask is None:
-            self._anchored(Anchor(self.count, None))
+            self._anchored(self._anchor())
         elif what == "loaded":
             self._batch = self.connection.traces.batch_size
             self._anchored(self._anchor())
@@ -266,7 +296,9 @@ class LayerRecorder:
         if self._spread is not None:
             norm, self._spread, self._norm_due = self._norm(change), None, self.count + NORM_STEPS
         three = self.connection.config.three_factor
-        self._steps.append((self.count, order, number, factor, three.lr * lr_scale, before, after, asked, norm))
+        details = None if change is None and three.update_frequency == 1 else self._details(factor, change)
+        rate = three.lr * lr_scale
+        self._steps.append((self.count, order, number, factor, rate, before, after, asked, norm, details))
         if self._every_weights and number % self._every_weights == 0:
             self.whole.append((self.count, self.connection.weight.detach().clone()))
 
@@ -280,6 +312,19 @@ class LayerRecorder:
         """Those that are kept, oldest first."""
         return [LearnerStep(*one) for one in self._steps]
 
+    def worked_out(self, change: Tensor) -> None:
+        """Δw before a `reduce`."""
+        self._unreduced = self.chosen.of(change).clone()
+
+    def _details(self, factor: Any, change: Tensor | None) -> StepDetails:
+        """What a step came to that did not land at once; `change` None: the weight's turn has not come."""
+        connection, unreduced = self.connection, self._unreduced
+        self._unreduced, bounds = None, connection.update.bounds
+        plain = unreduced is None and (bounds is free or type(bounds) in PLAIN_BOUNDS)
+        given = None if change is None or plain else self.chosen.of(change).clone()
+        mapped = isinstance(factor, Tensor) and factor.dim() > 2 and connection.running is not None
+        return StepDetails(change is not None, mapped and not connection.running.mixed, given, unreduced)  # type: ignore
+
     def _another_batch(self, size: int) -> None:
         if self._batch is not None:
             self.happened("batch")
@@ -287,7 +332,9 @@ class LayerRecorder:
 
     def _anchor(self) -> Anchor:
         traces = self.connection.traces
-        return Anchor(self.count, None if traces._running is None else traces.get_extra_state())
+        state = None if traces._running is None else traces.get_extra_state()
+        waiting = self.connection._pending
+        return Anchor(self.count, state, self._order, None if waiting is None else waiting.clone())
 
     def _take_anchor(self) -> None:
         """Traces as they are now, where they were not new for a while."""
@@ -379,6 +426,10 @@ class WatchedActivity(Activity):
         if self._counted:
             super().fired(spikes)
             self._counted = False
+
+    def worked_out(self, change: Tensor) -> None:
+        """Δw before a `reduce`."""
+        self.layer.worked_out(change)
 
     def begin_anew(self, mask: Tensor | None) -> None:
         """Traces were reset."""

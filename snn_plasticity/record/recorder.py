@@ -84,6 +84,11 @@ class Recorder:
         self._learner = None
 
     @property
+    def recorded(self) -> Mapping[str, LayerRecorder]:
+        """What is kept of each connection, by name."""
+        return self._layers
+
+    @property
     def clock(self) -> int:
         """Observed steps of the connection that has observed most."""
         return max((layer.count for layer in self._layers.values()), default=0)
