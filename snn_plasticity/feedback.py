@@ -67,7 +67,7 @@ class FeedbackState(NamedTuple):
 class Feedback(Protocol):
     """From the readout to one hidden layer: `init` says how it begins, `step` brings one error down.
 
-    Args:
+    Attributes:
         follows: whether the readout's weights matter; where they do not, they are not looked for, and may be zeros.
     """
 

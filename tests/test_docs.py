@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import doctest
 import importlib
+import io
+import os
 import re
+import subprocess
 import sys
 import types
 import unicodedata
@@ -13,17 +19,13 @@ import matplotlib
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "docs" / "hooks")]
+from pages import DOCS, LANGUAGES, PAGES, ROOT, Block, agrees, blocks, claimed, code_blocks, refused  # noqa: E402
+
 API = sorted((DOCS / "api").glob("*.md"))
-
-
-def code_blocks(path: Path) -> list[tuple[int, str, str | None]]:
-    """Line number and text of every ```python block, with the block of output that follows it, if one does."""
-    text = path.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```python\n(.*?)^```\n(?:\n*```\n(.*?)^```)?", text, re.S | re.M)
-    return [(text.count("\n", 0, match.start(1)), match.group(1), match.group(2)) for match in blocks]
+MADE = {DOCS / "gallery.md", DOCS / "references.md"}  # pages that are made when the site is
+MADE |= {DOCS / "notebooks" / f"{path.stem}.md" for path in (ROOT / "demos" / "notebooks").glob("*.ipynb")}
+api, setting = importlib.import_module("api"), importlib.import_module("equations")
 
 
 def directives(path: Path) -> list[str]:
@@ -39,10 +41,29 @@ def resolve(dotted: str) -> object:
         return getattr(resolve(parent), name)
 
 
+def run(block: Block, page: Path, names: dict[str, object]) -> str:
+    """Run a block, statement by statement, and hold the figures in its comments; what else it prints."""
+    figures, printed = claimed(block), io.StringIO()
+    for node in ast.parse(block.text).body:
+        figure = figures.get(node.end_lineno or 0)
+        ast.increment_lineno(node, block.line)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            if isinstance(node, ast.Expr):
+                value = eval(compile(ast.Expression(node.value), str(page), "eval"), names)
+            else:
+                exec(compile(ast.Module([node], []), str(page), "exec"), names)
+                value = names.get(ast.unparse(node.targets[0])) if isinstance(node, ast.Assign) else None
+        if figure:
+            value = shown.getvalue().split()[0] if shown.getvalue() else value
+            assert agrees(figure, value), f"{page.name}, line {node.end_lineno}: {figure[0]}, but it is {value}"
+        else:
+            printed.write(shown.getvalue())
+    return printed.getvalue()
+
+
 @pytest.mark.parametrize("path", [p for p in PAGES if code_blocks(p)], ids=lambda p: p.name)
-def test_code_blocks_run(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page, from top to bottom, in one session; what they print is what the page says."""
     if path.name == "agent.md":
         pytest.importorskip("gymnasium")
@@ -51,10 +72,58 @@ def test_code_blocks_run(
     torch.manual_seed(0)
     module = types.ModuleType("__page__")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, "__page__", module)
-    for line, block, output in code_blocks(path):
-        exec(compile("\n" * line + block, str(path), "exec"), module.__dict__)
-        printed = capsys.readouterr().out
-        assert printed.split() == (output or "").split(), f"line {line}: what is printed is not what the page shows"
+    for block in blocks(path):
+        if block.language == "python":
+            printed = run(block, path, module.__dict__)
+            assert printed.split() == (block.output or "").split(), f"line {block.line}: the page shows other output"
+        elif block.language == "pycon":
+            test = doctest.DocTestParser().get_doctest(block.text, module.__dict__, path.name, str(path), block.line)
+            test.globs = module.__dict__
+            said: list[str] = []
+            doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=said.append)
+            assert not said, "".join(said)
+
+
+def test_pages_show_output_in_forms_that_are_compared() -> None:
+    """`pages.py` says which these are."""
+    wrong = []
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language not in LANGUAGES:
+                wrong.append(f"{page.name}, line {block.line}: a block of {block.language}")
+            wrong += [f"{page.name}: {said}" for said in refused(block)]
+    assert not wrong, "\n".join(wrong)
+
+
+SHOWN = {  # a page, and what the check says of it
+    "```python\nprint(1.25)\n```\n\n```\n1.25\n```\n": "",
+    "```python\nprint(1.25)\n```\n\n```\n1.26\n```\n": "other output",
+    "```python\nprint(1.25)\n```\n\nIt prints.\n": "other output",
+    '=== "tab"\n\n    ```python\n    print(1.25)\n    ```\n    ```\n    1.3\n    ```\n': "other output",
+    "```python\nprint('| 2 |')\n```\n\n| 2 |\n": "",
+    "```python\nprint('| 2 |')\n```\n\n| 3 |\n": "other output",
+    "```python\nx = 2 / 3  # 0.667\nprint(x)  # 0.67, or so\n```\n": "",
+    "```python\nx = 2 / 3  # 0.66\n```\n": "but it is",
+    "```python\nimport torch\ntorch.ones(2, 3)  # (2, 3): ones\n```\n": "",
+    "```python\nimport torch\ntorch.ones(2, 3)  # (3, 2)\n```\n": "but it is",
+    "```python\nfor x in [1.5]:\n    x + 1  # 2.5\n```\n": "no value to compare",
+    "```python\nx = 1.5  # which is 1.5\n```\n": "not the first word",
+    "```\nloss 0.35\n```\n": "no code prints",
+    "```pycon\n>>> 1 + 1\n3\n```\n": "Expected",
+}
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_a_wrong_figure_is_found(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(page, encoding="utf-8")
+    said = " ".join(said for block in blocks(path) for said in refused(block))
+    if not said and SHOWN[page]:
+        with pytest.raises(AssertionError, match=SHOWN[page]):
+            test_code_blocks_run(path, tmp_path, monkeypatch)
+    elif not said:
+        test_code_blocks_run(path, tmp_path, monkeypatch)
+    assert not said or SHOWN[page] in said
 
 
 @pytest.mark.parametrize("path", API, ids=lambda p: p.stem)
@@ -64,26 +133,21 @@ def test_api_pages_name_what_exists(path: Path) -> None:
         resolve(dotted)
 
 
-ROOMS = [
-    importlib.import_module(".".join(path.relative_to(ROOT).parent.parts))
-    for path in sorted(ROOT.glob("snn_plasticity/**/__init__.py"))
-    if not path.parent.name.startswith("_")
-]
+def test_every_public_name_is_in_the_api_pages_once() -> None:
+    """What a room, or a file at the top of the package, gives away."""
+    shown = [entry for path in API for dotted in directives(path) for entry in api.shown(dotted)]
+    assert sorted(shown) == sorted(set(shown))
+    missing = set(api.public.public_paths().values()) - set(shown) - {"snn_plasticity.__version__"}
+    assert not missing, f"no entry: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
-def test_every_public_name_is_in_the_api_pages(room: types.ModuleType) -> None:
-    """What a room hands on: itself, or all of the file that it comes from."""
-    entries = {dotted for path in API for dotted in directives(path)}
-    for name in room.__all__:
-        thing = getattr(room, name)
-        if hasattr(thing, "__qualname__"):  # constants stand in the page of their file
-            files = {thing.__module__, f"{thing.__module__}.{thing.__qualname__}", room.__name__}
-            assert files & entries, f"{name}: {thing.__module__}"
-
-
-sys.path.append(str(DOCS / "hooks"))
-setting = importlib.import_module("equations")
+def test_public_paths_are_read_as_python_imports_them() -> None:
+    """Where a thing is written, and from where it is imported, are one thing."""
+    for paths in api.public.public_paths().items():
+        here, there = (
+            getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths
+        )
+        assert here is there, paths
 
 
 def equations(page: Path) -> list[tuple[str, str]]:
@@ -160,11 +224,39 @@ def test_what_cannot_be_set_stops_the_build(line: str) -> None:
         setting.latex(line)
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can jump to on GitHub: headings, as it makes anchors of them, and names given by hand."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    found: set[str] = set(re.findall(r'(?:id|name)="([^"]+)"', text))
+    for heading in re.findall(r"^#+ +(.+?) *#*$", text, re.M):
+        slug = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()).replace(" ", "-")
+        found.add(next(s for s in (slug, *(f"{slug}-{k}" for k in range(1, 99))) if s not in found))
+    return found
+
+
 def test_links_between_pages_lead_somewhere() -> None:
+    """In the repository, as on the site: to files, and to headings within them."""
+    broken = []
     for page in [*PAGES, *API]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not target.startswith(("http", "mailto:")):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+            if re.match(r"https?:|mailto:", target):
+                continue
+            at = page.parent / target if target else page
+            if page.parent == DOCS and Path(os.path.normpath(at)) in MADE:
+                continue
+            if not at.exists() or anchor and at.suffix == ".md" and anchor not in anchors(at):
+                broken.append(f"{page.name} links to {target}#{anchor}")
+    assert not broken, "\n".join(broken)
+
+
+def test_commands_that_pages_name_are_there() -> None:
+    """`python -m snn_plasticity COMMAND`, scripts of demos and benchmarks, extras."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    said = subprocess.run([sys.executable, "-m", "snn_plasticity", "--help"], cwd=ROOT, capture_output=True, text=True)
+    commands = {word for text in texts for word in re.findall(r"python -m snn_plasticity ([a-z][\w-]*)", text)}
+    assert "validate" in commands and not commands - set(re.findall(r"[a-z][\w-]*", said.stdout))
+    scripts = {word for text in texts for word in re.findall(r"\b(?:demos|benchmarks)/[\w/]+\.(?:py|md|ipynb)", text)}
+    assert len(scripts) > 10 and not [name for name in scripts if not (ROOT / name).exists()]
 
 
 def test_the_page_of_architecture_calls_things_by_their_names() -> None:
@@ -179,10 +271,8 @@ def test_the_page_of_architecture_calls_things_by_their_names() -> None:
 def test_extras_that_pages_install_are_there() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     extras = set(re.findall(r"^(\w+) = ", project.partition("\n[")[0], re.M))
+    installed = re.compile(r'(?:\.|snn_plasticity)\[([\w, ]+)\]["\']')
     asked = {
-        e
-        for page in PAGES
-        for names in re.findall(r'\.\[([\w,]+)\]"', page.read_text(encoding="utf-8"))
-        for e in names.split(",")
+        e for page in PAGES for names in installed.findall(page.read_text(encoding="utf-8")) for e in names.split(",")
     }
     assert {"fast", "demos", "test"} <= asked <= extras

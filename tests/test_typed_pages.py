@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from test_docs import PAGES, ROOT, code_blocks  # noqa: E402
+from pages import PAGES, ROOT, code_blocks  # noqa: E402
 
 PYRIGHT = shutil.which("pyright") or shutil.which("pyright", path=str(Path(sys.executable).parent))
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PYRIGHT is None, reason="pyright is not installed")]

@@ -11,6 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 BLOCK = re.compile(r"^```equation\n(.*?)^```$", re.S | re.M)
@@ -32,6 +33,9 @@ LOWERED = dict(zip("₀₁₂₃₊₋", "0123+-", strict=True))
 NAMED = {word: f"\\{word}" for word in ("tanh", "exp", "max", "min")} | {"Σ": r"\sum", "½": r"\tfrac12", "tau": r"\tau"}
 NAME = r"[a-z]{3,}_[a-z]{3,}|[A-Za-z]+(?:[.-][A-Za-z]+)*"  # stdp_pair, w.grad, same-step
 TOKEN = re.compile(rf"\s+|─►|5-?HT|\d+(?:\.\d+)?|[A-Za-z]\u0304|{NAME}|.")
+
+
+WIDE = 78  # characters in all columns that fit beside each other
 
 
 class Reader:
@@ -163,12 +167,27 @@ def latex(line: str) -> str:
 
 
 def rows(block: str) -> Iterator[list[list[str]]]:
-    """The lines of a block, in groups between empty lines, each line as its columns."""
-    for group in re.split(r"\n\s*\n", block.strip("\n")):
-        yield [
-            [line] if "─►" in line else [""] * line.startswith("  ") + COLUMNS.split(line.strip())
-            for line in group.splitlines()
-        ]
+    """The lines of a block as columns, in groups that are aligned: up to an empty line, or one without columns."""
+    group: list[list[str]] = []
+    for line in [*block.strip("\n").splitlines(), ""]:
+        cells = [line] if "─►" in line else [""] * line.startswith("  ") + COLUMNS.split(line.strip())
+        if group and (len(cells) == 1 or len(group[-1]) == 1):
+            yield stacked(group)
+            group = []
+        group += [cells] if line.strip() else []
+
+
+def stacked(group: list[list[str]]) -> list[list[str]]:
+    """Where all columns together are too wide, what stands right of the second is a row of its own."""
+    widths = [max(map(len, column)) for column in zip_longest(*group, fillvalue="")]
+    if len(widths) < 3 or sum(widths) <= WIDE:
+        return group
+    rows = []
+    for line in group:
+        named = len(line) > 3 and re.fullmatch(r"\w+", line[2])  # further names, each with what it is
+        below = [line[k : k + 2] for k in range(2, len(line), 2)] if named else [["", cell] for cell in line[2:]]
+        rows += [line[:2], *below]
+    return rows
 
 
 def display(block: str) -> str:

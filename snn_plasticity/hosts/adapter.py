@@ -151,7 +151,7 @@ def dense(tensor: Tensor) -> Tensor:
 class HostAdapter(Protocol):
     """What a host's modules mean. A class that inherits from this one needs `kind_of` only.
 
-    Args:
+    Attributes:
         output_sizes, input_sizes: attributes by which modules of the host tell how many units they make, and read.
     """
 

@@ -21,7 +21,7 @@ from .index import ModelIndex, Neuron
 class Readout:
     """The readout of one learner, of which the layers below it hear.
 
-    Args:
+    Attributes:
         name: of its layer; "" where there is none.
         neuron: the one behind it, as far as it is known by now.
     """
