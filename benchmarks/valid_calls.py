@@ -1243,6 +1243,47 @@ def _plots() -> Iterator[tuple[str, Callable[[], Call]]]:
         "ylabel": "post",
     }  # fmt: skip
     yield f"{room}weights", _free(plot.weights, matrix)
+    yield from _more_plots(room, over)
+
+
+def _more_plots(room: str, over: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Call]]]:
+    scale = {"limit": 1.0, "colorbar": True, "label": "weight"}
+    feelings = lambda: {"values": 0.5 * torch.ones(T, 3), "ax": axes(), "mood": torch.zeros(T, 3), "colors": "#222222"}
+    yield f"{room}affect", _free(plot.affect, feelings)
+    yield f"{room}diagnosis", _free(plot.diagnosis, lambda: {"told": learner().diagnose(), "ax": axes()})
+    traced = lambda: {
+        "values": torch.ones(T, 3, 2),
+        "ax": axes(),
+        "strongest": 2,
+        "limit": 1.0,
+        "colorbar": True,
+        **over,
+    }
+    yield f"{room}eligibility", _free(plot.eligibility, traced)
+    nets = lambda: {
+        "losses": torch.ones(4), "member": torch.tensor([0, 1, 0, 1]), "ax": axes(), "labels": ["base", "motivated"],
+        "width": 3, "ylabel": "loss",
+    }  # fmt: skip
+    yield f"{room}family", _free(plot.family, nets)
+    images = lambda: {"values": torch.ones(2, 1, 3, 3), "ax": axes(), **scale}
+    yield f"{room}filters", _free(plot.filters, images)
+    fields = lambda: {"values": torch.ones(3, 6), "shape": (2, 3), "ax": axes(), "columns": 2, **scale}
+    yield f"{room}receptive_fields", _free(plot.receptive_fields, fields)
+    v = lambda: {
+        "values": torch.ones(T, 2), "ax": axes(), "threshold": 0.5, "spikes": spikes(T, 2), "labels": ["a", "b"],
+        **over, "ylabel": "v",
+    }  # fmt: skip
+    yield f"{room}membrane", _free(plot.membrane, v)
+    layers = lambda: {"spikes": {"fc1": spikes(T, 3)}, "ax": axes(), "dt": 1.0, "unit": "step"}
+    yield f"{room}rates", _free(plot.rates, layers)
+    pair = lambda: {"rule": "stdp_pair", "span": 3.0}
+    yield f"{room}measured_window", _free(plot.measured_window, pair)
+    drawn = lambda: {**pair(), "ax": axes(), "measured": True, "unit": "steps"}
+    yield f"{room}stdp_window", _free(plot.stdp_window, drawn)
+    both = lambda: {
+        "before": torch.ones(3, 2), "after": torch.ones(3, 2), "where": Figure(), "limit": 1.0, "bins": 5, "label": "w",
+    }  # fmt: skip
+    yield f"{room}weight_change", _free(plot.weight_change, both)
 
 
 def _records() -> Iterator[tuple[str, Callable[[], Call]]]:

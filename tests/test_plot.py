@@ -13,7 +13,20 @@ from matplotlib import colors as mcolors
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from snn_plasticity.plot import learning_curve, modulators, raster, traces, weights
+from snn_plasticity.plot import (
+    affect,
+    eligibility,
+    family,
+    filters,
+    learning_curve,
+    membrane,
+    modulators,
+    raster,
+    rates,
+    stdp_window,
+    traces,
+    weights,
+)
 from snn_plasticity.plot.canvas import CYCLE
 
 plt.switch_backend("Agg")
@@ -129,12 +142,23 @@ def test_curves_differ_in_colour_and_in_dashes(ax):
     assert len({str(line._dash_pattern) for line in ax.lines}) == 6
 
 
+def two_nets(losses, ax=None):
+    return family(losses, [0, 1], ax)
+
+
 DRAWN = {
     raster: np.eye(3),
     traces: np.eye(3),
     modulators: {"DA": np.ones(3)},
     weights: np.eye(3),
     learning_curve: {"rule": np.ones(3)},
+    affect: np.eye(3),
+    eligibility: np.eye(3),
+    two_nets: [1.0, 2.0],
+    filters: np.ones((2, 1, 3, 3)),
+    membrane: np.eye(3),
+    rates: {"fc": np.eye(3)},
+    stdp_window: "rate",
 }
 each = pytest.mark.parametrize("plot", DRAWN, ids=lambda plot: plot.__name__)
 

@@ -7,7 +7,7 @@ by 11 or more in lightness, for print without colour. Beside its colour a line h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .._checks import known_as, require_kind, require_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = CYCLE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 INK, FAINT = "#222222", "#666666"  # text and ticks; what stays in the background: zero, chance, thin dots
@@ -37,6 +38,30 @@ def axes(ax: Axes | None, size: tuple[float, float] = (6.0, 3.0)) -> Axes:
     if not hasattr(ax, "get_xlim") or isinstance(ax, type):
         raise TypeError(f"ax is a {type(ax).__name__}; expected matplotlib axes, as from plt.subplots(), or None.")
     return ax
+
+
+def panels(
+    where: Mapping[str, Axes] | FigureBase | None, layout: list[list[str]], size: tuple[float, float], **options: Any
+) -> dict[str, Axes]:
+    """Axes by name: the user's own, or those of a figure that is filled, or of a new one.
+
+    Raises:
+        TypeError: `where` is neither.
+        ValueError: axes are missing.
+    """
+    wanted = list(dict.fromkeys(name for row in layout for name in row))
+    if where is None:
+        import matplotlib.pyplot as plt
+
+        where = plt.figure(figsize=size, layout="constrained")
+    if isinstance(where, Mapping):
+        missing = [name for name in wanted if name not in where]
+        if missing:
+            raise ValueError(f"where has the axes {list(where)}; expected {', '.join(map(repr, missing))} too.")
+        return {name: axes(where[name]) for name in wanted if where[name] is not None}
+    if not hasattr(where, "subplot_mosaic") or isinstance(where, type):
+        raise TypeError(f"where is {known_as(where)}; expected a figure, axes by name, or None.")
+    return where.subplot_mosaic(layout, **options)  # type: ignore[return-value]
 
 
 def as_array(name: str, values: Any, shapes: Sequence[str]) -> np.ndarray:
@@ -117,6 +142,30 @@ def spread(places: np.ndarray, gap: float) -> np.ndarray:
         up[k] = max(up[k], up[k - 1] + gap)
         down[-k - 1] = min(down[-k - 1], down[-k] - gap)
     return (up + down) / 2
+
+
+def row_colors(colors: Any, sizes: Mapping[str, int]) -> np.ndarray:
+    """A colour (3,) for each row."""
+    from matplotlib.colors import is_color_like, to_rgb
+
+    rows, grouped = sum(sizes.values()), len(sizes) > 1
+    if colors is None:
+        colors = {name: CYCLE[k % len(CYCLE)] if grouped else INK for k, name in enumerate(sizes)}
+    if isinstance(colors, Mapping):
+        if set(colors) != set(sizes):
+            raise ValueError(f"colors has the groups {list(colors)}; expected those of spikes, {list(sizes)}.")
+        colors = [colors[name] for name, count in sizes.items() for _ in range(count)]
+    if isinstance(colors, str):
+        if not is_color_like(colors):
+            raise ValueError(
+                f"colors = {shown(colors)}; expected a colour as '#222222', or a list of one for each neuron."
+            )
+        colors = [colors] * rows
+    if not isinstance(colors, (list, tuple)):
+        raise TypeError(
+            f"colors is {known_as(colors)}; expected a colour, a list of one for each neuron, or a mapping."
+        )
+    return np.array([to_rgb(color or INK) for color in names(colors, rows, "colors")]).reshape(rows, 3)
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:

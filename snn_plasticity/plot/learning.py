@@ -9,6 +9,7 @@ import numpy as np
 
 from .._checks import require_choice, require_kind, require_number
 from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes
+from .legends import legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,8 +87,6 @@ def _curve(ax: Axes, where: np.ndarray, runs: np.ndarray, name: str, k: int, ban
 
 def _name(ax: Axes, repeated: set[int], band: Band) -> None:
     """A legend, which says what the bands are where there are some."""
-    from .legends import legend
-
     runs = (
         f"{min(repeated, default=0)} to {max(repeated, default=0)}"
         if len(repeated) > 1

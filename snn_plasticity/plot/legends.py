@@ -66,10 +66,11 @@ class LegendKeeper(Artist):
         self.place()
 
     def place(self) -> bool:
-        """Whether a free place was found; else the legend stands above the axes, or beside them if it is wider."""
+        """Whether a free place was found; else the legend stands above the axes."""
         ax = self.kept.axes
         if ax.get_legend() is not self.kept:  # it was replaced or removed
             return True
+        ax.apply_aspect()
         frame, box = ax.get_window_extent(), self.kept.get_window_extent()
         pad = MARGIN * _pixels_per_point(ax)
         room = np.array([frame.width - box.width, frame.height - box.height]) - 2 * pad
@@ -77,18 +78,20 @@ class LegendKeeper(Artist):
         for y, x in product(SIDES, SIDES) if (room >= 0).all() else ():
             corner = np.array([frame.x0, frame.y0]) + pad + room * (x, y)
             if obstacles.leave(Bbox([corner, corner + (box.width, box.height)]).padded(0.5 * pad)):
+                self.kept.set_in_layout(True)
                 self.kept.set_loc(tuple((corner - (frame.x0, frame.y0)) / (frame.width, frame.height)))
                 return True
         titled = [title.get_window_extent().y1 for title in _titles(ax) if title.get_text()]
         over = (max([frame.y1, *titled]) + pad - frame.y0) / frame.height
-        beside = (1.0 + pad / frame.width, 1.0 - box.height / frame.height)
-        self.kept.set_loc((0.0, over) if box.width <= frame.width else beside)
+        self.kept.set_loc((0.0, over))
+        self.kept.set_in_layout(box.width <= frame.width)  # else axes would become narrower and narrower
         return False
 
 
 def _above(ax: Axes, options: dict[str, Any]) -> Legend:
     """A legend in as few lines as there is width for, and room above the data for it."""
     entries = len(ax.get_legend_handles_labels()[0])
+    ax.apply_aspect()
     frame = ax.get_window_extent()
     for columns in range(entries, 0, -1):
         placed = ax.legend(loc="upper right", **{"ncols": columns, "columnspacing": 1.2, **options})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._checks import require_kind
 from ..neuromodulators import NEUROMODULATORS
 from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes, time_axis
+from .legends import legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,5 @@ def modulators(
         ax.plot(when, level, color=color, linestyle=dashes, label=NAME.get(name, name), linewidth=1.6,
                 drawstyle="steps-mid")  # fmt: skip
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
-    from .legends import legend
-
     legend(ax)
     return label_axes(ax, f"time ({unit})", ylabel)

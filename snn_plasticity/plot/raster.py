@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._checks import known_as, require_kind, shown
-from .canvas import CYCLE, FAINT, INK, as_array, axes, label_axes, names, spread, time_axis
+from .._checks import require_kind
+from .canvas import FAINT, as_array, axes, label_axes, row_colors, spread, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def raster(
     groups = _groups(spikes)
     steps, sizes = len(next(iter(groups.values()))), {name: one.shape[1] for name, one in groups.items()}
     when, rows = time_axis(steps, dt, start), sum(sizes.values())
-    palette = _palette(colors, sizes)
+    palette = row_colors(colors, sizes)
     for name, text in (("unit", unit), ("ylabel", ylabel)):
         require_kind(name, text, str, "A text, as 'ms'.")
     step, neuron = _spikes_of(list(groups.values()))
@@ -115,30 +115,6 @@ def _spikes_of(groups: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rows.append(neuron + below)
         below += fired.shape[1]
     return np.concatenate(steps), np.concatenate(rows)
-
-
-def _palette(colors: Any, sizes: Mapping[str, int]) -> np.ndarray:
-    """A colour (3,) for each row."""
-    from matplotlib.colors import is_color_like, to_rgb
-
-    rows, grouped = sum(sizes.values()), len(sizes) > 1
-    if colors is None:
-        colors = {name: CYCLE[k % len(CYCLE)] if grouped else INK for k, name in enumerate(sizes)}
-    if isinstance(colors, Mapping):
-        if set(colors) != set(sizes):
-            raise ValueError(f"colors has the groups {list(colors)}; expected those of spikes, {list(sizes)}.")
-        colors = [colors[name] for name, count in sizes.items() for _ in range(count)]
-    if isinstance(colors, str):
-        if not is_color_like(colors):
-            raise ValueError(
-                f"colors = {shown(colors)}; expected a colour as '#222222', or a list of one for each neuron."
-            )
-        colors = [colors] * rows
-    if not isinstance(colors, (list, tuple)):
-        raise TypeError(
-            f"colors is {known_as(colors)}; expected a colour, a list of one for each neuron, or a mapping."
-        )
-    return np.array([to_rgb(color or INK) for color in names(colors, rows, "colors")]).reshape(rows, 3)
 
 
 def _name_groups(ax: Axes, sizes: Mapping[str, int]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._checks import require_kind
 from .canvas import CYCLE, DASHES, as_array, axes, label_axes, names, time_axis
+from .legends import legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +55,5 @@ def traces(
         ax.plot(when, line, label=label[k], linewidth=1.6, **style)
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     if labels is not None:
-        from .legends import legend
-
         legend(ax)
     return label_axes(ax, f"time ({unit})", ylabel)
