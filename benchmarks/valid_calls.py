@@ -345,7 +345,8 @@ def _recordings() -> Iterator[tuple[str, Callable[[], Call]]]:
         "anchors", "change_norm", "changes", "chosen_weights", "eligibility", "events", "factor", "known_from",
         "post_side", "spikes", "weights",
     ):  # fmt: skip
-        yield f"record.Record.{name}", _bound(recorded, name, lambda: {"name": "0"})
+        more = {"since": 0, "until": 1} if name == "eligibility" else {}
+        yield f"record.Record.{name}", _bound(recorded, name, lambda more=more: {"name": "0", **more})
     settings = recorded().settings
     yield "record.Record", _free(record.Record, lambda: {"learner": learner(), "settings": settings})
     sides, series = recorded().spikes("0"), recorded().changes("0")
@@ -1284,6 +1285,11 @@ def _more_plots(room: str, over: dict[str, Any]) -> Iterator[tuple[str, Callable
         "before": torch.ones(3, 2), "after": torch.ones(3, 2), "where": Figure(), "limit": 1.0, "bins": 5, "label": "w",
     }  # fmt: skip
     yield f"{room}weight_change", _free(plot.weight_change, both)
+    page = lambda: {
+        "record": recorded(), "where": Figure(), "sample": 0, "since": 0, "until": 3, "layer": "0", "most": 2,
+        "dt": 1.0, "unit": "steps",
+    }  # fmt: skip
+    yield f"{room}trial", _free(plot.trial, page)
 
 
 def _records() -> Iterator[tuple[str, Callable[[], Call]]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
+from matplotlib import pyplot
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "docs" / "hooks")]
 from pages import DOCS, LANGUAGES, PAGES, ROOT, Block, agrees, blocks, claimed, code_blocks, refused  # noqa: E402
@@ -82,6 +83,7 @@ def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             said: list[str] = []
             doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=said.append)
             assert not said, "".join(said)
+    pyplot.close("all")
 
 
 def test_pages_show_output_in_forms_that_are_compared() -> None:

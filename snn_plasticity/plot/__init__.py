@@ -13,6 +13,7 @@ from .rates import rates as rates
 from .small_images import filters as filters
 from .small_images import receptive_fields as receptive_fields
 from .traces import traces as traces
+from .trial import trial as trial
 from .weights import weight_change as weight_change
 from .weights import weights as weights
 from .window import measured_window as measured_window
@@ -34,6 +35,7 @@ __all__ = [
     "receptive_fields",
     "stdp_window",
     "traces",
+    "trial",
     "weight_change",
     "weights",
 ]

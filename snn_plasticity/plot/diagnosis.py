@@ -21,7 +21,7 @@ SHARES = {  # what a column shows, and what to look at there: field of a layer, 
     "change_cut": ("Δw cut by\nthe clamp", -1.0, LARGE_SHARE),
     "weight_at_bounds": ("w at its\nbounds", -1.0, LARGE_SHARE),
 }
-FINE, WRONG, UNKNOWN = "#EAF3F8", "#F7D9C4", "#F4F4F4"
+FINE, WRONG, UNTOLD = "#EAF3F8", "#F7D9C4", "#F4F4F4"
 
 
 def diagnosis(told: Diagnosis, ax: Axes | None = None) -> Axes:
@@ -91,7 +91,7 @@ def _cell(ax: Axes, column: int, row: int, share: float | None, low: float, high
     from matplotlib.patches import Rectangle
 
     fine = share is not None and low < share <= high
-    ground = UNKNOWN if share is None else FINE if fine else WRONG
+    ground = UNTOLD if share is None else FINE if fine else WRONG
     ax.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, facecolor=ground, linewidth=0, zorder=1))
     if share is not None:
         ax.add_patch(Rectangle((column - 0.46, row + 0.36), 0.92 * float(np.clip(share, 0, 1)), 0.08,

@@ -48,7 +48,7 @@ def filters(
     if columns == 1:
         columns = math.ceil(math.sqrt(len(weight) * weight.shape[2] / weight.shape[3]))
     images = weight.reshape(-1, *weight.shape[2:])
-    return _mosaic(axes(ax, (4.0, 4.0)), images, columns, scale, label if colorbar else None)
+    return _mosaic(ax, images, columns, scale, label if colorbar else None)
 
 
 def receptive_fields(
@@ -91,7 +91,7 @@ def receptive_fields(
     columns = math.ceil(math.sqrt(len(weight))) if columns is None else require_count("columns", columns)
     scale, label = _scale(weight, limit, colorbar, label)
     images = weight.reshape(-1, high, wide)
-    return _mosaic(axes(ax, (4.5, 4.0)), images, columns, scale, label if colorbar else None)
+    return _mosaic(ax, images, columns, scale, label if colorbar else None)
 
 
 def _scale(weight: np.ndarray, limit: float | None, colorbar: bool, label: str) -> tuple[float, str]:
@@ -100,7 +100,7 @@ def _scale(weight: np.ndarray, limit: float | None, colorbar: bool, label: str) 
     return float(limit or np.abs(weight).max() or 1.0), require_kind("label", label, str, "A text.")
 
 
-def _mosaic(ax: Axes, images: np.ndarray, columns: int, scale: float, label: str | None) -> Axes:
+def _mosaic(ax: Axes | None, images: np.ndarray, columns: int, scale: float, label: str | None) -> Axes:
     """Images (K, h, w) in rows on one scale, numbered where there are few."""
     count, high, wide = images.shape
     columns = min(columns, count)
@@ -109,6 +109,8 @@ def _mosaic(ax: Axes, images: np.ndarray, columns: int, scale: float, label: str
     for k, image in enumerate(images):
         top, left = k // columns * (high + 1), k % columns * (wide + 1)
         canvas[top : top + high, left : left + wide] = image
+    tall = canvas.shape[0] / canvas.shape[1]
+    ax = axes(ax, (5.0, min(max(4.0 * tall + 0.3, 1.2), 9.0)))
     drawn = ax.imshow(np.ma.masked_invalid(canvas), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
     ax.set_facecolor("#E4E4E4")
     ax.set(xticks=(), yticks=())

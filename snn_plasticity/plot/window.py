@@ -20,7 +20,7 @@ from .legends import legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_STEPS = 1000  # of a window on either side; its memory grows with the square
+LONGEST_SPAN = 1000  # of a window on either side; its memory grows with the square
 USUAL_STEPS = 50  # of a kernel that does not say how far it reaches
 
 
@@ -128,8 +128,8 @@ def _steps(config: EligibilityConfig, span: float | None) -> int:
     elif span is None:
         taus = [getattr(kernel, name, None) for name in ("tau_plus", "tau_minus")]
         known = [float(tau) for tau in taus if isinstance(tau, (int, float)) and math.isfinite(tau)]
-        span = config.dt * min(MOST_STEPS, math.ceil(4 * max(known) / config.dt) if known else USUAL_STEPS)
-    span = require_number("span", span, config.dt, MOST_STEPS * config.dt)
+        span = config.dt * min(LONGEST_SPAN, math.ceil(4 * max(known) / config.dt) if known else USUAL_STEPS)
+    span = require_number("span", span, config.dt, LONGEST_SPAN * config.dt)
     return round(span / config.dt)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import known_as
+from .._checks import known_as, require_count
 from .layer import Anchor, LayerEvent, LayerRecorder, LearnerStep
 from .recorder import Recorder
-from .replay import aligned, eligibility_at, known_from, require_eligibility
+from .replay import aligned, eligibility_at, known_from, points_after, require_eligibility
 from .rows import SideSpikes
 
 
@@ -89,7 +89,7 @@ class Record(Recorder):
         first, (_, post), samples = aligned([layer.pre, rows])
         return Series(torch.arange(first, first + len(samples)), torch.empty(0) if post is None else post)
 
-    def eligibility(self, name: str) -> Series:
+    def eligibility(self, name: str, since: int | None = None, until: int | None = None) -> Series:
         """e of the chosen synapses as each learner step that was looked at (`every`) met it, (L, B, K).
 
         It is worked out now, from the spikes that were kept; NaN where traces go back to spikes that are no longer.
@@ -97,19 +97,28 @@ class Record(Recorder):
 
         Args:
             name: of a connection.
+            since, until: instead of that, e as each observed step from `since` on and before `until` left it, before
+                what came next; one of them alone leaves the other open.
 
         Raises:
-            ValueError: a name of none, one that learns from a loss, or one whose edges have changed.
+            ValueError: a name of none, one that learns from a loss, or one whose edges have changed; no such steps.
         """
         layer = self._layer(name)
-        looked = [one for one in self._steps(layer) if one.number % self.settings.every == 0]
-        found = list(eligibility_at(layer, [(one.at, one.order) for one in looked]))
+        if since is None and until is None:
+            looked = [one for one in self._steps(layer) if one.number % self.settings.every == 0]
+            points = [(one.at, one.order) for one in looked]
+        else:
+            require_eligibility(layer)
+            first = 0 if since is None else require_count("since", since, low=0)
+            last = layer.count if until is None else min(require_count("until", until, low=0), layer.count)
+            points = points_after(layer, range(first + 1, last + 1))
+        found = list(eligibility_at(layer, points))
         batch = max((len(e) for e in found if e is not None), default=1)
-        values = torch.full((len(looked), batch, len(layer.chosen.indices)), torch.nan)
+        values = torch.full((len(points), batch, len(layer.chosen.indices)), torch.nan)
         for row, e in zip(values, found, strict=True):
             if e is not None:
                 row[: len(e)] = e
-        return Series(_times(looked), values)
+        return Series(torch.tensor([at for at, _ in points], dtype=torch.long), values)
 
     def known_from(self, name: str) -> int:
         """The observed step from which on the eligibility of any synapse can be worked out from what is kept.

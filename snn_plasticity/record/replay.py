@@ -5,6 +5,8 @@ Traces begin where they are known: as new after a reset, or at an anchor, a stat
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -115,6 +117,16 @@ def eligibility_at(layer: LayerRecorder, points: Sequence[tuple[int, int]]) -> I
             _reset(traces, layer, reset.mask)
         now = _go_on(traces, sides, now, at)
         yield _chosen(traces, layer)
+
+
+def points_after(layer: LayerRecorder, counts: Sequence[int]) -> list[tuple[int, int]]:
+    """The moments just after so many observed steps, before anything else that happened there."""
+    happened = sorted((one.at, one.order) for one in layer.merged())
+    points: list[tuple[int, int]] = []
+    for at in counts:
+        place = bisect_left(happened, (at, -1))
+        points.append((at, happened[place][1] if place < len(happened) else sys.maxsize))
+    return points
 
 
 def _reset(traces: EligibilityTraceModule, layer: LayerRecorder, mask: Tensor | None) -> None:
