@@ -1,8 +1,9 @@
 """Does `learner.explain` add up? Its rows against what a weight did: kernels × traces × paths × conventions, and hosts.
 
-    python benchmarks/explained.py [--quick] [--json PATH]
+    python benchmarks/explained.py [--quick] [--whole] [--json PATH]
 
-All cases take some twenty minutes on one core; with --quick one of fifty is played.
+A few minutes: each kernel, trace and convention on the next of its paths. With --whole each is played on all of its
+paths, with --quick one case of fifty.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from snn_plasticity.explain import Explanation
 from snn_plasticity.kernels import Coincidence, Pair
 from snn_plasticity.layers import SparseLinear
 
-STEPS, BATCH, WORST, QUICK = 14, 3, 1e-6, 50
+STEPS, SHORT, BATCH, WORST, QUICK = 14, 8, 3, 1e-6, 50
 HEARD, ALL_FORGET, SOME_FORGET = (3, 7, 8, 13), 10, 5  # steps after which this happens
 CHOICES = {
     "eligibility_decay": ("euler", "exponential"),
@@ -166,18 +167,21 @@ MATRIX = Scene(
 
 
 def paths_of(kernel: str, trace: str) -> tuple[str, ...]:
-    """All paths that are legal."""
-    return ("auto", "plain", "torch", "fold", "shared") if trace in LINEAR else ("auto", "plain", "torch", "rows")
+    """All paths that are legal; "compiled" and "torch" are "auto" with loops of one kind."""
+    return ("auto", "plain", "fold", "shared") if trace in LINEAR else ("auto", "plain", "rows")
 
 
-def matrix() -> Iterator[tuple[str, Scene]]:
-    """Kernel × trace × convention × path."""
-    for kernel, trace, convention in itertools.product(KERNELS, TRACES, CONVENTIONS):
-        for path in paths_of(kernel, trace):
-            yield (
-                f"{kernel}: traces × conventions × paths",
-                MATRIX._replace(config=learns(settings(kernel, trace, convention)), path=path),
-            )
+def matrix(*, whole: bool = False) -> Iterator[tuple[str, Scene]]:
+    """Kernel × trace × convention, on all paths or each on the next one, over the first steps.
+
+    In one of them samples forget, and after two of them the weight changes.
+    """
+    scene = MATRIX._replace(pre=MATRIX.pre[:SHORT], post=MATRIX.post[:SHORT])
+    for kernel, trace, (number, convention) in itertools.product(KERNELS, TRACES, enumerate(CONVENTIONS)):
+        paths = paths_of(kernel, trace)
+        for path in paths if whole else (paths[(number + number // 4) % len(paths)],):
+            config, played = learns(settings(kernel, trace, convention)), "all paths" if whole else "a path each"
+            yield f"{kernel}: traces × conventions, {played}", scene._replace(config=config, path=path)
 
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
@@ -221,7 +225,8 @@ def bounds(kernels: Iterable[str] = KERNELS, traces: Iterable[str] = TRACES) -> 
         "own bounds": {"weight_bounds": lambda weight, delta: 0.99 * (weight + delta)},
         "update_frequency": {"update_frequency": 2},
     }
-    for kernel, trace, lag in itertools.product(kernels, traces, (0, 1)):
+    for kernel, (number, trace) in itertools.product(kernels, enumerate(traces)):
+        lag = number % 2
         eligibility = settings(kernel, trace, Convention(lag=lag))
         here = MATRIX._replace(config=learns(eligibility))
         for name, given in three.items():
@@ -307,7 +312,7 @@ def of_net(host: str, eligibility: EligibilityConfig) -> Iterator[Explanation]:
             learner.step(0.3 + 0.2 * episode)
         learner.reset()
     for layer, indices in record.synapses.items():
-        for index in indices:
+        for index in indices[::3]:
             yield learner.explain(layer, *index)
     learner.remove()
 
@@ -320,9 +325,9 @@ def eligibilities(trace: str, convention: Convention) -> Iterator[tuple[str, Eli
 
 def nets() -> Iterator[tuple[str, partial[Iterator[Explanation]]]]:
     """Hosts × kernels × traces × conventions of simulators."""
-    named = [Convention.preset(name) for name in ("izhikevich2007", "florian2007")]
-    for host, trace, convention in itertools.product(NETS, TRACES, named):
-        for kernel, eligibility in eligibilities(trace, convention):
+    named = zip(TRACES, ("izhikevich2007", "florian2007", "nest", "inferno"), strict=True)
+    for host, (trace, preset) in itertools.product(NETS, list(named)):
+        for kernel, eligibility in eligibilities(trace, Convention.preset(preset)):
             yield f"{host}, {kernel}", partial(of_net, host, eligibility)
 
 
@@ -334,10 +339,12 @@ class Found(NamedTuple):
     worst: float
 
 
-def play(every: int = 1) -> dict[str, Found]:
-    """All groups, or one case of so many."""
+def play(every: int = 1, *, whole: bool = False) -> dict[str, Found]:
+    """All groups, or one case of so many; `whole`: every kernel, trace and convention on all of its paths."""
     scenes = [
-        (name, lambda scene=scene: [explained(scene)]) for part in (matrix, layers, bounds) for name, scene in part()
+        (name, lambda scene=scene: [explained(scene)])
+        for part in (partial(matrix, whole=whole), layers, bounds)
+        for name, scene in part()
     ]
     cases: list[tuple[str, Callable[[], Any]]] = [*scenes, *nets()]
     found: dict[str, list[Explanation]] = {}
@@ -364,10 +371,12 @@ def page(found: dict[str, Found]) -> str:
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
+    asked = parser(__doc__)
+    asked.add_argument("--whole", action="store_true", help="every kernel, trace and convention on all of its paths")
+    options = asked.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    found = play(QUICK if options.quick else 1)
+    found = play(QUICK if options.quick else 1, whole=options.whole)
     text = page(found)
     print(text)
     if not options.quick:

@@ -56,7 +56,7 @@ def thinned(cases, every):
 
 
 @pytest.mark.filterwarnings("ignore::snn_plasticity.PlasticityWarning")  # places that hear the mean of their channel
-@pytest.mark.parametrize("part, every", [(scenes.matrix, 611), (scenes.layers, 7), (scenes.bounds, 61)])
+@pytest.mark.parametrize("part, every", [(scenes.matrix, 259), (scenes.layers, 11), (scenes.bounds, 61)])
 def test_rows_add_up_to_what_the_weight_did(part, every):
     """The whole of it is played by benchmarks/explained.py."""
     moved = 0
@@ -213,6 +213,35 @@ def test_a_ring_that_has_gone_on_goes_on_from_where_traces_are_known():
     assert found.adds_up and abs(found.measured) > 1e-4 and "remembered" in {other.cause for other in found.others}
     with pytest.raises(ValueError, match=r"no learner.step|no longer kept"):
         learner.explain("fc", 1, 2, since=0, until=50)
+
+
+def test_batches_of_other_sizes_add_up():
+    """A record that begins in mid-sequence, and goes on with larger and smaller batches."""
+    connection = Connection("fc", nn.Linear(4, 3), config=scenes.learns(scenes.settings("stdp_pair", "accumulating")))
+    learner = PlasticityLearner([connection])
+    for number, batch in enumerate((2, 5, 3)):
+        pre, post = (scenes.trains(9, batch, n, seed=n + number, rate=0.5) for n in (4, 3))
+        for step, sides in enumerate(zip(pre, post, strict=True)):
+            if not number and step == 3:
+                learner.record(synapses={"fc": [(1, 2)]})
+            connection.observe(*sides)
+            if step in (4, 8):
+                learner.step(torch.linspace(0.5, 1.0, batch))
+        learner.reset()
+    found = learner.explain("fc", 1, 2)
+    assert found.adds_up and abs(found.difference) <= scenes.WORST and abs(found.measured) > 1e-3
+    assert {row.sample for row in found} == set(range(5)) and "remembered" in {other.cause for other in found.others}
+
+
+def test_an_interval_in_which_a_state_was_loaded_is_refused():
+    learner = of_pair([1], [2], {3: 1.0})
+    learner.load_state_dict(learner.state_dict())
+    connection, one = learner.connections["fc"], torch.ones(1, 1, dtype=torch.float64)
+    connection.observe(one, one)
+    learner.step(1.0)
+    with pytest.raises(ValueError, match="A saved state was loaded within the interval"):
+        learner.explain("fc", 0, 0)
+    assert learner.explain("fc", 0, 0, since=4).adds_up and learner.explain("fc", 0, 0, until=4).adds_up
 
 
 @pytest.mark.parametrize("name", ["linear", "conv1d", "conv2d", "conv2d_same", "conv3d", "transposed"])

@@ -117,7 +117,7 @@ def _read(layer: LayerRecorder, index: WeightIndex, since: int | None, until: in
     updates = [one for one in happened if isinstance(one, LearnerStep) and one.factor is not None]
     low, high = -1 if since is None else since, layer.count if until is None else until
     inside = [one for one in updates if low < one.at <= high]
-    begin = _beginning(layer, happened, inside[0] if inside else None)
+    begin = _beginning(layer, happened, inside)
     start = begin.at
     happened = [one for one in happened if one.at >= start and (one.order >= begin.order or one.at > start)]
     sides = KeptSides(layer)
@@ -144,16 +144,22 @@ def _read(layer: LayerRecorder, index: WeightIndex, since: int | None, until: in
     )  # fmt: skip
 
 
-def _beginning(layer: LayerRecorder, happened: list[Happened], first: LearnerStep | None) -> Anchor:
+def _beginning(layer: LayerRecorder, happened: list[Happened], inside: list[LearnerStep]) -> Anchor:
     """The latest time before an interval at which traces were new; else the oldest at which they are known.
 
     Raises:
         ValueError: there is none.
     """
+    first = inside[0] if inside else None
     name, oldest = layer.connection.name, layer.first if layer.count else 0
     kept = [one for one in layer.anchors if one.at >= oldest and (first is None or one.order < first.order)]
     loads = [one.order for one in happened if isinstance(one, LayerEvent) and one.what == "loaded"]
     kept = [one for one in kept if not any(one.order < order for order in loads if first and order < first.order)]
+    if first and any(first.order < order < inside[-1].order for order in loads):
+        raise ValueError(
+            f"A saved state was loaded within the interval, so that {name} went on from other traces; expected an "
+            "interval before or after that: since=, until=."
+        )
     new = [one for one in kept if one.state is None and one.waiting is None]
     if not kept:
         raise ValueError(
@@ -197,7 +203,7 @@ def _begun(
     e = running.state.allocated()[(..., *own)].reshape(-1).cpu()
     kernel = running.state.kernel
     kernel = running.rule.kernel.init(*running.like) if kernel is None else kernel
-    begun = Begun(tree_map_only(Tensor, lambda leaf: leaf.cpu(), kernel), e)
+    begun = Begun(tree_map_only(Tensor, lambda leaf: leaf.cpu(), kernel), e, running.shared)
     blocks = running.pending.saved()  # with lag 1
     if not blocks:
         return begun, waiting, None

@@ -135,9 +135,9 @@ def _begun_e(history: SynapseHistory, runs: list[Stretch]) -> np.ndarray:
     """e of runs before their first step; the sum of all samples is told of the first of them."""
     assert history.begun is not None
     e = history.begun.e.detach().cpu().double().numpy()
-    if len(e) == history.pre.shape[1]:
-        return e[[run.sample for run in runs]]
-    return np.array([e[0], *(0.0 for _ in runs[1:])])
+    if history.begun.summed:
+        return np.array([e[0], *(0.0 for _ in runs[1:])])
+    return e[[run.sample for run in runs]]
 
 
 def _add_remembered(

@@ -59,10 +59,12 @@ class Begun(NamedTuple):
     Args:
         kernel: its state, for all samples.
         e: of this weight, (B,); (1,) where only the sum of samples is known.
+        summed: whether that is so.
     """
 
     kernel: Any
     e: Tensor
+    summed: bool = False
 
 
 class SynapseHistory(NamedTuple):
