@@ -56,13 +56,11 @@ def memory() -> dict[str, float]:
 
 def draw(path: Path = FIGURE) -> None:
     """Save the figure."""
-    figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(14.5, 4.4), layout="constrained", width_ratios=[1.1, 1.0, 0.9]
-    )
-    _simulators(left)
-    _loops(middle)
-    _memory(right)
-    for axis in (left, middle, right):
+    figure, axes = plt.subplot_mosaic([["left", "right"], ["loop", "loop"]], figsize=(10, 8.4), layout="constrained")
+    _simulators(axes["left"])
+    _memory(axes["right"])
+    _loops(axes["loop"])
+    for axis in axes.values():
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(True, axis="x", color="0.92")
         axis.set_axisbelow(True)

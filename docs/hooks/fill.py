@@ -23,7 +23,7 @@ import matplotlib
 import torch
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```\n.*?^```\n)?", re.S | re.M)
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```\n(?:\n*\1```\n.*?^\1```\n)?", re.S | re.M)
 WIDTH = 80
 
 
@@ -36,11 +36,13 @@ def fill(page: Path) -> str:
 
     def run(match: re.Match[str]) -> str:
         printed = io.StringIO()
-        line = text.count("\n", 0, match.start(1))
+        indent, code = match[1], textwrap.dedent(match[2])
+        line = text.count("\n", 0, match.start(2))
         with contextlib.redirect_stdout(printed):
-            exec(compile("\n" * line + match[1], str(page), "exec"), module.__dict__)
-        output = "\n".join(wrap(each) for each in printed.getvalue().splitlines())
-        return f"```python\n{match[1]}```\n" + (f"```\n{output}\n```\n" if output else "")
+            exec(compile("\n" * line + code, str(page), "exec"), module.__dict__)
+        lines = "\n".join(wrap(each) for each in printed.getvalue().splitlines())
+        output = textwrap.indent(f"```\n{lines}\n```\n", indent) if lines else ""
+        return f"{indent}```python\n{match[2]}{indent}```\n{output}"
 
     return BLOCK.sub(run, text)
 
