@@ -6,6 +6,7 @@ import dataclasses
 import html
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -168,3 +169,26 @@ def test_defaults_of_the_api_are_those_of_python(pages: dict[Path, Page]) -> Non
                 wrong.append(f"{owner}: {name} is {shown}, not {parameter.default!r}")
     assert not wrong, "\n".join(wrong)
     assert count > 600
+
+
+gallery = importlib.import_module("gallery")
+
+
+@pytest.mark.skipif(not gallery.MEASURED.exists(), reason="no run of all demos is stored")
+def test_the_gallery_shows_all_that_was_run(site: Path) -> None:
+    page, measured = Page(site / "gallery.html"), json.loads(gallery.MEASURED.read_text(encoding="utf-8"))
+    assert len(measured["runs"]) > 10
+    for run in measured["runs"]:
+        assert html.escape(run["command"]) in page.text and run["name"] in page.text
+        assert (ROOT / run["command"].split()[-1]).exists(), run["command"]
+        assert run["figure"] is None or (ROOT / run["figure"]).exists(), run["figure"]
+
+
+def test_a_card_of_the_gallery_says_what_was_kept() -> None:
+    found = {"one": {"kept": True}, "two": {"kept": False}}
+    run = {"name": "cue", "kind": "demo", "sentence": 'It "learns" a < b.', "command": "python demos/cue.py"}
+    run |= {"seconds": 95.0, "findings": found, "figure": "docs/figures/gallery/cue.png"}
+    card = gallery.card(run)
+    assert "[![cue: It &quot;learns&quot; a &lt; b.](figures/gallery/cue.png)](figures/gallery/cue.png)" in card
+    assert "`python demos/cue.py`  \n    2 min, 1 of 2 claims kept" in card
+    assert "12 s, 1 claim kept" in gallery.card({**run, "seconds": 12.3, "findings": {"one": {"kept": True}}})
