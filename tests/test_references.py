@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "docs" / "hooks"))
-pytest.importorskip("mkdocs")
 references = importlib.import_module("references")
 
 PAPERS = references.papers()

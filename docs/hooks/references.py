@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mkdocs.structure.files import File
-
 sys.path.append(str(Path(__file__).parent))
 import public  # noqa: E402
 
@@ -158,6 +156,8 @@ def item(paper: Paper) -> str:
 
 def on_files(files: Any, config: Any) -> Any:
     """Called by MkDocs when it has collected the files of the site."""
+    from mkdocs.structure.files import File  # papers are listed, and checked, where no site is built
+
     page = HEAD + "\n\n".join(map(item, papers())) + "\n"
     files.append(File.generated(config, "references.md", content=page))
     return files
