@@ -58,4 +58,5 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by MkDocs for every page."""
     if not page.file.src_uri.startswith("api/"):
         return markdown
+    page.meta.setdefault("search", {"boost": 2})  # who looks for a name wants its entry first
     return DIRECTIVE.sub(lambda found: expanded(found.group(1)), markdown)
