@@ -64,6 +64,7 @@ def test_what_is_stored_is_clean(path: Path) -> None:
     assert not any("\x1b" in printed(cell.outputs) or "\r" in printed(cell.outputs) for cell in code)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "not run from top to bottom"
     assert notebook.metadata == remake.METADATA
+    assert any(re.search(r"^\s*assert ", cell.source, re.M) for cell in code), "it claims nothing that could fail"
 
 
 def test_other_numbers_and_other_words_are_told_apart() -> None:
