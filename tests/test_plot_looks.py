@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from snn_plasticity.neuromodulators import NEUROMODULATORS
-from snn_plasticity.plot import learning_curve, modulators, traces
+from snn_plasticity.plot import affect, learning_curve, modulators, traces
 from snn_plasticity.plot.canvas import CYCLE, DASHES, FAINT, INK
 
 # Machado, Oliveira & Fernandes 2009: linear RGB as seen without one kind of cone.
@@ -154,3 +154,16 @@ def test_bands_are_what_they_are_called():
         edges[band] = (ys.min(), ys.max())
     assert edges["range"] == (0.0, 5.0)
     assert edges["standard deviation"] == pytest.approx((2 - 7**0.5, 2 + 7**0.5))
+
+
+def test_a_legend_leaves_the_layout_of_square_axes_as_it_is():
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    first, second = figure.subplots(1, 2)
+    ax = affect(RNG.uniform(-0.7, 0.7, (20, 3)), first)
+    ax.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), title="affect")
+    traces(T, second)
+    FigureCanvasAgg(figure).draw()
+    for drawn in (ax.title, ax.xaxis.label, second.xaxis.label):
+        box = drawn.get_window_extent()
+        assert box.y0 >= 0 and box.y1 <= 400
+    assert ax.get_in_layout() and ax.get_tightbbox().x1 < second.get_tightbbox().x0

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plot.canvas import BLUE, FAINT, GREEN, ORANGE, VERMILION, label_axes
+from ..plot import family
+from ..plot.canvas import CYCLE, DASHES, FAINT, GREEN, SKY, label_axes
+from ..plot.legends import legend
 from .report import LABELS, Comparison, DualReport, cost_after, judged_by, value_of
 
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = {
-    "base": (BLUE, "-"),
-    "motivated": (VERMILION, "-"),
-    "base alone": (BLUE, (0, (4, 2))),
-    "large alone": (VERMILION, (0, (4, 2))),
+    "base": (CYCLE[0], DASHES[0]),  # as `family` draws them
+    "motivated": (CYCLE[1], DASHES[1]),
+    "base alone": (CYCLE[0], ":"),
+    "large alone": (CYCLE[1], "-."),
 }
 
 
@@ -33,9 +35,10 @@ def run_figure(run: DualReport) -> Figure:
     for name in ("base", "motivated"):
         if run.curve and getattr(run.curve[0], name) is not None:
             scores = [value_of(point.score(name), measure) for point in run.curve]
-            right.plot([point.step for point in run.curve], scores, color=STYLES[name][0], label=name)
+            right.plot([point.step for point in run.curve], scores, color=STYLES[name][0], linestyle=STYLES[name][1],
+                       label=name)  # fmt: skip
     if run.curve:
-        right.legend(frameon=False)
+        legend(right)
     label_axes(right, "step", measure)
     return figure
 
@@ -65,20 +68,10 @@ def comparison_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def losses(ax: Axes, run: DualReport, width: int = 15) -> None:
-    """The loss of every batch, smoothed by a running median, and the motivated steps as ticks below."""
-    values, motivated = np.asarray(run.history.losses), np.asarray(run.history.motivated, dtype=bool)
-    steps = np.arange(len(values))
-    for name, mine in (("base", ~motivated), ("motivated", motivated)):
-        if mine.any():
-            color = STYLES[name][0]
-            ax.plot(steps[mine], values[mine], ".", color=color, markersize=2.0, alpha=0.35)
-            ax.plot(steps[mine], _smooth(values[mine], width), color=color, linewidth=1.6, label=f"{name} steps")
-    ax.plot(steps[motivated], np.full(motivated.sum(), -0.03), "|", color=VERMILION, markersize=5, alpha=0.5,
-            transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
-    ax.tick_params(axis="x", pad=9)
-    if len(values):
-        ax.legend(frameon=False)
+def losses(ax: Axes, run: DualReport) -> None:
+    """The loss of every batch by the net that took the step, smoothed, and the motivated steps as ticks below."""
+    if run.history.losses:
+        family(run.history.losses, run.history.motivated, ax)
     label_axes(ax, f"step ({run.share:.0%} motivated, marked below)", "loss of the batch")
 
 
@@ -100,7 +93,7 @@ def curves(ax: Axes, comparison: Comparison, axis: str) -> None:
         if len(runs) > 1:
             error = y.std(0, ddof=1) / np.sqrt(len(runs))
             ax.fill_between(x, y.mean(0) - error, y.mean(0) + error, color=color, alpha=0.15, linewidth=0)
-    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.88, 0.0))
+    legend(ax)
     label_axes(ax, "10⁹ multiply-accumulates" if axis == "macs" else "step", f"held-out {comparison.measure}")
 
 
@@ -110,7 +103,7 @@ def compute_bars(ax: Axes, comparison: Comparison) -> None:
     runs: dict[str, Sequence[DualReport]] = dict(
         zip(names, (comparison.base_alone, comparison.dual, comparison.large_alone), strict=True)
     )
-    for k, ((unit, label), color) in enumerate(zip(LABELS.items(), (GREEN, ORANGE), strict=True)):
+    for k, ((unit, label), color) in enumerate(zip(LABELS.items(), (GREEN, SKY), strict=True)):
         steps = [run.history.step for run in comparison.dual]
         mean = {n: np.mean([cost_after(r, unit, s) for r, s in zip(runs[n], steps, strict=True)]) for n in names}
         shares = [mean[n] / (mean["large alone"] or 1.0) for n in names]
@@ -118,10 +111,5 @@ def compute_bars(ax: Axes, comparison: Comparison) -> None:
         ax.bar_label(bars, [f"{mean[n] / 1e9:.2g}" for n in names], fontsize=8, padding=2)
     ax.set_xticks(range(3), names)
     ax.set_title("what it cost, at equal steps (numbers: 10⁹)", loc="left", fontsize=10)
-    ax.legend(frameon=False)
+    legend(ax)
     label_axes(ax, "", "share of the large net's")
-
-
-def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-    half = width // 2
-    return np.array([np.median(values[max(0, k - half) : k + half + 1]) for k in range(len(values))])

@@ -39,12 +39,17 @@ def legend(ax: Axes, **options: Any) -> Legend:
     'rises'
     """
     options = {"frameon": False, "fontsize": 9, "handlelength": 2.6, **options}
+    ax.apply_aspect()  # as large as it will be drawn
     placed = ax.legend(loc="upper right", **options)
     keeper = LegendKeeper(placed)
     if not keeper.place():
         placed = _above(ax, options)
         keeper = LegendKeeper(placed)
     ax.add_artist(keeper)
+    in_layout = ax.get_in_layout()
+    if ax.get_aspect() != "auto":
+        ax.reset_position()  # a layout begins from there; this alone would take the axes out of it
+        ax.set_in_layout(in_layout)
     return placed
 
 
@@ -70,7 +75,6 @@ class LegendKeeper(Artist):
         ax = self.kept.axes
         if ax.get_legend() is not self.kept:  # it was replaced or removed
             return True
-        ax.apply_aspect()
         frame, box = ax.get_window_extent(), self.kept.get_window_extent()
         pad = MARGIN * _pixels_per_point(ax)
         room = np.array([frame.width - box.width, frame.height - box.height]) - 2 * pad
@@ -91,7 +95,6 @@ class LegendKeeper(Artist):
 def _above(ax: Axes, options: dict[str, Any]) -> Legend:
     """A legend in as few lines as there is width for, and room above the data for it."""
     entries = len(ax.get_legend_handles_labels()[0])
-    ax.apply_aspect()
     frame = ax.get_window_extent()
     for columns in range(entries, 0, -1):
         placed = ax.legend(loc="upper right", **{"ncols": columns, "columnspacing": 1.2, **options})
