@@ -28,7 +28,8 @@ FLOORS = (
     {"learner"},
     {"hosts", "plot", "loop"},
     {"dual"},
-    {"contract", "_bench", "actor", "agents"},
+    {"contract", "actor", "agents"},
+    {"_commands"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

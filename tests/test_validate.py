@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 import snn_plasticity.__main__ as command
+from snn_plasticity import PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.contract import CHECKS, Check, Verdict
 
 
@@ -45,19 +45,52 @@ def test_a_device_that_is_not_there_is_named(capsys):
     assert "'nowhere'" in capsys.readouterr().err
 
 
-def test_the_benchmark_prints_a_row_for_each_size(monkeypatch, capsys):
-    monkeypatch.setattr("snn_plasticity._bench.SIZES", ((1, 20, 10), (3, 12, 8)))
-    monkeypatch.setattr("snn_plasticity._bench.ROUNDS", 1)
-    assert command.main(["bench"]) == 0
+# ---------------------------------------------------------------- settings of one's own
+
+
+def saved(tmp_path, config):
+    config.to_json(tmp_path / "mine.json")
+    return str(tmp_path / "mine.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "promises"),
+    [
+        ("a rule for a modulator", PlasticityConfig.dev(), 13),
+        ("expectations that samples share", PlasticityConfig.production(), 12),
+        ("a rule for a loss", PlasticityConfig.online(mode="hybrid", feedback="random"), 5),
+    ],
+)
+def test_settings_of_ones_own_are_held_to_what_is_promised_of_them(name, config, promises, tmp_path, capsys):
+    assert command.main(["validate", "--config", saved(tmp_path, config)]) == 0
     printed = capsys.readouterr().out
-    assert "1, 20 → 10" in printed and "3, 12 → 8" in printed and "×" in printed
+    assert f"{promises} of {promises} promises kept" in printed and "This takes about" in printed
+    assert ("left out" in printed) == (promises == 12)
 
 
-def test_the_benchmark_refuses_to_time_paths_that_disagree(monkeypatch):
-    from snn_plasticity.plasticity._engine import engine as running
+def test_settings_that_cannot_learn_are_found(tmp_path, capsys):
+    mine = PlasticityConfig(three_factor=ThreeFactorConfig(lr=0.0))
+    assert command.main(["validate", "--config", saved(tmp_path, mine)]) == 1
+    printed = capsys.readouterr().out
+    assert "BROKEN    Without a modulator no weight changes by one bit" in printed
+    assert "nothing is learned with lr = 0.0" in printed and "12 of 13 promises kept" in printed
 
-    monkeypatch.setattr("snn_plasticity._bench.SIZES", ((2, 12, 8),))
-    wrong = lambda *_, **__: torch.ones(8, 12)  # noqa: E731
-    monkeypatch.setattr(running, "change_from_spikes", wrong)
-    with pytest.raises(AssertionError, match="not close"):
-        command.main(["bench"])
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "expected the path of a file that exists"),
+        ("{", "is no JSON"),
+        ('{"eligibility": {"tau_e": -1}}', "EligibilityConfig.tau_e = -1"),
+        ('{"eligibilty": {}}', "has no field eligibilty; it has eligibility, neuromod, three_factor."),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused_in_a_sentence(text, said, tmp_path, capsys):
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        command.main(["validate", "--config", str(path)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error and "mine.json holds no configuration" in error
