@@ -7,7 +7,7 @@ not obey though one knows it well. Nothing but prediction errors, uncertainty, n
 little noise. What a scene feels like depends on what came before: silence after a storm is calm, mastery after doubt is
 control.
 
-    python demos/affect_plane.py --figure affect_plane.png
+    python demos/affect_plane.py
 
 Criterion: every scene spends most of its steps in the region that it should (printed beside it), all six regions occur,
 and mood is never as far from neutral as affect was at most; else the exit code is 1.
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from command_line import Finding, Number, settings, tell
+from command_line import Finding, Number, close, settings
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
@@ -214,13 +214,11 @@ def scenes(panel: Axes, when: np.ndarray) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = settings(__doc__, argv, seed=Number("of the noise"))
-    torch.set_num_threads(1)  # the tensors are small
+    args = settings(__doc__, argv, figure="affect_plane", seed=Number("of the noise"))
     life = live(args.seed)
-    code = tell(judge(life), "{:<28}{:<28}{:<18}{}")
-    if args.figure:
-        draw(life).savefig(args.figure, dpi=150)
-    return code
+    affect, mood = (round(float(path.norm(dim=-1).max()), 4) for path in (life.affect, life.mood))
+    numbers = {"farthest affect": affect, "farthest mood": mood, "steps": dict(Counter(life.regions))}
+    return close(args, judge(life), numbers, lambda: draw(life))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Four poles at a time, one network step for each of theirs; reward is −1 where 
 snnTorch's or Norse's, through `attach`. Three ablations live the same life: `no_trace` (λ = 0: only the last choice is
 credited), `noise` (dopamine is noise) and `raw_reward` (dopamine is the reward itself).
 
-    python demos/agent.py --host norse --seeds 10 --json agent.json --figure agent.png
+    python demos/agent.py --host norse --seeds 10 --json agent.json
 
 Criterion: the mean of the last 50 of 300 episodes is at least 475 (of 500) in nine of ten seeds, and every ablation is
 worse, over all episodes, by three standard errors of the difference. Else the exit code is 1.
@@ -19,14 +19,11 @@ After Frémaux, Sprekeler & Gerstner 2013 (place cells, an actor and a critic, a
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
-from command_line import mark, refuse_less
+from command_line import Finding, Number, Word, close, settings
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -47,7 +44,6 @@ HOSTS, ABLATIONS = ("snntorch", "norse"), ("no_trace", "noise", "raw_reward")
 POLES, EPISODES, LAST, GOOD = 4, 300, 50, 475.0
 GAMMA, LAMBDA, ACTOR_RATE, CRITIC_RATE, NOISE = 0.99, 0.8, 1.0, 0.1, 0.1
 LEAK = 0.1  # of the membrane of either host, per step
-FIGURE = Path("out/agent.png")
 
 
 class Places:
@@ -100,7 +96,7 @@ class Net(nn.Module):
         return self.neuron(current)[1].v
 
 
-def settings(net: Net) -> PlasticityConfig:
+def rule(net: Net) -> PlasticityConfig:
     """What a membrane was made of is its eligibility: its own filter of the input, with ψ = 1."""
     kernel = EProp(response=((net.gain, 1.0 - LEAK),))
     return PlasticityConfig(
@@ -123,7 +119,7 @@ def life(host: str, condition: str, seed: int, episodes: int, bar: tqdm | None =
     """The lengths of the episodes of one agent, in the order in which they ended."""
     fade = 0.0 if condition == "no_trace" else LAMBDA
     places, net, rng = Places(), Net(host), torch.Generator().manual_seed(seed)
-    learner = attach(net, settings(net), post=lambda call: torch.ones_like(call.spikes))
+    learner = attach(net, rule(net), post=lambda call: torch.ones_like(call.spikes))
     critic = TDCritic(TDCriticConfig(Places.cells, GAMMA, fade, CRITIC_RATE, scope="batch"))
     actor = Actor(learner, temperature=net.gain, promise=critic, trace=GAMMA * fade, seed=seed)
     poles = Environments.make("CartPole-v1", POLES, seed=seed)
@@ -166,50 +162,46 @@ def draw(found: dict[str, list[list[float]]], host: str) -> Figure:
     return figure
 
 
+def judge(found: dict[str, list[list[float]]]) -> dict[str, Finding]:
+    """The agents against the criterion, and each ablation against them."""
+    last = {name: [mean(one[-LAST:]) for one in lives] for name, lives in found.items()}
+    good, agents = sum(value >= GOOD for value in last["agent"]), len(found["agent"])
+    verdict = {}
+    for name, values in last.items():
+        measured = f"{mean(values):.1f} steps, of all {mean(map(mean, found[name])):.1f}"
+        if name == "agent":
+            expected, kept = f"{GOOD:g} in 9 of 10 agents", 10 * good >= 9 * agents
+            measured = f"{good} of {agents} agents; {measured}"
+        else:
+            expected, kept = "less by 3 s.e.", worse(found["agent"], found[name])
+        verdict[f"{name}, the last {LAST} episodes"] = Finding(measured, expected, kept)
+    return verdict
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many agents (default: %(default)s)")
-    parser.add_argument("--ablated", type=int, default=2, help="agents of each ablation (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--episodes", type=int, default=EPISODES, help="of each agent (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    refuse_less(parser, args, {"seeds": 1, "ablated": 0, "seed": 0, "episodes": 1})
-    return args
+    """What was asked for."""
+    return settings(
+        __doc__, argv, figure="agent", work=lambda args: (args.seeds + 0.3 * args.ablated) * args.episodes,
+        host=Word("whose neurons", HOSTS), seeds=Number("how many agents", 3, 1),
+        ablated=Number("agents of each ablation", 2), seed=Number("the first one"),
+        episodes=Number("of each agent", EPISODES, 1),
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
-    torch.set_num_threads(1)  # the tensors are small
-    start, found = time.perf_counter(), {}
-    for name, count in (("agent", args.seeds), *((name, args.ablated) for name in ABLATIONS)):
-        for seed in range(args.seed, args.seed + count):
-            with tqdm(total=args.episodes, unit="episode", desc=f"{name} {seed}", disable=None) as bar:
+    args, found = arguments(argv), {}
+    counts = {"agent": args.seeds, **dict.fromkeys(ABLATIONS, args.ablated)}
+    with tqdm(total=sum(counts.values()) * args.episodes, unit="episode", disable=None) as bar:
+        for name, count in counts.items():
+            for seed in range(args.seed, args.seed + count):
+                bar.set_description(f"{name} {seed}")
                 found.setdefault(name, []).append(life(args.host, name, seed, args.episodes, bar))
-    seconds = time.perf_counter() - start
     last = {name: [mean(one[-LAST:]) for one in lives] for name, lives in found.items()}
-    good = sum(value >= GOOD for value in last["agent"])
-    verdict = {name: worse(found["agent"], found[name]) for name in found if name != "agent"}
-    verdict = {"agent": 10 * good >= 9 * args.seeds} | verdict
-    print(f"{'':<12}{'last 50':>9}{'all':>8}")
-    for name, values in last.items():
-        print(f"{name:<12}{mean(values):>9.1f}{mean(map(mean, found[name])):>8.1f}   {mark(verdict[name])}")
-    print(f"{args.host}: {good} of {args.seeds} agents at {GOOD:g} or more; {seconds:.0f} s in all")
-    if args.json:
-        numbers = {
-            "last50": [round(value, 1) for value in last["agent"]],
-            "ablations": {name: round(mean(last[name]), 1) for name in last if name != "agent"},
-            "seconds": round(seconds, 1),
-        }
-        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    args.figure.parent.mkdir(parents=True, exist_ok=True)
-    draw(found, args.host).savefig(args.figure, dpi=150)
-    print(f"figure: {args.figure}")
-    return 0 if all(verdict.values()) else 1
+    numbers = {
+        "last50": [round(value, 1) for value in last["agent"]],
+        "ablations": {name: round(mean(last[name]), 1) for name in last if name != "agent"},
+    }
+    return close(args, judge(found), numbers, lambda: draw(found, args.host))
 
 
 if __name__ == "__main__":

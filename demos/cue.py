@@ -6,7 +6,7 @@
 The membranes forget within 20 steps. A neuron that adapts has a second memory, its threshold (300 steps): where it
 fired before, spikes are missing later, and its eligibility trace bridges the silence as well.
 
-    python demos/cue.py [--host own|norse] --seeds 3 --figure cue.png
+    python demos/cue.py [--host own|norse] [--seeds 3]
 
 With `--host norse` an ordinary net of Norse learns through `attach` (`cue_norse.py`): 60 neurons, 120 batches of 16
 trials, two to three minutes a net.
@@ -21,12 +21,11 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, figure 4.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from command_line import Finding, Number, Word, settings, tell, write
+from command_line import Finding, Number, Word, close, settings
 from cue_norse import BATCHES, NorseLearner
 from cue_task import CUE, CUES, GAP, GROUP, RECALL, STEPS, CueLearner, trials
 from eprop_nets import Course, Neurons, Rule, Weights, simulate
@@ -96,14 +95,15 @@ def answers(course: Course) -> Tensor:
 
 
 class Host(NamedTuple):
-    """Who learns, from how many batches of trials, and how often adapting neurons then answer rightly."""
+    """Who learns, from how many batches of trials, how often it then answers rightly, and what a batch costs."""
 
     learner: type[Learner] | type[NorseLearner]
     batches: int
     enough: float
+    cost: float
 
 
-HOSTS = {"own": Host(Learner, TRIALS, 0.95), "norse": Host(NorseLearner, BATCHES, 0.9)}
+HOSTS = {"own": Host(Learner, TRIALS, 0.95, 1.0), "norse": Host(NorseLearner, BATCHES, 0.9, 5.0)}
 
 
 def whole_life(kind: str, word: str, seed: int, batches: int, bar: tqdm, host: str = "own") -> Story:
@@ -177,24 +177,20 @@ def draw_learning(panel: Axes, stories: Mapping[tuple[str, str], list[Story]]) -
 
 def main(argv: list[str] | None = None) -> int:
     args = settings(
-        __doc__, argv, report=True, host=Word("whose neurons", tuple(HOSTS)),
+        __doc__, argv, figure="cue", host=Word("whose neurons", tuple(HOSTS)),
         seed=Number("of the first net"), seeds=Number("how many nets", 3, 1),
         batches=Number("of trials to learn from, 0: as many as the host wants"),
+        work=lambda args: args.seeds * (args.batches or HOSTS[args.host].batches) * HOSTS[args.host].cost,
     )  # fmt: skip
-    torch.set_num_threads(1)  # the tensors are small
-    start, seeds = time.perf_counter(), range(args.seed, args.seed + args.seeds)
+    seeds = range(args.seed, args.seed + args.seeds)
     stories: dict[tuple[str, str], list[Story]] = {}
     batches = args.batches or HOSTS[args.host].batches
     with tqdm(total=batches * args.seeds * len(KINDS) * len(COLORS), unit="batch", disable=None) as bar:
         for kind in KINDS:
             for word in COLORS:
                 stories[kind, word] = [whole_life(kind, word, seed, batches, bar, args.host) for seed in seeds]
-    took = time.perf_counter() - start
-    code = tell(judge(stories, HOSTS[args.host].enough), "{:<18}{:>15}   {:<10}   {}")
-    print(f"seeds {seeds[0]} to {seeds[-1]}, {batches} batches of trials: {took:.0f} s")
     accuracy = {f"{kind}, {word}": [round(s.unseen, 4) for s in told] for (kind, word), told in stories.items()}
-    write(args, {"accuracy": accuracy, "seconds": round(took, 1)}, draw(stories) if args.figure else None)
-    return code
+    return close(args, judge(stories, HOSTS[args.host].enough), {"accuracy": accuracy}, lambda: draw(stories))
 
 
 if __name__ == "__main__":

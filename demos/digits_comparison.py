@@ -11,6 +11,7 @@ recovered when held-out accuracy is at `RECOVERED` again; one that never gets th
 from __future__ import annotations
 
 import torch
+from command_line import Finding
 from digits_affect import Course, Manner, moments, whole_life
 from digits_life import BATCH
 from torch import Tensor
@@ -59,16 +60,20 @@ def spread(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
-def judge(lives: Lives, epochs: int) -> dict[str, bool]:
+def judge(lives: Lives, epochs: int) -> dict[str, Finding]:
     """Whether affect is worth having: criteria by name."""
     found = {name: measures(courses, epochs) for name, courses in lives.items()}
     verdict = {}
     for other in (WITHOUT, AVERAGE):
         sooner, error = spread(found[other]["digits to recover"] - found[WITH]["digits to recover"])
-        verdict[f"recovers sooner than {other}, by {SIGNIFICANT:g} s.e."] = sooner > SIGNIFICANT * error
+        claim = f"recovers sooner than {other} (digits)"
+        verdict[claim] = Finding(f"{sooner:.0f} ± {error:.0f}", f"> {SIGNIFICANT:g} s.e.", sooner > SIGNIFICANT * error)
         better, error = spread(found[WITH]["final accuracy"] - found[other]["final accuracy"])
-        verdict[f"ends no worse than {other}, within {SIGNIFICANT:g} s.e."] = better > -SIGNIFICANT * error
-    verdict[f"final accuracy with affect >= {LEARNED:.2f}"] = spread(found[WITH]["final accuracy"])[0] >= LEARNED
+        claim = f"ends no worse than {other}"
+        kept = better > -SIGNIFICANT * error
+        verdict[claim] = Finding(f"{better:+.3f} ± {error:.3f}", f"> −{SIGNIFICANT:g} s.e.", kept)
+    final = spread(found[WITH]["final accuracy"])[0]
+    verdict["final accuracy with affect"] = Finding(f"{final:.3f}", f">= {LEARNED:.2f}", final >= LEARNED)
     return verdict
 
 
@@ -90,11 +95,11 @@ def _cell(values: Tensor) -> str:
     return f"{mean:.{digits}f} ± {error:.{digits}f}".replace("-", "−").rjust(22)
 
 
-def report(lives: Lives, epochs: int, seconds: float) -> dict[str, object]:
+def report(lives: Lives, epochs: int) -> dict[str, object]:
     """The numbers, for a file: [mean, standard error]."""
     found = {name: measures(courses, epochs) for name, courses in lives.items()}
     numbers = {
         name: {what: [round(x, 4) for x in spread(values)] for what, values in each.items()}
         for name, each in found.items()
     }
-    return {"lives": len(lives[WITH]), **numbers, "seconds": round(seconds, 2)}
+    return {"lives": len(lives[WITH]), **numbers}

@@ -9,7 +9,7 @@ Healthy people turn to the good decks within a hundred cards; patients with dama
 cortex, whose feelings no longer reach their decisions, do not. So do agents with and without markers. A third group,
 whose markers learn from a squashed outcome (tanh), cannot tell a disaster from small change, and fails too.
 
-    python demos/iowa_gambling.py --figure iowa_gambling.png
+    python demos/iowa_gambling.py --agents 1000
 
 Criterion, for the mean of the agents: with markers, good minus bad choices in the last block of twenty are above +5,
 and rise over the first four blocks; without, the last block is below zero; else the exit code is 1.
@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from command_line import Number, mark, settings
+from command_line import Finding, Number, close, settings
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -96,23 +96,17 @@ def net_scores(game: Game) -> Tensor:
     return good.reshape(-1, BLOCK, good.shape[1]).sum(1)
 
 
-def judge(scores: dict[str, Tensor]) -> dict[str, bool]:
-    """Every group against its criterion."""
-    means = {name: score.mean(1) for name, score in scores.items()}
-    healthy = means["with markers"]
-    verdict = {name: bool(mean[-1] < 0.0) for name, mean in means.items()}
-    verdict["with markers"] = bool(healthy[-1] > LAST_BLOCK) and bool((healthy[:4].diff() > 0).all())
-    return verdict
-
-
-def table(scores: dict[str, Tensor], verdict: dict[str, bool]) -> str:
-    """What was measured, beside what was expected."""
-    rows = ["good − bad choices per block       1      2      3      4      5   expected in the last block"]
+def judge(scores: dict[str, Tensor]) -> dict[str, Finding]:
+    """Every group against its criterion; good minus bad choices in each block."""
+    found = {}
     for name, score in scores.items():
-        blocks = "".join(f"{mean:7.1f}" for mean in score.mean(1).tolist())
-        expected = f"> +{LAST_BLOCK:g}, blocks 1–4 rising" if name == "with markers" else "< 0"
-        rows.append(f"{name:<29}{blocks}   {expected:<27}{mark(verdict[name])}")
-    return "\n".join(rows)
+        mean = score.mean(1)
+        expected, kept = "last < 0", bool(mean[-1] < 0.0)
+        if name == "with markers":
+            expected = f"last > {LAST_BLOCK:+g}, 1 to 4 rise"
+            kept = bool(mean[-1] > LAST_BLOCK) and bool((mean[:4].diff() > 0).all())
+        found[name] = Finding(" ".join(f"{block:+5.1f}" for block in mean.tolist()), expected, kept)
+    return found
 
 
 def draw(games: dict[str, Game], scores: dict[str, Tensor]) -> Figure:
@@ -156,17 +150,16 @@ def lines(panel: Axes, values: Tensor, ylabel: str, title: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = settings(__doc__, argv, agents=Number("in every group", 200, 2), seed=Number("of the choices"))
-    torch.set_num_threads(1)  # the tensors are small
+    args = settings(
+        __doc__, argv, figure="iowa_gambling", work=lambda args: args.agents + 300,
+        agents=Number("in every group", 200, 2), seed=Number("of the choices"),
+    )  # fmt: skip
     with tqdm(total=len(GROUPS) * TRIALS * args.agents, unit="card", disable=None) as bar:
         games = {name: play(args.agents, weight, squash, args.seed, bar) for name, (weight, squash) in GROUPS.items()}
     scores = {name: net_scores(game) for name, game in games.items()}
-    verdict = judge(scores)
-    print(table(scores, verdict))
-    print(f"{args.agents} agents in every group, seed {args.seed}")
-    if args.figure:
-        draw(games, scores).savefig(args.figure, dpi=150)
-    return 0 if all(verdict.values()) else 1
+    blocks = {name: [round(mean, 2) for mean in score.mean(1).tolist()] for name, score in scores.items()}
+    said = "Good minus bad choices in each of five blocks of twenty cards, means of the agents."
+    return close(args, judge(scores), {"good − bad": blocks}, lambda: draw(games, scores), notes=said)
 
 
 if __name__ == "__main__":

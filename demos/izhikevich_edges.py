@@ -8,7 +8,7 @@ as well, at 1 mV. Its eligibility is all that connects it to the reward.
     rewarded    dopamine comes 1 to 3 s after each coincidence of n1 and n2
     control     the same wiring, and as much dopamine on average as there was so far, evenly at all times
 
-    python demos/izhikevich_edges.py --figure izhikevich_edges.png
+    python demos/izhikevich_edges.py
     python demos/izhikevich_edges.py --seconds 3600 --tau 1000          # the published experiment: an hour, τ_e = 1 s
 
 In an hour some 150 coincidences are paid. In the eight minutes of the default there are about twenty, and with
@@ -26,7 +26,7 @@ excitatory neurons fire between 0.5 and 5 times a second (the paper: about once)
 from __future__ import annotations
 
 import torch
-from command_line import Finding, Number, settings, tell
+from command_line import Finding, Number, close, settings
 from izhikevich_figure import draw
 from izhikevich_life import Record, live
 from tqdm import tqdm
@@ -66,20 +66,19 @@ def main(argv: list[str] | None = None) -> int:
     args = settings(
         __doc__,
         argv,
+        figure="izhikevich_edges",
+        work=lambda args: args.seconds,
         seconds=Number("simulated seconds", 480, 1),
         tau=Number("time constant of the eligibilities in ms; published: 1000", 2000, 1),
         seed=Number("of wiring, noise and delays"),
     )
-    torch.set_num_threads(1)  # the tensors are small
     with torch.no_grad(), tqdm(total=args.seconds, unit="s", desc="simulated", disable=None) as bar:
         record = live(args.seconds, float(args.tau), args.seed, bar)
-    failed = tell(judge(record), "{:<28}{:>14}   {:<18}{}")
-    print(summary(record) + f"; τ_e = {args.tau} ms")
-    if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        draw(record).savefig(args.figure, dpi=150)
-        print(f"figure: {args.figure}")
-    return failed
+    numbers = {
+        "weight": record.watched[-1].tolist(), "weaker": record.rank[-1].tolist(), "rates": record.rates,
+        "rewards": len(record.rewards), "micros": record.micros,
+    }  # fmt: skip
+    return close(args, judge(record), numbers, lambda: draw(record), notes=summary(record))
 
 
 if __name__ == "__main__":

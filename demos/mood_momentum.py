@@ -13,7 +13,7 @@ h = 0 the eigenvalues of the loop leave the unit circle where
 and beyond it mood swings for ever though the world stands still. The library's own colour of mood
 (`color_by_mood`) has a loop gain below one by construction: at full bias it still dies out.
 
-    python demos/mood_momentum.py --figure mood_momentum.png
+    python demos/mood_momentum.py
 
 Criterion: every preference has the sign of f − 1 and is none at f = 1 (within three standard errors); the swings begin
 within 2 % of the predicted r ln f; the library's mood is below 1 % in the end; else the exit code is 1.
@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 
 import torch
-from command_line import Finding, Number, settings, tell
+from command_line import Finding, Number, close, settings
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -154,17 +154,15 @@ def draw_moods(panel: Axes, mood: Tensor) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = settings(__doc__, argv, seed=Number("of the rewards"))
-    torch.set_num_threads(1)  # the tensors are small
+    args = settings(__doc__, argv, figure="mood_momentum", seed=Number("of the rewards"))
     gap, error = preferences(args.seed)
     mood = own_mood(250)
-    with tqdm(total=STEPS * (2 if args.figure else 1), unit="step", disable=None) as bar:
-        verdict = judge(gap, error, onset(bar), mood)
-        figure = draw(gap, error, mood, bar) if args.figure else None
-    code = tell(verdict, "{:<36}{:>10}   {:<14}   {}")
-    if figure is not None:
-        figure.savefig(args.figure, dpi=150)
-    return code
+    with tqdm(total=STEPS * 2, unit="step", disable=None) as bar:
+        found = onset(bar)
+        figure = draw(gap, error, mood, bar)
+    preferred = {str(f): round(float(worth), 4) for f, worth in zip(FACTORS, gap, strict=True)}
+    numbers = {"preference": preferred, "onset": WORTH * math.log(found), "predicted": WORTH * math.log(CRITICAL)}
+    return close(args, judge(gap, error, found, mood), numbers, lambda: figure)
 
 
 if __name__ == "__main__":

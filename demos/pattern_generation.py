@@ -7,7 +7,7 @@ example of e-prop: with the same seed and random feedback the first five losses 
     random       by weights that were drawn once
     adaptive     by weights that were drawn, and take every step that the readout's take
 
-    python demos/pattern_generation.py --seeds 3 --figure pattern_generation.png
+    python demos/pattern_generation.py --seeds 3
 
 Criterion: the loss ½·Σ(y − y*)², about 100 to begin with, is after 300 seconds at most 35 with symmetric and adaptive
 feedback and at most 50 with random feedback (mean of the last ten losses, and of all seeds); else the exit code is 1.
@@ -17,12 +17,11 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, figure 3.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from command_line import Finding, Number, settings, tell, write
+from command_line import Finding, Number, close, settings
 from eprop_nets import Course, Rule, simulate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -115,25 +114,19 @@ def draw_losses(panel: Axes, stories: Mapping[str, list[Story]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = settings(
-        __doc__, argv, report=True,
+        __doc__, argv, figure="pattern_generation", work=lambda args: args.seeds * args.seconds,
         seed=Number("of the first net and its task", 1), seeds=Number("how many nets and tasks", 1, 1),
         seconds=Number("of practice", SECONDS, LAST),
     )  # fmt: skip
-    torch.set_num_threads(1)  # the tensors are small
-    start, seeds = time.perf_counter(), range(args.seed, args.seed + args.seeds)
+    seeds = range(args.seed, args.seed + args.seeds)
     with tqdm(total=args.seconds * args.seeds * len(COLORS), unit="s", disable=None) as bar:
         stories = {word: [learn(nest_task(seed), word, args.seconds, bar) for seed in seeds] for word in COLORS}
-    took, findings = time.perf_counter() - start, judge(stories)
-    code = tell(findings, "{:<12}{:>14}   {:<10}   {}")
-    print(f"seeds {seeds[0]} to {seeds[-1]}, {args.seconds} seconds of practice: {took:.0f} s")
     losses = {word: [round(story.end, 3) for story in told] for word, told in stories.items()}
     numbers = {
         "losses": losses,
         "first_losses_random": [float(loss) for loss in stories["random"][0].losses[:5]],
-        "seconds": round(took, 1),
     }
-    write(args, numbers, draw(stories, nest_task(args.seed).target) if args.figure else None)
-    return code
+    return close(args, judge(stories), numbers, lambda: draw(stories, nest_task(args.seed).target))
 
 
 if __name__ == "__main__":

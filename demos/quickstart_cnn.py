@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import snntorch as snn
 import torch
-from command_line import Number, Numbers, mark, settings, write
+from command_line import Finding, Number, Numbers, close, settings
 from fashion_data import fashion
 from matplotlib.figure import Figure
 from seeking_data import Split
@@ -44,7 +44,6 @@ WAYS = {"online": "online gradient", "bptt": "backpropagation through time"}
 COLOURS = {"online": "tab:blue", "bptt": "tab:grey"}
 BATCH, LR, NEAR = 128, 2e-3, 0.015
 MEASURED = (10, 25, 50, 100)  # steps at which memory and time are measured
-FIGURE = Path("out/quickstart_cnn.png")
 
 
 class Course(NamedTuple):
@@ -196,10 +195,31 @@ def draw(courses: dict[str, dict[int, list[Course]]], taken: dict[str, list[Cost
     return figure
 
 
+def judge(courses: dict[str, dict[int, list[Course]]]) -> dict[str, Finding]:
+    """Online beside backpropagation through time, at each number of steps."""
+    found = {}
+    for steps in courses["online"]:
+        online, bptt = (mean(course.accuracy for course in courses[way][steps]) for way in WAYS)
+        claim = f"online, {steps} steps (through time {bptt:.4f})"
+        found[claim] = Finding(f"{online:.4f}", f">= {bptt - NEAR:.4f}", online >= bptt - NEAR)
+    return found
+
+
+def taken_table(taken: dict[str, list[Cost]]) -> str:
+    """Memory and time of a batch at each number of steps."""
+    rows = [f"a batch of {BATCH}" + "".join(f"{name:>32}" for name in WAYS.values())]
+    for k, steps in enumerate(MEASURED):
+        each = "".join(f"{f'{taken[way][k].mib:.0f} MiB, {taken[way][k].seconds:.2f} s':>32}" for way in WAYS)
+        rows.append(f"{steps:>4} steps    {each}")
+    return "\n".join(rows)
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """What was asked for."""
     return settings(
-        __doc__, argv, report=True, figure=FIGURE, steps=Numbers("of each picture", (5, 10), 1),
+        __doc__, argv, figure="quickstart_cnn",
+        work=lambda args: args.seeds * args.epochs * args.pictures * sum(args.steps),
+        steps=Numbers("of each picture", (5, 10), 1),
         epochs=Number("times through the pictures", 1, 1), pictures=Number("to learn from", 60_000, BATCH),
         seeds=Number("how many", 1, 1), seed=Number("the first one"),
     )  # fmt: skip
@@ -207,8 +227,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    torch.set_num_threads(1)
-    data, start = fashion(), time.perf_counter()
+    data = fashion()
     data = data._replace(x=data.x[: args.pictures], y=data.y[: args.pictures])
     seeds = range(args.seed, args.seed + args.seeds)
     courses: dict[str, dict[int, list[Course]]] = {way: {} for way in WAYS}
@@ -220,22 +239,13 @@ def main(argv: list[str] | None = None) -> int:
                 courses[way][steps] = [taught(way, data, steps, seed, args.epochs, bar) for seed in seeds]
     with tqdm(total=2 * len(MEASURED), unit="process", desc="memory and time", disable=None) as bar:
         taken = costs(bar)
-    found = {way: [mean(one.accuracy for one in courses[way][steps]) for steps in args.steps] for way in WAYS}
-    print("steps    online      bptt")
-    kept = True
-    for steps, online, bptt in zip(args.steps, found["online"], found["bptt"], strict=True):
-        kept &= online >= bptt - NEAR
-        print(f"{steps:>5} {online:>9.4f} {bptt:>9.4f}   {mark(online >= bptt - NEAR)}")
-    for k, steps in enumerate(MEASURED):
-        print(f"{steps:>5} " + " ".join(f"{taken[way][k].mib:>5.0f} MiB" for way in WAYS))
+    online, bptt = (mean(one.accuracy for one in courses[way][args.steps[-1]]) for way in WAYS)
     numbers = {
-        "accuracy": found["online"][-1], "bptt": found["bptt"][-1],
+        "accuracy": online, "bptt": bptt,
         "seconds": round(mean(one.seconds for one in courses["online"][args.steps[-1]]), 1),
         "peak_mib": round(taken["online"][-1].mib, 1), "peak_mib_bptt": round(taken["bptt"][-1].mib, 1),
     }  # fmt: skip
-    write(args, numbers, draw(courses, taken))
-    print(f"{time.perf_counter() - start:.0f} s")
-    return 0 if kept else 1
+    return close(args, judge(courses), numbers, lambda: draw(courses, taken), notes=taken_table(taken))
 
 
 if __name__ == "__main__":

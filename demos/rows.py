@@ -7,7 +7,7 @@ each neuron as a learning signal. What it leaves out is how a spike comes back t
 without recurrence both are the same gradient.
 Membrane and threshold of an adaptive neuron are followed for each synapse, which takes time, so there are fewer.
 
-    python demos/rows.py [--host both|snntorch|norse] --seeds 3 --figure rows.png
+    python demos/rows.py [--host both|snntorch|norse] [--seeds 3]
 
 Criterion, on digits that were never seen, mean of all seeds, for each net: e-prop is within 2 points of
 backpropagation through time, and the recurrent weights are worth having; else the exit code is 1.
@@ -17,13 +17,14 @@ Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020; Bohte 2011 (s
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-from command_line import Finding, Number, Word, settings, tell, write
+from command_line import Finding, Number, Word, close, settings
 from digits_task import split_digits
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -158,28 +159,30 @@ def draw_learning(panel: Axes, stories: Mapping[str, list[Story]]) -> None:
     label_axes(panel, "epoch", "right answers, never seen (%)")
 
 
+def epochs_of(args: argparse.Namespace) -> dict[str, int]:
+    """How long each net learns."""
+    return {kind: args.epochs or NETS[kind].epochs for kind in HOSTS[args.host]}
+
+
 def main(argv: list[str] | None = None) -> int:
     args = settings(
-        __doc__, argv, report=True, host=Word("whose neurons: LIF of snnTorch, ALIF of Norse", tuple(HOSTS)),
+        __doc__, argv, figure="rows", work=lambda args: args.seeds * sum(epochs_of(args).values()),
+        host=Word("whose neurons: LIF of snnTorch, ALIF of Norse", tuple(HOSTS)),
         seed=Number("of the first net"), seeds=Number("how many nets", 3, 1),
         epochs=Number("to learn for, 0: as many as each net wants"),
     )  # fmt: skip
-    torch.set_num_threads(1)  # the tensors are small
-    start, seeds, digits = time.perf_counter(), range(args.seed, args.seed + args.seeds), load()
+    seeds, digits = range(args.seed, args.seed + args.seeds), load()
     stories: dict[tuple[str, str], list[Story]] = {}
-    epochs = {kind: args.epochs or NETS[kind].epochs for kind in HOSTS[args.host]}
+    epochs = epochs_of(args)
     with tqdm(total=sum(epochs.values()) * args.seeds * len(WAYS), unit="epoch", disable=None) as bar:
         for kind in epochs:
             for way in WAYS:
                 stories[kind, way] = [life(kind, way, seed, epochs[kind], digits, bar) for seed in seeds]
-    took = time.perf_counter() - start
-    code = tell(judge(stories), "{:<36}{:>15}   {:<10}   {}")
     each = {f"{kind}, {way}": sum(s.seconds for s in told) / len(told) for (kind, way), told in stories.items()}
-    print("CPU seconds a net:", "; ".join(f"{name} {seconds:.0f}" for name, seconds in each.items()))
+    said = "CPU seconds a net: " + "; ".join(f"{name} {seconds:.0f}" for name, seconds in each.items())
     accuracy = {f"{kind}, {way}": [round(float(s.curve[-1]), 4) for s in told] for (kind, way), told in stories.items()}
-    numbers = {"accuracy": accuracy, "cpu_seconds": each, "seconds": round(took, 1)}
-    write(args, numbers, draw(stories, digits) if args.figure else None)
-    return code
+    numbers = {"accuracy": accuracy, "cpu_seconds": each}
+    return close(args, judge(stories), numbers, lambda: draw(stories, digits), notes=said)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,9 @@ equal compute, the base no worse than half a point below the base alone at equal
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from functools import partial
-from pathlib import Path
 
-import torch
-from command_line import mark, refuse_less
+from command_line import Finding, Number, Word, close, settings
 from seeking_data import TASKS, Shuffled, Split
 from seeking_nets import HOSTS, newborn
 from tqdm import tqdm
@@ -47,24 +43,23 @@ from snn_plasticity.dual import (
     Seeking,
 )
 
-FIGURE = Path("out/seeking.png")
 CONDITIONS = {
+    "every-third": Every(3),
     "loss-decrease": LossDecrease(2),
     "loss-spike": LossSpike(1.0),
     "plateau": Plateau(),
     "seeking": Seeking(share=0.3),
     "affect": Seeking(share=0.3),
-    "every-third": Every(3),
     "every-fourth": Every(4),
     "random": RandomActivation(0.3),
     "always": Always(),
     "never": Never(),
 }
 COUPLINGS = {
+    "teach": Distill(base_first=True),
     "replace": Replace(),
     "base-too": BaseToo(),
     "distill": Distill(),
-    "teach": Distill(base_first=True),
     "sandwich": Sandwich(1.0, 0.5),
 }
 SPENT, NEAR_LARGE, NEAR_BASE = 0.6, 0.025, 0.005
@@ -97,61 +92,48 @@ def three_runs(args: argparse.Namespace, data: Split, seed: int, bar: tqdm) -> t
     return dual, alone, fit(DualModelTrainer(large, seed=seed), "large alone", epochs)
 
 
-def judge(seen: Comparison) -> dict[str, bool]:
+def judge(seen: Comparison) -> dict[str, Finding]:
     """Each criterion."""
-    rows, macs = seen.rows, seen.compute()
-    return {
-        "compute at most 60 % of the large net's": macs["dual"].mean <= SPENT * macs["large alone"].mean,
-        "motivated within 2.5 points of the large net at equal compute": (
-            rows["motivated − large alone, equal compute"].mean >= -NEAR_LARGE
-        ),
-        "base within half a point of the base alone at equal steps": (
-            rows["base − base alone, equal steps"].mean >= -NEAR_BASE
-        ),
-    }
+    macs, claims = seen.compute(), {
+        "motivated, less large alone at equal compute": ("motivated − large alone, equal compute", NEAR_LARGE),
+        "base, less base alone at equal steps": ("base − base alone, equal steps", NEAR_BASE),
+    }  # fmt: skip
+    spent = macs["dual"].mean / macs["large alone"].mean
+    found = {"compute, of the large net's": Finding(f"{spent:.1%}", f"<= {SPENT:.0%}", spent <= SPENT)}
+    for claim, (row, near) in claims.items():
+        mean = seen.rows[row].mean
+        found[claim] = Finding(f"{100 * mean:+.2f} points", f">= −{100 * near:g}", mean >= -near)
+    return found
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=TASKS, default="digits", help="(default: %(default)s)")
-    parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
-    parser.add_argument("--condition", choices=CONDITIONS, default="every-third", help="(default: %(default)s)")
-    parser.add_argument("--coupling", choices=COUPLINGS, default="teach", help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the first of them (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="times through the data (default: 7 to 20, by task)")
-    parser.add_argument("--hidden", type=int, help="hidden units of the base (default: 4 to 32, by task)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    task = TASKS[args.data]
-    args.hidden = task.hidden if args.hidden is None else args.hidden
-    args.epochs = task.epochs if args.epochs is None else args.epochs
-    refuse_less(parser, args, {"seeds": 1, "seed": 0, "epochs": 1, "hidden": 1})
+    """What was asked for; hidden units and epochs as the task wants them, unless they are given."""
+    args = settings(
+        __doc__, argv, figure="seeking", work=work,
+        data=Word("what is learned", tuple(TASKS)), host=Word("whose neurons", tuple(HOSTS)),
+        condition=Word("when the large net is recruited", tuple(CONDITIONS)),
+        coupling=Word("what the two tell each other", tuple(COUPLINGS)),
+        seeds=Number("how many", 3, 1), seed=Number("the first of them"),
+        epochs=Number("times through the data, 0: 7 to 20, by task"),
+        hidden=Number("units of the base, 0: 4 to 32, by task"),
+    )  # fmt: skip
+    args.hidden, args.epochs = args.hidden or TASKS[args.data].hidden, args.epochs or TASKS[args.data].epochs
     return args
+
+
+def work(args: argparse.Namespace) -> float:
+    """Passes through the data in all."""
+    return args.seeds * (args.epochs or TASKS[args.data].epochs)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    torch.set_num_threads(1)  # the tensors are small
-    data, start = TASKS[args.data].data(), time.perf_counter()
+    data = TASKS[args.data].data()
     with tqdm(total=4 * args.seeds, unit="run", desc=args.data, disable=None) as bar:
         runs = [three_runs(args, data, args.seed + i, bar) for i in range(args.seeds)]
     seen = Comparison(*zip(*runs, strict=True))
-    verdict = judge(seen)
-    print(seen.table())
-    for criterion, met in verdict.items():
-        print(f"{criterion}: {mark(met)}")
-    print(f"{args.host}, {args.data}, {args.condition}, {args.coupling}: {time.perf_counter() - start:.1f} s")
-    if args.json:
-        numbers = {name: list(value) for name, value in seen.rows.items()}
-        args.json.write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    args.figure.parent.mkdir(parents=True, exist_ok=True)
-    seen.figure(args.figure)
-    print(f"figure: {args.figure}")
-    return 0 if all(verdict.values()) else 1
+    numbers = {name: list(value) for name, value in seen.rows.items()}
+    return close(args, judge(seen), numbers, seen.figure, notes=seen.table())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ neurons by the weights that their spikes go up by:
 
     L = (r − π_a)(1{a} − π),   L_hidden = L · W,   Δw = lr · mean_B(L · e)
 
-    python demos/your_net.py [--host snntorch|norse] [--seeds 5] [--seed 0] [--json FILE] [--page FILE] [--figure FILE]
+    python demos/your_net.py [--host snntorch|norse] [--seeds 3] [--seed 0] [--json FILE] [--page FILE] [--figure FILE]
 
 Beside it: the plain three-factor way, where only the readout learns and its eligibility knows spikes alone; and two
 controls, one rewarded for the answers of others, one whose eligibility is gone when the reward comes. `--seeds 20
@@ -20,16 +20,14 @@ Criteria, means over seeds of the accuracy on 450 digits that were never seen: a
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from command_line import Finding, refuse_less, tell
+from command_line import File, Finding, Number, Word, close, settings, written
 from digits_task import Digits, train_and_held_out
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -41,7 +39,6 @@ from snn_plasticity import Actor, PlasticityConfig, PlasticityWarning, attach, s
 STEPS, SILENCE, BATCH = 25, 50, 64
 TEMPERATURE, LR = 2.0, 2e-3  # spikes; of Adam
 LEARNED, LEARNED_LATE, UNLEARNED, NORSE_LESS = 0.95, 0.93, 0.25, 0.03
-FIGURE = Path("out/your_net.png")
 
 
 class Net(nn.Module):
@@ -294,38 +291,24 @@ labels, 95.52 ± 1.11 %). Its split and protocol are not public, so that the num
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--host", choices=HOSTS, default="snntorch", help="whose neurons (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="how many nets of each kind (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=20, help="times through the digits (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table of all seeds here")
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", default=FIGURE, help="draw it here (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    refuse_less(parser, args, {"seeds": 1, "seed": 0, "epochs": 1})
-    return args
+    """What was asked for."""
+    return settings(
+        __doc__, argv, figure="your_net", work=lambda args: args.seeds * args.epochs,
+        host=Word("whose neurons", tuple(HOSTS)), seeds=Number("how many nets of each kind", 3, 1),
+        seed=Number("the first one"), epochs=Number("times through the digits", 20, 1),
+        page=File("write the table of all seeds here"),
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    torch.set_num_threads(1)  # the tensors are small
     lives = all_lives(args.host, range(args.seed, args.seed + args.seeds), args.epochs)
-    code = tell(judge(lives, args.host), "{:<16} {:>15}   {:<9} {}")
     numbers = report(lives)
-    print(f"{args.host}, {args.seeds} seeds from {args.seed}, {args.epochs} epochs: {numbers['seconds']} s a net")
-    if args.json:
-        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     if args.page:
-        args.page.write_text(page(numbers["each"], args.host, args.epochs), encoding="utf-8")  # type: ignore[arg-type]
-    args.figure.parent.mkdir(parents=True, exist_ok=True)
-    draw({name: [one.accuracy for one in each] for name, each in lives.items()}, args.host).savefig(
-        args.figure, dpi=150
-    )
-    print(f"figure: {args.figure}")
-    return code
+        written(args.page).write_text(page(numbers["each"], args.host, args.epochs), encoding="utf-8")  # type: ignore[arg-type]
+    curves = {name: [one.accuracy for one in each] for name, each in lives.items()}
+    said = f"A net with all its layers learns for {numbers['seconds']} s."
+    return close(args, judge(lives, args.host), numbers, lambda: draw(curves, args.host), notes=said)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from snn_plasticity.config.affect import AffectiveConfig
 
@@ -70,17 +71,20 @@ def test_the_agents_are_those_of_an_independent_implementation():
 def test_the_criterion_can_fail():
     iowa = load("iowa_gambling")
     still = torch.zeros(5, 10)
-    assert not any(iowa.judge(dict.fromkeys(iowa.GROUPS, still)).values())
+    assert not any(finding.kept for finding in iowa.judge(dict.fromkeys(iowa.GROUPS, still)).values())
 
 
-def test_one_claim_that_is_not_kept_is_printed_and_is_the_exit_code(capsys):
-    found = load("command_line").Finding
-    kept, broken = found("2", "2", True), found("1", "2", False)
-    tell, row = load("command_line").tell, "{:<6}{:>10}  {:<10}{}"
-    assert tell({"a": kept}, row) == 0 and tell({"a": kept, "b": broken}, row) == 1
-    assert capsys.readouterr().out.splitlines()[-2:] == [
-        "a              2  2         ok",
-        "b              1  2         FAILED",
+def test_one_claim_that_is_not_kept_is_printed_and_is_the_exit_code(tmp_path, capsys):
+    line = load("command_line")
+    kept, broken = line.Finding("2", "2", True), line.Finding("1", "2", False)
+    args = line.settings("A demo.", ["--figure", str(tmp_path / "a.png")], figure="a", seed=line.Number("of it"))
+    assert (
+        line.close(args, {"a": kept}, {}, Figure) == 0 and line.close(args, {"a": kept, "b": broken}, {}, Figure) == 1
+    )
+    assert capsys.readouterr().out.splitlines()[-6:-3] == [
+        "   measured   expected",
+        "a         2   2          ok",
+        "b         1   2          FAILED",
     ]
 
 

@@ -129,7 +129,7 @@ def test_the_demo_runs_and_judges_itself(host, tmp_path, monkeypatch, capsys) ->
     figure, numbers = tmp_path / "s.png", tmp_path / "s.json"
     order = f"--seeds 1 --epochs 2 --hidden 8 --condition every-third --host {host} --figure {figure} --json {numbers}"
     code, printed = importlib.import_module("seeking").main(order.split()), capsys.readouterr().out
-    assert code == ("FAILED" in printed)
+    assert code == 0 and "Not judged" in printed
     assert "base alone, equal compute" in printed and figure.stat().st_size > 30_000
     seen = json.loads(numbers.read_text(encoding="utf-8"))
     assert 0.3 < seen["share of motivated steps"][0] < 0.34

@@ -73,7 +73,7 @@ def test_the_quickstart_writes_its_numbers_and_its_figure(tmp_path, monkeypatch,
     numbers, picture = tmp_path / "numbers.json", tmp_path / "figure.png"
     cnn.main(["--pictures", "512", "--steps", "3", "--json", str(numbers), "--figure", str(picture)])
     read = json.loads(numbers.read_text())
-    assert set(read) == {"accuracy", "bptt", "seconds", "peak_mib", "peak_mib_bptt"}
+    assert set(read) >= {"accuracy", "bptt", "seconds", "peak_mib", "peak_mib_bptt"}
     assert read["peak_mib"] < read["peak_mib_bptt"]
     assert 0.05 < read["accuracy"] < 1 and 0.05 < read["bptt"] < 1
     assert picture.stat().st_size > 10_000
@@ -98,14 +98,15 @@ def test_the_quickstart_net_learns_from_reward_as_well(monkeypatch):
 
 
 @with_data
-def test_the_twin_of_norse_learns_from_reward(monkeypatch):
+def test_the_twin_of_norse_learns_from_reward(monkeypatch, capsys):
     monkeypatch.setattr(reward, "LOOKS", 1)
     monkeypatch.setattr(reward, "HIDDEN", 50)
     order = ["--host", "norse", "--pictures", "3840", "--epochs", "1"]
     life = reward.lived(reward.EPROP, reward.arguments(order), 0, tqdm(disable=True))
     assert life.accuracy[-1] > 0.5
-    with pytest.raises(SystemExit, match="--net quickstart is a net of snnTorch; expected --net two-layers"):
+    with pytest.raises(SystemExit):
         reward.arguments([*order, "--net", "quickstart"])
+    assert "--net quickstart is a net of snnTorch; expected --net two-layers" in capsys.readouterr().err
 
 
 def test_the_verdict_on_reward_and_its_numbers(tmp_path):

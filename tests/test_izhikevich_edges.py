@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from norse.torch.functional.izhikevich import izhikevich_feed_forward_step
+from tqdm import tqdm
 
 from snn_plasticity import EligibilityTraceModule
 
@@ -147,13 +148,14 @@ def test_rewards_are_for_n2_after_n1_and_within_twenty_milliseconds():
     assert experimenter.pay(9000) == 0.0
 
 
-def test_too_short_a_life_fails_and_draws_its_figure(tmp_path, capsys):
+def test_too_short_a_life_is_not_judged_and_draws_its_figure(tmp_path, capsys):
     figure = tmp_path / "figure.png"
-    assert demo.main(["--seconds", "1", "--figure", str(figure)]) == 1
-    assert "FAILED" in capsys.readouterr().out
+    assert demo.main(["--seconds", "1", "--figure", str(figure)]) == 0
+    assert "--seconds 1 (default: 480)" in capsys.readouterr().out
     assert figure.stat().st_size > 50_000
 
 
 @pytest.mark.slow
 def test_the_rewarded_synapse_finds_out():
-    assert demo.main(["--seconds", "300"]) == 0
+    record = life.live(300, 2000.0, 0, tqdm(disable=True))
+    assert all(finding.kept for finding in demo.judge(record).values())
