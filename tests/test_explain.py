@@ -189,6 +189,15 @@ def test_what_came_before_the_record_is_a_row_of_its_own():
     assert row.coincidence == pytest.approx(0.8 * math.exp(-1 / 7)) and "before the record" in str(found)
 
 
+@pytest.mark.parametrize("path", ["auto", "plain"])
+def test_samples_that_forgot_just_before_the_record_remember_nothing(path):
+    """With lag 1 the last step before the record comes to e after its beginning, but of those that remember it."""
+    eligibility = scenes.settings("stdp_pair", "accumulating", Convention(lag=1))
+    scene = scenes.MATRIX._replace(config=scenes.learns(eligibility), late=scenes.SOME_FORGET + 1, path=path)
+    found = scenes.explained(scene)
+    assert found.adds_up and abs(found.difference) <= scenes.WORST
+
+
 def test_a_weight_that_was_written_from_elsewhere_is_told():
     learner = of_pair([1], [2], {3: 1.0})
     connection = learner.connections["fc"]

@@ -132,9 +132,11 @@ def _read(layer: LayerRecorder, index: WeightIndex, since: int | None, until: in
             told.append(_update(layer, one, index, start, _batch(sides, one.at)))
     begun, pending, last = _begun(layer, begin, index)
     if last is not None:  # a step that comes to e only after the beginning
-        pre, post = (torch.cat((step.to(side.dtype), side)) for step, side in zip(last, (pre, post), strict=True))
+        sides_then = zip(last[:2], (pre, post), strict=True)
+        pre, post = (torch.cat((step.to(side.dtype), side)) for step, side in sides_then)
         start -= 1
-        forgotten = [one._replace(step=one.step + 1) for one in forgotten]
+        since_then = [one._replace(step=one.step + 1) for one in forgotten]
+        forgotten = [*(Forgetting(1, 0, tuple(mask.nonzero().flatten().tolist())) for mask in last[2]), *since_then]
         told = [one._replace(step=one.step + 1) for one in told]
     return SynapseHistory(
         connection.name, index, connection.traces.rule, connection.config.three_factor,
@@ -190,8 +192,11 @@ def _update(layer: LayerRecorder, one: LearnerStep, index: WeightIndex, start: i
 
 def _begun(
     layer: LayerRecorder, begin: Anchor, index: WeightIndex
-) -> tuple[Begun | None, float, tuple[Tensor, Tensor] | None]:
-    """The traces as they were at an anchor, what waited there for the weight's turn, and a step that comes later."""
+) -> tuple[Begun | None, float, tuple[Tensor, Tensor, list[Tensor]] | None]:
+    """The traces as they were at an anchor, and what waited there for the weight's turn.
+
+    Also, with lag 1, the last step, (1, B, ...) on both sides, and the samples that had forgotten after it.
+    """
     waiting = 0.0 if begin.waiting is None else float(begin.waiting[index])
     running = None if begin.state is None else traces_of(layer, begin)._running
     if running is None:
@@ -208,12 +213,8 @@ def _begun(
     if not blocks:
         return begun, waiting, None
     pre, post, _, _, restarts = blocks[-1]
-    if restarts:
-        raise ValueError(
-            f"{layer.connection.name}: samples had forgotten just when the record began, with lag 1; expected a record "
-            "that begins after learner.reset()."
-        )
-    return begun, waiting, (pre[-1:].cpu(), post[-1:].cpu())
+    masks = [mask.cpu() for at, mask in restarts if at >= len(pre)]
+    return begun, waiting, (pre[-1:].cpu(), post[-1:].cpu(), masks)
 
 
 def _averaged(layer: LayerRecorder, running: RunningTraces) -> Tensor:
