@@ -177,7 +177,7 @@ gallery = importlib.import_module("gallery")
 @pytest.mark.skipif(not gallery.MEASURED.exists(), reason="no run of all demos is stored")
 def test_the_gallery_shows_all_that_was_run(site: Path) -> None:
     page, measured = Page(site / "gallery.html"), json.loads(gallery.MEASURED.read_text(encoding="utf-8"))
-    assert len(measured["runs"]) > 10
+    assert measured["runs"]
     for run in measured["runs"]:
         assert html.escape(run["command"]) in page.text and run["name"] in page.text
         assert (ROOT / run["command"].split()[-1]).exists(), run["command"]

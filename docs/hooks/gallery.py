@@ -57,7 +57,9 @@ def gallery(measured: dict[str, Any]) -> str:
     parts = [HEAD.format(**measured["about"])]
     for kind, title in (("demo", "Demos"), ("notebook", "Notebooks")):
         cards = "\n".join(card(run) for run in measured["runs"] if run["kind"] == kind)
-        parts.append(f'## {title}\n\n<div class="grid cards gallery" markdown>\n\n{cards}\n</div>\n\n')
+        parts += (
+            [] if not cards else [f'## {title}\n\n<div class="grid cards gallery" markdown>\n\n{cards}\n</div>\n\n']
+        )
     return "".join(parts)
 
 
