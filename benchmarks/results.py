@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 SECTIONS = (
     "against_others", "closed_loop", "overhead", "presets", "edge_lists", "dopamine_hour", "memory", "scaling",
     "affect", "cuda", "hops", "online_gradient", "dual_overhead", "dual_moments", "dual_affect", "explained",
-    "big_rasters",
+    "big_rasters", "recording",
 )  # fmt: skip
 TITLE = """# Results
 

@@ -90,6 +90,7 @@ CHECKED_BEFORE = {
     *(f"layers.Edges.{name}" for name in ("delivered", "ends", "onto", "prepare")),
     *(f"explain.{name}" for name in ("Explanation", "SpikePair", "SpikeTimes", "Eligibility", "OtherCause")),
     *(f"record.Record.{name}" for name in ("after", "before", "felt", "happened", "take")),
+    *(() if find_spec("wandb") else ("record.Record.to_wandb",)),
     *(() if GYMNASIUM else ("agents.Environments.make",)),
 }  # each the second half of another, which looks at everything; a geometry is asked by traces
 B, N_PRE, N_POST, T = 2, 3, 4, 5
@@ -289,6 +290,19 @@ def plastic() -> dual.PlasticTrainee:
     return dual.PlasticTrainee(made.model, made, teach)  # type: ignore[attr-defined]
 
 
+class Written:
+    """What takes scalars and histograms, and keeps none."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """One number."""
+
+    def add_histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Many."""
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Some by name."""
+
+
 def recorded() -> record.Record:
     """What was kept of a learner that has taken a step."""
     made = learner()
@@ -347,6 +361,9 @@ def _recordings() -> Iterator[tuple[str, Callable[[], Call]]]:
     ):  # fmt: skip
         more = {"since": 0, "until": 1} if name == "eligibility" else {}
         yield f"record.Record.{name}", _bound(recorded, name, lambda more=more: {"name": "0", **more})
+    yield "record.Record.to_tensorboard", _bound(recorded, "to_tensorboard", lambda: {"writer": Written()})
+    if find_spec("wandb") is not None:
+        yield "record.Record.to_wandb", _bound(recorded, "to_wandb", lambda: {"run": Written()})
     settings = recorded().settings
     yield "record.Record", _free(record.Record, lambda: {"learner": learner(), "settings": settings})
     sides, series = recorded().spikes("0"), recorded().changes("0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,7 +133,7 @@ PATHS = [*((trace, path) for trace in TRACES for path in ("auto", "plain", "torc
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_recorded_run_is_the_same_to_the_last_bit(kernel, trace, path):
     """Weights, gate, eligibility, kernel state, what waits, rates that were counted, random numbers."""
-    x, y = trains(40, 2, 6), trains(40, 2, 4, seed=1)
+    x, y = trains(32, 2, 6), trains(32, 2, 4, seed=1)
     config = PlasticityConfig(
         eligibility=EligibilityConfig(kernel=kernel, trace_type=trace), three_factor=ThreeFactorConfig(lr=0.1)
     )
@@ -146,26 +148,26 @@ def test_a_recorded_run_is_the_same_to_the_last_bit(kernel, trace, path):
         assert record.eligibility("fc").values[-1].isfinite().all()
 
 
-@pytest.mark.parametrize(("trace", "path"), PATHS)
+@pytest.mark.parametrize(("trace", "path"), [one for one in PATHS if one[1] != "torch"])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_e_that_is_worked_out_later_is_the_e_that_there_was(kernel, trace, path):
     """Through resets of all and of some, and from the middle of a sequence whose beginning is no longer kept."""
     config = PlasticityConfig(eligibility=EligibilityConfig(kernel=kernel, trace_type=trace))
     connection, learner = single(config, path=path)
-    x, y, seen = trains(90, 2, 6, rate=0.1), trains(90, 2, 4, seed=1, rate=0.1), []
+    x, y, seen = trains(65, 2, 6, rate=0.1), trains(65, 2, 4, seed=1, rate=0.1), []
     for k in range(5):
         connection.observe(x[k], y[k])
-    record = learner.record(steps=40)
+    record = learner.record(steps=30)
     at = (slice(None), *torch.tensor(record.synapses["fc"]).T)
-    for k in range(5, 90):
+    for k in range(5, 65):
         connection.observe(x[k], y[k])
-        if k in (30, 70):
+        if k in (20, 50):
             learner.reset(torch.tensor([False, True]))
         learner.step(0.1)
         seen.append(connection.eligibility[at].clone())
     found = record.eligibility("fc")
     known = found.values.isfinite().all(-1).all(-1)
-    assert found.time[known].min() <= record.known_from("fc") + 1 <= 85 - 25 and known[-20:].all()
+    assert found.time[known].min() <= record.known_from("fc") + 1 <= 60 - 15 and known[-15:].all()
     torch.testing.assert_close(found.values[known], torch.stack(seen)[-len(known) :][known], rtol=1e-5, atol=1e-6)
 
 
@@ -450,3 +452,134 @@ def test_one_record_at_a_time_and_names_are_known():
         learner.record()
     with pytest.raises(ValueError, match="expected a recorded layer: fc"):
         record.spikes("fc2")
+
+
+@pytest.mark.parametrize("touched", [False, True])
+@torch.no_grad()
+def test_what_one_layer_gives_the_next_is_kept_once(touched):
+    """As long as it is that very tensor, as it was; from where it is not, each has its own."""
+
+    class Between(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.fire, self.two, self.last = nn.Linear(12, 8), leaky(), nn.Linear(8, 5), leaky()
+            self.silenced = False
+
+        def forward(self, x):
+            spikes = self.fire(self.one(x))
+            if self.silenced:
+                spikes.zero_()
+            return self.last(self.two(spikes))
+
+    def leaky():
+        return snn.Leaky(beta=0.9, init_hidden=True, threshold=0.3)
+
+    torch.manual_seed(0)
+    model, x = Between(), trains(40, 2, 12)
+    learner = attach(model, PlasticityConfig.minimal())
+    record = learner.record(steps=30)
+    for k in range(40):
+        model.silenced = touched and k >= 35
+        model(x[k])
+    first, second = record.spikes("one"), record.spikes("two")
+    apart = record._layers["two"].pre is not record._layers["one"].spikes
+    assert apart == touched and len(second.time) == 30 and first.post.any()
+    assert torch.equal(second.pre[:25], first.post[:25]) and bool(second.pre[25:].any()) != touched
+    assert torch.equal(first.post[25:].any(), torch.tensor(True))
+
+
+def test_arrays_and_tensorboard():
+    """Flat names of arrays; scalars and histograms, in the order and form that a SummaryWriter takes them."""
+    model, learner = two_layers()
+    record = learner.record(weights=2)
+    with torch.no_grad():
+        for k in range(6):
+            model(trains(2, 12, seed=k))
+            learner.step(reward=torch.tensor([1.0, 0.0]))
+    arrays = record.to_dict()
+    assert (arrays["0.spikes.post"] == record.spikes("0").post.numpy()).all()
+    assert arrays["2.changes.values"].shape == (6, 8) and arrays["modulators.DA.values"].shape == (6, 2)
+    assert arrays["0.synapses"].shape == (8, 2) and all(type(a).__module__ == "numpy" for a in arrays.values())
+
+    class Writer:
+        def __init__(self):
+            self.scalars, self.histograms = [], []
+
+        def add_scalar(self, tag, scalar_value, global_step=None, walltime=None, new_style=False):
+            self.scalars.append((tag, scalar_value, global_step))
+
+        def add_histogram(self, tag, values, global_step=None, bins="tensorflow", walltime=None, max_bins=None):
+            self.histograms.append((tag, tuple(values.shape), global_step))
+
+    writer = Writer()
+    record.to_tensorboard(writer)
+    told = {tag: value for tag, value, step in writer.scalars if step == 6}
+    assert told["0/post_rate"] == pytest.approx(float(record.spikes("0").post[-1].float().mean()))
+    assert told["0/third_factor"] == pytest.approx(float(record.factor("0").values[-1].mean()))
+    assert told["modulators/DA"] == pytest.approx(float(record.modulators["DA"].values[-1].mean()))
+    assert [step for *_, step in writer.scalars] == sorted(step for *_, step in writer.scalars)
+    assert ("0/weights", (8, 12), 0) in writer.histograms and len(writer.histograms) == 2 * 5
+    with pytest.raises(TypeError, match="SummaryWriter"):
+        record.to_tensorboard(None)
+    with pytest.raises(TypeError, match=r"wandb\.init"):
+        record.to_wandb(None)
+
+
+def test_a_real_writer_of_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    connection, learner = single(PlasticityConfig.minimal())
+    record = learner.record()
+    for k in range(3):
+        connection.observe(trains(2, 6, seed=k), torch.ones(2, 4))
+        learner.step(2.0)
+    with SummaryWriter(str(tmp_path)) as writer:
+        record.to_tensorboard(writer)
+    read = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0})
+    read.Reload()
+    assert [(e.step, e.value) for e in read.Scalars("fc/third_factor")] == [(1, 2.0), (2, 2.0), (3, 2.0)]
+    assert [e.step for e in read.Histograms("fc/weights")] == [0, 3]
+
+
+def test_frames_of_pandas():
+    pytest.importorskip("pandas")
+    model, learner = two_layers()
+    loop, record = AffectiveLoop(learner), learner.record()
+    with torch.no_grad():
+        for k in range(5):
+            model(trains(2, 12, seed=k))
+            loop.step(reward=torch.tensor([1.0, 0.0]))
+    frames = record.to_pandas()
+    post = frames["spikes"].query("layer == '0' and side == 'post'")
+    assert len(post) == int(record.spikes("0").post.sum()) and set(post["time"]) <= set(range(5))
+    of_layer = frames["synapses"].query("layer == '2'")
+    change = of_layer[of_layer["synapse"] == str(record.synapses["2"][3])].sort_values("time")["change"]
+    torch.testing.assert_close(torch.tensor(change.to_numpy()), record.changes("2").values[:, 3])
+    assert len(frames["eligibility"].query("layer == '0'")) == 5 * 2 * 8
+    assert {"DA", "valence", "mood.arousal", "factor.0"} <= set(frames["signals"]["name"])
+
+
+@pytest.mark.parametrize(("module", "how"), [("pandas", "to_pandas"), ("wandb", "to_wandb")])
+def test_what_is_not_installed_is_missed_in_a_sentence(monkeypatch, module, how):
+    _, learner = single(PlasticityConfig.minimal())
+    record = learner.record()
+    monkeypatch.setitem(sys.modules, module, None)
+    run = SimpleNamespace(log=lambda values: None)
+    with pytest.raises(ImportError, match=f"needs {module}, which is not installed"):
+        getattr(record, how)(*([run] if how == "to_wandb" else []))
+
+
+def test_a_run_of_wandb(monkeypatch):
+    """A run that keeps what it is told, with the module's one class that is used."""
+    rows, module = [], SimpleNamespace(Histogram=lambda np_histogram: np_histogram)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    connection, learner = single(PlasticityConfig.minimal())
+    record = learner.record()
+    connection.observe(trains(2, 6), torch.ones(2, 4))
+    learner.step(2.0)
+    record.to_wandb(SimpleNamespace(log=rows.append))
+    assert [row["step"] for row in rows] == [0, 1] and rows[1]["fc/third_factor"] == 2.0
+    counts, edges = rows[1]["fc/weights"]
+    assert counts.sum() == 24 and len(edges) == 65

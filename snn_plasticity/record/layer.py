@@ -7,7 +7,7 @@ from that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -122,6 +122,7 @@ class ChosenWeights:
         self._places: Tensor | None = None
         self._parameters, self._attribute, self.version = connection.module._parameters, connection.attribute, -1
         self._apart, self._shape = connection.samples is not None, connection.weight.shape
+        self._stride = stride_of(connection.weight.shape)
         self.lost = False  # whether edges have come or gone, so that the chosen ones are others by now
 
     def look(self) -> np.ndarray | Tensor:
@@ -169,23 +170,27 @@ class ChosenWeights:
 
     def spread(self) -> Any:
         """All weights, or of a large layer some that are spread over it: a copy, to be compared later."""
-        weight = self.connection.weight.detach()
-        flat = weight.reshape(-1)[:: stride_of(weight.shape)]
-        if flat.is_cpu and flat.dtype in PRECISE:
-            return flat.numpy().copy()
-        return flat.clone()
+        values = self._spread()
+        return values.copy() if isinstance(values, np.ndarray) else values.clone()
 
     def moved(self, before: Any) -> Any:
         """Mean |Δw| since then."""
-        weight = self.connection.weight.detach()
-        flat = weight.reshape(-1)[:: stride_of(weight.shape)]
-        if flat.shape != before.shape:
+        values = self._spread()
+        if type(values) is not type(before) or values.shape != before.shape:
             return torch.nan
         if isinstance(before, np.ndarray):
-            np.subtract(flat.numpy(), before, out=before)
+            np.subtract(values, before, out=before)
             np.absolute(before, out=before)
             return np.add.reduce(before) / max(1, before.size)
-        return (flat - before).abs().mean()
+        return (values - before).abs().mean()
+
+    def _spread(self) -> Any:
+        held = self._held
+        if held is not None and self._parameters.get(self._attribute) is held and held.data_ptr() == self._at:
+            return self._values[:: self._stride]
+        weight = self.connection.weight.detach()
+        flat = weight.reshape(-1)[:: stride_of(weight.shape)]
+        return flat.numpy() if flat.is_cpu and flat.dtype in PRECISE else flat
 
 
 def stride_of(shape: torch.Size) -> int:
@@ -218,6 +223,7 @@ class LayerRecorder:
         self.connection, self.chosen, self.steps, self._every_weights = connection, chosen, steps, weights
         rows = [SpikeRows(steps, samples, most_bytes) for _ in range(3)]
         self.pre, self.post, self.spikes = rows
+        self._source: SpikeRows | None = None  # the spikes of another layer, while these are its inputs
         self._steps: deque[tuple[Any, ...]] = deque(maxlen=steps)  # each what a `LearnerStep` holds
         self._online = connection.config.three_factor.mode == "online"
         self.events: deque[LayerEvent] = deque(maxlen=steps)
@@ -234,27 +240,36 @@ class LayerRecorder:
 
     def step(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         """One observed step; `spikes`: whether `post` is spikes."""
-        if pre.shape[0] != self._batch:
-            self._another_batch(pre.shape[0])
-        self.pre.append(pre)
+        self.count = count = self.count + 1
+        if not (self._source is not None and self._source.ends_with(pre, count)) and not self._own().append(pre):
+            self._notice_batch(pre.shape[0])
         if post is not None:
             (self.spikes if spikes else self.post).append(post)
-        self.count += 1
         self._window = False
-        if self.count >= self._due:
+        if count >= self._due:
             self._take_anchor()
 
     def window(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         """Many observed steps (T, B, …)."""
-        if pre.shape[1] != self._batch:
-            self._another_batch(pre.shape[1])
-        self.pre.append_window(pre)
+        self.count = count = self.count + len(pre)
+        if not (self._source is not None and self._source.ends_with(pre, count)):
+            self._own(len(pre)).append_window(pre)
+            self._notice_batch(pre.shape[1], len(pre))
         if post is not None:
             (self.spikes if spikes else self.post).append_window(post)
-        self.count += len(pre)
         self._window = True
-        if self.count >= self._due:
+        if count >= self._due:
             self._take_anchor()
+
+    def share(self, rows: SpikeRows) -> None:
+        """Its inputs have been, so far, what another layer gave: they are kept there."""
+        self._source = self.pre = rows
+
+    def _own(self, new: int = 1) -> SpikeRows:
+        """Where inputs are kept that are no other layer's spikes."""
+        if self._source is not None:
+            self.pre, self._source = self._source.copied(self.count - new), None
+        return self.pre
 
     def fired(self, spikes: Tensor) -> None:
         """The spikes of the step or window that came last, where its post side was something else."""
@@ -268,11 +283,11 @@ class LayerRecorder:
             self.spikes.skip_to(self.count - 1, spikes)
             self.spikes.append(spikes)
 
-    def happened(self, what: Happening, mask: Tensor | None = None) -> None:
+    def happened(self, what: Happening, mask: Tensor | None = None, at: int | None = None) -> None:
         """Something else than a step."""
         self._order += 1
         mask = None if mask is None else mask.detach().clone()
-        self.events.append(LayerEvent(self.count, self._order, what, mask))
+        self.events.append(LayerEvent(self.count if at is None else at, self._order, what, mask))
         if what == "reset" and mask is None:
             self._anchored(self._anchor())
         elif what == "loaded":
@@ -325,9 +340,10 @@ class LayerRecorder:
         mapped = isinstance(factor, Tensor) and factor.dim() > 2 and connection.running is not None
         return StepDetails(change is not None, mapped and not connection.running.mixed, given, unreduced)  # type: ignore
 
-    def _another_batch(self, size: int) -> None:
-        if self._batch is not None:
-            self.happened("batch")
+    def _notice_batch(self, size: int, new: int = 1) -> None:
+        """Say so where the latest steps have another batch size."""
+        if self._batch is not None and size != self._batch:
+            self.happened("batch", at=self.count - new)
         self._batch = size
 
     def _anchor(self) -> Anchor:
@@ -364,7 +380,8 @@ class LayerRecorder:
     def nbytes(self) -> int:
         """Memory of the sides and of whole weights."""
         whole = sum(weight.nbytes for _, weight in self.whole) + self.begin.nbytes
-        return sum(rows.nbytes for rows in (self.pre, self.post, self.spikes)) + whole
+        own = (self.post, self.spikes) if self._source is not None else (self.pre, self.post, self.spikes)
+        return sum(rows.nbytes for rows in own) + whole
 
 
 class WatchedActivity(Activity):
@@ -373,10 +390,14 @@ class WatchedActivity(Activity):
     Args:
         own: what counted until now.
         layer: what is told.
+        first: told once, of the first step or window: (layer, pre, how many steps).
     """
 
-    def __init__(self, own: Activity, layer: LayerRecorder) -> None:
+    def __init__(
+        self, own: Activity, layer: LayerRecorder, first: Callable[[LayerRecorder, Tensor, int], None]
+    ) -> None:
         vars(self).update(vars(own))
+        self._first, self._new = first, True
         self.layer, self._due, self._counted = layer, own.due, own.looked == own.seen
         self.due = 0  # every step comes here
 
@@ -404,6 +425,9 @@ class WatchedActivity(Activity):
         if self._counted:
             super().look(pre, post, spikes=spikes)
             self._due, self.due = self.due, 0
+        if self._new:
+            self._new = False
+            self._first(self.layer, pre, 1)
         self.looked = self.seen
         self.layer.step(pre, post, spikes=spikes)
 
@@ -413,6 +437,9 @@ class WatchedActivity(Activity):
         super().see_window(pre, post, spikes=spikes)
         self._due, self.due = self.due, 0
         self._counted, self.looked = self.looked == self.seen, self.seen
+        if self._new:
+            self._new = False
+            self._first(self.layer, pre, len(pre))
         self.layer.window(pre, post, spikes=spikes)
 
     def count(self, pre: Tensor) -> None:

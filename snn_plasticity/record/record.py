@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._checks import known_as, require_count
+from .export import to_arrays, to_frames, write_to_tensorboard, write_to_wandb
 from .layer import Anchor, LayerEvent, LayerRecorder, LearnerStep
 from .recorder import Recorder
 from .replay import aligned, eligibility_at, known_from, points_after, require_eligibility
@@ -222,6 +223,44 @@ class Record(Recorder):
         layer = self._layer(name)
         first = layer.first if layer.count else 0
         return [one for one in layer.anchors if one.at >= first]
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Everything as arrays under flat names, as "fc1.spikes.post", "fc1.changes.values" or "modulators.DA.time"."""
+        return to_arrays(self)
+
+    def to_pandas(self) -> dict[str, Any]:
+        """Tidy frames: "spikes", "synapses" (Δw and w), "eligibility", "layers" (mean |Δw|) and "signals".
+
+        A row is one spike, or one value: of a time, and a synapse or sample. Signals are modulators, affect, and third
+        factors.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return to_frames(self)
+
+    def to_tensorboard(self, writer: Any) -> None:
+        """Rates, mean |Δw|, third factors, modulators and affect as scalars over steps; whole weights as histograms.
+
+        Args:
+            writer: a `torch.utils.tensorboard.SummaryWriter`, or what has its `add_scalar` and `add_histogram`.
+
+        Raises:
+            TypeError: something else.
+        """
+        write_to_tensorboard(self, writer)
+
+    def to_wandb(self, run: Any) -> None:
+        """The same for Weights & Biases, with the step of each under "step".
+
+        Args:
+            run: what `wandb.init(...)` gave.
+
+        Raises:
+            TypeError: something without `log`.
+            ImportError: wandb is not installed.
+        """
+        write_to_wandb(self, run)
 
     @property
     def nbytes(self) -> int:

@@ -62,7 +62,14 @@ class Recorder:
             connection, chosen, settings.steps, settings.samples, settings.most_bytes, settings.weights
         )
         self._layers[connection.name] = layer
-        connection.activity = WatchedActivity(connection.activity, layer)
+        connection.activity = WatchedActivity(connection.activity, layer, self._share)
+
+    def _share(self, layer: LayerRecorder, pre: Tensor, steps: int) -> None:
+        """The first input of a layer: where another one gave it, as its first spikes, it is kept once."""
+        for other in self._layers.values():
+            if other is not layer and other.spikes.ends_with(pre, steps):
+                layer.share(other.spikes)
+                return
 
     def take(self, connection: Connection) -> None:
         """A connection was made while the learner is recorded."""
@@ -76,6 +83,9 @@ class Recorder:
         self.running = False
         for name, layer in self._layers.items():
             self._end[name] = layer.connection.weight.detach().clone()
+            layer.spikes.let_go()
+            layer.pre.let_go()
+            layer.post.let_go()
             activity = layer.connection.activity
             if isinstance(activity, WatchedActivity) and activity.layer is layer:
                 layer.connection.activity = activity.plain()

@@ -14,7 +14,8 @@ from .._checks import PRECISE
 from ..layers.spike_trains import as_binary, roomy, writer_into
 
 CHUNK_BYTES = 1 << 20  # of the steps that are written before they are packed
-CHUNK_STEPS = 16, 256  # as many as fit, within these
+WAITING = 256  # steps on a device that are brought here together
+CHUNK_STEPS = 16, 2048  # as many as fit, within these
 
 
 class SideSpikes(NamedTuple):
@@ -47,6 +48,12 @@ class PackedRows(NamedTuple):
         """Memory of it."""
         return sum(part.nbytes for part in (self.bits, self.numbers) if part is not None)
 
+    def until(self, count: int) -> PackedRows:
+        """Those of them that are among the first `count` of all."""
+        steps = min(self.steps, count - self.first)
+        bits, numbers = (None if part is None else part[:steps] for part in (self.bits, self.numbers))
+        return self._replace(steps=steps, bits=bits, numbers=numbers)
+
     def unpacked(self) -> np.ndarray:
         """(n, …) booleans or numbers."""
         if self.bits is None:
@@ -72,7 +79,7 @@ class SpikeRows:
 
     def __init__(self, most: int, samples: Tensor | None = None, most_bytes: float = float("inf")) -> None:
         self.most, self.samples, self.most_bytes = most, samples, most_bytes
-        self.count = self.begun = 0  # steps that have come, and the one with which the open chunk begins
+        self.count = 0  # steps that have come
         self.dropped_bytes = False  # whether steps were dropped since they took too much memory
         self._packed: deque[PackedRows] = deque()
         self._at = self._room = 0
@@ -80,20 +87,53 @@ class SpikeRows:
         self._chunk: Tensor = torch.empty(0)
         self._write: Callable[[int, Tensor], bool] = _never
         self._waiting: list[Tensor] = []  # of a device: looked at many at a time
+        self._last: Tensor | None = None  # what was appended last, as it was given
+        self._version = -1
 
-    def append(self, row: Tensor) -> None:
-        """One step (B, …)."""
+    def append(self, row: Tensor) -> bool:
+        """One step (B, …); whether it was like the one before."""
+        self._last = row
+        try:
+            self._version = row._version
+        except RuntimeError:  # made in inference mode, without one
+            self._version = -1
         if self.samples is not None:
             row = row[self._kept(len(row), row.device)]
         at = self._at
         if at < self._room and row.shape == self._shape and row.is_cpu and self._write(at, row):
             self._at = at + 1
             self.count += 1
-            return
+            return True
         self._append_otherwise(row.detach())
+        return False
+
+    def ends_with(self, rows: Tensor, count: int) -> bool:
+        """Whether these very rows, as they are, were appended last, and are the ones up to this number."""
+        last = self._last
+        if last is None or count != self.count or self._version < 0:
+            return False
+        if rows is last:
+            return rows._version == self._version
+        same = rows.data_ptr() == last.data_ptr() and rows.shape == last.shape and rows.stride() == last.stride()
+        return same and rows.dtype is last.dtype and not rows.is_inference() and rows._version == self._version
+
+    def let_go(self) -> None:
+        """Hold nothing of the caller's."""
+        self._last = None
+
+    def copied(self, count: int) -> SpikeRows:
+        """The first `count` of all that have come, to go on apart."""
+        if self._waiting:
+            self._drain()
+        other = SpikeRows(self.most, self.samples, self.most_bytes)
+        parts = [*self._packed, *([self._open_rows(packed=True)] if self._at else [])]
+        other._packed = deque(part.until(count) for part in parts if part.first < count)
+        other.count = min(count, self.count)
+        return other
 
     def append_window(self, rows: Tensor) -> None:
         """Many steps (T, B, …)."""
+        self._last, self._version = rows, -1 if rows.is_inference() else rows._version
         rows = rows.detach()
         rows = rows if self.samples is None else rows[:, self._kept(rows.shape[1], rows.device)]
         if not rows.is_cpu:
@@ -124,7 +164,7 @@ class SpikeRows:
         if not row.is_cpu:
             self._waiting.append(row.clone())
             self.count += 1
-            if len(self._waiting) >= CHUNK_STEPS[1]:
+            if len(self._waiting) >= WAITING:
                 self._drain()
             return
         row = row if row.dtype in (torch.bool, *PRECISE) else row.to(torch.float32)
@@ -149,12 +189,20 @@ class SpikeRows:
     def _make_room(self, row: Tensor, *, binary: bool) -> None:
         """A chunk in which such a row has a place."""
         if self._at >= self._room or row.shape != self._shape:
+            before = self._room
             self._pack()
+            if row.shape == self._shape and self._chunk.dtype == torch.bool:
+                self._room = before  # what was written there is bits by now
+                self._hold_numbers(row, binary=binary)
+                return
             fewest, longest = CHUNK_STEPS
             steps = max(fewest, min(longest, CHUNK_BYTES // max(1, row.numel()), max(fewest, self.most // 8)))
             self._shape, self._room = row.shape, steps
             self._chunk = roomy((steps, *row.shape), torch.empty(0, dtype=torch.bool))
             self._write = writer_into(self._chunk, fast=True)
+        self._hold_numbers(row, binary=binary)
+
+    def _hold_numbers(self, row: Tensor, *, binary: bool) -> None:
         if not binary and self._chunk.dtype == torch.bool:
             self._take_numbers(row.dtype)
 
@@ -171,7 +219,7 @@ class SpikeRows:
         """The open chunk is closed, and the oldest ones go."""
         if self._at:
             self._packed.append(self._open_rows(packed=True))
-        self.begun, self._at, self._room = self.count, 0, 0
+        self._at = self._room = 0
         while self._packed and self._packed[0].first + self._packed[0].steps <= self.count - self.most:
             self._packed.popleft()
         total = sum(part.nbytes for part in self._packed)
