@@ -13,8 +13,9 @@ from .._checks import known_as, require_kind
 from ..connection import Connection
 from ..third_factor import AnyOutput, LayerFactors, PlainOutput
 from .choice import choose
-from .layer import LayerRecorder, WatchedActivity
+from .layer import LayerRecorder
 from .settings import RecordSettings
+from .watched import WatchedActivity
 
 
 class Recorded(Protocol):
