@@ -189,6 +189,16 @@ def test_what_came_before_the_record_is_a_row_of_its_own():
     assert row.coincidence == pytest.approx(0.8 * math.exp(-1 / 7)) and "before the record" in str(found)
 
 
+@pytest.mark.filterwarnings("ignore::snn_plasticity.PlasticityWarning")  # places that hear the mean of their channel
+@pytest.mark.parametrize("kernel", ["rate", "stdp_pair"])
+def test_what_places_heard_in_mid_sequence_is_not_forgotten(kernel):
+    """Rates have no kernel state, by which it could be told that something is remembered."""
+    name, whole = "Conv1d, stride, groups, factor per place", scenes.learns(scenes.settings(kernel, "accumulating"))
+    scene = next(scene for found, scene in scenes.layers() if found == name)
+    found = scenes.explained(scene._replace(config=whole, path="plain"))
+    assert found.adds_up and abs(found.difference) <= scenes.WORST and abs(found.measured) > 1e-4
+
+
 @pytest.mark.parametrize("path", ["auto", "plain"])
 def test_samples_that_forgot_just_before_the_record_remember_nothing(path):
     """With lag 1 the last step before the record comes to e after its beginning, but of those that remember it."""

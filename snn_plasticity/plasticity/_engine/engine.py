@@ -93,7 +93,7 @@ class RunningTraces:
     def mixed(self) -> bool:
         """Whether a modulator of each place met an e that only tells channels apart."""
         state = self.state
-        return state.by_place and state.places is None and state._e is not None and state.kernel is not None
+        return state.by_place and state.places is None and not state.begins
 
     def meet(self) -> None:
         """Decide the strategy: a modulator meets e."""

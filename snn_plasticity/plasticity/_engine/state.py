@@ -116,12 +116,22 @@ class TraceState:
         return math.prod(self.like[1].shape[2 + axes :]) if self.rule.geometry.neuron_axis == 2 else 1
 
     @property
+    def begins(self) -> bool:
+        """Whether nothing is remembered yet; a kernel without a memory, as of rates, does not tell."""
+        return self._e is None or (self.kernel is None and not self._e.any())
+
+    @property
     def may_keep_places(self) -> bool:
         """Whether e can be kept for each place of a map: where it is not summed yet, and steps add up."""
         trace, kernel = self.rule.trace, self.rule.kernel
         known = isinstance(kernel, Windowed) or getattr(kernel, "per_synapse", False)
-        begins = self.places is not None or self._e is None or self.kernel is None
-        return begins and known and trace.linear and trace.clamp_range is None and isinstance(self.rule.geometry, Conv)
+        return (
+            (self.places is not None or self.begins)
+            and known
+            and trace.linear
+            and trace.clamp_range is None
+            and isinstance(self.rule.geometry, Conv)
+        )
 
     @property
     def scale(self) -> float:
