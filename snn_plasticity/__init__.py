@@ -63,7 +63,7 @@ from .plasticity import EligibilityTraceModule as EligibilityTraceModule
 from .plasticity import ThreeFactorUpdate as ThreeFactorUpdate
 from .plasticity import modulate as modulate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "__version__",

@@ -63,6 +63,16 @@ def test_installed_version_is_that_of_the_package() -> None:
     assert installed == snn_plasticity.__version__
 
 
+def test_changelog_and_citations_name_this_version() -> None:
+    docs = ROOT / "docs"
+    heads = re.findall(r"^## (.+)$", (docs / "changelog.md").read_text("utf-8"), re.M)
+    cff, page = (docs / "CITATION.cff").read_text("utf-8"), (docs / "citation.md").read_text("utf-8")
+    told = dict(re.findall(r"^(version|date-released): (\S+)$", cff, re.M))
+    assert heads[:2] == ["Unreleased", f"{told['version']} ({told['date-released']})"]
+    assert told["version"] == snn_plasticity.__version__
+    assert f"version = {{{snn_plasticity.__version__}}}" in page
+
+
 def test_types_are_shipped() -> None:
     assert (ROOT / "snn_plasticity" / "py.typed").exists()
 
