@@ -46,9 +46,9 @@ def same(stored: str, found: str) -> bool:
     )
 
 
-def figures(notebook: Any) -> list[bytes]:
-    """Every picture, in order."""
-    outputs = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+def figures(cells: list[Any]) -> list[bytes]:
+    """Every picture of these cells, in order."""
+    outputs = [out for cell in cells if cell.cell_type == "code" for out in cell.outputs]
     return [base64.b64decode(out.data["image/png"]) for out in outputs if "image/png" in out.get("data", {})]
 
 
@@ -61,7 +61,7 @@ def compared(path: Path, notebook: Any) -> dict[str, dict[str, object]]:
         if before.cell_type == "code"
     ]
     told = [same(*pair) for pair in pairs if any(pair)]
-    drawn, expected = len(figures(notebook)), len(figures(stored))
+    drawn, expected = len(figures(notebook.cells)), len(figures(stored.cells))
     return {
         "what it prints": {"measured": f"{sum(told)} of {len(told)} as stored", "expected": "all", "kept": all(told)},
         "pictures": {"measured": str(drawn), "expected": str(expected), "kept": drawn == expected},
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     notebook = remake.executed(args.path)
     found = compared(args.path, notebook)
     args.json.write_text(json.dumps({"judged": True, "findings": found}, indent=2) + "\n", encoding="utf-8")
-    if pictures := figures(notebook):
+    if pictures := figures(notebook.cells):
         args.figure.write_bytes(pictures[-1])
     for claim, finding in found.items():
         print(f"{claim}: {finding['measured']} (expected: {finding['expected']})")

@@ -355,11 +355,21 @@ def test_the_picture_shows_spikes_pairs_gate_and_weight():
     assert e.get_ydata()[-1] == pytest.approx(found.eligibility[0].e[-1])
     assert weight.lines[0].get_ydata()[-1] == found.after
     figure.draw_without_rendering()
+    slower = plot.explanation(found, figure.subplots(3), dt=0.5, unit="ms")
+    ticks = [segment[0][0] for line in slower[0].collections[:2] for segment in line.get_segments()]
+    assert sorted(ticks) == [0.5, 1.0, 3.0, 4.0] and slower[2].get_xlabel() == "time (ms)"
+    for before, after in zip((pairs, trace, weight), slower, strict=True):
+        assert after.get_xlim() == pytest.approx([0.5 * edge for edge in before.get_xlim()])
+    for here, there in ((trace, slower[1]), (weight, slower[2])):
+        assert there.lines[0].get_xdata() == pytest.approx(0.5 * here.lines[0].get_xdata())
+    assert all(tick == int(tick) for tick in weight.get_xticks())
     for wrong, why in (((found, figure.subplots(2)), "expected three"), ((3, None), "explained")):
         with pytest.raises(TypeError, match=why):
             plot.explanation(*wrong)
     with pytest.raises(ValueError, match="expected one of 0"):
         plot.explanation(found, figure.subplots(3), sample=4)
+    with pytest.raises(ValueError, match="dt = 0; expected"):
+        plot.explanation(found, figure.subplots(3), dt=0)
 
 
 def test_nothing_is_changed_by_asking():

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from snn_plasticity.neuromodulators import NEUROMODULATORS
-from snn_plasticity.plot import affect, learning_curve, modulators, traces
+from snn_plasticity.plot import affect, eligibility, learning_curve, modulators, raster, traces, weights
 from snn_plasticity.plot.canvas import CYCLE, DASHES, FAINT, INK
 
 # Machado, Oliveira & Fernandes 2009: linear RGB as seen without one kind of cone.
@@ -167,3 +167,30 @@ def test_a_legend_leaves_the_layout_of_square_axes_as_it_is():
         box = drawn.get_window_extent()
         assert box.y0 >= 0 and box.y1 <= 400
     assert ax.get_in_layout() and ax.get_tightbbox().x1 < second.get_tightbbox().x0
+
+
+@pytest.mark.parametrize("neurons", [1, 2, 6, 40])
+@pytest.mark.parametrize("height", [0.6, 3.0])
+def test_there_is_no_tick_between_two_neurons(neurons, height):
+    matrix = np.ones((neurons, neurons))
+    for draw in (raster, weights, eligibility):
+        ax = draw(matrix, Figure((4.0, height)).subplots())
+        ax.figure.draw_without_rendering()
+        (low, high), ticks = sorted(ax.get_ylim()), ax.get_yticks()
+        assert any(low <= tick <= high for tick in ticks) and np.array_equal(ticks, np.round(ticks))
+        if draw is not raster:
+            assert np.array_equal(ax.get_xticks(), np.round(ax.get_xticks()))
+
+
+def test_epochs_are_whole_whoever_counts_them():
+    for x, whole in ((None, True), ([1, 2, 3, 4], True), ([0.5, 1.0, 1.5, 2.0], False)):
+        ax = learning_curve({"reward": [0.1, 0.4, 0.6, 0.7]}, Figure((9.0, 3.0)).subplots(), x=x)
+        assert np.array_equal(ax.get_xticks(), np.round(ax.get_xticks())) == whole
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_legend_can_be_taken_away(layout):
+    ax = modulators({"DA": [0.0, 1.0]}, Figure(layout=layout).subplots())
+    ax.get_legend().remove()
+    FigureCanvasAgg(ax.figure).draw()
+    assert ax.get_legend() is None

@@ -112,12 +112,14 @@ def test_words_of_a_notebook_have_to_be_the_same_and_numbers_near():
 
     assert same("accuracy 0.97 after 3 epochs", "accuracy  0.96 after 3\nepochs")
     assert not same("accuracy 0.97", "accuracy 0.90") and not same("right 1", "wrong 1")
+    assert not same("8 layers of fc1", "9 layers of fc1") and not same("layer fc1", "layer fc2")
 
 
 def test_the_table_is_about_the_demos_that_are_there():
     """Every demo has a sentence, and what the table says of it is what its file says."""
     demos = {run.name: run for run in run_list.demos()}
     assert {"delayed_reward", "cue", "seeking", "your_net", "agent"} <= set(demos)
+    assert "plots_gallery" not in demos, "it makes the pictures of a page, and has no criterion"
     assert all(run.sentence.endswith(".") for run in demos.values())
     table = json.loads(run_list.MEASURED.read_text(encoding="utf-8"))
     for run in table["runs"]:

@@ -18,6 +18,7 @@ from .._checks import known_as, require_kind, require_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import FigureBase
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = CYCLE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
@@ -166,6 +167,13 @@ def row_colors(colors: Any, sizes: Mapping[str, int]) -> np.ndarray:
             f"colors is {known_as(colors)}; expected a colour, a list of one for each neuron, or a mapping."
         )
     return np.array([to_rgb(color or INK) for color in names(colors, rows, "colors")]).reshape(rows, 3)
+
+
+def whole_ticks(axis: Axis) -> None:
+    """No ticks between whole numbers, as of an axis that counts neurons or epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:

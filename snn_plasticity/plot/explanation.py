@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import require_count, require_kind
+from .._checks import require_count, require_kind, require_number
 from ..explain.explanation import Explanation
-from .canvas import BLUE, GREEN, INK, ORANGE, VERMILION, axes, label_axes
+from .canvas import BLUE, GREEN, INK, ORANGE, VERMILION, axes, label_axes, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,14 @@ WIDEST = 3.0  # points, of the pair that did most
 PRE_ROW, POST_ROW, TICK = 1.0, 0.0, 0.16
 
 
-def explanation(explained: Explanation, ax: Sequence[Axes] | None = None, *, sample: int | None = None) -> list[Axes]:
+def explanation(
+    explained: Explanation,
+    ax: Sequence[Axes] | None = None,
+    *,
+    sample: int | None = None,
+    dt: float = 1.0,
+    unit: str = "steps",
+) -> list[Axes]:
     """Draw the ledger of a weight: each spike pair, its eligibility beside the gate, and the weight.
 
     Above, the spikes of both neurons, and a line for each pair: blue and whole where it strengthened the synapse,
@@ -30,13 +37,14 @@ def explanation(explained: Explanation, ax: Sequence[Axes] | None = None, *, sam
         explained: what `learner.explain` gave.
         ax: three axes, one above the other; None opens a figure.
         sample: of the batch; None: the one whose pairs did most.
+        dt, unit: length of a step and its unit, for the time axis.
 
     Returns:
         The three axes.
 
     Raises:
         TypeError: no explanation, or no three axes.
-        ValueError: a sample that is not part of it.
+        ValueError: a sample that is not part of it, or dt <= 0.
 
     >>> import torch
     >>> from matplotlib.figure import Figure
@@ -52,16 +60,18 @@ def explanation(explained: Explanation, ax: Sequence[Axes] | None = None, *, sam
     ['', 'eligibility e', 'weight']
     """
     require_kind("explained", explained, Explanation, "What learner.explain gave.")
-    pairs, trace, weight = _three(ax)
+    dt = require_number("dt", dt, 0.0, open_low=True)
+    require_kind("unit", unit, str, "A text, as 'ms'.")
     sample = _sample(explained, sample)
-    _draw_pairs(explained, sample, pairs)
-    _draw_trace(explained, sample, trace)
-    _draw_weight(explained, weight)
+    pairs, trace, weight = _three(ax)
+    _draw_pairs(explained, sample, dt, pairs)
+    _draw_trace(explained, sample, dt, trace)
+    _draw_weight(explained, dt, unit, weight)
     times = [explained.pre.step, explained.post.step, explained.steps]
     low, high = (pick(np.concatenate(times).tolist()) for pick in (min, max))
     room = max(0.5, 0.02 * (high - low))
     for one in (pairs, trace, weight):
-        one.set_xlim(low - room, high + room)
+        one.set_xlim(dt * (low - room), dt * (high + room))
     return [pairs, trace, weight]
 
 
@@ -89,18 +99,18 @@ def _sample(explained: Explanation, sample: int | None) -> int:
     return sample
 
 
-def _draw_pairs(explained: Explanation, sample: int, ax: Axes) -> None:
+def _draw_pairs(explained: Explanation, sample: int, dt: float, ax: Axes) -> None:
     """Spikes of both sides, and lines between those that are pairs."""
     from matplotlib.collections import LineCollection
 
     for side, row, color in ((explained.pre, PRE_ROW, INK), (explained.post, POST_ROW, INK)):
-        ax.vlines(np.unique(side.step[side.sample == sample]), row - TICK, row + TICK, color=color, linewidth=1.4)
+        ax.vlines(dt * np.unique(side.step[side.sample == sample]), row - TICK, row + TICK, color=color, linewidth=1.4)
     did = [(key[2:], change) for key, change in explained.by_pair().items() if key[0] == sample and None not in key]
     did = sorted(did, key=lambda one: -abs(one[1]))[:MOST_LINES]
     widest = abs(did[0][1]) if did else 1.0
     for sign, color, dashes, name in ((1, BLUE, "-", "strengthens"), (-1, VERMILION, (0, (4, 2)), "weakens")):
         chosen = [one for one in did if one[1] * sign > 0]
-        ends = [[(pre, PRE_ROW - TICK), (post, POST_ROW + TICK)] for (pre, post), _ in chosen]
+        ends = [[(dt * pre, PRE_ROW - TICK), (dt * post, POST_ROW + TICK)] for (pre, post), _ in chosen]
         widths = [max(0.3, WIDEST * abs(change) / widest) for _, change in chosen]
         lines = LineCollection(ends, colors=color, linewidths=widths, linestyles=[dashes], label=name, alpha=0.85)  # type: ignore[arg-type]
         if ends:
@@ -115,11 +125,11 @@ def _draw_pairs(explained: Explanation, sample: int, ax: Axes) -> None:
         ax.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, fontsize=9)
 
 
-def _draw_trace(explained: Explanation, sample: int, ax: Axes) -> None:
+def _draw_trace(explained: Explanation, sample: int, dt: float, ax: Axes) -> None:
     """e after each step, and the gate whenever a modulator came."""
     own = [one for one in explained.eligibility if one.sample == sample]
     for one in own:
-        when = np.arange(one.start, one.start + len(one.e))
+        when = dt * np.arange(one.start, one.start + len(one.e))
         ax.step(when, one.e, where="post", color=GREEN, linewidth=1.6)
     ax.axhline(0.0, color=INK, linewidth=0.6)
     label_axes(ax, "", "eligibility e")
@@ -129,10 +139,11 @@ def _draw_trace(explained: Explanation, sample: int, ax: Axes) -> None:
     steps, first = np.unique(columns["step"][mine], return_index=True)
     gates = columns["gate"][mine][first]
     gate = ax.twinx()
-    gate.vlines(steps - 1, 0.0, gates, color=ORANGE, linewidth=1.6)  # after the step before it
+    when = dt * (steps - 1)  # after the step before it
+    gate.vlines(when, 0.0, gates, color=ORANGE, linewidth=1.6)
     for up, marker in ((True, "^"), (False, "v")):
         some = (gates > 0) == up
-        gate.plot(steps[some] - 1, gates[some], marker, color=ORANGE, markersize=5)
+        gate.plot(when[some], gates[some], marker, color=ORANGE, markersize=5)
     for one, values in ((gate, [gates]), (ax, [held.e for held in own])):
         far = 1.2 * max([1e-12, *(float(np.abs(some).max(initial=0.0)) for some in values)])
         one.set_ylim(-far, far)  # zero at one height on both sides
@@ -140,11 +151,18 @@ def _draw_trace(explained: Explanation, sample: int, ax: Axes) -> None:
     gate.spines[["top", "left"]].set_visible(False)
 
 
-def _draw_weight(explained: Explanation, ax: Axes) -> None:
+def _draw_weight(explained: Explanation, dt: float, unit: str, ax: Axes) -> None:
     """The weight, which changes after the step that a modulator came in."""
     when = explained.steps - 1
     begin = min([*explained.pre.step.tolist(), *explained.post.step.tolist(), int(when[0])]) - 1
-    ax.step([begin, *when, when[-1] + 1], [*explained.weights, explained.weights[-1]], where="post", color=INK)
-    label_axes(ax, "time (steps)", "weight")
+    ax.step(
+        dt * np.array([begin, *when, when[-1] + 1]),
+        [*explained.weights, explained.weights[-1]],
+        where="post",
+        color=INK,
+    )
+    label_axes(ax, f"time ({unit})", "weight")
+    if dt.is_integer():
+        whole_ticks(ax.xaxis)
     ax.set_title(f"{explained.before:.4g} → {explained.after:.4g} ({explained.measured:+.3g})", fontsize=10, loc="left")
     ax.margins(y=0.15)

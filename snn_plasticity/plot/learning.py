@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from .._checks import require_choice, require_kind, require_number
-from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes
+from .canvas import CYCLE, DASHES, FAINT, as_array, axes, label_axes, whole_ticks
 from .legends import legend
 
 if TYPE_CHECKING:
@@ -66,8 +65,8 @@ def learning_curve(
     ax = axes(ax)
     for k, (name, runs) in enumerate(series.items()):
         _curve(ax, where, runs, name, k, band)
-    if x is None:  # epochs are whole
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    if (where == np.round(where)).all():  # as epochs are
+        whole_ticks(ax.xaxis)
     if chance is not None:
         ax.axhline(chance, color=FAINT, linewidth=0.8, label="chance", zorder=0)
     _name(ax, {len(runs) for runs in series.values()} - {1}, band)

@@ -58,7 +58,7 @@ class LegendKeeper(Artist):
 
     def __init__(self, kept: Legend) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept, self.of = kept, kept.axes  # a legend that is removed has no axes any more
         self.set_zorder(-100)
         self.set_clip_on(False)  # else a layout does not ask it
 
@@ -72,7 +72,7 @@ class LegendKeeper(Artist):
 
     def place(self) -> bool:
         """Whether a free place was found; else the legend stands above the axes."""
-        ax = self.kept.axes
+        ax = self.of
         if ax.get_legend() is not self.kept:  # it was replaced or removed
             return True
         frame, box = ax.get_window_extent(), self.kept.get_window_extent()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._checks import require_kind
-from .canvas import FAINT, as_array, axes, label_axes, row_colors, spread, time_axis
+from .canvas import FAINT, as_array, axes, label_axes, row_colors, spread, time_axis, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +63,7 @@ def raster(
     ax.set_xlim(start - 0.5 * dt, when[-1] + 0.5 * dt)
     ax.set_ylim(-0.7, rows - 0.3)
     _draw(ax, when[step], neuron, palette)
+    whole_ticks(ax.yaxis)
     if isinstance(spikes, Mapping):
         _name_groups(ax, sizes)
     return label_axes(ax, f"time ({unit})", ylabel)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import require_count, require_flag, require_kind, require_number
-from .canvas import BLUE, ORANGE, as_array, axes, label_axes, panels
+from .canvas import BLUE, ORANGE, as_array, axes, label_axes, panels, whole_ticks
 from .legends import legend
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def weights(
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-strongest, vmax=strongest, aspect="auto", interpolation="nearest")
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label=label)
+    whole_ticks(ax.xaxis)
+    whole_ticks(ax.yaxis)
     return label_axes(ax, xlabel, ylabel)
 
 
