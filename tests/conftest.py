@@ -1,9 +1,10 @@
-"""The matrix that tests multiply: kernels × traces × conventions × layers; seeded, one thread."""
+"""The matrix that tests multiply: kernels × traces × conventions × layers; every test seeded, one thread."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,19 @@ from snn_plasticity import Convention, EligibilityConfig, Window
 from snn_plasticity.kernels.stdp import Coincidence
 
 torch.set_num_threads(1)
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """A name without an address in it, so that every process of a run calls a test the same."""
+    said = repr(val)
+    return re.sub(r" at 0x[0-9a-f]+", "", said) if " at 0x" in said else None
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test draws the same numbers, whichever ran before it, and in whichever process."""
+    torch.manual_seed(0)
+
 
 CHOICES = {
     "eligibility_decay": ("euler", "exponential"),

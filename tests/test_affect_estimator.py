@@ -528,12 +528,12 @@ def test_one_step_for_a_thousand_samples_takes_less_than_a_millisecond():
     estimator, signals = AffectiveEstimator(), signals_at(0, batch=1024)
     state, best = estimator.reset(1024), math.inf
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(100):  # short stretches: one of them has the core for itself
             start = time.thread_time()
-            for _ in range(20):
+            for _ in range(4):
                 state = estimator.estimate(signals, state)
                 estimator.get_modulation(state)
-            best = min(best, (time.thread_time() - start) / 20)
+            best = min(best, (time.thread_time() - start) / 4)
     assert best < 1e-3
 
 

@@ -188,7 +188,7 @@ def test_validation_is_not_overheard_and_gradients_do_not_mix() -> None:
         DualModelTrainer(wrong).step(batches()[0])
 
 
-@pytest.mark.parametrize("kernel", (Window(bump, span=3.0), Delayed(), Clocked()), ids=repr)
+@pytest.mark.parametrize("kernel", (Window(bump, span=3.0), Delayed(), Clocked()))
 def test_what_a_kernel_remembers_of_shared_neurons_goes_with_them(kernel) -> None:
     """In a large net whose extension has never fired, shared synapses go on as if one net had learned all along."""
     base = seeded(build)

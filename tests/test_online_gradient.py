@@ -148,7 +148,7 @@ def layer_of(name: str) -> int:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(
-    ("synapse", "dtype"), [(linear, torch.float32), (linear, torch.float64), (conv, torch.float32)], ids=str
+    ("synapse", "dtype"), [(linear, torch.float32), (linear, torch.float64), (conv, torch.float32)]
 )
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_it_is_the_gradient_with_all_but_its_own_carry_cut(neuron, synapse, layers, dtype):
