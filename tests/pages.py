@@ -1,12 +1,14 @@
 """The pages as tests read them: their blocks, what each is said to print, and the figures beside code.
 
-What a page shows of a run has one of four forms; any other is refused:
+What a page shows of a run has one of five forms; any other is refused:
 
 - a block of ```python, followed at once by a block without a language: what it prints;
 - a block of ```python, followed at once by a table: the rows that it prints;
 - a comment that begins with a figure, beside a statement that stands in no other: `loss  # 0.13, after training`,
   `e  # (8, 10, 20): one for each sample`; of `print(...)` what is printed, of an assignment the value;
-- a block of ```pycon, which is a doctest.
+- a block of ```pycon, which is a doctest;
+- a block of ```console, `$ python …` and below it lines that it prints, in their order; `…` stands for any. Whatever a
+  line with a time in it measures may differ.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-LANGUAGES = {"python", "pycon", "bash", "text", "equation", "json", "toml", "bibtex", ""}
+LANGUAGES = {"python", "pycon", "console", "bash", "text", "equation", "json", "toml", "bibtex", ""}
 FENCE = re.compile(r"^(?P<indent> *)```(?P<said>[^\n]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.S | re.M)
 TABLE = re.compile(r"\n*((?:^ *\|.*\n)+)", re.M)
 FIGURE = re.compile(r"#\s*(?P<shape>\(\d+(?:, \d+)*,?\))|#\s*(?P<number>[-−]?\d+(?:\.\d+)?(?:e-?\d+)?)(?![\w.]*\w)")
+TIMED = re.compile(r"\d ?(?:ms|s|×|steps)\b|×|in a second", re.I)
 DECIMAL = re.compile(r"\d\.\d|\d ?%")
 
 
@@ -108,3 +111,25 @@ def agrees(figure: re.Match[str], value: Any) -> bool:
     if "e" in number:
         return f"{float(value):.{digits}e}" == f"{float(number):.{digits}e}"
     return round(float(value), digits) == float(number)
+
+
+def commands(block: Block) -> list[tuple[str, list[str]]]:
+    """Each command of a console, and the lines that it is shown to print."""
+    found: list[tuple[str, list[str]]] = []
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif line.strip() and line.strip() != "…":
+            found[-1][1].append(comparable(line))
+    return found
+
+
+def comparable(line: str) -> str:
+    """A line without its spacing; where it tells a time, without its figures."""
+    return " ".join((re.sub(r"\d[\d.,]*", "#", line) if TIMED.search(line) else line).split())
+
+
+def missing(shown: list[str], printed: str) -> str | None:
+    """The first line that is shown, and was not printed after those before it."""
+    rest = iter([comparable(line) for line in printed.splitlines()])
+    return next((line for line in shown if line not in rest), None)

@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import types
@@ -21,7 +22,20 @@ import torch
 from matplotlib import pyplot
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "docs" / "hooks")]
-from pages import DOCS, LANGUAGES, PAGES, ROOT, Block, agrees, blocks, claimed, code_blocks, refused  # noqa: E402
+from pages import (  # noqa: E402
+    DOCS,
+    LANGUAGES,
+    PAGES,
+    ROOT,
+    Block,
+    agrees,
+    blocks,
+    claimed,
+    code_blocks,
+    commands,
+    missing,
+    refused,
+)
 
 API = sorted((DOCS / "api").glob("*.md"))
 MADE = {DOCS / "gallery.md", DOCS / "references.md"}  # pages that are made when the site is
@@ -63,6 +77,17 @@ def run(block: Block, page: Path, names: dict[str, object]) -> str:
     return printed.getvalue()
 
 
+def run_commands(block: Block) -> None:
+    """Run what a console shows, where it stands, and hold the lines below it."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    for command, shown in commands(block):
+        program, *arguments = shlex.split(command)
+        assert program == "python", command
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=env, check=False)
+        lost = missing(shown, done.stdout)
+        assert lost is None, f"line {block.line}: {command} does not print {lost!r}, but\n{done.stdout}{done.stderr}"
+
+
 @pytest.mark.parametrize("path", [p for p in PAGES if code_blocks(p)], ids=lambda p: p.name)
 def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page, from top to bottom, in one session; what they print is what the page says."""
@@ -77,6 +102,8 @@ def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         if block.language == "python":
             printed = run(block, path, module.__dict__)
             assert printed.split() == (block.output or "").split(), f"line {block.line}: the page shows other output"
+        elif block.language == "console":
+            run_commands(block)
         elif block.language == "pycon":
             test = doctest.DocTestParser().get_doctest(block.text, module.__dict__, path.name, str(path), block.line)
             test.globs = module.__dict__
@@ -111,6 +138,9 @@ SHOWN = {  # a page, and what the check says of it
     "```python\nfor x in [1.5]:\n    x + 1  # 2.5\n```\n": "no value to compare",
     "```python\nx = 1.5  # which is 1.5\n```\n": "not the first word",
     "```\nloss 0.35\n```\n": "no code prints",
+    "```console\n$ python -c 'print(1.25); print(2)'\n…\n2\n```\n": "",
+    "```console\n$ python -c 'print(1.25); print(2)'\n2\n1.25\n```\n": "does not print",
+    "```console\n$ python -c 'print(\"took 3 ms\")'\ntook 4 ms\n```\n": "",
     "```pycon\n>>> 1 + 1\n3\n```\n": "Expected",
 }
 
