@@ -12,12 +12,14 @@ from ._activity import Rates
 from .connection import Connection
 from .neuromodulation import NeuromodulatoryGate
 from .neuromodulators import NEUROMODULATORS
+from .third_factor import ThirdFactor
 
 SOURCE_FIELDS = {source: f"{kind.prefix}_source" for kind in NEUROMODULATORS for source in kind.sources}
+TRIED_STEPS, ENOUGH_FACTORS = 16, 32  # steps and values that tell whether a third factor has one sign
 NEAR_CLAMP = 0.1  # share of a clamp within which an eligibility counts as near it
 _EVAL = (
-    "where nothing is observed and nothing is learned. Call model.train() before what is to be learned from "
-    "(torch.no_grad() may stay)."
+    "where nothing is observed and nothing is learned. Call model.train() before the passes that it is to "
+    "learn from (torch.no_grad() may stay)."
 )
 
 
@@ -33,7 +35,9 @@ def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabl
     names = join_names(connections)
     waiting = any(c.traces.batch_size is not None and c.post_side != "gradient" for c in connections)
     if not attached and not enabled:
-        return Cause("removed", "The learner was removed from its model and observes nothing any more; attach again.")
+        return Cause(
+            "removed", "The learner was removed from its model and observes nothing any more. Call attach again."
+        )
     passes = max((c.seen_in_eval - c.met_in_eval for c in connections), default=0)
     if passes and not (waiting and all(c.module.training for c in connections)):
         last = "forward pass" if passes == 1 else f"{passes} forward passes"
@@ -41,13 +45,15 @@ def nothing_observed(connections: Sequence[Connection], *, attached: bool, enabl
     if waiting or not connections:
         return None
     if not enabled:
-        return Cause("paused", f"{names}: the learner is paused, and nothing is observed. Leave `paused()` first.")
+        return Cause(
+            "paused", f"{names}: the learner is paused and observes nothing. Leave `with learner.paused()` first."
+        )
     ever = any(c.activity.seen for c in connections)
     notes = "; ".join(f"{c.name}: {c.note}" for c in connections if c.note)
     return Cause(
         "unobserved",
-        f"{names}: nothing was observed {'since the last reset' if ever else 'yet'}, so that a step changes nothing. "
-        "Run the model that the learner is attached to (no copy of it, and not paused) between reset() and step()"
+        f"{names}: nothing was observed {'since the last reset' if ever else 'yet'}, so a step changes nothing. "
+        "Run the model that the learner is attached to (not a copy, and not paused) between reset() and step()"
         + (f"; {notes}." if notes else "."),
     )
 
@@ -61,7 +67,7 @@ def in_eval(connections: Sequence[Connection]) -> Cause | None:
 def no_rate(connections: Sequence[Connection], lr_scale: float) -> Cause | None:
     """A learning rate of zero for all."""
     if connections and isinstance(lr_scale, (int, float)) and lr_scale == 0:
-        return Cause("lr_scale", "learner.lr_scale is 0, so that no step changes anything; set it above 0.")
+        return Cause("lr_scale", "learner.lr_scale is 0, so no step changes anything; set it above 0.")
     if not connections or any(c.config.three_factor.lr for c in connections):  # a layer of several may be held still
         return None
     return Cause("lr", f"{join_names(connections)}: the learning rate is 0; set ThreeFactorConfig(lr=...) above 0.")
@@ -75,8 +81,8 @@ def unused_signals(gate: NeuromodulatoryGate, given: Collection[str]) -> Cause |
     settings = ", ".join(f"{SOURCE_FIELDS[name]}={name!r}" for name in lost if name in SOURCE_FIELDS)
     return Cause(
         "unused",
-        f"{', '.join(lost)}: no modulator listens to this. {_describe_sources(gate)}. Give the signal that is listened "
-        f"to, or set NeuromodConfig({settings}).",
+        f"{', '.join(lost)}: no modulator listens to this. {_describe_sources(gate)}. Give one of these "
+        f"signals, or set NeuromodConfig({settings}).",
     )
 
 
@@ -99,11 +105,29 @@ def closed_gate(gate: NeuromodulatoryGate, signals_given: Collection[str]) -> Ca
 
 def zero_third_factor(steps: int, signals_given: Collection[str]) -> Cause:
     """A third factor that was never anything but zero."""
-    what = f"{', '.join(sorted(signals_given))} gave" if signals_given else "the modulator gave"
+    what = f" (signals given: {', '.join(sorted(signals_given))})" if signals_given else ""
     return Cause(
         "zeros",
-        f"In {steps} steps {what} nothing but a third factor of exactly 0, so that no weight has moved. If rewards are "
-        "that rare, all is well; else look at where they come from.",
+        f"The third factor was exactly 0 in all {steps} steps{what}, so no weight has moved. If rewards are that rare, "
+        "all is well; otherwise check where they are computed.",
+    )
+
+
+def one_way(third_factor: ThirdFactor, signals_given: Collection[str]) -> Cause | None:
+    """Third factors of one sign, which no outcome turns around; a constant one by hand is a plain rule, and meant."""
+    met, low, high = third_factor.met, third_factor.met.low, third_factor.met.high
+    if met.steps < TRIED_STEPS or met.values < ENOUGH_FACTORS or low <= 0 <= high:
+        return None
+    constant = high - low <= 1e-5 * max(abs(low), abs(high))
+    if third_factor.gate.config.reward_baseline != "none" or (constant and not signals_given):
+        return None
+    side = f"{low:.3g}" if constant else f"{'above' if low > 0 else 'below'} 0 ({low:.3g} to {high:.3g})"
+    how = "NeuromodConfig(reward_baseline='running')" if signals_given else "for instance its running mean"
+    return Cause(
+        "one way",
+        f"The third factor was always {side}: whatever the outcome, every active synapse is pushed the same way, and "
+        "the net cannot learn which outcome was good. Subtract a baseline, the reward that was to be expected: "
+        f"{how}. If no outcome is to be learned (plain STDP), all is well.",
     )
 
 
@@ -117,21 +141,21 @@ def _why_zero(connection: Connection, rates: Rates | None, why_silent: Callable[
     name, begin = connection.name, "its eligibility is zero everywhere"
     if connection.post_side == "gradient":
         return (
-            f"{name}: no gradient of the loss has reached it{_silent(rates)}. Look at whether the loss depends on its "
-            "neurons at the steps it is made of, and at how near these are to their threshold. Neurons that answer a "
-            "step later (Norse's LIF, snnTorch's Alpha) let no gradient through to layers before them."
+            f"{name}: no gradient of the loss has reached it{_silent(rates)}. Check that the loss depends on its "
+            "neurons in the steps that it is computed from, and that their membranes come near the threshold. Neurons "
+            "that answer a step later (Norse's LIF, snnTorch's Alpha) let no gradient through to layers before them."
         )
     if rates is None:
         return f"{name}: {begin}."
     if not rates.pre:
-        return f"{name}: {begin}: its input was silent in all {rates.steps} steps looked at. Look at what feeds it."
+        return f"{name}: {begin}: its input was silent in all {rates.steps} steps looked at. Check what feeds it."
     if rates.post == 0:
         return f"{name}: {begin}: {_never_fired(connection, rates, why_silent)}"
     neurons = "" if rates.post is None else f" and its neurons ({rates.post:.1%})"
     return (
-        f"{name}: {begin}, although its input ({rates.pre:.1%}){neurons} are active: no two spikes met within the "
-        "reach of the kernel, the trace had faded when the step came (tau_e), or a mask, `reduce` or amplitudes of 0 "
-        "remove what there is."
+        f"{name}: {begin}, although its input ({rates.pre:.1%}){neurons} are active. Either no two spikes came close "
+        "enough in time for the kernel, or the trace had faded before the step came (raise tau_e), or a mask, `reduce` "
+        "or amplitudes of 0 removed it."
     )
 
 
@@ -152,7 +176,7 @@ def _never_fired(connection: Connection, rates: Rates, why_silent: Callable[[Con
     return (
         f"its neurons have not fired in the {rates.steps} steps looked at (its input is active in {rates.pre:.1%} of "
         "them)" + (f", and they cannot: {never}" if never else "") + ". Raise its weights (scale_to_rate(model, batch) "
-        "finds by how much) or its inputs, or lower the neurons' threshold."
+        "does so) or its inputs, or lower the neurons' threshold."
     )
 
 
@@ -162,12 +186,12 @@ def unmoved_weights(connections: Sequence[Connection]) -> Cause | None:
     for connection in connections:
         bounds = connection.config.three_factor.weight_bounds
         if isinstance(bounds, str):
-            why = f"weight_bounds={bounds!r} leaves nothing of it, since all synapses were to change alike"
+            why = f"weight_bounds={bounds!r} removes it, since all synapses were to change by the same amount"
         elif bounds is not None:
-            why = "all weights are at their bounds already; widen weight_bounds, or look at the sign of the modulator"
+            why = "all weights are at their bounds already; widen weight_bounds, or check the sign of the modulator"
         else:
             why = f"the change is below the resolution of {connection.weight.dtype}; raise lr, or use float32 weights"
-        told.append(f"{connection.name}: a change was asked for and no weight moved: {why}.")
+        told.append(f"{connection.name}: a change was computed, but no weight moved: {why}.")
     return Cause("stuck", " ".join(told)) if told else None
 
 
@@ -178,8 +202,8 @@ def clamped_eligibility(connections: Sequence[Connection]) -> Cause | None:
     low, high = connections[0].config.eligibility.clamp_range or (0.0, 0.0)
     return Cause(
         "saturated",
-        f"{join_names(connections)}: every eligibility is at its clamp ({low:g}, {high:g}) or near it, so that all "
-        "weights change alike. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
+        f"{join_names(connections)}: every eligibility is at its clamp ({low:g}, {high:g}) or near it, so all weights "
+        "change by the same amount. Widen clamp_range, shorten tau_e, or lower the amplitudes or the firing rates.",
     )
 
 
@@ -225,9 +249,9 @@ def alike(connections: Sequence[Connection]) -> Cause | None:
         return None
     return Cause(
         "alike",
-        f"{join_names(connections)}: each sample's third factor is one for all neurons alike. That teaches them to be "
-        "active together or not, and hardly which of them should have fired: a net that is to choose stays at chance. "
-        "Give it for each neuron, (B, N_post), or let an Actor do so (PlasticityConfig.reward_all_layers()). Where "
+        f"{join_names(connections)}: in each sample, all neurons hear the same third factor. That teaches them to be "
+        "active together or not, but hardly which of them should have fired: a net that has to choose stays at chance. "
+        "Give each neuron its own, (B, N_post), or let an Actor do so (PlasticityConfig.reward_all_layers()). If the "
         "neurons are rewarded as one population, all is well.",
     )
 

@@ -23,7 +23,7 @@ from .config import PlasticityConfig
 from .config.eligibility import TracePath
 from .config.validation import require_config
 from .feedback import FeedbackState, read_feedback
-from .kernels.named_kernels import kernel_of
+from .kernels.named_kernels import kernel_of, words_of
 from .kernels.post_side import PostSide, post_side_of
 from .kernels.stdp import Kernel
 from .layers.geometry import Geometry
@@ -417,4 +417,5 @@ class Connection:
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.traces.rule.geometry.shape))
         rule, note = self.config.eligibility, f"; {self.note}" if self.note else ""
-        return f"{self.name}: {shape}, {rule.kernel}, {rule.trace_type} (τ={rule.tau_e:g}), {self.traces.path}{note}"
+        trace = f"{rule.trace_type} (τ={rule.tau_e:g})"
+        return f"{self.name}: {shape}, {words_of(self.config)}, {trace}, {self.traces.path}{note}"

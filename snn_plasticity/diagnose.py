@@ -31,7 +31,7 @@ _CLAMPED = (
     "or the firing rates."
 )
 _CUT = "weight_clamp cuts {:.1%} of a step's changes. Lower lr, or widen weight_clamp."
-_BOUNDED = "{:.1%} of its weights are at their bounds. Widen weight_bounds, or give soft_bounds."
+_BOUNDED = "{:.1%} of its weights are at their bounds. Widen weight_bounds, or set soft_bounds."
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ def diagnose(
         found.append(None if asleep and idle and idle.key == "eval" else idle)
     found.append(causes.no_rate(connections, lr_scale))
     found.append(causes.closed_gate(third_factor.gate, signals_given) if signals_given else None)
+    found.append(causes.one_way(third_factor, signals_given))
     if not steps:
         found.append(
             causes.Cause("step", "No step was made yet: call learner.step(reward=...) when the outcome is known.")
@@ -308,10 +309,8 @@ def _size(layer: LayerDiagnosis) -> causes.Cause | None:
     share = layer.change_mean / layer.weight_mean
     if TINY_CHANGE <= share <= LARGE_CHANGE:
         return None
-    much, way = ("only {:.1g}", "Raise") if share < TINY_CHANGE else ("{:.3g} times", "Lower")
-    return causes.Cause(
-        "size", f"{layer.name}: a step changes weights by {much.format(share)} of their size. {way} lr."
-    )
+    much, way = (f"only {share:.1g} of", "Raise") if share < TINY_CHANGE else (f"{share:.3g} times", "Lower")
+    return causes.Cause("size", f"{layer.name}: a step changes weights by {much} their mean size. {way} lr.")
 
 
 def _mean(values: Tensor) -> float | None:

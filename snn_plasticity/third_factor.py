@@ -56,6 +56,28 @@ def _is_number(factor: float | Tensor, batch_size: int | None) -> bool:
 Factor = float | Tensor | LayerFactors
 
 
+class FactorRange:
+    """The least and the greatest third factor that was looked at, of how many steps and values.
+
+    Numbers are looked at in every step, tensors on the CPU after 4, 8, 16, … steps.
+    """
+
+    __slots__ = ("high", "low", "next_look", "steps", "values")
+
+    def __init__(self) -> None:
+        self.low, self.high, self.steps, self.values, self.next_look = float("inf"), float("-inf"), 0, 0, 4
+
+    def widen(self, factor: Factor) -> None:
+        """Look at one more."""
+        each = list(factor.values()) if isinstance(factor, LayerFactors) else [factor]
+        self.next_look = max(self.next_look, 2 * self.steps)
+        for one in map(torch.as_tensor, each):
+            if one.is_cpu and one.numel():
+                low, high = one.aminmax()
+                self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+                self.values += one.numel()
+
+
 def factor_of(factor: Factor, name: str) -> float | Tensor:
     """What a connection hears."""
     return factor[name] if type(factor) is LayerFactors else factor  # type: ignore[return-value]
@@ -177,7 +199,7 @@ class ThirdFactor:
     """A gate with its state."""
 
     def __init__(self, gate: NeuromodulatoryGate) -> None:
-        self.gate = gate
+        self.gate, self.met = gate, FactorRange()
         self._kept = GateMemory()
         self._last: GateOutput | None = None
         self._ahead: PlainOutput | None = None  # a later step, without tensors
@@ -215,10 +237,15 @@ class ThirdFactor:
 
     def keep(self, output: AnyOutput) -> None:
         """A step was made of this."""
+        met, factor = self.met, output.factor
+        met.steps += 1
+        if type(factor) is float and met.low <= factor <= met.high:
+            met.values += 1
+        elif type(factor) is float or met.steps >= met.next_look:
+            met.widen(factor)
         if isinstance(output, PlainOutput):
             self._ahead = output
             return
-        factor = output.factor
         if isinstance(factor, Tensor) and factor.requires_grad:
             output = output._replace(factor=factor.detach())
         self._kept, self._last, self._ahead = output.kept, output, None

@@ -199,7 +199,7 @@ def test_what_stands_in_the_way():
         lambda m: nn.init.constant_(m[0].weight, 1.0), weight_bounds=(0.0, 1.0)
     )
     assert "a step changes weights by only" in words(lr=1e-9)
-    assert "times of their size" in words(lr=10.0, weight_clamp=None, update_frequency=2)
+    assert "times their mean size. Lower lr" in words(lr=10.0, weight_clamp=None, update_frequency=2)
     assert "the learning rate is 0" in words(lr=0.0)
 
 
@@ -262,3 +262,42 @@ def test_neurons_that_learn_and_never_fire_are_told_of():
     by_hand.observe(PRE[0], POST[0])
     layer = PlasticityLearner([by_hand]).diagnose().layers["fc"]
     assert layer.post_rate is None and layer.pre_rate is not None and "post" not in str(layer)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize(
+    ("reward", "words"),
+    [
+        (lambda b: torch.rand(b) + 0.1, "The third factor was always above 0 (0."),
+        (lambda b: -torch.rand(b) - 0.1, "The third factor was always below 0 (-0."),
+        (lambda b: 1.0, "The third factor was always 0.762: whatever the outcome"),
+        (torch.randn, None),
+    ],
+)
+def test_a_third_factor_of_one_sign_is_told_of(batch, reward, words):
+    """Rewards that are never bad teach no outcome; a baseline ends that, and so does the word."""
+    torch.manual_seed(0)
+    for baseline in ("none", "running"):
+        model = model_of()
+        learner = attach(model, PlasticityConfig(neuromod=NeuromodConfig(reward_baseline=baseline)))
+        for _ in range(40):
+            with torch.no_grad():
+                model((torch.rand(batch, 5) < 0.5).float())
+            learner.step(reward=reward(batch))
+            learner.reset()
+        told = " ".join(learner.diagnose().findings)
+        assert ("The third factor was always" in told) == (baseline == "none" and words is not None)
+        if baseline == "none" and words:
+            assert words in told and "NeuromodConfig(reward_baseline='running')" in told
+
+
+def test_a_plain_rule_by_hand_is_no_fault():
+    learner, connection = learner_of()
+    for _ in range(40):
+        watch(connection)
+        learner.step(1.0)
+    assert not any("The third factor was" in finding for finding in learner.diagnose().findings)
+    for _ in range(90):
+        watch(connection)
+        learner.step(float(torch.rand(())) + 1.5)
+    assert any("always above 0 (1 to" in finding for finding in learner.diagnose().findings)

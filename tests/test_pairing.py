@@ -356,6 +356,20 @@ class TestNames:
         with pytest.raises(ValueError, match="the weights none; and the neurons 0 "):
             attach(nn.Sequential(lif()))
 
+    def test_layers_that_learn_only_when_they_are_named(self):
+        """A class of one's own may do more than it derives from: the error says so, and what to write does it."""
+
+        class OwnLinear(nn.Linear):
+            pass
+
+        def model():
+            return nn.Sequential(OwnLinear(3, 4), lif())
+
+        with pytest.raises(ValueError, match=r"Found the weights 0; .* Left out: 0 is a OwnLinear, .* Name it") as told:
+            attach(model())
+        assert str(told.value).endswith("it learns: ThreeFactorConfig(target_layers=('0',)).")
+        assert list(attach(model(), self.config("0")).connections) == ["0"]
+
     def test_a_layer_before_input_weights_is_no_synapse_of_that_neuron(self):
         model = norse.SequentialState(linear(N_IN, N_IN), norse.LIFRecurrentCell(N_IN, N_IN, FAST))
         learner = attach(model, CONFIG, pre=lambda x: x)

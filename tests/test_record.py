@@ -420,16 +420,16 @@ def test_edges_that_change_are_said_to_be_others():
 @pytest.mark.parametrize(
     ("how", "error", "sentence"),
     [
-        ({"layers": ["fc9"]}, ValueError, r"layers = \['fc9'\]; expected some names of connections: fc"),
-        ({"layers": []}, ValueError, "expected some names"),
+        ({"layers": ["fc9"]}, ValueError, r"layers = \['fc9'\]; expected a list of the learner's layers: 'fc'"),
+        ({"layers": []}, ValueError, "expected a list of the learner's layers"),
         ({"steps": 0}, ValueError, "steps"),
         ({"every": 0}, ValueError, "every"),
         ({"weights": -1}, ValueError, "weights"),
-        ({"samples": []}, TypeError, "expected indices of samples"),
-        ({"samples": [2]}, ValueError, "expected indices below 2"),
-        ({"synapses": {"fc": [(0, 6)]}}, ValueError, r"expected indices within a weight \(4, 6\)"),
+        ({"samples": []}, TypeError, "expected a list of sample numbers"),
+        ({"samples": [2]}, ValueError, "expected numbers below 2: the batch has 2 samples"),
+        ({"synapses": {"fc": [(0, 6)]}}, ValueError, r"expected numbers within the weight \(4, 6\)"),
         ({"synapses": {"fc": [0]}}, TypeError, r"expected a list of \(post, pre\)"),
-        ({"synapses": {"fc9": [(0, 0)]}}, ValueError, "expected names among fc"),
+        ({"synapses": {"fc9": [(0, 0)]}}, ValueError, "expected one that is recorded: 'fc'"),
         ({"steps": 2**31 - 1}, MemoryError, "Take fewer steps="),
         ({"steps": 2**31 - 1, "weights": 1}, MemoryError, "Take a larger weights="),
     ],
@@ -450,7 +450,7 @@ def test_one_record_at_a_time_and_names_are_known():
     record = learner.record()
     with pytest.raises(RuntimeError, match="recorded already"):
         learner.record()
-    with pytest.raises(ValueError, match="expected a recorded layer: fc"):
+    with pytest.raises(ValueError, match="expected a recorded layer: 'fc'"):
         record.spikes("fc2")
 
 

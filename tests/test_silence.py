@@ -158,7 +158,7 @@ class TestDead:
             (told,) = said(lambda: learner.step(reward=1.0))
             assert torch.equal(mem, model[1].mem) and learner.connections["0"].activity.seen == 70
             assert told in learner.diagnose().findings
-            assert "scale_to_rate(model, batch) finds by how much" in told
+            assert "scale_to_rate(model, batch) does so" in told
             return told
 
         assert "they cannot: with its weights and biases, no input like those gives them" in words(-1.0, -0.1)
@@ -292,7 +292,7 @@ class TestDead:
             connection.observe(torch.tensor([[1.0, 0.5]]), torch.ones(1, 2))
             words += said(lambda: learner.step(1.0))
         (words,) = words
-        assert "fc: a change was asked for and no weight moved: all weights are at their bounds" in words
+        assert "fc: a change was computed, but no weight moved: all weights are at their bounds" in words
 
     def test_changes_below_the_resolution(self):
         layer = nn.Linear(2, 2)
@@ -342,9 +342,9 @@ class TestTheThirdFactor:
         words = self.words(steps=1023, reward=0.0)
         assert words == []
         (words,) = self.words(steps=1100, reward=torch.zeros(2))
-        assert "In 1024 steps reward gave nothing but a third factor of exactly 0" in words
+        assert "The third factor was exactly 0 in all 1024 steps (signals given: reward)" in words
         (words,) = self.words(steps=1100, modulator=0.0)
-        assert "the modulator gave nothing but" in words
+        assert "exactly 0 in all 1024 steps, so no weight has moved" in words
 
     def test_rates_of_zero(self):
         model = net(5, 4, threshold=0.1)
@@ -429,13 +429,13 @@ class TestOneForAll:
                 learner.step(factor(), **options)
                 learner.reset()
 
-        return " ".join(w for w in said(life) if "alike" in w), learner
+        return " ".join(w for w in said(life) if "all neurons hear the same" in w), learner
 
     @pytest.mark.parametrize("preset", ["minimal", "dev", "production"])
     def test_a_net_of_several_layers_is_told_once(self, preset):
         words, learner = self.words(6, 8, 3, config=getattr(PlasticityConfig, preset)())
-        assert words.count("one for all neurons alike") == 1 and words.startswith("0, 2: ")
-        assert sum("one for all neurons alike" in found for found in learner.diagnose().findings) == 1
+        assert words.count("all neurons hear the same third factor") == 1 and words.startswith("0, 2: ")
+        assert sum("all neurons hear the same third factor" in found for found in learner.diagnose().findings) == 1
 
     def test_where_it_makes_sense_nothing_is_said(self):
         quiet = {
@@ -455,11 +455,11 @@ class TestOneForAll:
         learner = attach(model, PlasticityConfig.dev())
         run(model, batch=4)
         learner.step(torch.rand(4))
-        assert "0: each sample's third factor is one for all" in " ".join(learner.diagnose().findings)
+        assert "0: in each sample, all neurons hear the same third factor" in " ".join(learner.diagnose().findings)
         learner.reset()
         with torch.no_grad():
             model[0].weight[1:] = -1.0
             model[0].bias.zero_()
         run(model, batch=4)
         learner.step(torch.rand(4))
-        assert "alike" not in " ".join(learner.diagnose().findings)
+        assert "all neurons hear" not in " ".join(learner.diagnose().findings)

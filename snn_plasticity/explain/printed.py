@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 _CAUSES = {
     "remembered": "what the trace remembered from before the record",
-    "mask": "the mask",
+    "mask": "what the mask took away",
     "reduce": "what reduce made of the change",
-    "bounds": "the weight's bounds",
-    "waiting": "changes that waited from before",
+    "bounds": "what the weight's bounds took or gave",
+    "waiting": "changes that waited from before the record",
     "elsewhere": "the weight was written from elsewhere",
-    "faded": "pairs that had faded, together",
+    "faded": "pairs too faded to be listed, together",
 }
 
 

@@ -42,15 +42,15 @@ def recorded_history(
 def _layer(recorder: Recorder | None, name: object) -> LayerRecorder:
     if recorder is None:
         raise ValueError(
-            "Nothing is recorded; expected a record that runs: record = learner.record(synapses={'fc2': [(post, pre)]})"
-            " before learning. One that was stopped is asked itself: explain(record, 'fc2', post, pre)."
+            "Nothing is recorded now; call record = learner.record(synapses={'fc2': [(post, pre)]}) before learning. "
+            "For a record that was stopped: snn_plasticity.explain.explain(record, 'fc2', post, pre)."
         )
     known = recorder.recorded
     if not isinstance(name, str) or name not in known:
         shown = f"{name!r}" if isinstance(name, str) else known_as(name)
         raise ValueError(
-            f"layer is {shown}; expected one that is recorded: {', '.join(known) or 'none yet'}. Others are kept by "
-            "learner.record(layers=[...])."
+            f"layer is {shown}; expected one that is recorded: {', '.join(map(repr, known)) or 'none yet'}. To record "
+            "others, name them in learner.record(layers=[...])."
         )
     return known[name]
 
@@ -59,19 +59,20 @@ def _index(layer: LayerRecorder, index: Sequence[object]) -> WeightIndex:
     """The index of the weight, with that of the network before it where each sample has its own."""
     connection = layer.connection
     shape = tuple(connection.weight.shape)
+    order = "post, pre" if len(shape) == 2 and connection.samples is None else ", ".join("0" * len(shape))
     given = tuple(int(k) if _whole(k) else k for k in index)  # type: ignore[call-overload]
     if len(given) != len(shape) or not all(type(k) is int and 0 <= k < n for k, n in zip(given, shape, strict=True)):
         raise ValueError(
-            f"the synapse is {given!r}; expected {len(shape)} indices within the weight {shape} of {connection.name}"
-            f"{', (post, pre)' if len(shape) == 2 and connection.samples is None else ''}."
+            f"the synapse is {given!r}; expected {len(shape)} whole numbers within the weight {shape} of the layer, as "
+            f"explain({connection.name!r}, {order})."
         )
     found: WeightIndex = given  # type: ignore[assignment]
     own = found if connection.samples is None else found[1:]
     if own not in layer.chosen.indices:
         kept = ", ".join(map(str, layer.chosen.indices[:8])) + (", …" if len(layer.chosen.indices) > 8 else "")
         raise ValueError(
-            f"{connection.name}{list(own)} was not kept by the record, which has {kept}; expected a record of it: "
-            f"learner.record(synapses={{{connection.name!r}: [{own}]}})."
+            f"{connection.name}{list(own)} is not one of the synapses that the record keeps: {kept}. Ask for one of "
+            f"these, or begin a record of it: learner.record(synapses={{{connection.name!r}: [{own}]}})."
         )
     return found
 
@@ -89,12 +90,12 @@ def _require_explicable(recorder: Recorder | None, layer: LayerRecorder) -> None
     if mode != "online":
         raise ValueError(
             f"{connection.name} is in mode {mode!r}, in which something else than learner.step changes the weight; "
-            "expected mode 'online'. What the learner asked for is in record.changes()."
+            f"expected mode 'online'. What the learner asked for is in record.changes({connection.name!r})."
         )
     if layer.pre.samples is not None:
         raise ValueError(
-            f"the record keeps samples {layer.pre.samples.tolist()} only, and every sample of a batch changes the "
-            "weight; expected learner.record(samples=None)."
+            f"the record keeps samples {layer.pre.samples.tolist()} only, but every sample of a batch changes the "
+            "weight; expected a record of all: learner.record(samples=None)."
         )
     assert recorder is not None
     sharing = [other.connection for other in recorder.recorded.values() if other is not layer]
@@ -110,8 +111,7 @@ def _read(layer: LayerRecorder, index: WeightIndex, since: int | None, until: in
     connection = layer.connection
     if not layer.count:
         raise ValueError(
-            f"{connection.name} has observed nothing since the record began; expected spikes, and a learner.step: run "
-            "the model first."
+            f"{connection.name} has observed nothing since the record began; run the model and call learner.step first."
         )
     happened = list(layer.merged())
     updates = [one for one in happened if isinstance(one, LearnerStep) and one.factor is not None]

@@ -51,7 +51,7 @@ def explain(
     (0, 2, 0.9048, 0.98, 0.002)
     """
     if record is not None:
-        require_kind("record", record, Recorder, "What learner.record() gave.")
+        require_kind("record", record, Recorder, "Give what learner.record() returned.")
     since, until = (
         None if value is None else require_count(name, value, 0) for name, value in (("since", since), ("until", until))
     )
@@ -69,8 +69,8 @@ def explained(history: SynapseHistory, since: int | None = None, until: int | No
     told = range(told.start, groups[-1].stop) if groups else range(0)
     if not groups:
         raise ValueError(
-            f"{history.name}: no learner.step changed its weights after step {since} and up to step {until}; expected "
-            "an interval with at least one."
+            f"{history.name}: no learner.step changed its weights{_between(since, until)}, of those that the record "
+            "keeps; expected at least one."
         )
     require_known(history, told)
     met, beside, held = replay(history, told)
@@ -87,6 +87,12 @@ def explained(history: SynapseHistory, since: int | None = None, until: int | No
         np.array([update.step + first for update in updates]),
         np.array([updates[0].before, *(update.after for update in updates)]), history.precision,
     )  # fmt: skip
+
+
+def _between(since: int | None, until: int | None) -> str:
+    """An interval in words."""
+    after = "" if since is None else f" after step {since}"
+    return after + ("" if until is None else f"{' and' if after else ''} up to step {until}")
 
 
 def _told(history: SynapseHistory, since: int | None, until: int | None) -> range:

@@ -202,8 +202,22 @@ def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
         refused = "".join(f" {n.name}: {n.kind.refusal}." for n in index.neurons.values() if n.kind.refusal)
         raise ValueError(
             "Nothing in this model can be plastic: expected at least one Linear, convolution or recurrent weight, and "
-            f"a spiking neuron of snnTorch or Norse that it feeds. {index.describe()}{refused}"
+            "a spiking neuron of snnTorch or Norse that it feeds. "
+            f"{index.describe()}{_left_out(index, plastic)}{refused}"
         )
+
+
+def _left_out(index: ModelIndex, plastic: Collection[str]) -> str:
+    """Why weights that were found do not learn, and which of them do where they are named."""
+    why = "".join(f" {name} cannot learn: {reason}." for name, reason in {**index.refused, **index.excluded}.items())
+    unnamed = [name for name in index.names if name in index.optional and name not in plastic]
+    if not unnamed:
+        return why
+    kinds = ", ".join(f"{name} is a {type(index.modules[name]).__name__}" for name in unnamed)
+    return (
+        f"{why} Left out: {kinds}, which may do more than the class it derives from. Name it, and it learns: "
+        f"ThreeFactorConfig(target_layers=({', '.join(map(repr, unnamed))},))."
+    )
 
 
 def _given(index: ModelIndex, pairs: Pairs) -> dict[str, tuple[str, ...]]:

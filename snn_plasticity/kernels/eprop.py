@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ class EProp:
     >>> leaky = EProp(response=((1.0, 0.9),))
     """
 
+    words: ClassVar[str] = "e-prop"
     tau_m: Number = 20.0
     convention: Convention = field(default_factory=Convention)
     response: Response | None = None

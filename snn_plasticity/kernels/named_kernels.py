@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import cast
 
-from ..config import EligibilityConfig
+from ..config import EligibilityConfig, PlasticityConfig
 from .eprop import EProp
 from .online import OnlineGradient
 from .stdp import Kernel, PairSTDP, Rate, SymmetricSTDP
 from .triplet import TripletSTDP
+
+
+def words_of(config: PlasticityConfig) -> str:
+    """What a kernel is called in print, its own `words` or its class, and how a loss comes down to it.
+
+    >>> words_of(PlasticityConfig.eprop())
+    'e-prop'
+    """
+    kernel, aim = kernel_of(config.eligibility), config.three_factor.feedback
+    own = type(kernel)
+    name = getattr(kernel, "words") if "words" in vars(own) else own.__name__  # noqa: B009 - no part of the protocol
+    return name if aim is None else f"{name}, {aim if isinstance(aim, str) else type(aim).__name__} feedback"
 
 
 def kernel_of(config: EligibilityConfig) -> Kernel:

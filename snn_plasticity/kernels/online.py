@@ -57,6 +57,11 @@ class OnlineGradient:
 
     post_side: ClassVar[str] = "gradient"
 
+    @property
+    def words(self) -> str:
+        """What it is called in print."""
+        return "online gradients" + (", no memory of the input" if self.response == () else "")
+
     def __post_init__(self) -> None:
         require_parameters(self, ("tau_m",))
         if self.response is None:

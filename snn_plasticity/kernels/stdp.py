@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -119,6 +119,8 @@ class Rate:
     torch.Size([1, 3])
     """
 
+    words: ClassVar[str] = "rate"
+
     def init(self, pre: Tensor, post: Tensor) -> None:
         """No memory."""
         require_spikes(pre, post)
@@ -164,6 +166,7 @@ class PairSTDP:
     Song, Miller & Abbott 2000; Morrison, Diesmann & Gerstner 2008.
     """
 
+    words: ClassVar[str] = "stdp_pair"
     tau_plus: Number = 20.0
     tau_minus: Number = 20.0
     a_plus: Number = 1.0
@@ -243,6 +246,7 @@ class SymmetricSTDP:
     >>> kernel = SymmetricSTDP(a_minus=0.5)
     """
 
+    words: ClassVar[str] = "stdp_symmetric"
     tau_plus: Number = 20.0
     tau_minus: Number = 20.0
     a_plus: Number = 1.0

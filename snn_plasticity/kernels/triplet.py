@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class TripletSTDP:
     Pfister & Gerstner 2006.
     """
 
+    words: ClassVar[str] = "stdp_triplet"
     tau_plus: Number = 20.0
     tau_minus: Number = 20.0
     a_plus: Number = 1.0

@@ -56,6 +56,12 @@ class Window:
     dt: float = 1.0
     convention: Convention = field(default_factory=Convention)
 
+    @property
+    def words(self) -> str:
+        """What it is called in print."""
+        name = getattr(self.curve, "__name__", type(self.curve).__name__)
+        return f"Window({'curve' if name == '<lambda>' else name})"
+
     def __post_init__(self) -> None:
         if not callable(self.curve):
             raise ValueError(f"Window.curve = {shown(self.curve)}; expected a function from Δt to a weight change.")

@@ -69,6 +69,11 @@ class EligibilityVectors:
         """What it reads on the post side."""
         return _POST_SIDES[self.of]
 
+    @property
+    def words(self) -> str:
+        """What it is called in print."""
+        return "online gradients, by eligibility vectors" if self.of == "loss" else "e-prop, by eligibility vectors"
+
     def laid_out(self, geometry: SharedWeights) -> EligibilityVectors:
         """The same for these synapses.
 

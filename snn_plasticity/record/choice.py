@@ -37,7 +37,8 @@ def require_indices(name: str, wanted: object, shape: Sequence[int]) -> list[tup
     Raises:
         TypeError, ValueError: something else, or a weight that is not there.
     """
-    how = f"a list of {'(post, pre)' if len(shape) == 2 else f'{len(shape)} numbers'}, indices of a weight {shape}"
+    pair = "(post, pre)" if len(shape) == 2 else f"tuples of {len(shape)} numbers"
+    how = f"a list of {pair}, which say where in the weight {tuple(shape)} they are"
     if not isinstance(wanted, (list, tuple)) or not wanted:
         raise TypeError(f"synapses[{name!r}] is {known_as(wanted)}; expected {how}.")
     found = []
@@ -45,8 +46,10 @@ def require_indices(name: str, wanted: object, shape: Sequence[int]) -> list[tup
         index = (one,) if isinstance(one, (int, np.integer)) and len(shape) == 1 else one
         whole = isinstance(index, (list, tuple)) and len(index) == len(shape)
         if not whole or not all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in index):  # type: ignore
-            raise TypeError(f"synapses[{name!r}] has {shown(one)}; expected {how}.")
+            raise TypeError(f"synapses[{name!r}] holds {shown(one)}; expected {how}.")
         if not all(0 <= k < size for k, size in zip(index, shape, strict=True)):  # type: ignore[arg-type]
-            raise ValueError(f"synapses[{name!r}] has {shown(one)}; expected indices within a weight {tuple(shape)}.")
+            raise ValueError(
+                f"synapses[{name!r}] holds {shown(one)}; expected numbers within the weight {tuple(shape)}."
+            )
         found.append(tuple(map(int, index)))  # type: ignore[arg-type]
     return found

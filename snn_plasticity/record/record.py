@@ -269,7 +269,9 @@ class Record(Recorder):
 
     def _layer(self, name: object) -> LayerRecorder:
         if not isinstance(name, str) or name not in self._layers:
-            raise ValueError(f"name = {known_as(name)}; expected a recorded layer: {', '.join(self._layers)}.")
+            raise ValueError(
+                f"name = {known_as(name)}; expected a recorded layer: {', '.join(map(repr, self._layers))}."
+            )
         return self._layers[name]
 
     @staticmethod

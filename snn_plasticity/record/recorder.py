@@ -39,8 +39,8 @@ class Recorder:
             raise TypeError(f"learner is {known_as(learner)}; expected a learner. Call learner.record(...).")
         if learner.recorder is not None:
             raise RuntimeError(
-                "The learner is recorded already; expected one record at a time, with all that is wanted of it. Call "
-                "record.stop() on the other one first: what it kept stays. Nothing was changed."
+                "The learner is recorded already; expected one record at a time. Call stop() on the one that runs "
+                "(learner.recorder); what it kept stays. Nothing was changed."
             )
         self.settings, self.number, self.running = settings, 0, True
         self._learner: Recorded | None = learner

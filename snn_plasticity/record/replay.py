@@ -60,8 +60,8 @@ def require_eligibility(layer: LayerRecorder) -> None:
     connection = layer.connection
     if reads_gradient(connection):
         raise ValueError(
-            f"{connection.name} learns from the gradient of a loss, which meets what was noted since the last step: "
-            "there is no eligibility to look at; expected a connection that hears a modulator. See record.changes()."
+            f"{connection.name} learns from the gradient of a loss, and has no eligibility to look at; expected a "
+            f"layer that learns from a modulator. What its weights did is in record.changes({connection.name!r})."
         )
     if layer.chosen.lost:
         raise ValueError(

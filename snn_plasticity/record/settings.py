@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._checks import known_as, require_count, require_kind, shown
+from .._checks import known_as, require_count, shown
 from ..connection import Connection
 from ..plasticity.memory import SHARE, free_memory
 from .choice import require_indices
@@ -47,21 +47,26 @@ def read_settings(
         MemoryError: it would take more than is free.
     """
     if layers is not None:
+        known = ", ".join(map(repr, connections)) or "none yet"
         listed = isinstance(layers, (list, tuple, set, frozenset, dict))
         if not listed or not layers or not all(isinstance(name, str) and name in connections for name in layers):
-            raise ValueError(
-                f"layers = {shown(layers)}; expected some names of connections: {', '.join(connections) or 'none yet'}."
-            )
+            raise ValueError(f"layers = {shown(layers)}; expected a list of the learner's layers: {known}.")
     names = list(connections) if layers is None else list(layers)
     steps, every = require_count("steps", steps), require_count("every", every)
     weights = require_count("weights", weights, 0)
     chosen = _samples(samples, [connections[name] for name in names])
     wanted: dict[str, list[tuple[int, ...]]] = {}
     if synapses is not None:
-        require_kind("synapses", synapses, Mapping, "As {'fc2': [(post, pre), ...]}.")
+        if not isinstance(synapses, Mapping):
+            raise TypeError(
+                f"synapses = {known_as(synapses)}; expected a dict, as {{'fc2': [(post, pre), ...]}}, or None."
+            )
         for name, some in synapses.items():
             if name not in names:
-                raise ValueError(f"synapses names {shown(name)}; expected names among {', '.join(names)}.")
+                raise ValueError(
+                    f"synapses names the layer {shown(name)}; expected one that is recorded: "
+                    f"{', '.join(map(repr, names))}."
+                )
             wanted[name] = require_indices(name, some, connections[name].traces.rule.geometry.shape)
     free = free_memory(torch.device("cpu")) or MOST_BYTES
     _require_room([connections[name] for name in names], steps, weights, chosen, free)
@@ -75,11 +80,13 @@ def _samples(samples: object, connections: Sequence[Connection]) -> Tensor | Non
     values = samples.tolist() if isinstance(samples, Tensor) else samples
     whole = isinstance(values, (list, tuple, range)) and len(values) > 0
     if not whole or not all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in values):  # type: ignore
-        raise TypeError(f"samples = {known_as(samples)}; expected indices of samples, as [0, 5], or None for all.")
+        raise TypeError(
+            f"samples = {known_as(samples)}; expected a list of sample numbers from 0 on, as [0, 5], or None for all."
+        )
     kept = torch.tensor(sorted(set(values)), dtype=torch.long)  # type: ignore[arg-type]
     batch = next((c.traces.batch_size for c in connections if c.traces.batch_size is not None), None)
     if batch is not None and int(kept.max()) >= batch:
-        raise ValueError(f"samples = {shown(samples)}; expected indices below {batch}, the samples of the batch.")
+        raise ValueError(f"samples = {shown(samples)}; expected numbers below {batch}: the batch has {batch} samples.")
     return kept
 
 
@@ -90,8 +97,8 @@ def _require_room(
     whole = sum(c.weight.nbytes for c in connections) * (2 + (steps // weights if weights else 0))
     if whole > SHARE * free:
         raise MemoryError(
-            f"The whole weights, {2 + (steps // weights if weights else 0)} times, take {whole / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free; expected at most {SHARE:.0%} of that. Take a larger weights=, fewer "
+            f"To keep the whole weights {2 + (steps // weights if weights else 0):,} times takes {whole / 1e9:.1f} GB, "
+            f"and {free / 1e9:.1f} GB are free; expected at most {SHARE:.0%} of that. Take a larger weights=, fewer "
             "steps=, or layers=[...]. Nothing was changed."
         )
     bits = 0
