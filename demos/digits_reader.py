@@ -72,17 +72,10 @@ class Trial:
         reader: who looks at them.
         images: (B, 64), brightness in [0, 1].
         rng: source of every random spike.
-        watch: is told the input spikes (B, 65) and action spikes (B, 10) of every step.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        images: Tensor,
-        rng: torch.Generator,
-        watch: Callable[[Tensor, Tensor], None] = lambda spikes, fired: None,
-    ) -> None:
-        self.reader, self.rng, self.watch = reader, rng, watch
+    def __init__(self, reader: Reader, images: Tensor, rng: torch.Generator) -> None:
+        self.reader, self.rng = reader, rng
         self.rates = RATE * torch.cat((images, torch.ones(len(images), 1)), dim=1)
         self.state, self.fired = reader.rest(), torch.zeros(len(images), ACTIONS)
 
@@ -113,7 +106,6 @@ class Trial:
 
     def _step(self, spikes: Tensor, current: Tensor) -> None:
         self.fired, self.state = self.reader(spikes, current, self.state)
-        self.watch(spikes, self.fired)
 
 
 def choose(activity: Tensor, temperature: float, rng: torch.Generator) -> Tensor:

@@ -67,7 +67,8 @@ def test_the_same_seed_is_the_same_life(host):
 def test_the_burst_is_of_the_chosen_neuron_alone_and_ends_with_the_digit(host):
     animal, _, digits, rng = a_trial(host)
     fired = []
-    trial = reader.Trial(animal, digits.images, rng, watch=lambda spikes, spiking: fired.append(spiking.clone()))
+    animal.register_forward_hook(lambda module, given, made: fired.append(made[0].clone()))
+    trial = reader.Trial(animal, digits.images, rng)
     with torch.no_grad():
         trial.look(noise=0.4)
         choice = torch.tensor([0, 3, 3, 9])
@@ -210,11 +211,23 @@ def test_the_figure_shows_what_happened(monkeypatch):
     rows = [ax for ax in drawn.axes if ax.get_ylabel()]
     shown = [ax.get_ylabel().split()[0] for ax in rows]
     assert shown == ["input", "action", "eligibility", "dopamine", "Δw", "held-out"]
-    films = film.shoot(story.weights[1], "norse", 30, 0)
-    spikes = sum(int((take.spikes != 0).sum()) for take in films)
-    assert len(rows[0].collections[0].get_segments()) == spikes
-    level = next(line for line in rows[3].lines if line.get_label() == "dopamine").get_ydata()
-    assert level[level != 0].tolist() == pytest.approx([take.dopamine for take in films])
+    record, films = film.shoot(story.weights[1], "norse", 30, 0)
+    length, start = films[1].start - films[0].start, films[0].start
+    here = slice(start, start + 2 * length)
+    spikes = record.spikes("synapses")
+    assert len(rows[0].collections[0].get_segments()) == int(spikes.pre[here].sum())
+    assert len(rows[1].collections[0].get_segments()) == int(spikes.post[here].sum())
+    paid = next(line for line in rows[3].lines if line.get_label() == "dopamine")
+    assert paid.get_ydata().tolist() == pytest.approx([take.dopamine for take in films])
+    assert paid.get_xdata() == pytest.approx([60 - 0.5, 60 + length - 0.5])
+    moved = {line.get_label(): line.get_ydata() for line in rows[4].lines if line.get_label()[0] != "_"}
+    changes = record.changes("synapses").values[start // length :]
+    for (post, pre), name in figure.named(record, films).items():
+        step = changes[:, record.synapses["synapses"].index((post, pre))]
+        expected = [0.0, float(step[0]), float(step[0] + step[1]), float(step[0] + step[1])]
+        assert moved[name].tolist() == pytest.approx(expected, abs=1e-7)
+    bright, other, _ = moved.values()
+    assert bright[1] > 0 and other[2] < other[1]  # what was tagged and paid grew, and what was not shrank
     assert rows[5].lines[0].get_ydata().tolist() == pytest.approx(story.accuracy)
 
 

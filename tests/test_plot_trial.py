@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -117,6 +118,50 @@ def test_another_layer_and_axes_of_ones_own(lived):
     assert list(lines(drawn["eligibility"])) == ["0 ← 0"]
 
 
+def test_a_factor_of_each_neuron_is_drawn_of_the_neurons_of_the_drawn_synapses():
+    learner = PlasticityLearner([Connection("fc", nn.Linear(3, 4))])
+    record = learner.record(synapses={"fc": [(3, 0), (1, 2), (3, 2)]})
+    given = torch.tensor([[5.0, 0.3, -8.0, -0.7]])
+    given[0, 2] -= given.sum()  # on average nothing, as an actor's
+    for _ in range(4):
+        learner.connections["fc"].observe(torch.ones(1, 3), torch.ones(1, 4))
+        learner.step(given)
+    drawn = plot.trial(record, Figure())
+    found = lines(drawn["modulators"])
+    assert {name: line.get_ydata().tolist() for name, line in found.items()} == {
+        f"neuron {k}": pytest.approx(4 * [float(given[0, k])]) for k in (3, 1)
+    }
+    synapse = lines(drawn["changes"])
+    for name, first in (("neuron 3", "3 ← 0"), ("neuron 1", "1 ← 2")):
+        assert found[name].get_color() == synapse[first].get_color()
+    assert drawn["modulators"].get_legend().get_title().get_text() == "third factor of"
+    assert drawn["modulators"].get_ylabel() == "third factor"
+    assert list(lines(plot.trial(record, Figure(), synapses=[(1, 2)])["modulators"])) == ["neuron 1"]
+
+
+def test_synapses_are_chosen_and_named_and_spikes_have_colours(lived):
+    names = {(2, 2): "dark", (0, 1): "bright"}
+    colors = {"input": "#666666", "fc2": ["#0072B2", "#E69F00", "#222222", "#222222"]}
+    drawn = plot.trial(lived.record, Figure(), synapses=names, colors=colors)
+    assert list(lines(drawn["eligibility"])) == list(lines(drawn["changes"])) == ["dark", "bright"]
+    for line, (post, pre) in zip(lines(drawn["eligibility"]).values(), names, strict=True):
+        assert line.get_ydata() == pytest.approx(lived.e[:, 0, post, pre].numpy(), abs=1e-5)
+    ticks = drawn["fc2"].collections[0]
+    rows = [round(float(segment[:, 1].mean())) for segment in ticks.get_segments()]
+    assert [to_hex(color).upper() for color in ticks.get_colors()] == [colors["fc2"][row] for row in rows]
+    assert {to_hex(color) for color in drawn["input"].collections[0].get_colors()} == {"#666666"}
+
+
+def test_a_part_may_begin_at_nought_and_its_weights_too(lived):
+    drawn = plot.trial(lived.record, Figure(), since=25, until=55, start=0.0, dt=2.0)
+    shown = lived.spikes[2][25:55, 0].nonzero().tolist()
+    assert fired(drawn["fc2"]) == {(2.0 * t, n) for t, n in shown}
+    for line, (post, pre) in zip(lines(drawn["changes"]).values(), lived.chosen, strict=True):
+        assert line.get_xdata() == pytest.approx([-1.0, 29.0, 59.0])  # the begin, the step after 15, the end
+        moved = float((lived.w[2] - lived.w[1])[post, pre])
+        assert line.get_ydata() == pytest.approx([0.0, moved, moved], abs=1e-6)
+
+
 def test_numbers_are_drawn_as_an_image_and_large_layers_as_ink():
     rng = np.random.default_rng(0)
     given = {"spikes": {"current": rng.random((30, 5)), "many": rng.random((30, 900)) < 0.1}}
@@ -151,6 +196,9 @@ def test_modulators_that_stay_at_zero_are_left_out():
         ({"since": 100}, "leave no step; the steps that were kept are 0 to 59"),
         ({"most": 0}, "most = 0; expected"),
         ({"dt": 0}, "dt = 0; expected"),
+        ({"synapses": [(0, 1), (1, 1)]}, r"synapses has \(1, 1\); the record kept \(0, 1\), \(3, 5\), \(2, 2\) of fc2"),
+        ({"colors": {"fc9": "red"}}, "colors has 'fc9'; expected names among 'input', 'fc1', 'fc2'"),
+        ({"colors": {"fc2": ["red"]}}, "colors has 1 entries"),
         ({"where": {"input": None}}, "expected 'fc1', 'fc2', 'eligibility', 'modulators', 'changes' too"),
     ],
 )

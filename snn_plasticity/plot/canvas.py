@@ -173,7 +173,7 @@ def whole_ticks(axis: Axis) -> None:
     """No ticks between whole numbers, as of an axis that counts neurons or epochs."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:

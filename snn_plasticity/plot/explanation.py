@@ -105,12 +105,16 @@ def _draw_pairs(explained: Explanation, sample: int, dt: float, ax: Axes) -> Non
 
     for side, row, color in ((explained.pre, PRE_ROW, INK), (explained.post, POST_ROW, INK)):
         ax.vlines(dt * np.unique(side.step[side.sample == sample]), row - TICK, row + TICK, color=color, linewidth=1.4)
-    did = [(key[2:], change) for key, change in explained.by_pair().items() if key[0] == sample and None not in key]
+    did = [
+        ((dt * pre, dt * post), change)
+        for (whose, _, pre, post), change in explained.by_pair().items()
+        if whose == sample and pre is not None and post is not None
+    ]
     did = sorted(did, key=lambda one: -abs(one[1]))[:MOST_LINES]
     widest = abs(did[0][1]) if did else 1.0
     for sign, color, dashes, name in ((1, BLUE, "-", "strengthens"), (-1, VERMILION, (0, (4, 2)), "weakens")):
         chosen = [one for one in did if one[1] * sign > 0]
-        ends = [[(dt * pre, PRE_ROW - TICK), (dt * post, POST_ROW + TICK)] for (pre, post), _ in chosen]
+        ends = [[(pre, PRE_ROW - TICK), (post, POST_ROW + TICK)] for (pre, post), _ in chosen]
         widths = [max(0.3, WIDEST * abs(change) / widest) for _, change in chosen]
         lines = LineCollection(ends, colors=color, linewidths=widths, linestyles=[dashes], label=name, alpha=0.85)  # type: ignore[arg-type]
         if ends:
