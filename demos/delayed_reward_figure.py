@@ -55,10 +55,12 @@ def two_trials(figure: SubFigure, record: Record, films: tuple[Film, Film], dela
     )  # fmt: skip
     for (name, word), panel in zip(ROWS.items(), panels.values(), strict=True):
         panel.set_ylabel(word)
-        if panel.get_legend() and name != "eligibility":
+        panel.yaxis.set_label_coords(-0.075, 0.5)
+        if panel.get_legend():
             panel.get_legend().remove()
+        if name == "eligibility":
+            panel.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderpad=0.1)
     annotate(panels, films, delay)
-    figure.align_ylabels(list(panels.values()))
 
 
 def named(record: Record, films: tuple[Film, Film]) -> dict[tuple[int, int], str]:

@@ -211,6 +211,7 @@ def test_the_figure_shows_what_happened(monkeypatch):
     rows = [ax for ax in drawn.axes if ax.get_ylabel()]
     shown = [ax.get_ylabel().split()[0] for ax in rows]
     assert shown == ["input", "action", "eligibility", "dopamine", "Δw", "held-out"]
+    assert min(row.yaxis.label.get_window_extent().x0 for row in rows) >= 0.0  # no label is cut
     record, films = film.shoot(story.weights[1], "norse", 30, 0)
     length, start = films[1].start - films[0].start, films[0].start
     here = slice(start, start + 2 * length)
