@@ -24,7 +24,8 @@ RECORDS = (
     "neuromodulation.NeuromodState neuromodulation.CriticState loop.LoopState kernels.Pair kernels.Coincidence "
     "plasticity.EligibilityState diagnostics.LayerTrace diagnostics.PlasticityTrace diagnose.Diagnosis "
     "diagnose.LayerDiagnosis agents.Transition feedback.FeedbackState hosts.NeuronCall hosts.LayerScale "
-    "dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport"
+    "dual.Growth dual.History dual.Cost dual.Score dual.Slot dual.DualReport "
+    "record.SideSpikes record.Series record.LearnerStep record.LayerEvent record.Anchor"
 )
 STATES = "state.* fresh.* other.* readings.* levels.* modulators.* values.* saved.*"
 PURE = (

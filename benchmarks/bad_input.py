@@ -276,7 +276,8 @@ def digest(value: Any, depth: int = 0, seen: frozenset[int] = frozenset()) -> An
 def _attributes(value: Any) -> dict[str, Any]:
     """What an object remembers; caches, clocks and hooks are no part of it."""
     cached = {name for name, member in inspect.getmembers_static(type(value)) if isinstance(member, cached_property)}
-    return {name: held for name, held in vars(value).items() if _told(name) and name not in cached}
+    held = vars(value) if hasattr(value, "__dict__") else {name: getattr(value, name) for name in value.__slots__}
+    return {name: one for name, one in held.items() if _told(name) and name not in cached}
 
 
 def _told(name: str) -> bool:
