@@ -184,11 +184,15 @@ class Connection:
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the eligibility, of all samples or of those in `mask` (B,), and the steps that wait for a loss."""
+        self.forget(mask)
+        self.activity.begin_anew(mask)
+
+    def forget(self, mask: Tensor | None) -> None:
+        """As `reset`, of which no record is told yet: it may be taken back by `go_back`."""
         if mask is None:
             self._flush()
         self.noted.forget(mask)
         self.traces.reset(mask=mask)
-        self.activity.begin_anew(mask)
 
     def discard_pending(self) -> None:
         """Drop the change that was not applied yet (`update_frequency` > 1)."""
@@ -310,8 +314,8 @@ class Connection:
         weight = self.weight
         if not isinstance(delta, Tensor) or delta.is_meta != weight.is_meta:
             raise TypeError(f"{self.name}: delta is {known_as(delta)}; expected a tensor {tuple(weight.shape)}.")
-        delta = delta.to(weight.device)  # the model may have moved since it last ran
-        fixed = None if self.fixed is None else self.fixed.to(weight.device)
+        # the model may have moved since it last ran
+        delta, fixed = delta.to(weight.device), None if self.fixed is None else self.fixed.to(weight.device)
         try:
             with AS_IT_IS if self.config.three_factor.mode == "auxiliary_loss" else untracked(weight):
                 return self.update.landing(weight, delta, fixed)
@@ -320,8 +324,8 @@ class Connection:
 
     def mark(self, *, safe: bool) -> ConnectionMark:
         """Everything as it is, to come back to with `go_back`; `safe` as in `EligibilityTraceModule.mark`."""
-        traces = self.traces.mark(safe=True if safe is False and self._foreign else safe)
-        return ConnectionMark(traces, self._pending, self._steps, self.feedback)
+        safe = (safe is False and self._foreign) or safe
+        return ConnectionMark(self.traces.mark(safe=safe), self._pending, self._steps, self.feedback)
 
     def go_back(self, mark: ConnectionMark) -> None:
         """Traces, and the change that was not applied yet, as they were at the mark."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from snn_plasticity import (
+    Actor,
     AffectiveLoop,
     Connection,
     EligibilityConfig,
@@ -58,7 +59,7 @@ def norse_net(config):
 def test_a_record_holds_what_went_by(host):
     """Against tensors collected by hand in the loop: both sides of both layers, e, Δw, weights and third factors."""
     model, learner = two_layers() if host == "snntorch" else norse_net(PlasticityConfig.minimal())
-    names, x, state = list(learner.connections), trains(30, 3, 12), None
+    names, x, state = list(learner.connections), trains(42, 3, 12), None
     first, last = names[0], names[-1]
     fired = {1: [], 3: []}
     for k in fired:
@@ -68,7 +69,7 @@ def test_a_record_holds_what_went_by(host):
             )
         )
     record, seen = learner.record(), []
-    for k in range(30):
+    for k in range(42):
         out = model(x[k]) if host == "snntorch" else model(x[k], state)
         state = out[1] if host == "norse" else None
         if k % 3 == 2:
@@ -82,7 +83,7 @@ def test_a_record_holds_what_went_by(host):
     assert record.layers == names
     for name, pre, post in ((first, x, fired[1]), (last, torch.stack(fired[1]), fired[3])):
         sides = record.spikes(name)
-        assert sides.pre.dtype == sides.post.dtype == torch.bool and sides.time.tolist() == list(range(30))
+        assert sides.pre.dtype == sides.post.dtype == torch.bool and sides.time.tolist() == list(range(42))
         assert torch.equal(sides.pre.float(), pre) and torch.equal(sides.post.float(), torch.stack(post))
         assert sides.post.any() and sides.samples.unique().tolist() == [3]
         at = tuple(torch.tensor(record.synapses[name]).T)
@@ -98,8 +99,8 @@ def test_a_record_holds_what_went_by(host):
         means = {k: float(delta[name].abs().mean()) for k, _, delta, _ in seen}
         assert len(norm.time) == 2 and norm.values.tolist() == pytest.approx([means[int(k)] for k in norm.time])
         weights = record.weights(name)
-        assert weights.time.tolist() == [0, 30] and torch.equal(weights.values[1], learner.connections[name].weight)
-    assert torch.equal(record.modulators["DA"].time, changes.time) and record.modulators["DA"].values.shape == (10, 3)
+        assert weights.time.tolist() == [0, 42] and torch.equal(weights.values[1], learner.connections[name].weight)
+    assert torch.equal(record.modulators["DA"].time, changes.time) and record.modulators["DA"].values.shape == (14, 3)
 
 
 def run(connection, learner, x, y, every, window):
@@ -254,6 +255,100 @@ def test_events_tell_what_happened_in_order():
     rate = connection.config.three_factor.lr
     last = record.events("fc")[-1]
     assert (last.factor, last.rate, last.number) == (2.0, rate, 1)
+
+
+@torch.no_grad()
+def test_steps_that_are_written_at_once_are_as_true_as_others():
+    """After many like steps: numbers, views, windows, another batch, a weight elsewhere, one that others write."""
+    connection, learner = single(PlasticityConfig.minimal())
+    record, x, y = learner.record(synapses={"fc": [(0, 1), (3, 5)]}), trains(300, 1, 6), trains(300, 1, 4, seed=1)
+    moved, weights, pre = [], [], []
+
+    def learn():
+        before = connection.weight.clone()
+        learner.step(1.0)
+        moved.append((connection.weight - before)[[0, 3], [1, 5]])
+        weights.append(connection.weight[[0, 3], [1, 5]].clone())
+
+    for k in range(300):
+        if k in (280, 281):
+            assert k == 281 or connection.activity.layer.fast.taken > 0
+            x[k] *= 0.5
+        if k == 120:
+            connection.observe_sequence(x[k].expand(3, 1, 6), y[k].expand(3, 1, 4), new_sequence=False)
+            pre += [x[k]] * 3
+        elif k == 150:
+            connection.observe(x[k].repeat(1, 2)[:, ::2], y[k])
+            pre.append(x[k].repeat(1, 2)[:, ::2])
+        else:
+            connection.observe(x[k], y[k])
+            pre.append(x[k])
+        if k == 200:
+            connection.weight.data = connection.weight.clone()
+        if k % 50 == 49:
+            connection.weight.data.mul_(0.5)  # which its version does not tell
+        learn()
+    sides = record.spikes("fc")
+    assert torch.equal(sides.pre.float(), torch.stack(pre)) and len(sides.post) == 302 and record._together is not None
+    assert torch.equal(sides.post[-100:].float(), y[-100:])
+    changes = record.changes("fc")
+    assert torch.equal(changes.values, torch.stack(moved)) and changes.time.tolist()[-1] == 302
+    assert torch.equal(record.chosen_weights("fc").values, torch.stack(weights)) and len(record._told) > 200
+    assert [e.order for e in record.events("fc")] == sorted(e.order for e in record.events("fc"))
+
+
+@torch.no_grad()
+def test_an_actor_is_recorded_with_a_signal_for_each_layer():
+    """Every neuron's own signal, layer by layer; choices and weights are those of a run that nobody records."""
+    found = []
+    for recorded in (False, True):
+        model, learner = two_layers(PlasticityConfig.eprop())
+        actor, record = Actor(learner, n_actions=5, promise=0.2), learner.record() if recorded else None
+        told, heard = [], {name: [] for name in learner.connections}
+        for k in range(6):
+            for j in range(4):
+                out = model(trains(2, 12, seed=10 * k + j))
+            told += [actor.act(out), actor.learn((out.sum(1) > 0).float())]
+            for name, factor in learner.third_factor.last.factor.items():
+                heard[name].append(factor.clone())
+        found.append([*told, *(c.weight.clone() for c in learner.connections.values())])
+    assert all(map(torch.equal, *found))
+    for name, factors in heard.items():
+        values = record.factor(name)
+        assert torch.equal(values.values, torch.stack(factors)) and values.values.dim() == 3
+        assert values.time.tolist() == [4, 8, 12, 16, 20, 24]
+        now = learner.connections[name].weight[tuple(torch.tensor(record.synapses[name]).T)]
+        assert torch.equal(record.chosen_weights(name).values[-1], now)
+    assert any(record.changes(name).values.any() for name in record.layers)
+
+
+def test_signals_by_layer_are_recorded_by_layer():
+    model, learner = two_layers()
+    record = learner.record()
+    with torch.no_grad():
+        for k in range(20):
+            model(trains(2, 12, seed=k))
+            learner.step({"0": torch.full((2,), float(k)), "2": -1.0}) if k % 2 else learner.step(float(k))
+    first, last = (record.factor(name).values for name in ("0", "2"))
+    assert first[:, 0].tolist() == list(range(20)) and last[:, 0].tolist() == [-1.0 if k % 2 else k for k in range(20)]
+
+
+def test_a_reset_that_is_refused_is_no_event():
+    first, second = (Connection(name, nn.Linear(6, 4), config=PlasticityConfig.minimal()) for name in ("one", "two"))
+    learner = PlasticityLearner([first, second])
+    record = learner.record()
+    for connection in (first, second):
+        connection.observe(torch.ones(2, 6), torch.ones(2, 4))
+    second.noted.forget = lambda mask: (_ for _ in ()).throw(RuntimeError("refused"))
+    for mask in (torch.tensor([True, False]), None):
+        with pytest.raises(RuntimeError, match="refused"):
+            learner.reset(mask)
+    with pytest.raises(ValueError, match="mask"):
+        learner.reset(torch.tensor([True, False, True]))
+    assert not record.events("one") and not record.events("two") and not len(record.resets)
+    del second.noted.forget
+    learner.reset(torch.tensor([True, False]))
+    assert [e.mask.tolist() for e in record.events("one")] == [[True, False]] and record.resets.tolist() == [1]
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "auxiliary_loss"])

@@ -13,6 +13,8 @@ from torch import Tensor
 from . import KINDS, NUMBERS
 from .dense_loops import _lying, loop, strict
 
+BYTES, SINGLE, DOUBLE = np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.float64)  # kinds of numbers
+
 
 @strict
 def _is_finite(total):
@@ -32,6 +34,46 @@ def write_binary(rooms, step, values_at, like):
         room[k] = one
         others |= one ^ (values[k] != 0)
     return others == 0
+
+
+@loop
+def _write_bytes(room_at, size, values_at, like):
+    room, values, others = _lying(room_at, size, BYTES), _lying(values_at, size, like), 0
+    for k in range(size):
+        one = values[k] == 1
+        room[k] = one
+        others |= one ^ (values[k] != 0)
+    return others == 0
+
+
+@loop
+def write_sides(single, step, pre_room, pre_size, pre_at, post_room, post_size, post_at):
+    """Write step `step` of both sides, numbers of single or double precision that lie at addresses, as bytes.
+
+    A side of size 0 is left out. Returns whether all are zeros and ones.
+    """
+    pre_room, post_room = pre_room + step * pre_size, post_room + step * post_size
+    if single:
+        fits = _write_bytes(post_room, post_size, post_at, SINGLE)
+        return fits and (pre_size == 0 or _write_bytes(pre_room, pre_size, pre_at, SINGLE))
+    fits = _write_bytes(post_room, post_size, post_at, DOUBLE)
+    return fits and (pre_size == 0 or _write_bytes(pre_room, pre_size, pre_at, DOUBLE))
+
+
+@loop
+def moved(values, before):
+    """Sum of |values − before|."""
+    total = 0.0
+    for k in range(values.size):
+        total += abs(values[k] - before[k])
+    return total
+
+
+@loop
+def gather(places, rooms, row):
+    """Copy numbers that lie at these addresses into rooms[row]."""
+    for k in range(places.size):
+        rooms[row, k] = _lying(places[k], 1, rooms)[0]
 
 
 @loop

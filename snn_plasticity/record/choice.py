@@ -9,7 +9,7 @@ import torch
 
 from .._checks import known_as, shown
 from ..connection import Connection
-from .layer import ChosenWeights
+from .chosen_weights import ChosenWeights
 
 STRONGEST, SPREAD = 4, 4  # synapses that are chosen where none are named
 

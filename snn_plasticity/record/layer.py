@@ -7,22 +7,22 @@ from that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .._checks import PRECISE
 from ..connection import Connection
-from ..notices import notice
 from ..plasticity.bounds import PLAIN_BOUNDS, free
+from .at_once import NO_STEPS, StepsAtOnce
+from .chosen_weights import ChosenWeights
 from .rows import SpikeRows
+from .together import Told, step_of
 
-SEEN_WHOLE, SEEN_OF_LARGE = 1 << 13, 1 << 11  # weights of which the mean |Δw| is that of all, and how many else
 ANCHORS = 8  # of one connection
-NORM_STEPS = 16  # observed steps at least from one look at the mean |Δw| to the next
+IDLE = 8  # steps in which no faster way is tried again after one that was of no use
+NORM_STEPS = 32  # observed steps at least from one look at the mean |Δw| to the next
 Happening = Literal["reset", "batch", "paused", "resumed", "loaded"]
 
 
@@ -103,104 +103,14 @@ class Anchor(NamedTuple):
     waiting: Tensor | None = None
 
 
-class ChosenWeights:
-    """Looks at some weights of a connection, and at how far all of them move.
+class Orders:
+    """Numbers, one after the other, of all that happens to a learner."""
 
-    Args:
-        connection: whose they are.
-        indices: of the weight of the geometry.
-    """
+    last = 0
 
-    def __init__(self, connection: Connection, indices: list[tuple[int, ...]]) -> None:
-        self.connection, self.indices = connection, indices
-        shape = connection.traces.rule.geometry.shape
-        flat = np.ravel_multi_index(tuple(np.array(indices, np.int64).reshape(-1, len(shape)).T), shape)
-        self.flat = np.asarray(flat, np.int64).reshape(-1)
-        self._held: Tensor | None = None
-        self._at, self._values = 0, np.empty(0)
-        self._places: Tensor | None = None
-        self._parameters, self._attribute, self.version = connection.module._parameters, connection.attribute, -1
-        self._apart, self._shape = connection.samples is not None, connection.weight.shape
-        self._stride = stride_of(connection.weight.shape)
-        self.lost = False  # whether edges have come or gone, so that the chosen ones are others by now
-
-    def look(self) -> np.ndarray | Tensor:
-        """The chosen weights as they are."""
-        weight = self._parameters.get(self._attribute)
-        if weight is not None and weight is self._held and weight.data_ptr() == self._at:
-            self.version = weight._version
-            return self._values[self.flat]
-        weight = self.connection.weight
-        self.version = weight._version
-        if weight.shape != self._shape:
-            return self._missing(weight)
-        if weight.is_cpu and weight.dtype in PRECISE and weight.is_contiguous():
-            values = weight.detach().numpy()
-            if self._apart:
-                return values.reshape(len(values), -1)[:, self.flat]
-            self._held, self._at, self._values = weight, weight.data_ptr(), values.reshape(-1)
-            return self._values[self.flat]
-        return self.of(weight)
-
-    def untouched(self) -> bool:
-        """Whether nobody has changed the weight since the last look, as its version tells."""
-        weight = self._parameters.get(self._attribute)
-        return weight is not None and weight is self._held and weight._version == self.version
-
-    def _missing(self, weight: Tensor) -> Tensor:
-        """NaN, where the edges are others than those that were chosen from."""
-        if not self.lost:
-            self.lost = True
-            notice(
-                f"{self.connection.name}: its edges have changed while it is recorded, and the synapses that were "
-                "chosen are others now: their weights and eligibilities are not known from here on. Begin a new record "
-                "after edges have changed.",
-                stacklevel=6,
-            )
-        return weight.new_full((len(self.indices),), torch.nan)
-
-    def of(self, values: Tensor) -> Tensor:
-        """The chosen entries of what is shaped like the weight, wherever it is."""
-        if self.lost:
-            return self._missing(values.detach())
-        if self._places is None or self._places.device != values.device:
-            self._places = torch.from_numpy(self.flat).to(values.device)
-        return values.detach().flatten(int(self._apart))[..., self._places]
-
-    def spread(self) -> Any:
-        """All weights, or of a large layer some that are spread over it: a copy, to be compared later."""
-        values = self._spread()
-        return values.copy() if isinstance(values, np.ndarray) else values.clone()
-
-    def moved(self, before: Any) -> Any:
-        """Mean |Δw| since then."""
-        values = self._spread()
-        if type(values) is not type(before) or values.shape != before.shape:
-            return torch.nan
-        if isinstance(before, np.ndarray):
-            np.subtract(values, before, out=before)
-            np.absolute(before, out=before)
-            return np.add.reduce(before) / max(1, before.size)
-        return (values - before).abs().mean()
-
-    def _spread(self) -> Any:
-        held = self._held
-        if held is not None and self._parameters.get(self._attribute) is held and held.data_ptr() == self._at:
-            return self._values[:: self._stride]
-        weight = self.connection.weight.detach()
-        flat = weight.reshape(-1)[:: stride_of(weight.shape)]
-        return flat.numpy() if flat.is_cpu and flat.dtype in PRECISE else flat
-
-
-def stride_of(shape: torch.Size) -> int:
-    """Every how manieth weight is looked at: all of a small layer, else some 2,000 that meet every row and column."""
-    size = shape.numel()
-    if size <= SEEN_WHOLE:
-        return 1
-    stride = size // SEEN_OF_LARGE
-    while np.gcd(stride, size // shape[0]) > 1:
-        stride += 1
-    return stride
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
 
 
 class LayerRecorder:
@@ -213,22 +123,27 @@ class LayerRecorder:
         samples: those that are kept; None: all.
         most_bytes: memory that each side may take.
         weights: keep the whole weight at every so manieth learner step; 0: not at all.
+        orders: places among all that happens to the learner.
+        told: learner steps that are kept for all layers together.
     """
 
     def __init__(
         self, connection: Connection, chosen: ChosenWeights, steps: int, samples: Tensor | None, most_bytes: float,
-        weights: int = 0,
+        weights: int, orders: Orders, told: Collection[Told],
     ) -> None:  # fmt: skip
         self.connection, self.chosen, self.steps, self._every_weights = connection, chosen, steps, weights
+        self._orders, self._told = orders, told
         rows = [SpikeRows(steps, samples, most_bytes) for _ in range(3)]
-        self.pre, self.post, self.spikes = rows
-        self._source: SpikeRows | None = None  # the spikes of another layer, while these are its inputs
+        self._pre, self._post, self._spikes = rows
+        self._source: LayerRecorder | None = None  # another layer, while its spikes are the inputs
+        self.begun, self.shared, self._rearmed = connection.activity.seen, False, 0
+        self.fast: StepsAtOnce = NO_STEPS  # what writes steps that are like those before
         self._steps: deque[tuple[Any, ...]] = deque(maxlen=steps)  # each what a `LearnerStep` holds
         self._online = connection.config.three_factor.mode == "online"
         self.events: deque[LayerEvent] = deque(maxlen=steps)
         self.begin = connection.weight.detach().clone()
         self.whole: deque[tuple[int, Tensor]] = deque(maxlen=max(1, steps // weights) if weights else 1)
-        self.count = self._order = self._norm_due = 0
+        self._count = self.norm_due = 0
         self._batch: int | None = connection.traces.batch_size
         self._before: Any = None
         self._spread: Any = None
@@ -239,36 +154,115 @@ class LayerRecorder:
 
     def step(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         """One observed step; `spikes`: whether `post` is spikes."""
-        self.count = count = self.count + 1
-        if not (self._source is not None and self._source.ends_with(pre, count)) and not self._own().append(pre):
+        self._go_slower()
+        self._count = count = self._count + 1
+        if not (self._source is not None and self._source.spikes.ends_with(pre, count)) and not self._own().append(pre):
             self._notice_batch(pre.shape[0])
         if post is not None:
-            (self.spikes if spikes else self.post).append(post)
+            (self._spikes if spikes else self._post).append(post)
         self._window = False
         if count >= self._due:
             self._take_anchor()
 
     def window(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         """Many observed steps (T, B, …)."""
-        self.count = count = self.count + len(pre)
-        if not (self._source is not None and self._source.ends_with(pre, count)):
+        self._go_slower()
+        self._count = count = self._count + len(pre)
+        if not (self._source is not None and self._source.spikes.ends_with(pre, count)):
             self._own(len(pre)).append_window(pre)
             self._notice_batch(pre.shape[1], len(pre))
         if post is not None:
-            (self.spikes if spikes else self.post).append_window(post)
+            (self._spikes if spikes else self._post).append_window(post)
         self._window = True
         if count >= self._due:
             self._take_anchor()
 
-    def share(self, rows: SpikeRows) -> None:
-        """Its inputs have been, so far, what another layer gave: they are kept there."""
-        self._source = self.pre = rows
+    def share(self, other: LayerRecorder) -> None:
+        """Its inputs have been, so far, the spikes of another layer: they are kept there."""
+        self._source = other
+        other.settle()
+        other.shared, other.fast = True, NO_STEPS
+
+    def settle(self) -> None:
+        """Count the steps that were written at once."""
+        fast = self.fast
+        if fast.taken > fast.settled:
+            steps, fast.settled = fast.taken - fast.settled, fast.taken
+            self._count += steps
+            self._spikes.took(steps, fast.last, fast.version)
+            if self._source is None:
+                self._pre.took(steps, None, -1)
+
+    def _go_slower(self) -> None:
+        """What comes next is not written at once."""
+        self.settle()
+        if self.fast is not NO_STEPS and self.fast.taken == self.fast.first:
+            self._rearmed = self.fast.first + IDLE
+        self.fast = NO_STEPS
+
+    def arm(self, pre: Tensor, post: Tensor, seen: int, due: int) -> None:
+        """Write steps like this one, the last, at once from now on, up to where there is something else to do.
+
+        Args:
+            pre, post: what was observed in it.
+            seen: the number of it. due: of the step that may not be written so.
+        """
+        source, running = self._source, self.connection.running
+        due = min(due, seen + self._due - self._count)
+        if (
+            self._spikes.count != self._count
+            or due <= seen + 1
+            or seen < self._rearmed
+            or running is None
+            or (pre.shape, post.shape) != running._shapes
+        ):
+            return
+        rooms = [self._spikes.room_like(post), None if source is not None else self._pre.room_like(pre)]
+        if rooms[0] is None or (rooms[1] is None) != (source is not None) or pre.dtype is not post.dtype:
+            self._rearmed = seen + IDLE
+            return
+        due = min(due, *(seen + 1 + room.steps for room in rooms if room is not None))
+        self.fast = StepsAtOnce(self.connection, rooms[1], rooms[0], pre.dtype, seen, due)
+        if self.shared:
+            self.fast.remember(self._spikes)
+        if source is not None:
+            self.fast.follow(source, self.begun - source.begun)
+
+    def let_go(self) -> None:
+        """Hold nothing of the caller's."""
+        self.settle()
+        self.fast = NO_STEPS
+        for rows in (self._pre, self._post, self._spikes):
+            rows.let_go()
 
     def _own(self, new: int = 1) -> SpikeRows:
         """Where inputs are kept that are no other layer's spikes."""
         if self._source is not None:
-            self.pre, self._source = self._source.copied(self.count - new), None
-        return self.pre
+            self._pre, self._source = self._source.spikes.copied(self._count - new), None
+        return self._pre
+
+    @property
+    def count(self) -> int:
+        """Observed steps since the record began."""
+        self.settle()
+        return self._count
+
+    @property
+    def pre(self) -> SpikeRows:
+        """Its inputs."""
+        self.settle()
+        return self._pre if self._source is None else self._source.spikes
+
+    @property
+    def post(self) -> SpikeRows:
+        """What the kernel read of its neurons, where these were no spikes."""
+        return self._post
+
+    @property
+    def spikes(self) -> SpikeRows:
+        """The spikes of its neurons."""
+        self.settle()
+        return self._spikes
 
     def fired(self, spikes: Tensor) -> None:
         """The spikes of the step or window that came last, where its post side was something else."""
@@ -284,31 +278,34 @@ class LayerRecorder:
 
     def happened(self, what: Happening, mask: Tensor | None = None, at: int | None = None) -> None:
         """Something else than a step."""
-        self._order += 1
+        order = next(self._orders)
         mask = None if mask is None else mask.detach().clone()
-        self.events.append(LayerEvent(self.count if at is None else at, self._order, what, mask))
+        self.events.append(LayerEvent(self.count if at is None else at, order, what, mask))
         if what == "reset" and mask is None:
             self._anchored(self._anchor())
         elif what == "loaded":
             self._batch = self.connection.traces.batch_size
             self._anchored(self._anchor())
 
+    def found(self, before: np.ndarray) -> None:
+        """A `learner.step` has begun that met these chosen weights."""
+        self._before = before
+
     def before(self, *, looked: bool) -> None:
         """A `learner.step` begins."""
-        if not self.chosen.untouched():
-            self._before = self.chosen.look()
-        if looked and self.count >= self._norm_due:
+        self._before = self.chosen.look()
+        if looked and self.count >= self.norm_due:
             self._spread = self.chosen.spread()
 
     def after(self, number: int, factor: Any, lr_scale: float, change: Tensor | None) -> None:
         """It has ended; `change`: what was worked out, where that is known."""
-        self._order = order = self._order + 1
+        order = next(self._orders)
         before, asked, norm = self._before, None, None
-        self._before = after = self.chosen.look()
+        self._before, after = None, self.chosen.look()
         if not self._online:
             asked = before * 0.0 if change is None else self.chosen.of(change)
         if self._spread is not None:
-            norm, self._spread, self._norm_due = self._norm(change), None, self.count + NORM_STEPS
+            norm, self._spread, self.norm_due = self._norm(change), None, self.count + NORM_STEPS
         three = self.connection.config.three_factor
         details = None if change is None and three.update_frequency == 1 else self._details(factor, change)
         rate = three.lr * lr_scale
@@ -324,7 +321,9 @@ class LayerRecorder:
     @property
     def learner_steps(self) -> list[LearnerStep]:
         """Those that are kept, oldest first."""
-        return [LearnerStep(*one) for one in self._steps]
+        together = [step for told in self._told if (step := step_of(told, self)) is not None]
+        own = [*self._steps, *together] if together else self._steps
+        return [LearnerStep(*one) for one in sorted(own, key=lambda one: one[1])][-self.steps :]
 
     def worked_out(self, change: Tensor) -> None:
         """Δw before a `reduce`."""
@@ -349,7 +348,7 @@ class LayerRecorder:
         traces = self.connection.traces
         state = None if traces._running is None else traces.get_extra_state()
         waiting = self.connection._pending
-        return Anchor(self.count, state, self._order, None if waiting is None else waiting.clone())
+        return Anchor(self.count, state, self._orders.last, None if waiting is None else waiting.clone())
 
     def _take_anchor(self) -> None:
         """Traces as they are now, where they were not new for a while."""

@@ -15,6 +15,7 @@ from .layer import Anchor, LayerEvent, LayerRecorder, LearnerStep
 from .recorder import Recorder
 from .replay import aligned, eligibility_at, known_from, points_after, require_eligibility
 from .rows import SideSpikes
+from .together import signals_of
 
 
 class Series(NamedTuple):
@@ -157,7 +158,7 @@ class Record(Recorder):
     def change_norm(self, name: str) -> Series:
         """Mean |Δw| of a layer in learner steps that were looked at, (L,).
 
-        That is, of those that `every` names, at most one in 16 observed steps. Of more than 8,192 weights it is that of
+        That is, of those that `every` names, at most one in 32 observed steps. Of more than 8,192 weights it is that of
         about 2,000, spread over all of them.
 
         Args:
@@ -193,8 +194,8 @@ class Record(Recorder):
     @property
     def modulators(self) -> dict[str, Series]:
         """Neuromodulators of each step that was given signals, (S, B), by name."""
-        told = [(at, kept if isinstance(kept, dict) else kept.settled().modulators) for at, kept in self._modulators]
-        return _by_name(told)
+        told = [one if len(one) == 2 else signals_of(one) for one in self._modulators]  # type: ignore[arg-type]
+        return _by_name([(at, kept if isinstance(kept, dict) else kept.settled().modulators) for at, kept in told])
 
     @property
     def affect(self) -> dict[str, Series]:

@@ -13,9 +13,12 @@ from .._checks import known_as, require_kind
 from ..connection import Connection
 from ..third_factor import AnyOutput, LayerFactors, PlainOutput
 from .choice import choose
-from .layer import LayerRecorder
+from .layer import LayerRecorder, Orders
 from .settings import RecordSettings
+from .together import StepsTogether, Told, signals_of, together
 from .watched import WatchedActivity
+
+AGAIN = 16  # learner steps after which it is tried again to write them down together
 
 
 class Recorded(Protocol):
@@ -45,7 +48,10 @@ class Recorder:
         self.settings, self.number, self.running = settings, 0, True
         self._learner: Recorded | None = learner
         self._layers: dict[str, LayerRecorder] = {}
-        self._modulators: deque[tuple[int, Any]] = deque(maxlen=settings.steps)
+        self._modulators: deque[tuple[Any, ...]] = deque(maxlen=settings.steps)  # what came when, or `Told`
+        self._told: deque[Told] = deque(maxlen=settings.steps)
+        self._orders, self._began, self._tried = Orders(), False, 0
+        self._together: StepsTogether | None = None
         self._affect: deque[tuple[int, dict[str, Tensor]]] = deque(maxlen=settings.steps)
         self._resets: deque[int] = deque(maxlen=settings.steps)
         self._end: dict[str, Tensor] = {}
@@ -60,8 +66,10 @@ class Recorder:
             return
         chosen = choose(connection, settings.synapses.get(connection.name))
         layer = LayerRecorder(
-            connection, chosen, settings.steps, settings.samples, settings.most_bytes, settings.weights
-        )
+            connection, chosen, settings.steps, settings.samples, settings.most_bytes, settings.weights,
+            self._orders, self._told,
+        )  # fmt: skip
+        self._together = None
         self._layers[connection.name] = layer
         connection.activity = WatchedActivity(connection.activity, layer, self._share)
 
@@ -69,7 +77,7 @@ class Recorder:
         """The first input of a layer: where another one gave it, as its first spikes, it is kept once."""
         for other in self._layers.values():
             if other is not layer and other.spikes.ends_with(pre, steps):
-                layer.share(other.spikes)
+                layer.share(other)
                 return
 
     def take(self, connection: Connection) -> None:
@@ -84,9 +92,7 @@ class Recorder:
         self.running = False
         for name, layer in self._layers.items():
             self._end[name] = layer.connection.weight.detach().clone()
-            layer.spikes.let_go()
-            layer.pre.let_go()
-            layer.post.let_go()
+            layer.let_go()
             activity = layer.connection.activity
             if isinstance(activity, WatchedActivity) and activity.layer is layer:
                 layer.connection.activity = activity.plain()
@@ -107,6 +113,9 @@ class Recorder:
     def before(self, chosen: Collection[Connection]) -> None:
         """A step of the learner begins."""
         looked = self.number % self.settings.every == 0
+        self._began = self._together is not None and self._together.before(chosen, looked=looked)
+        if self._began:
+            return
         for connection in chosen:
             layer = self._layers.get(connection.name)
             if layer is not None:
@@ -127,6 +136,8 @@ class Recorder:
             lr_scale: what learning rates were multiplied by.
             changes: Δw by connection, where these were worked out.
         """
+        if self._began and self._after_together(output, lr_scale, changes):
+            return
         factor, clock = None if output is None else output.factor, 0
         plain = type(output) is PlainOutput
         if not plain and factor is not None:
@@ -145,6 +156,34 @@ class Recorder:
         elif output is not None and output.modulators:  # type: ignore[union-attr]
             self._modulators.append((clock, _clones(output.modulators)))  # type: ignore[union-attr]
         self.number = number + 1
+        self._go_together(number)
+
+    def _after_together(self, output: AnyOutput | None, lr_scale: float, changes: Any) -> bool:
+        """The end of a step that began together; False, where it has to be written down layer by layer."""
+        steps, self._began = self._together, False
+        assert steps is not None
+        if changes is None and output is not None and type(output.factor) is not LayerFactors:
+            plain = type(output) is PlainOutput
+            factor = output.factor if plain else _copied(output.factor)
+            told = steps.after(next(self._orders), self.number, factor, lr_scale, output)
+            self._told.append(told)
+            if plain:
+                self._modulators.append(told)
+            elif output.modulators:  # type: ignore[union-attr]
+                self._modulators.append((signals_of(told)[0], _clones(output.modulators)))  # type: ignore
+            self.number += 1
+            return True
+        for layer, before in zip(steps.layers, steps.weights_before(), strict=True):
+            layer.found(before)
+        return False
+
+    def _go_together(self, number: int) -> None:
+        """Learner steps are written down together from now on, if they can be."""
+        steps, layers = self._together, list(self._layers.values())
+        if steps is not None and not steps.moved:
+            steps.plan()
+        elif number >= self._tried and not self.settings.weights:
+            self._together, self._tried = together(layers), number + AGAIN
 
     def felt(self, affect: Any, modulators: Mapping[str, Tensor]) -> None:
         """An affective loop has made a step of its learner."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import PRECISE
+from .._compiled import suits
 from ..layers.spike_trains import as_binary, roomy, writer_into
 
 CHUNK_BYTES = 1 << 20  # of the steps that are written before they are packed
@@ -61,6 +62,14 @@ class PackedRows(NamedTuple):
             return self.numbers
         size = int(np.prod(self.shape))
         return np.unpackbits(self.bits, axis=1, count=size).view(np.bool_).reshape(self.steps, *self.shape)
+
+
+class Room(NamedTuple):
+    """Memory for steps, from an address on; bytes of a step."""
+
+    at: int
+    size: int
+    steps: int
 
 
 class SpikeRows:
@@ -116,6 +125,24 @@ class SpikeRows:
             return rows._version == self._version
         same = rows.data_ptr() == last.data_ptr() and rows.shape == last.shape and rows.stride() == last.stride()
         return same and rows.dtype is last.dtype and not rows.is_inference() and rows._version == self._version
+
+    def room_like(self, row: Tensor) -> Room | None:
+        """Where steps like this one can be written next, as bytes; None where there is no such place."""
+        fits = row.shape == self._shape and self.samples is None and self._chunk.dtype == torch.bool
+        if not fits or not suits(row) or self._at >= self._room:
+            return None
+        size = row.numel()
+        return Room(self._chunk.data_ptr() + self._at * size, size, self._room - self._at)
+
+    def took(self, steps: int, last: Tensor | None, version: int) -> None:
+        """So many steps were written there; the last one, as it was given, where that is known."""
+        self._at += steps
+        self.count += steps
+        self._last, self._version = last, version
+
+    def last(self) -> tuple[Tensor | None, int]:
+        """What was appended last, as it was given, and its version."""
+        return self._last, self._version
 
     def let_go(self) -> None:
         """Hold nothing of the caller's."""

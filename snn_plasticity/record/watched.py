@@ -44,10 +44,15 @@ class WatchedActivity(Activity):
     def see(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """One step."""
         self.seen += 1
-        self.look(pre, post, spikes=spikes)
+        self._see(pre, post, spikes=spikes)
 
     def look(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
-        """One step that was counted already."""
+        """One step that was counted already, of a running sequence."""
+        seen, fast = self.seen, self.layer.fast
+        if not (spikes and seen < fast.due and fast.take(seen, pre, post)):  # type: ignore[arg-type]
+            self._see(pre, post, spikes=spikes)
+
+    def _see(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         self._counted = self.seen >= self._due
         if self._counted:
             super().look(pre, post, spikes=spikes)
@@ -57,6 +62,8 @@ class WatchedActivity(Activity):
             self._first(self.layer, pre, 1)
         self.looked = self.seen
         self.layer.step(pre, post, spikes=spikes)
+        if spikes and post is not None:
+            self.layer.arm(pre, post, self.seen, self._due)
 
     def see_window(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """Many steps."""
