@@ -57,7 +57,7 @@ def forget(connections: Sequence[Connection], third_factor: ThirdFactor, mask: T
     if scope != "neuromodulators":
         with all_or_nothing(connections, safe=False):
             for connection in connections:
-                connection.forget(mask)
+                connection._forget(mask)
         for connection in connections:
             connection.activity.begin_anew(mask)
     third_factor.kept = kept

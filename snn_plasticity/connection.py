@@ -184,10 +184,10 @@ class Connection:
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the eligibility, of all samples or of those in `mask` (B,), and the steps that wait for a loss."""
-        self.forget(mask)
+        self._forget(mask)
         self.activity.begin_anew(mask)
 
-    def forget(self, mask: Tensor | None) -> None:
+    def _forget(self, mask: Tensor | None) -> None:
         """As `reset`, of which no record is told yet: it may be taken back by `go_back`."""
         if mask is None:
             self._flush()
