@@ -42,9 +42,10 @@ class StepsTogether:
         ends = np.cumsum([0, *map(len, places)]).tolist()
         self._columns = {id(layer): (k, slice(ends[k], ends[k + 1])) for k, layer in enumerate(layers)}
         self._kind, self._row, self._gather = weights[0].detach().numpy().dtype, ROWS, loops_over_spikes().gather
-        self._rooms = np.empty((0, 0), self._kind)
+        self._rooms = np.zeros((0, 0), self._kind)
         self._memory = [weight.detach() for weight in weights]  # it stays, whatever becomes of the weight
-        self._scale, self._rates = float("nan"), [0.0]
+        self._scale: float | None = None  # what rates were last multiplied by
+        self._rates: list[float] = []
         self.moved = False  # whether something is no longer where it was
         self.plan()
 
@@ -58,7 +59,7 @@ class StepsTogether:
         if chosen != self._connections or (looked and self._activities[0].seen >= self._due) or not self._there():
             return False
         if self._row >= ROWS:
-            self._rooms, self._row = np.empty((2 * ROWS, self._places.size), self._kind), 0
+            self._rooms, self._row = np.zeros((2 * ROWS, self._places.size), self._kind), 0
         self._gather(self._places, self._rooms, 2 * self._row)
         return True
 
