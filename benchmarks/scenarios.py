@@ -182,7 +182,8 @@ def connections() -> dict[str, Scenario]:
         for name, config in configs().items()
         for every in (1, 4)
     }
-    return found | {"a saved learner": Scenario(_saved)}
+    record = Scenario(lambda d: _connection(d, configs()["pair"], 1, recorded=True))
+    return found | {"a saved learner": Scenario(_saved), "a recorded learner": record}
 
 
 def networks() -> dict[str, Scenario]:
@@ -276,12 +277,14 @@ def _loop(device: str) -> list[Tensor]:
     return [value for value in tree_leaves(state) if isinstance(value, Tensor)]
 
 
-def _connection(device: str, config: PlasticityConfig, every: int) -> list[Tensor]:
+def _connection(device: str, config: PlasticityConfig, every: int, *, recorded: bool = False) -> list[Tensor]:
     torch.manual_seed(0)
     layer = nn.Linear(N_PRE, N_POST).to(device)
     connection = Connection("fc", layer, config=config)
     learner = PlasticityLearner([connection], NeuromodulatoryGate(config.neuromod))
     (all_pre, all_post), rewards = spikes(device), factors(device, T, B)
+    if recorded:
+        learner.record()
     for now in range(T):
         connection.observe(all_pre[now], all_post[now])
         if now % every == 0:

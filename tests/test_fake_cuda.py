@@ -28,6 +28,7 @@ SCENARIOS = scenarios()  # `benchmarks/cuda.py` plays them on a real one
 ACCEPTED_WAITS = {
     "hosts/snntorch.py:<genexpr>: __float__": 2,  # the decays of each neuron, once when it is paired
     "hosts/replay.py:_require_elementwise: __bool__": 4,  # whether a neuron is elementwise, at its first two steps
+    "record/choice.py:choose: to": 1,  # which synapses are kept, once when a record begins
 }
 ACCEPTED_UPLOADS = {
     "feedback.py:_drawn: to": 1,  # the matrix of feedback, once for each layer below the readout
@@ -78,6 +79,8 @@ LOOKING = {
     "layers/edges.py": "wiring is worked out on the CPU",
     "kernels/window.py": "a curve is tabulated when it is built",
     "_saved.py": "what was saved is looked at whole",
+    "record/": "what was kept is read on the CPU, when somebody asks",
+    "explain/": "a weight is explained on the CPU",
 }
 MOVES = {
     "affect.AffectiveState.to",

@@ -55,7 +55,8 @@ def explain(
     since, until = (
         None if value is None else require_count(name, value, 0) for name, value in (("since", since), ("until", until))
     )
-    return explained(recorded_history(record, layer, index, since, until), since, until)
+    with torch.device("cpu"):  # what was recorded lies there, whatever device is the default
+        return explained(recorded_history(record, layer, index, since, until), since, until)
 
 
 def explained(history: SynapseHistory, since: int | None = None, until: int | None = None) -> Explanation:

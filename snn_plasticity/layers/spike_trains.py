@@ -35,7 +35,7 @@ def as_binary(trains: Tensor) -> Tensor | None:
     """
     if not _readable(trains):
         return trains if trains.dtype == torch.bool else None
-    bits = torch.empty(trains.shape, dtype=torch.bool)
+    bits = torch.empty(trains.shape, dtype=torch.bool, device=trains.device)
     if trains.numel() <= LOOKED_AT:
         return bits if _written(bits.numpy(), trains.numpy()) else None
     parts = zip(bits.view(-1).split(LOOKED_AT), trains.reshape(-1).split(LOOKED_AT), strict=True)

@@ -26,7 +26,7 @@ def to_arrays(record: Record) -> dict[str, np.ndarray]:
         parts = {f"spikes.{part}": value for part, value in sides._asdict().items() if value is not None}
         for what, series in series_of(record, name).items():
             parts |= {f"{what}.time": series.time, f"{what}.values": series.values}
-        parts["synapses"] = torch.tensor(record.synapses[name])
+        parts["synapses"] = torch.tensor(record.synapses[name], device="cpu")
         found |= {f"{name}.{part}": value for part, value in parts.items()}
     for room, signals in (("modulators", record.modulators), ("affect", record.affect)):
         for name, series in signals.items():
@@ -92,7 +92,7 @@ def _long(
     values = series.values
     if apart and values.dim() == 3:  # one network for each sample
         axes = ("sample", *axes)
-    grid = torch.meshgrid(*(torch.arange(size) for size in values.shape), indexing="ij")
+    grid = torch.meshgrid(*(torch.arange(size, device="cpu") for size in values.shape), indexing="ij")
     columns: dict[str, Any] = {"time": series.time[grid[0].flatten()]}
     for axis, places in zip(axes, grid[1:], strict=True):
         flat = places.flatten().tolist()
@@ -110,7 +110,7 @@ def _signal_rows(pandas: Any, name: str, series: Series) -> Any:
         return pandas.concat(each, ignore_index=True)
     values = series.values.flatten(2).mean(2) if series.values.dim() > 2 else series.values
     steps, batch = values.shape
-    sample = torch.arange(batch).repeat(steps)
+    sample = torch.arange(batch, device="cpu").repeat(steps)
     time = series.time.repeat_interleave(batch)
     return pandas.DataFrame({"name": name, "time": time, "sample": sample, "value": values.flatten()})
 

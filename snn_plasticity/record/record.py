@@ -72,9 +72,9 @@ class Record(Recorder):
         layer = self._layer(name)
         post = layer.spikes
         if post.count and post.count < layer.count:
-            post.skip_to(layer.count, torch.zeros(1))
+            post.skip_to(layer.count, torch.zeros(1, device="cpu"))
         first, (pre, fired), samples = aligned([layer.pre, post])
-        return SideSpikes(torch.arange(first, first + len(samples)), pre, fired, samples)
+        return SideSpikes(torch.arange(first, first + len(samples), device="cpu"), pre, fired, samples)
 
     def post_side(self, name: str) -> Series:
         """What the kernel read of the neurons, (T, B, …): their spikes, or pseudo-derivatives, membranes and the like.
@@ -89,7 +89,10 @@ class Record(Recorder):
         require_eligibility(layer)
         rows = layer.spikes if layer.connection.post_side == "spikes" else layer.post
         first, (_, post), samples = aligned([layer.pre, rows])
-        return Series(torch.arange(first, first + len(samples)), torch.empty(0) if post is None else post)
+        return Series(
+            torch.arange(first, first + len(samples), device="cpu"),
+            torch.empty(0, device="cpu") if post is None else post,
+        )
 
     def eligibility(self, name: str, since: int | None = None, until: int | None = None) -> Series:
         """e of the chosen synapses as each learner step that was looked at (`every`) met it, (L, B, K).
@@ -116,11 +119,11 @@ class Record(Recorder):
             points = points_after(layer, range(first + 1, last + 1))
         found = list(eligibility_at(layer, points))
         batch = max((len(e) for e in found if e is not None), default=1)
-        values = torch.full((len(points), batch, len(layer.chosen.indices)), torch.nan)
+        values = torch.full((len(points), batch, len(layer.chosen.indices)), torch.nan, device="cpu")
         for row, e in zip(values, found, strict=True):
             if e is not None:
                 row[: len(e)] = e
-        return Series(torch.tensor([at for at, _ in points], dtype=torch.long), values)
+        return Series(torch.tensor([at for at, _ in points], dtype=torch.long, device="cpu"), values)
 
     def known_from(self, name: str) -> int:
         """The observed step from which on the eligibility of any synapse can be worked out from what is kept.
@@ -165,7 +168,7 @@ class Record(Recorder):
             name: of a connection.
         """
         looked = [one for one in self._steps(self._layer(name)) if one.norm is not None]
-        return Series(_times(looked), torch.tensor([float(one.norm) for one in looked]))
+        return Series(_times(looked), torch.tensor([float(one.norm) for one in looked], device="cpu"))
 
     def weights(self, name: str) -> Series:
         """The whole weight when the record began, at each look (`weights`), and now or at its end, (n, *shape).
@@ -177,7 +180,7 @@ class Record(Recorder):
         last = self._end[name] if name in self._end else layer.connection.weight.detach().clone()
         kept = [(0, layer.begin), *layer.whole, (layer.count, last)]
         kept = [(at, weight) for at, weight in kept if weight.shape == last.shape]
-        times = torch.tensor([at for at, _ in kept])
+        times = torch.tensor([at for at, _ in kept], device="cpu")
         return Series(times, torch.stack([weight.to(last.device) for _, weight in kept]))
 
     def factor(self, name: str) -> Series:
@@ -205,7 +208,7 @@ class Record(Recorder):
     @property
     def resets(self) -> Tensor:
         """(R,) observed steps, of the busiest connection, before each call of `learner.reset`."""
-        return torch.tensor(list(self._resets), dtype=torch.long)
+        return torch.tensor(list(self._resets), dtype=torch.long, device="cpu")
 
     def events(self, name: str) -> list[LearnerStep | LayerEvent]:
         """All that happened to a connection within the steps that are kept, in order: learner steps, resets, pauses.
@@ -304,7 +307,7 @@ class Record(Recorder):
 
 
 def _times(steps: list[LearnerStep]) -> Tensor:
-    return torch.tensor([one.at for one in steps], dtype=torch.long)
+    return torch.tensor([one.at for one in steps], dtype=torch.long, device="cpu")
 
 
 def _plain(values: Any) -> Tensor:
@@ -313,12 +316,12 @@ def _plain(values: Any) -> Tensor:
 
 def _tensor(factor: Any) -> Tensor:
     """A third factor with an axis of samples; one for all has one sample."""
-    one = torch.tensor(torch.nan) if factor is None else torch.as_tensor(factor).detach().cpu().float()
+    one = torch.tensor(torch.nan, device="cpu") if factor is None else torch.as_tensor(factor).detach().cpu().float()
     return one.reshape(1) if one.dim() == 0 else one
 
 
 def _stacked(rows: list[Tensor], count: int) -> Tensor:
-    return torch.stack(rows) if rows else torch.zeros(0, count)
+    return torch.stack(rows) if rows else torch.zeros(0, count, device="cpu")
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
@@ -326,7 +329,7 @@ def _padded(rows: list[Tensor]) -> Tensor:
     dims = max((row.dim() for row in rows), default=1)
     rows = [row.reshape(*row.shape, *[1] * (dims - row.dim())) for row in rows]
     shape = [max((row.shape[k] for row in rows), default=0) for k in range(dims)]
-    values = torch.full((len(rows), *shape), torch.nan)
+    values = torch.full((len(rows), *shape), torch.nan, device="cpu")
     for into, row in zip(values, rows, strict=True):
         samples = shape[0] if len(row) == 1 else len(row)
         into[:samples] = row.expand(samples, *(shape[1:] if dims > 1 else ()))
@@ -338,5 +341,5 @@ def _by_name(kept: list[tuple[int, dict[str, Tensor]]]) -> dict[str, Series]:
     for name in dict.fromkeys(name for _, values in kept for name in values):
         own = [(at, values[name].detach().cpu().float()) for at, values in kept if name in values]
         values = _padded([value.reshape(1) if value.dim() == 0 else value for _, value in own])
-        found[name] = Series(torch.tensor([at for at, _ in own], dtype=torch.long), values)
+        found[name] = Series(torch.tensor([at for at, _ in own], dtype=torch.long, device="cpu"), values)
     return found

@@ -44,7 +44,7 @@ def aligned(rows: Sequence[SpikeRows]) -> tuple[int, list[Tensor | None], Tensor
     read = [one.read() for one in rows]
     there = [(first, held, samples) for first, held, samples in read if held is not None]
     if not there:
-        return 0, [None for _ in rows], torch.zeros(0, dtype=torch.long)
+        return 0, [None for _ in rows], torch.zeros(0, dtype=torch.long, device="cpu")
     first = max(first for first, _, _ in there)
     held = [None if values is None else values[first - start :] for start, values, _ in read]
     start, _, samples = there[0]

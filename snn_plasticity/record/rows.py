@@ -93,7 +93,7 @@ class SpikeRows:
         self._packed: deque[PackedRows] = deque()
         self._at = self._room = 0
         self._shape: torch.Size | None = None
-        self._chunk: Tensor = torch.empty(0)
+        self._chunk: Tensor = torch.empty(0, device="cpu")
         self._write: Callable[[int, Tensor], bool] = _never
         self._waiting: list[Tensor] = []  # of a device: looked at many at a time
         self._last: Tensor | None = None  # what was appended last, as it was given
@@ -225,7 +225,7 @@ class SpikeRows:
             fewest, longest = CHUNK_STEPS
             steps = max(fewest, min(longest, CHUNK_BYTES // max(1, row.numel()), max(fewest, self.most // 8)))
             self._shape, self._room = row.shape, steps
-            self._chunk = roomy((steps, *row.shape), torch.empty(0, dtype=torch.bool))
+            self._chunk = roomy((steps, *row.shape), torch.empty(0, dtype=torch.bool, device="cpu"))
             self._write = writer_into(self._chunk, fast=True)
         self._hold_numbers(row, binary=binary)
 
@@ -238,7 +238,7 @@ class SpikeRows:
         kind = torch.float32 if dtype == torch.bool else dtype
         if self._chunk.dtype != torch.bool:
             kind = torch.promote_types(self._chunk.dtype, kind)
-        chunk = roomy(tuple(self._chunk.shape), torch.empty(0, dtype=kind))
+        chunk = roomy(tuple(self._chunk.shape), torch.empty(0, dtype=kind, device="cpu"))
         chunk[: self._at].copy_(self._chunk[: self._at])
         self._chunk, self._write = chunk, writer_into(chunk, fast=True)
 
@@ -284,7 +284,7 @@ class SpikeRows:
         while parts and any(p.shape[1:] != parts[-1].shape[1:] for p in parts):
             parts = parts[1:]
         if not parts:
-            return self.count, None, torch.zeros(0, dtype=torch.long)
+            return self.count, None, torch.zeros(0, dtype=torch.long, device="cpu")
         skipped = max(0, self.first - parts[0].first)
         batch = max(part.shape[0] for part in parts)
         held: list[Any] = []

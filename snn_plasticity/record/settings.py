@@ -83,7 +83,7 @@ def _samples(samples: object, connections: Sequence[Connection]) -> Tensor | Non
         raise TypeError(
             f"samples = {known_as(samples)}; expected a list of sample numbers from 0 on, as [0, 5], or None for all."
         )
-    kept = torch.tensor(sorted(set(values)), dtype=torch.long)  # type: ignore[arg-type]
+    kept = torch.tensor(sorted(set(values)), dtype=torch.long, device="cpu")  # type: ignore[arg-type]
     batch = next((c.traces.batch_size for c in connections if c.traces.batch_size is not None), None)
     if batch is not None and int(kept.max()) >= batch:
         raise ValueError(f"samples = {shown(samples)}; expected numbers below {batch}: the batch has {batch} samples.")
