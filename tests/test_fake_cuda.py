@@ -31,6 +31,7 @@ ACCEPTED_WAITS = {
     "record/choice.py:choose: to": 1,  # which synapses are kept, once when a record begins
 }
 ACCEPTED_UPLOADS = {
+    "record/chosen_weights.py:of: to": 1,  # which synapses are kept, once for each record
     "feedback.py:_drawn: to": 1,  # the matrix of feedback, once for each layer below the readout
     "layers/edges.py:_at: to": 3,  # the lists of edges, once for each module
 }
