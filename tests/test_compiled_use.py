@@ -228,7 +228,8 @@ def test_all_loops_ahead(capsys, monkeypatch):
         public = {
             n: f for m in (dense_loops, edge_loops, spike_loops) for n, f in vars(m).items() if hasattr(f, "signatures")
         }
-        assert not [name for name, loop in public.items() if not name.startswith("_") and len(loop.signatures) < 2]
+        least = dict.fromkeys(public, 2) | {"write_sides": 1}  # float32 and float64; this one is told which by a flag
+        assert not [name for name, f in public.items() if not name.startswith("_") and len(f.signatures) < least[name]]
     monkeypatch.setattr(_compiled, "available", lambda: False)
     assert command.main(["compile"]) == 1
     assert 'pip install "snn_plasticity[fast]"' in capsys.readouterr().out

@@ -281,7 +281,7 @@ def test_an_actor_speaks_to_each_place(feedback, trace):
         aim = (total * (said @ ways[name]).view_as(total)).sum()
         (expected,) = torch.autograd.grad(aim, getattr(net, name).weight, retain_graph=True)
         assert expected.norm() > 0
-        assert error(-B * getattr(net, name).weight.grad, expected) <= 1e-6, name
+        assert error(-B * getattr(net, name).weight.grad, expected) <= 1e-5, name  # float32
 
 
 def test_a_saved_actor_goes_on_place_by_place():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 import torch
+from torch import nn
 
 from .. import _compiled
 from ..config import EligibilityConfig
+from ..connection import Connection
 from ..layers.spike_trains import SpikeTrains
+from ..learner import PlasticityLearner
 from ..plasticity._engine.compiled import bounded
 from ..plasticity.bounds import HardBounds, SoftBounds
 from ..plasticity.eligibility import EligibilityTraceModule
@@ -43,6 +46,17 @@ def _compile_edges(dtype: torch.dtype) -> None:
     edges.rule.geometry.delivered(spikes[0], torch.ones(16, dtype=dtype))  # type: ignore[attr-defined]
 
 
+def _compile_recording(dtype: torch.dtype) -> None:
+    """The loops that write down both sides of a step, and the weights that are looked at."""
+    connection = Connection("fc", nn.Linear(4, 4, dtype=dtype))
+    learner, spikes = PlasticityLearner([connection]), torch.ones(2, 4, dtype=dtype)
+    with learner.record():
+        for step in range(100):  # the first ones are looked at more closely
+            connection.observe(spikes, spikes)
+            if step < 4:
+                learner.step(1.0)
+
+
 def compile_ahead() -> int:
     """Compile every loop that there is, so that no later run waits for it; 1 without numba."""
     if not _compiled.available():
@@ -70,6 +84,7 @@ def compile_ahead() -> int:
                 traces = EligibilityTraceModule(128, 128, EligibilityConfig(kernel=kernel, clamp_range=clamp))
                 traces.modulate_window(many, many, many[:, :, 0])
         _compile_edges(dtype)
+        _compile_recording(dtype)
         for d in (1, 2):
             vectors = EligibilityTraceModule(4, 4, EligibilityConfig(kernel=EligibilityVectors()))
             vectors.update(spikes[0], torch.ones(2, d + 1, d + 1, 4, dtype=dtype))

@@ -81,7 +81,7 @@ class SpikeRows:
         most_bytes: memory that may be taken, beside the chunk that is written to.
 
     >>> rows = SpikeRows(100)
-    >>> rows.append(torch.tensor([[1.0, 0.0]]))
+    >>> _ = rows.append(torch.tensor([[1.0, 0.0]]))
     >>> rows.read()[1]
     tensor([[[ True, False]]])
     """
