@@ -30,8 +30,8 @@ class SideSpikes(NamedTuple):
     """
 
     time: Tensor
-    pre: Tensor | None
-    post: Tensor | None
+    pre: Any  # Tensor | None, of which one knows the net which it is
+    post: Any
     samples: Tensor
 
 
