@@ -169,6 +169,23 @@ def row_colors(colors: Any, sizes: Mapping[str, int]) -> np.ndarray:
     return np.array([to_rgb(color or INK) for color in names(colors, rows, "colors")]).reshape(rows, 3)
 
 
+def strongest_of(values: np.ndarray, limit: float | None) -> float:
+    """The value of the strongest colour: a limit, else the largest magnitude.
+
+    Raises:
+        ValueError: limit <= 0.
+    """
+    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
+    return float(limit or np.abs(values).max() or 1.0)
+
+
+def signed_image(ax: Axes, values: Any, strongest: float, label: str | None, **options: Any) -> None:
+    """An image, red above zero and blue below, with a scale beside it where that has a label."""
+    image = ax.imshow(values, cmap="RdBu_r", vmin=-strongest, vmax=strongest, interpolation="nearest", **options)
+    if label is not None:
+        ax.figure.colorbar(image, ax=ax, label=label)
+
+
 def whole_ticks(axis: Axis) -> None:
     """No ticks between whole numbers, as of an axis that counts neurons or epochs."""
     from matplotlib.ticker import MaxNLocator

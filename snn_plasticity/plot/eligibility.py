@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import require_count, require_flag, require_kind, require_number
-from .canvas import as_array, axes, label_axes, time_axis
+from .._checks import require_count, require_flag, require_kind
+from .canvas import as_array, axes, label_axes, signed_image, strongest_of, time_axis
 from .weights import weights
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def eligibility(
     """
     e = as_array("values", values, ["(N_post, N_pre)", "(T, N_post, N_pre)"])
     strongest, when = require_count("strongest", strongest), time_axis(len(e), dt, start)
-    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
+    top = strongest_of(e, limit)
     require_flag("colorbar", colorbar)
     require_kind("unit", unit, str, "A text, as 'ms'.")
     if e.ndim == 2:
@@ -57,15 +57,10 @@ def eligibility(
     size = np.abs(rows)
     chosen = np.sort(np.argsort(-size.max(axis=1), kind="stable")[:strongest])
     chosen = chosen[np.argsort(size[chosen].argmax(axis=1), kind="stable")]
-    top = float(limit or size.max() or 1.0)
     ax = axes(ax)
     extent = (start - 0.5 * dt, float(when[-1]) + 0.5 * dt, len(chosen) - 0.5, -0.5)
-    image = ax.imshow(
-        rows[chosen], cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto", interpolation="nearest", extent=extent
-    )
+    signed_image(ax, rows[chosen], top, "eligibility e" if colorbar else None, aspect="auto", extent=extent)
     ax.set_yticks(())
-    if colorbar:
-        ax.figure.colorbar(image, ax=ax, label="eligibility e")
     share = (
         f"{len(chosen)} synapses" if len(chosen) == len(rows) else f"{len(chosen)} strongest of {len(rows):,} synapses"
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import require_count, require_flag, require_kind, require_number, shown
-from .canvas import INK, as_array, axes
+from .._checks import require_count, require_flag, require_kind, shown
+from .canvas import INK, as_array, axes, signed_image, strongest_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +43,14 @@ def filters(
     (15, 7)
     """
     weight = as_array("values", values, ["(C_out, C_in, h, w)"])
-    scale, label = _scale(weight, limit, colorbar, label)
+    strongest = strongest_of(weight, limit)
+    require_flag("colorbar", colorbar)
+    require_kind("label", label, str, "A text.")
     columns = weight.shape[1]
     if columns == 1:
         columns = math.ceil(math.sqrt(len(weight) * weight.shape[2] / weight.shape[3]))
     images = weight.reshape(-1, *weight.shape[2:])
-    return _mosaic(ax, images, columns, scale, label if colorbar else None)
+    return _mosaic(ax, images, columns, strongest, label if colorbar else None)
 
 
 def receptive_fields(
@@ -89,18 +91,14 @@ def receptive_fields(
     if high * wide != weight.shape[1]:
         raise ValueError(f"shape = {(high, wide)} has {high * wide} places, and values has {weight.shape[1]} inputs.")
     columns = math.ceil(math.sqrt(len(weight))) if columns is None else require_count("columns", columns)
-    scale, label = _scale(weight, limit, colorbar, label)
-    images = weight.reshape(-1, high, wide)
-    return _mosaic(ax, images, columns, scale, label if colorbar else None)
-
-
-def _scale(weight: np.ndarray, limit: float | None, colorbar: bool, label: str) -> tuple[float, str]:
-    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
+    strongest = strongest_of(weight, limit)
     require_flag("colorbar", colorbar)
-    return float(limit or np.abs(weight).max() or 1.0), require_kind("label", label, str, "A text.")
+    require_kind("label", label, str, "A text.")
+    images = weight.reshape(-1, high, wide)
+    return _mosaic(ax, images, columns, strongest, label if colorbar else None)
 
 
-def _mosaic(ax: Axes | None, images: np.ndarray, columns: int, scale: float, label: str | None) -> Axes:
+def _mosaic(ax: Axes | None, images: np.ndarray, columns: int, strongest: float, label: str | None) -> Axes:
     """Images (K, h, w) in rows on one scale, numbered where there are few."""
     count, high, wide = images.shape
     columns = min(columns, count)
@@ -111,7 +109,7 @@ def _mosaic(ax: Axes | None, images: np.ndarray, columns: int, scale: float, lab
         canvas[top : top + high, left : left + wide] = image
     tall = canvas.shape[0] / canvas.shape[1]
     ax = axes(ax, (5.0, min(max(4.0 * tall + 0.3, 1.2), 9.0)))
-    drawn = ax.imshow(np.ma.masked_invalid(canvas), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
+    signed_image(ax, np.ma.masked_invalid(canvas), strongest, label)
     ax.set_facecolor("#E4E4E4")
     ax.set(xticks=(), yticks=())
     ax.spines[:].set_visible(False)
@@ -120,6 +118,4 @@ def _mosaic(ax: Axes | None, images: np.ndarray, columns: int, scale: float, lab
             place = (k % columns * (wide + 1), k // columns * (high + 1))
             ax.text(*place, str(k), fontsize=7, color=INK, ha="left", va="top",
                     bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6})  # fmt: skip
-    if label is not None:
-        ax.figure.colorbar(drawn, ax=ax, label=label)
     return ax

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import require_count, require_flag, require_kind, require_number
-from .canvas import BLUE, ORANGE, as_array, axes, label_axes, panels, whole_ticks
+from .._checks import require_count, require_flag, require_kind
+from .canvas import BLUE, ORANGE, as_array, axes, label_axes, panels, signed_image, strongest_of, whole_ticks
 from .legends import legend
 
 if TYPE_CHECKING:
@@ -46,14 +46,11 @@ def weights(
     (-2.0, 2.0)
     """
     matrix = as_array("values", values, ["(N_post, N_pre)"])
-    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
+    strongest = strongest_of(matrix, limit)
     colorbar = require_flag("colorbar", colorbar)
     require_kind("label", label, str, "A text.")
-    strongest = float(limit or np.abs(matrix).max() or 1.0)
     ax = axes(ax)
-    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-strongest, vmax=strongest, aspect="auto", interpolation="nearest")
-    if colorbar:
-        ax.figure.colorbar(image, ax=ax, label=label)
+    signed_image(ax, matrix, strongest, label if colorbar else None, aspect="auto")
     whole_ticks(ax.xaxis)
     whole_ticks(ax.yaxis)
     return label_axes(ax, xlabel, ylabel)
@@ -96,8 +93,7 @@ def weight_change(
     if first.shape != last.shape:
         raise ValueError(f"before has shape {first.shape} and after {last.shape}; expected the same.")
     first, last = first.reshape(len(first), -1), last.reshape(len(last), -1)
-    limit = None if limit is None else require_number("limit", limit, 0.0, open_low=True)
-    strongest = float(limit or np.abs([first, last]).max() or 1.0)
+    strongest = strongest_of(np.array([first, last]), limit)
     bins = require_count("bins", bins, high=10_000)
     require_kind("label", label, str, "A text.")
     drawn = panels(where, [["before", "after"], ["change", "distribution"]], (8.5, 5.5))
