@@ -64,14 +64,18 @@ class Replayed(NamedTuple):
     held: list[Held]
 
 
-def replay(history: SynapseHistory, told: range) -> Replayed:
-    """What the updates `told` met.
+def uses_in(history: SynapseHistory) -> Uses:
+    """Where the weight is used, in layers of this size."""
+    sizes = tuple(history.pre.shape[2:]), tuple(history.post.shape[2 + post_axes(history.rule) :])
+    return uses_of(history.rule.geometry, history.place, *sizes)
+
+
+def replay(history: SynapseHistory, told: range, uses: Uses) -> Replayed:
+    """What the updates `told` met, where the weight is used.
 
     Raises:
         ValueError: more pairs than can be listed; a trace that is not known here.
     """
-    sizes = tuple(history.pre.shape[2:]), tuple(history.post.shape[2 + _axes(history.rule) :])
-    uses = uses_of(history.rule.geometry, history.place, *sizes)
     alike: dict[tuple[int, bool], list[Stretch]] = {}
     for run in runs_of(history, told):
         alike.setdefault((run.end - run.start, run.begun), []).append(run)
@@ -97,7 +101,8 @@ def replay(history: SynapseHistory, told: range) -> Replayed:
     return Replayed(Met(*(np.concatenate(column) for column in zip(*parts, strict=True))), beside, held)
 
 
-def _axes(rule: EligibilityRule) -> int:
+def post_axes(rule: EligibilityRule) -> int:
+    """Axes between those of samples and neurons on the post side."""
     return getattr(rule.kernel, "post_axes", 0)
 
 
@@ -110,7 +115,7 @@ def _pairs_of_runs(
         parts = [spikes[run.start : run.end, run.sample] for run in runs]
         return torch.stack(parts, 1).detach().cpu().double()
 
-    trains = Trains(cut(history.pre), cut(history.post), uses.pre, uses.post, _axes(history.rule))
+    trains = Trains(cut(history.pre), cut(history.post), uses.pre, uses.post, post_axes(history.rule))
     kernel = history.rule.kernel
     if runs[0].begun and length:
         assert history.begun is not None

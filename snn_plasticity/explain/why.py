@@ -13,9 +13,9 @@ from ..record.recorder import Recorder
 from .explanation import Eligibility, Explanation, SpikeTimes
 from .landings import groups_of, landed, require_known
 from .recorded import recorded_history
-from .replay import Met, replay
+from .replay import Met, post_axes, replay, uses_in
 from .synapse_history import SynapseHistory
-from .uses import uses_of
+from .uses import Uses
 
 
 def explain(
@@ -74,7 +74,8 @@ def explained(history: SynapseHistory, since: int | None = None, until: int | No
             "keeps; expected at least one."
         )
     require_known(history, told)
-    met, beside, held = replay(history, told)
+    uses = uses_in(history)
+    met, beside, held = replay(history, told, uses)
     share, others = landed(history, met, beside, told)
     columns = _columns(history, met, share)
     updates = [history.updates[group[-1]] for group in groups]
@@ -83,7 +84,7 @@ def explained(history: SynapseHistory, since: int | None = None, until: int | No
         history.name, history.index,
         first if since is None else since, updates[-1].step + first if until is None else until,
         columns, tuple(others), updates[0].before, updates[-1].after,
-        _spikes(history, held, "pre"), _spikes(history, held, "post"),
+        _spikes(history, held, uses, "pre"), _spikes(history, held, uses, "post"),
         tuple(Eligibility(one.sample, one.start + first, one.e) for one in held),
         np.array([update.step + first for update in updates]),
         np.array([updates[0].before, *(update.after for update in updates)]), history.precision,
@@ -124,11 +125,9 @@ def _columns(history: SynapseHistory, met: Met, share: np.ndarray) -> dict[str, 
     }  # fmt: skip
 
 
-def _spikes(history: SynapseHistory, held: list[Any], side: str) -> SpikeTimes:
+def _spikes(history: SynapseHistory, held: list[Any], uses: Uses, side: str) -> SpikeTimes:
     """What one side did in the runs that were looked at, at the places of this weight."""
-    axes = getattr(history.rule.kernel, "post_axes", 0) if side == "post" else 0
-    sizes = tuple(history.pre.shape[2:]), tuple(history.post.shape[2 + getattr(history.rule.kernel, "post_axes", 0) :])
-    uses = uses_of(history.rule.geometry, history.place, *sizes)
+    axes = post_axes(history.rule) if side == "post" else 0
     spikes: Tensor = getattr(history, side)
     parts = [(np.zeros(0, int),) * 3 + (np.zeros(0),)]
     for one in held:
