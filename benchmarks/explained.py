@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import results
 import torch
 from command import parser
+from every_convention import CONVENTIONS
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -40,15 +41,6 @@ from snn_plasticity.layers import SparseLinear
 
 STEPS, SHORT, BATCH, WORST, QUICK = 14, 8, 3, 1e-6, 50
 HEARD, ALL_FORGET, SOME_FORGET = (3, 7, 8, 13), 10, 5  # steps after which this happens
-CHOICES = {
-    "eligibility_decay": ("euler", "exponential"),
-    "spike_trace_decay": ("euler", "exponential"),
-    "coincidence": ("causal", "both", "none"),
-    "normalize_trace": (False, True),
-    "pairing": ("all", "nearest"),
-    "lag": (0, 1),
-}
-CONVENTIONS = [Convention(**dict(zip(CHOICES, values, strict=True))) for values in itertools.product(*CHOICES.values())]  # type: ignore[arg-type]
 TRACES: dict[str, dict[str, Any]] = {
     "accumulating": {"trace_type": "accumulating"},
     "replacing": {"trace_type": "replacing"},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from torch import nn
 
 from snn_plasticity import Convention, EligibilityConfig, Window
 from snn_plasticity.kernels.stdp import Coincidence
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+from every_convention import CONVENTIONS as CONVENTIONS  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -29,15 +33,6 @@ def _seeded():
     torch.manual_seed(0)
 
 
-CHOICES = {
-    "eligibility_decay": ("euler", "exponential"),
-    "spike_trace_decay": ("euler", "exponential"),
-    "coincidence": ("causal", "both", "none"),
-    "normalize_trace": (False, True),
-    "pairing": ("all", "nearest"),
-    "lag": (0, 1),
-}
-CONVENTIONS = [Convention(**dict(zip(CHOICES, values, strict=True))) for values in itertools.product(*CHOICES.values())]
 KERNELS = ("rate", "stdp_pair", "stdp_symmetric", "stdp_triplet", "window")
 TRACES = {
     "accumulating": {"trace_type": "accumulating"},
