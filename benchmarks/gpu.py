@@ -3,10 +3,10 @@
     python benchmarks/cuda.py [--quick] [--json PATH] [--device cuda:0] [--budget SECONDS]
 
 Six minutes at most. First every scenario of `scenarios.py` is played on the CPU and on the device, and every place of
-the package that makes the host wait is listed. Then each work is timed beside naive torch, N = 1000 and 4000, B = 1, 32
-and 256, taking turns, until the device has done it; beside it stand the shares of a copy's bandwidth and of a matrix
-product's speed that are reached, both measured in the same run. Without a GPU it says so and ends. `--device cpu` is a
-dry run with small sizes.
+the package that makes the host wait is listed; then a recorded net of each host. Then each work is timed beside naive
+torch, N = 1000 and 4000, B = 1, 32 and 256, taking turns, until the device has done it; beside it stand the shares of a
+copy's bandwidth and of a matrix product's speed that are reached, both measured in the same run. Without a GPU it says
+so and ends. `--device cpu` is a dry run with small sizes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gpu_contests as contests
+import gpu_records
 import results
 import torch
 from command import parser
@@ -186,7 +187,10 @@ def timed(device: str, sizes: tuple[Size, ...], until: float) -> tuple[list[Line
     return lines, machine, left
 
 
-def told(device: str, checks: list[Check], waits: Counter[str], timing: tuple[list[Line], Machine, list[str]]) -> str:
+def told(
+    device: str, checks: list[Check], waits: Counter[str], timing: tuple[list[Line], Machine, list[str]],
+    records: list[gpu_records.Found],
+) -> str:  # fmt: skip
     """The section."""
     lines, machine, left = timing
     name = torch.cuda.get_device_name(device) if device != "cpu" else "the CPU, a dry run"
@@ -201,6 +205,7 @@ def told(device: str, checks: list[Check], waits: Counter[str], timing: tuple[li
         results.table(HEADER, [line.cells() for line in lines]),
         f"{kept} of {len(checks)} scenarios give what they give on the CPU. Places where the host waits: {places}.",
         "\n".join(broken),
+        f"Records of a net with a reward at every step. {'; '.join(one.told() for one in records)}.",
         f"Not reached in time: {'; '.join(left)}." if left else "",
     ]
     return "\n\n".join(filter(None, parts))
@@ -229,14 +234,17 @@ def main() -> None:
     if dry or options.quick:
         chosen = dict(list(chosen.items())[:: 8 if options.quick else 3])
     checks, waits = checked(device, chosen)
+    records = gpu_records.all_hosts(device)
     timing = timed(device, DRY_SIZES if dry else QUICK_SIZES if options.quick else SIZES, until)
-    text = told(device, checks, waits, timing)
+    text = told(device, checks, waits, timing, records)
     print(text)
     if not (options.quick or dry):
         results.write("cuda", text)
     rows = [line._asdict() | {"size": line.size._asdict()} for line in timing[0]]
     limits, failed = timing[1]._asdict(), [check._asdict() for check in checks if not check.kept]
-    results.write_json(options.json, "cuda", [*rows, limits, {"waits": dict(waits)}, {"failed": failed}])
+    kept = [one._asdict() for one in records]
+    results.write_json(options.json, "cuda", [*rows, limits, {"waits": dict(waits)}, {"failed": failed}, *kept])
     wrong = [f"{line.work} {line.size}" for line in timing[0] if not (line.difference or 0.0) <= TOLERANCE]
+    wrong += [f"records of {one.host}" for one in records if not one.kept]
     if failed or wrong:
         raise SystemExit("These disagree: " + "; ".join([*(check["name"] for check in failed), *wrong]))
