@@ -98,7 +98,14 @@ def test_the_citation_file_says_what_the_project_says():
     assert all(re.search(rf"^{key}: ", cff, re.M) for key in ("message", "title", "type", "abstract"))
 
 
-def test_code_on_the_written_pages_fits_its_column():
+def test_python_on_every_page_fits_its_column():
+    for page in DOCS.glob("*.md"):
+        blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+        wide = [line for block in blocks for line in block.splitlines() if len(line) > 100]
+        assert not wide, f"{page.name}: {wide[0]}"
+
+
+def test_code_on_the_pages_that_newcomers_read_fits_a_narrow_column():
     for name in (
         "index", "tutorial_snntorch", "tutorial_norse", "troubleshooting", "conventions", "extending", "speed",
     ):  # fmt: skip
