@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from dataclasses import replace
 
 import norse.torch as norse
 import pytest
@@ -31,6 +32,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from snn_plasticity import PlasticityConfig, ThreeFactorConfig
 from snn_plasticity.hosts import attach
 from snn_plasticity.hosts.hooks import InertHook
+from snn_plasticity.notices import PlasticityWarning
 
 X = trains(STEPS, BATCH, N_IN)
 
@@ -119,7 +121,8 @@ class TestReadouts:  # trap 14
         model = norse.SequentialState(
             norse.LConv2d(1, 2, 3), norse.LIF(FAST), nn.Flatten(2), nn.Linear(2, 2), norse.LIF(FAST)
         )
-        assert list(attach(model, CONFIG).connections) == ["3"]
+        with pytest.warns(PlasticityWarning, match=r"learn: 3. 0 cannot learn: LConv2d moves the time axis.*Lift"):
+            assert list(attach(model, CONFIG).connections) == ["3"]
         with pytest.raises(TypeError, match=r"0 cannot be plastic: LConv2d moves the time axis.*Lift"):
             attach(model, layers={"0": CONFIG})
 
@@ -371,6 +374,21 @@ class TestRecomputed:  # trap 20
         record = Record(*model)
         moved = changes(model, attach(model, CONFIG, layers={"0": CONFIG}), lambda: run(model))
         close(moved["0"], 2 * record.change())  # the product of the layer as it is: ∂⟨post, layer(pre)⟩/∂W
+
+    def test_a_subclass_beside_layers_that_learn_is_left_out_aloud(self, recwarn):
+        class Tripled(nn.Linear):
+            pass
+
+        def model():
+            return nn.Sequential(nn.Linear(N_IN, N_OUT), lif(), Tripled(N_OUT, 2), lif())
+
+        told = r"learn: 0. Left out: 2 is a Tripled, .*target_layers=\('0', '2'\)"
+        with pytest.warns(PlasticityWarning, match=told):
+            assert list(attach(model(), CONFIG).connections) == ["0"]
+        recwarn.clear()
+        both = attach(model(), replace(CONFIG, three_factor=ThreeFactorConfig(target_layers=("0", "2"))))
+        aside = attach(model(), CONFIG, pairs={"2": ()})
+        assert [list(both.connections), list(aside.connections)] == [["0", "2"], ["0"]] and not list(recwarn)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs two devices")

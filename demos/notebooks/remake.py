@@ -26,6 +26,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 ONCE = "snn_plasticity compiles its loops"  # said on stderr where it is so, and of no interest to a reader
+NORSE = "ignore:`torch.jit.script` is deprecated"  # what torch says of Norse when it is imported, and not of a notebook
 LONGEST = 300  # seconds, for a cell on a busy machine
 
 
@@ -39,6 +40,7 @@ def executed(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.pop("MPLBACKEND", None)  # figures are drawn inline, as for a reader
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), NORSE]))
     here = {"metadata": {"path": str(path.parent)}}
     settings = {"timeout": LONGEST, "record_timing": False, "extra_arguments": ["--log-level=ERROR"]}
     NotebookClient(notebook, kernel_name="python3", resources=here, **settings).execute()

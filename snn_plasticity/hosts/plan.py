@@ -18,6 +18,7 @@ from ..config.eligibility import TracePath
 from ..connection import Connection
 from ..kernels.named_kernels import kernel_of
 from ..kernels.post_side import PostSide, post_side_of
+from ..notices import notice
 from .adapter import NeuronKind
 from .builder import NO_NEURON_YET, ConnectionBuilder, masks_of, readout, require_known
 from .hooked import hooked, hooks_of
@@ -145,6 +146,8 @@ def plan(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, Plast
         )
     given = _given(index, {name: partners for name, partners in pairs.items() if partners})
     _require_something(index, plastic)
+    if not chosen:
+        _tell_left_out(index, {*plastic, *aside})
     return Plan(plastic, named, given)
 
 
@@ -207,17 +210,29 @@ def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
         )
 
 
-def _left_out(index: ModelIndex, plastic: Collection[str]) -> str:
-    """Why weights that were found do not learn, and which of them do where they are named."""
-    why = "".join(f" {name} cannot learn: {reason}." for name, reason in {**index.refused, **index.excluded}.items())
-    unnamed = [name for name in index.names if name in index.optional and name not in plastic]
+def _left_out(index: ModelIndex, known: Collection[str]) -> str:
+    """Why weights that were found do not learn, and which of them do where they are named; but for the known ones."""
+    reasons = {**index.refused, **index.excluded}
+    why = "".join(f" {name} cannot learn: {reason}." for name, reason in reasons.items() if name not in known)
+    unnamed = [name for name in index.names if name in index.optional and name not in known]
     if not unnamed:
         return why
     kinds = ", ".join(f"{name} is a {type(index.modules[name]).__name__}" for name in unnamed)
     return (
         f"{why} Left out: {kinds}, which may do more than the class it derives from. Name it, and it learns: "
-        f"ThreeFactorConfig(target_layers=({', '.join(map(repr, unnamed))},))."
+        f"ThreeFactorConfig(target_layers={tuple(n for n in index.names if n in index.eligible or n in unnamed)!r})."
     )
+
+
+def _tell_left_out(index: ModelIndex, known: Collection[str]) -> None:
+    """Nobody chose, and not all weights that were found learn."""
+    left_out = _left_out(index, known)
+    if left_out:
+        others = ", ".join(name for name in index.eligible if name in known)
+        notice(
+            f"These layers learn: {others}.{left_out} What is to be left out, without a word: pairs={{name: ()}}.",
+            stacklevel=5,
+        )
 
 
 def _given(index: ModelIndex, pairs: Pairs) -> dict[str, tuple[str, ...]]:
