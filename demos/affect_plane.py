@@ -28,7 +28,7 @@ from torch import Tensor
 
 from snn_plasticity.affect import REGIONS, AffectiveEstimator, InternalSignals, ValenceArousalSpace
 from snn_plasticity.config.affect import AffectiveConfig
-from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, label_axes
+from snn_plasticity.plot.canvas import BLUE, DASHES, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, label_axes
 
 WAKE, PER_HOUR = 6.5, 12  # one step is five minutes
 NOISE = 0.04
@@ -183,13 +183,13 @@ def hours(figure: SubFigure, life: Life) -> None:
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.15))
     when = WAKE + np.arange(len(life.regions)) / PER_HOUR
     for k, (name, color) in enumerate(zip(NAMES, (VERMILION, SKY, INK, GREEN, PURPLE, ORANGE), strict=True)):
-        upper.plot(when, life.signals[:, k], color=color, linewidth=1.3, label=name)
+        upper.plot(when, life.signals[:, k], color=color, linestyle=DASHES[k], linewidth=1.3, label=name)
     upper.legend(frameon=False, fontsize=8, ncols=3, loc="upper right")
     upper.set(ylim=(-1.5, 5.2), title="What goes in, and what is felt")
     label_axes(upper, "", "signals")
     middle.axhline(0.0, color=FAINT, linewidth=0.8)
     for k, (name, color) in enumerate((("valence", VERMILION), ("arousal", BLUE), ("dominance", PURPLE))):
-        middle.plot(when, life.affect[:, k], color=color, linewidth=1.5, label=name)
+        middle.plot(when, life.affect[:, k], color=color, linestyle=DASHES[k], linewidth=1.5, label=name)
         middle.plot(when, life.mood[:, k], color=color, linewidth=4, alpha=0.25, zorder=0)
     middle.plot([], [], color=FAINT, linewidth=4, alpha=0.5, label="mood")
     middle.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")

@@ -39,6 +39,8 @@ from snn_plasticity import (
     attach,
 )
 from snn_plasticity.agents import Environments
+from snn_plasticity.plot import learning_curve
+from snn_plasticity.plot.canvas import FAINT
 
 HOSTS, ABLATIONS = ("snntorch", "norse"), ("no_trace", "noise", "raw_reward")
 POLES, EPISODES, LAST, GOOD = 4, 300, 50, 475.0
@@ -149,16 +151,12 @@ def worse(lives: list[list[float]], others: list[list[float]]) -> bool:
 def draw(found: dict[str, list[list[float]]], host: str) -> Figure:
     """Mean lengths in windows of 25 episodes, ± standard error over seeds."""
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
-    ax = figure.subplots()
-    for name, lives in found.items():
-        windows = torch.tensor(lives).unfold(1, min(25, len(lives[0])), min(25, len(lives[0]))).mean(2)
-        at, middle = (torch.arange(windows.shape[1]) + 0.5) * min(25, len(lives[0])), windows.mean(0)
-        spread = windows.std(0) / len(lives) ** 0.5 if len(lives) > 1 else torch.zeros_like(middle)
-        (line,) = ax.plot(at, middle, label=f"{name.replace('_', ' ')} (n = {len(lives)})")
-        ax.fill_between(at, middle - spread, middle + spread, color=line.get_color(), alpha=0.25, linewidth=0)
-    ax.axhline(GOOD, color="0.6", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="episode", ylabel="steps until the pole falls", title=f"CartPole-v1, {host}", ylim=(0, 510))
-    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.09))
+    size = min(25, len(found["agent"][0]))
+    curves = {name.replace("_", " "): torch.tensor(some).unfold(1, size, size).mean(2) for name, some in found.items()}
+    at = (torch.arange(curves["agent"].shape[1]) + 0.5) * size
+    ax = learning_curve(curves, figure.subplots(), x=at, xlabel="episode", ylabel="steps until the pole falls")
+    ax.axhline(GOOD, color=FAINT, linewidth=0.8, linestyle=":")
+    ax.set(title=f"CartPole-v1, {host} (dotted: solved)", ylim=(0, 510))
     return figure
 
 

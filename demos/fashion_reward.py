@@ -46,13 +46,14 @@ from tqdm import tqdm
 
 from snn_plasticity import Actor, PlasticityConfig, PlasticityWarning, attach
 from snn_plasticity.feedback import FeedbackWord
+from snn_plasticity.plot import learning_curve
+from snn_plasticity.plot.canvas import FAINT
 
 STEPS, BATCH, HIDDEN = 10, 128, 500
 TEMPERATURE, LR = 2.0, {"two-layers": 1.5e-3, "quickstart": 3e-3}
 LEARNED, NEAR = 0.865, 0.015
 LOOKS = 5  # at the test pictures, per life
 EPROP, LATE, BPTT = "reward", "delayed reward", "same reward, backpropagation through time"
-COLOURS = {EPROP: "tab:blue", LATE: "tab:orange", BPTT: "tab:grey"}
 
 
 class Life(NamedTuple):
@@ -217,19 +218,13 @@ def report(lives: dict[str, list[Life]]) -> dict[str, float]:
 
 
 def draw(lives: dict[str, list[Life]]) -> Figure:
-    """Accuracy against pictures seen: a line for each net, and their mean."""
+    """Accuracy against pictures seen, from the worst to the best net."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
-    ax = figure.subplots()
-    for way, some in lives.items():
-        seen = [pictures / 1000 for pictures in some[0].seen]
-        curves = [[100 * accuracy for accuracy in life.accuracy] for life in some]
-        for curve in curves:
-            ax.plot(seen, curve, color=COLOURS[way], alpha=0.3, linewidth=1)
-        ax.plot(seen, [mean(at) for at in zip(*curves, strict=True)], color=COLOURS[way], label=way)
-    ax.axhline(100 * LEARNED, color="black", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="thousand pictures seen", ylabel="test accuracy (%)")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="lower right")
+    curves = {way: [[100 * accuracy for accuracy in life.accuracy] for life in some] for way, some in lives.items()}
+    seen = [pictures / 1000 for pictures in lives[EPROP][0].seen]
+    words = {"xlabel": "thousand pictures seen (dotted: learned)", "ylabel": "test accuracy (%)"}
+    ax = learning_curve(curves, figure.subplots(), x=seen, band="range", **words)
+    ax.axhline(100 * LEARNED, color=FAINT, linewidth=0.8, linestyle=":")
     return figure
 
 

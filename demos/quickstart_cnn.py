@@ -39,9 +39,10 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from snn_plasticity import PlasticityConfig, attach
+from snn_plasticity.plot.canvas import BLUE, ORANGE
 
 WAYS = {"online": "online gradient", "bptt": "backpropagation through time"}
-COLOURS = {"online": "tab:blue", "bptt": "tab:grey"}
+LINES = {"online": (BLUE, "-"), "bptt": (ORANGE, "--")}
 BATCH, LR, NEAR = 128, 2e-3, 0.015
 MEASURED = (10, 25, 50, 100)  # steps at which memory and time are measured
 
@@ -177,7 +178,8 @@ def draw(courses: dict[str, dict[int, list[Course]]], taken: dict[str, list[Cost
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     accuracy, memory, seconds = figure.subplots(1, 3)
     for way, name in WAYS.items():
-        style = {"color": COLOURS[way], "label": name, "marker": "o", "markersize": 4}
+        color, dashes = LINES[way]
+        style = {"color": color, "linestyle": dashes, "label": name, "marker": "o", "markersize": 4}
         means = [100 * mean(course.accuracy for course in some) for some in courses[way].values()]
         accuracy.plot([str(steps) for steps in courses[way]], means, **style)
         memory.plot(MEASURED, [one.mib for one in taken[way]], **style)

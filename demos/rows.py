@@ -34,11 +34,12 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from snn_plasticity import PlasticityConfig, PlasticityLearner, attach
-from snn_plasticity.plot.canvas import BLUE, FAINT, GREEN, VERMILION, label_axes
+from snn_plasticity.plot import learning_curve
+from snn_plasticity.plot.canvas import label_axes
 
 BATCH, NOISE = 64, 0.2  # of the pixels
 WITHIN = 0.02
-WAYS = {"e-prop": BLUE, "backpropagation through time": VERMILION, "no recurrence": GREEN}
+WAYS = "e-prop", "backpropagation through time", "no recurrence"
 NETS: dict[str, type[RowNet]] = {"LIF": LIF, "ALIF": ALIF}
 HOSTS = {"both": tuple(NETS), "snntorch": ("LIF",), "norse": ("ALIF",)}
 
@@ -145,18 +146,11 @@ def draw(stories: Mapping[tuple[str, str], list[Story]], digits: Digits) -> Figu
 
 
 def draw_learning(panel: Axes, stories: Mapping[str, list[Story]]) -> None:
-    """Right answers after each epoch; bands are standard errors over the nets."""
-    for way, color in WAYS.items():
-        curves = 100 * torch.stack([story.curve for story in stories[way]])
-        middle, epochs = curves.mean(0), range(1, len(curves[0]) + 1)
-        panel.plot(epochs, middle, color=color, label=way)
-        if len(curves) > 1:
-            error = curves.std(0) / len(curves) ** 0.5
-            panel.fill_between(epochs, middle - error, middle + error, color=color, alpha=0.15)
-    panel.axhline(10, color=FAINT, linewidth=0.8)
+    """Right answers after each epoch."""
+    curves = {way: 100 * torch.stack([story.curve for story in stories[way]]) for way in WAYS}
+    epochs = torch.arange(1, curves[WAYS[0]].shape[1] + 1)
+    learning_curve(curves, panel, x=epochs, chance=10, ylabel="right answers, never seen (%)")
     panel.set(ylim=(0, 101))
-    panel.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.15))
-    label_axes(panel, "epoch", "right answers, never seen (%)")
 
 
 def epochs_of(args: argparse.Namespace) -> dict[str, int]:

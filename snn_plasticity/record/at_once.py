@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._compiled import loops_over_spikes
+from .._compiled import loops_over_spikes, suits
 from .rows import Room, SpikeRows
 
 
@@ -28,12 +28,13 @@ class StepsAtOnce:
     """
 
     __slots__ = (
-        "_ahead", "_connection", "_followed", "_kind", "_post", "_pre", "_remembers", "_running",
+        "_ahead", "_connection", "_followed", "_kind", "_post", "_pre", "_remembers", "_running", "_shapes",
         "_single", "_write", "due", "first", "last", "settled", "taken", "version",
     )  # fmt: skip
 
     def __init__(self, connection: Any, pre: Room | None, post: Room | None, kind: Any, first: int, due: int) -> None:
         self._connection, self._running = connection, None if connection is None else connection.running
+        self._shapes = None if self._running is None else self._running._shapes
         self._pre, self._post = ((0, 0) if room is None else (room.at, room.size) for room in (pre, post))
         self._kind, self._single, self.due = kind, kind is torch.float32, due
         self.first = self.taken = self.settled = first  # the last step that was written, and that was counted
@@ -52,8 +53,20 @@ class StepsAtOnce:
         """Inputs are the spikes of another layer, whose steps have these numbers less `ahead`."""
         self._followed, self._ahead = source, ahead
 
+    def take_first(self, seen: int, pre: Tensor, post: Tensor) -> bool:
+        """The same of a step that begins another sequence, or that traces took in a way of their own."""
+        if not (suits(pre) and suits(post) and pre.layout is post.layout is torch.strided):
+            return False
+        if (pre.shape, post.shape) != self._shapes:
+            return False
+        before, self._running = self._running, self._connection.running
+        if self.take(seen, pre, post):
+            return True
+        self._running = before
+        return False
+
     def take(self, seen: int, pre: Tensor, post: Tensor) -> bool:
-        """The step of this number, of the shapes of the running sequence; False, where it has to go the slower way."""
+        """The step of this number, of the running sequence; False, where it has to go the slower way."""
         kind = self._kind
         if pre.dtype is not kind or post.dtype is not kind or not post.is_contiguous():
             return False

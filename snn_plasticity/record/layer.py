@@ -21,7 +21,7 @@ from .rows import SpikeRows
 from .together import Told, step_of
 
 ANCHORS = 8  # of one connection
-IDLE = 8  # steps in which no faster way is tried again after one that was of no use
+IDLE = 8  # steps in which no faster way is tried again after two in a row that were of no use
 NORM_STEPS = 32  # observed steps at least from one look at the mean |Δw| to the next
 Happening = Literal["reset", "batch", "paused", "resumed", "loaded"]
 
@@ -136,7 +136,7 @@ class LayerRecorder:
         rows = [SpikeRows(steps, samples, most_bytes) for _ in range(3)]
         self._pre, self._post, self._spikes = rows
         self._source: LayerRecorder | None = None  # another layer, while its spikes are the inputs
-        self.begun, self.shared, self._rearmed = connection.activity.seen, False, 0
+        self.begun, self.shared, self._rearmed, self._wasted = connection.activity.seen, False, 0, False
         self.fast: StepsAtOnce = NO_STEPS  # what writes steps that are like those before
         self._steps: deque[tuple[Any, ...]] = deque(maxlen=steps)  # each what a `LearnerStep` holds
         self._online = connection.config.three_factor.mode == "online"
@@ -196,19 +196,20 @@ class LayerRecorder:
     def _go_slower(self) -> None:
         """What comes next is not written at once."""
         self.settle()
-        if self.fast is not NO_STEPS and self.fast.taken == self.fast.first:
-            self._rearmed = self.fast.first + IDLE
-        self.fast = NO_STEPS
+        if self.fast is not NO_STEPS:
+            wasted = self.fast.taken == self.fast.first
+            if wasted and self._wasted:
+                self._rearmed = self.fast.first + IDLE
+            self._wasted, self.fast = wasted, NO_STEPS
 
-    def arm(self, pre: Tensor, post: Tensor, seen: int, due: int) -> None:
+    def arm(self, pre: Tensor, post: Tensor, seen: int) -> None:
         """Write steps like this one, the last, at once from now on, up to where there is something else to do.
 
         Args:
             pre, post: what was observed in it.
-            seen: the number of it. due: of the step that may not be written so.
+            seen: the number of it.
         """
-        source, running = self._source, self.connection.running
-        due = min(due, seen + self._due - self._count)
+        source, running, due = self._source, self.connection.running, seen + self._due - self._count
         if (
             self._spikes.count != self._count
             or due <= seen + 1

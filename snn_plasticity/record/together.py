@@ -7,6 +7,7 @@ step; what a step was is made of them when somebody asks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..connection import Connection
 from ..third_factor import PlainOutput
 
 ROWS = 256  # learner steps of one piece of memory
+SEEN = attrgetter("seen")
 
 # what is kept of a step: whose it was, order, number, what each activity had seen, factor, rates, rooms, row, output
 Told = tuple["StepsTogether", int, int, list[int], Any, list[float], np.ndarray, int, Any]
@@ -55,9 +57,13 @@ class StepsTogether:
         self._due = self._activities[0].seen + left
 
     def before(self, chosen: Any, *, looked: bool) -> bool:
-        """A `learner.step` begins; False, where it has to be written down layer by layer."""
-        if chosen != self._connections or (looked and self._activities[0].seen >= self._due) or not self._there():
+        """A `learner.step` begins; False, where it has to be written down layer by layer, or a weight has moved."""
+        if chosen != self._connections or (looked and self._activities[0].seen >= self._due):
             return False
+        for connection, config, parameters, attribute, weight, at in self._watched:
+            if parameters.get(attribute) is not weight or weight.data_ptr() != at or connection.config is not config:
+                self.moved = True
+                return False
         if self._row >= ROWS:
             self._rooms, self._row = np.zeros((2 * ROWS, self._places.size), self._kind), 0
         self._gather(self._places, self._rooms, 2 * self._row)
@@ -68,7 +74,7 @@ class StepsTogether:
         row = self._row
         self._gather(self._places, self._rooms, 2 * row + 1)
         self._row = row + 1
-        seen = [activity.seen for activity in self._activities]
+        seen = list(map(SEEN, self._activities))
         if lr_scale != self._scale:
             self._scale = lr_scale
             self._rates = [config.three_factor.lr * lr_scale for _, config, *_ in self._watched]
@@ -77,14 +83,6 @@ class StepsTogether:
     def weights_before(self) -> list[np.ndarray]:
         """Chosen weights of each layer as the step that has begun met them."""
         return [self._rooms[2 * self._row, columns].copy() for _, columns in self._columns.values()]
-
-    def _there(self) -> bool:
-        """Whether all weights are where they were."""
-        for connection, config, parameters, attribute, weight, at in self._watched:
-            if parameters.get(attribute) is not weight or weight.data_ptr() != at or connection.config is not config:
-                self.moved = True
-                return False
-        return True
 
     def position(self, layer: object) -> tuple[int, slice] | None:
         """Which of the layers it is, and its columns; None where it is none of them."""

@@ -43,27 +43,40 @@ class WatchedActivity(Activity):
 
     def see(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """One step."""
-        self.seen += 1
-        self._see(pre, post, spikes=spikes)
+        self.seen = seen = self.seen + 1
+        if spikes and post is not None and seen < self.layer.fast.due and self.layer.fast.take_first(seen, pre, post):
+            self._written(seen, pre, post)
+        else:
+            self._see(pre, post, spikes=spikes)
 
     def look(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """One step that was counted already, of a running sequence."""
         seen, fast = self.seen, self.layer.fast
-        if not (spikes and seen < fast.due and fast.take(seen, pre, post)):  # type: ignore[arg-type]
+        if spikes and seen < fast.due and fast.take(seen, pre, post):  # type: ignore[arg-type]
+            if seen >= self._due:
+                self._written(seen, pre, post)
+        else:
             self._see(pre, post, spikes=spikes)
+
+    def _written(self, seen: int, pre: Tensor, post: Tensor | None) -> None:
+        if seen >= self._due:
+            self._look_now(pre, post, spikes=True)
+
+    def _look_now(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
+        super().look(pre, post, spikes=spikes)
+        self._due, self.due = self.due, 0
 
     def _see(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
         self._counted = self.seen >= self._due
         if self._counted:
-            super().look(pre, post, spikes=spikes)
-            self._due, self.due = self.due, 0
+            self._look_now(pre, post, spikes=spikes)
         if self._new:
             self._new = False
             self._first(self.layer, pre, 1)
         self.looked = self.seen
         self.layer.step(pre, post, spikes=spikes)
         if spikes and post is not None:
-            self.layer.arm(pre, post, self.seen, self._due)
+            self.layer.arm(pre, post, self.seen)
 
     def see_window(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """Many steps."""
