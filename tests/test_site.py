@@ -71,6 +71,7 @@ def test_links_and_anchors_of_the_site_lead_somewhere(site: Path, pages: dict[Pa
             at = at / "index.html" if at.is_dir() else at
             if not at.exists() or parts.fragment and at in pages and unquote(parts.fragment) not in pages[at].anchors:
                 broken.append(f"{path.relative_to(site)} -> {target}")
+    broken += [f"{path.relative_to(site)}: a name in brackets" for path, page in pages.items() if "][snn_" in page.text]
     assert not broken, "\n".join(broken)
 
 

@@ -117,23 +117,26 @@ def used() -> dict[str, list[str]]:
 
 
 @cache
-def introduced() -> set[str]:
-    """The files that API pages show."""
+def introduced() -> dict[str, str]:
+    """The files that API pages show, and where."""
     return {
-        path
-        for page in (ROOT / "docs" / "api").glob("*.md")
+        path: f"api/{page.name}"
+        for page in sorted((ROOT / "docs" / "api").glob("*.md"))
         for path in re.findall(r"^::: (\S+)", page.read_text("utf-8"), re.M)
     }
 
 
 def link(where: str) -> str:
     """A place as a link, if it is on the site."""
-    if where in public.public_paths().values() or where in introduced():
-        return f"[`{where.removeprefix('snn_plasticity.')}`][{where}]"
+    name = where.removeprefix("snn_plasticity.")
+    if where in public.public_paths().values():
+        return f"[`{name}`][{where}]"
+    if where in introduced():
+        return f"[`{name}`]({introduced()[where]})"
     if where.endswith(".md"):
         title = re.search(r"^# (.+)$", (ROOT / "docs" / where).read_text(encoding="utf-8"), re.M)
         return f"[{title[1] if title else where}]({where})"
-    return f"`{where.removeprefix('snn_plasticity.')}`"
+    return f"`{name}`"
 
 
 def item(paper: Paper) -> str:
