@@ -159,8 +159,9 @@ MATRIX = Scene(
 
 
 def paths_of(kernel: str, trace: str) -> tuple[str, ...]:
-    """All paths that are legal; "compiled" and "torch" are "auto" with loops of one kind."""
-    return ("auto", "plain", "fold", "shared") if trace in LINEAR else ("auto", "plain", "rows")
+    """All paths that are legal."""
+    ways = ("auto", "plain", "fold", "shared") if trace in LINEAR else ("auto", "plain", "rows")
+    return (*ways, "torch", "compiled")
 
 
 def matrix(*, whole: bool = False) -> Iterator[tuple[str, Scene]]:
