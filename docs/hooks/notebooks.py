@@ -53,9 +53,13 @@ class Notebook:
     def page(self) -> str:
         """The whole of it as Markdown."""
         parts = [self.cell(cell) for cell in self.cells]
-        first = re.sub(r"\s+", " ", re.sub(r"^#.*$", "", joined(self.cells[0]["source"]), flags=re.M)).strip()
-        said = re.split(r"(?<=[.!?]) ", first)[0].replace('"', "'") or self.title
+        said = self.opening(1).replace('"', "'") or self.title
         return f'---\ndescription: "{said}"\n---\n\n' + "\n".join(parts) + f"\n---\n\n{self.origin()}\n"
+
+    def opening(self, sentences: int) -> str:
+        """The first sentences of its first paragraph."""
+        text = re.sub(r"^#.*$", "", joined(self.cells[0]["source"]), flags=re.M).strip()
+        return " ".join(re.split(r"(?<=[.!?]) ", " ".join(text.partition("\n\n")[0].split()))[:sentences])
 
     def origin(self) -> str:
         """Where the notebook itself is."""
