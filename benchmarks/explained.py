@@ -321,8 +321,6 @@ def nets() -> Iterator[tuple[str, partial[Iterator[Explanation]]]]:
     named = zip(TRACES, ("izhikevich2007", "florian2007", "nest", "inferno"), strict=True)
     for host, (trace, preset) in itertools.product(NETS, list(named)):
         for kernel, eligibility in eligibilities(trace, Convention.preset(preset)):
-            if kernel == "EProp" and trace not in LINEAR:
-                continue  # neurons of Norse are followed synapse by synapse, for which there is no path "rows"
             yield f"{host}, {kernel}", partial(of_net, host, eligibility)
 
 

@@ -90,6 +90,7 @@ class Connection:
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self._follower, self._post = follower_of(module, geometry), post
         self.feedback: FeedbackState | None = None  # B, where a loss comes down to it by feedback
+        self._path = path  # that was asked for; the traces' own is the one that suits them
         self._remember(geometry, path)
         self.update = ThreeFactorUpdate(self.config.three_factor, self.config.eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
@@ -113,7 +114,7 @@ class Connection:
         """Go on with a kernel (and settings of the eligibility) that suits the neuron, before anything was observed."""
         self.config = replace(self.config, eligibility=replace(self.config.eligibility, kernel=kernel, **settings))
         by_place = self._traces.by_place
-        self._remember(self._traces.rule.geometry, self._traces.path)
+        self._remember(self._traces.rule.geometry, self._path)
         self._traces.by_place = by_place
         self._foreign = self._runs_foreign_code()
 

@@ -395,6 +395,29 @@ def test_what_was_saved_goes_on_where_the_neuron_is_known(reset):
     assert torch.equal(net.layer.weight, other.layer.weight)
 
 
+@pytest.mark.parametrize("trace", ({"trace_type": "replacing"}, {"trace_type": "dutch", "dutch_scope": "active"}))
+def test_a_trace_that_is_not_linear_is_followed_as_well(trace):
+    """Whose neuron it is turns out after its settings were read: "auto" stays "auto"."""
+
+    def learned(path):
+        torch.manual_seed(0)
+        net = norse.SequentialState(nn.Linear(6, 5), norse.LIFCell(norse.LIFParameters(v_th=torch.tensor(0.1))))
+        config = EligibilityConfig(kernel="eprop", clamp_range=None, **trace)
+        learner, state = attach(net, PlasticityConfig(config), sample=torch.zeros(3, 6), path=path), None
+        with torch.no_grad():
+            for x in torch.ones(20, 3, 6):
+                _, state = net(x, state)
+        assert isinstance(learner.connections["0"].traces.rule.kernel, EligibilityVectors)
+        before = net[0].weight.detach().clone()
+        learner.step(1.0)
+        return net[0].weight.detach() - before
+
+    change = learned("auto")
+    assert change.any() and torch.equal(change, learned("plain"))
+    with pytest.raises(ValueError, match="path = 'rows', but EligibilityVectors"):
+        learned("rows")
+
+
 def test_a_lifted_cell_is_followed_step_by_step():
     torch.manual_seed(0)
     layer = nn.Linear(16, 8, bias=False)
