@@ -89,8 +89,8 @@ class Connection:
             require_tensors({"mask": mask, "the weight": self.weight}, like="the weight")
         self.samples = samples_of(name, self.weight, geometry, path)  # B, where each has weights of its own; else None
         self._follower, self._post = follower_of(module, geometry), post
+        self._path: TracePath = path  # that was asked for; the traces' own is the one that suits them
         self.feedback: FeedbackState | None = None  # B, where a loss comes down to it by feedback
-        self._path = path  # that was asked for; the traces' own is the one that suits them
         self._remember(geometry, path)
         self.update = ThreeFactorUpdate(self.config.three_factor, self.config.eligibility.convention.reduction)
         self.mask, self.strict, self.enabled = mask, require_flag("strict", strict), True
@@ -98,12 +98,12 @@ class Connection:
         self.note, self.activity = "", Activity()  # such as that it feeds no neuron; what it has seen
         # calls that were not observed because the layer or its neuron was in eval(); how much the last step had met
         self.seen_in_eval = self.met = self.met_in_eval = 0
-        self.moved = self._warned = False  # whether a step is known to have changed something
         self._foreign, self._dt = self._runs_foreign_code(), self.config.eligibility.dt
         self._averages = self.samples is None and self.update.reduction == "mean"  # over the batch
         self._changes_at_once = self.config.three_factor.update_frequency == 1 and self.samples is None
-        self._pending, self._steps, self.noted = None, 0, NotedSteps()
-        self._guard = WeightGuard(self.name, self.module, self.attribute)
+        # moved: whether a step is known to have changed something
+        self._pending, self._steps, self.moved, self._warned = None, 0, False, False
+        self.noted, self._guard = NotedSteps(), WeightGuard(self.name, self.module, self.attribute)
 
     def _remember(self, geometry: Geometry, path: TracePath) -> None:
         """Traces of the kernel in the settings, which have seen nothing."""

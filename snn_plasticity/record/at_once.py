@@ -28,12 +28,13 @@ class StepsAtOnce:
     """
 
     __slots__ = (
-        "_ahead", "_connection", "_followed", "_kind", "_post", "_pre", "_remembers", "_running", "_shapes",
-        "_single", "_write", "due", "first", "last", "settled", "taken", "version",
+        "_activity", "_ahead", "_connection", "_followed", "_kind", "_post", "_pre", "_remembers", "_running",
+        "_shapes", "_single", "_write", "due", "first", "last", "settled", "taken", "version",
     )  # fmt: skip
 
     def __init__(self, connection: Any, pre: Room | None, post: Room | None, kind: Any, first: int, due: int) -> None:
         self._connection, self._running = connection, None if connection is None else connection.running
+        self._activity: Any = None if connection is None else connection.activity
         self._shapes = None if self._running is None else self._running._shapes
         self._pre, self._post = ((0, 0) if room is None else (room.at, room.size) for room in (pre, post))
         self._kind, self._single, self.due = kind, kind is torch.float32, due
@@ -53,40 +54,41 @@ class StepsAtOnce:
         """Inputs are the spikes of another layer, whose steps have these numbers less `ahead`."""
         self._followed, self._ahead = source, ahead
 
-    def take_first(self, seen: int, pre: Tensor, post: Tensor) -> bool:
-        """The same of a step that begins another sequence, or that traces took in a way of their own."""
+    def resembles(self, pre: Tensor, post: Tensor) -> bool:
+        """Whether a step is like the others that begins a sequence, or that traces took in a way of their own."""
         if not (suits(pre) and suits(post) and pre.layout is post.layout is torch.strided):
             return False
         if (pre.shape, post.shape) != self._shapes:
             return False
-        before, self._running = self._running, self._connection.running
-        if self.take(seen, pre, post):
-            return True
-        self._running = before
-        return False
-
-    def take(self, seen: int, pre: Tensor, post: Tensor) -> bool:
-        """The step of this number, of the running sequence; False, where it has to go the slower way."""
-        kind = self._kind
-        if pre.dtype is not kind or post.dtype is not kind or not post.is_contiguous():
-            return False
-        if self._connection._traces._running is not self._running:  # whose shapes these are
-            return False
-        if self._followed is None:
-            if not pre.is_contiguous():
-                return False
-            at = pre.data_ptr()
-        else:
-            source = self._followed.fast
-            if source.last is not pre or source.taken + self._ahead != seen or pre._version != source.version:
-                return False
-            at = 0
-        if not self._write(self._single, seen - self.first - 1, *self._pre, at, *self._post, post.data_ptr()):
-            return False
-        if self._remembers:
-            self.last, self.version = post, -1 if post.is_inference() else post._version
-        self.taken = seen
+        self._running = self._connection.running
         return True
+
+    def look(self, pre: Tensor, post: Tensor, *, spikes: bool = True) -> None:
+        """In the place of the activity's own `look`: the step that was counted last, at once or the slower way.
+
+        All in one frame: a call costs as much as what it does.
+        """
+        activity, kind = self._activity, self._kind
+        seen = activity.seen
+        if (
+            spikes and seen < self.due and pre.dtype is kind and post.dtype is kind and post.is_contiguous()
+            and self._connection._traces._running is self._running  # whose shapes these are
+        ):  # fmt: skip
+            if self._followed is None:
+                fits, at = pre.is_contiguous(), pre.data_ptr()
+            else:
+                source, at = self._followed.fast, 0
+                fits = source.last is pre and source.taken + self._ahead == seen and pre._version == source.version
+            if fits and self._write(
+                self._single, seen - self.first - 1, *self._pre, at, *self._post, post.data_ptr()
+            ):  # fmt: skip
+                if self._remembers:
+                    self.last, self.version = post, -1 if post.is_inference() else post._version
+                self.taken = seen
+                if seen >= activity.next_look:
+                    activity.look_now(pre, post, spikes=True)
+                return
+        activity.see_slowly(pre, post, spikes=spikes)
 
 
 NO_STEPS = StepsAtOnce(None, None, None, None, 0, 0)

@@ -181,7 +181,8 @@ class LayerRecorder:
         """Its inputs have been, so far, the spikes of another layer: they are kept there."""
         self._source = other
         other.settle()
-        other.shared, other.fast = True, NO_STEPS
+        other.shared = True
+        other.disarm()
 
     def settle(self) -> None:
         """Count the steps that were written at once."""
@@ -200,7 +201,13 @@ class LayerRecorder:
             wasted = self.fast.taken == self.fast.first
             if wasted and self._wasted:
                 self._rearmed = self.fast.first + IDLE
-            self._wasted, self.fast = wasted, NO_STEPS
+            self._wasted = wasted
+            self.disarm()
+
+    def disarm(self) -> None:
+        """The next step is not written at once."""
+        if self.fast is not NO_STEPS:
+            self.fast.due, self.fast = 0, NO_STEPS
 
     def arm(self, pre: Tensor, post: Tensor, seen: int) -> None:
         """Write steps like this one, the last, at once from now on, up to where there is something else to do.
@@ -232,7 +239,7 @@ class LayerRecorder:
     def let_go(self) -> None:
         """Hold nothing of the caller's."""
         self.settle()
-        self.fast = NO_STEPS
+        self.disarm()
         for rows in (self._pre, self._post, self._spikes):
             rows.let_go()
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .._activity import Activity
+from .at_once import NO_STEPS
 from .layer import LayerRecorder
 
 
@@ -25,14 +26,14 @@ class WatchedActivity(Activity):
     ) -> None:
         vars(self).update(vars(own))
         self._first, self._new = first, True
-        self.layer, self._due, self._counted = layer, own.due, own.looked == own.seen
+        self.layer, self.next_look, self._counted = layer, own.due, own.looked == own.seen
         self.due = 0  # every step comes here
 
     def plain(self) -> Activity:
         """What counts on when nobody records any more."""
         own = Activity()
         kept = {name: value for name, value in vars(self).items() if name in vars(own)}
-        vars(own).update(kept, due=self._due, looked=self.seen if self._counted else -1)
+        vars(own).update(kept, due=self.next_look, looked=self.seen if self._counted else -1)
         return own
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activity:
@@ -44,32 +45,26 @@ class WatchedActivity(Activity):
     def see(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """One step."""
         self.seen = seen = self.seen + 1
-        if spikes and post is not None and seen < self.layer.fast.due and self.layer.fast.take_first(seen, pre, post):
-            self._written(seen, pre, post)
+        fast = self.layer.fast
+        if spikes and post is not None and seen < fast.due and fast.resembles(pre, post):
+            fast.look(pre, post)
         else:
-            self._see(pre, post, spikes=spikes)
+            self.see_slowly(pre, post, spikes=spikes)
 
     def look(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
-        """One step that was counted already, of a running sequence."""
-        seen, fast = self.seen, self.layer.fast
-        if spikes and seen < fast.due and fast.take(seen, pre, post):  # type: ignore[arg-type]
-            if seen >= self._due:
-                self._written(seen, pre, post)
-        else:
-            self._see(pre, post, spikes=spikes)
+        """One step that was counted already, of a running sequence; `StepsAtOnce.look` stands for it when it can."""
+        self.see_slowly(pre, post, spikes=spikes)
 
-    def _written(self, seen: int, pre: Tensor, post: Tensor | None) -> None:
-        if seen >= self._due:
-            self._look_now(pre, post, spikes=True)
-
-    def _look_now(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
+    def look_now(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
+        """Count what is active in the step that came last."""
         super().look(pre, post, spikes=spikes)
-        self._due, self.due = self.due, 0
+        self.next_look, self.due = self.due, 0
 
-    def _see(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
-        self._counted = self.seen >= self._due
+    def see_slowly(self, pre: Tensor, post: Tensor | None, *, spikes: bool) -> None:
+        """One step that was counted already, whatever it is like."""
+        self._counted = self.seen >= self.next_look
         if self._counted:
-            self._look_now(pre, post, spikes=spikes)
+            self.look_now(pre, post, spikes=spikes)
         if self._new:
             self._new = False
             self._first(self.layer, pre, 1)
@@ -77,12 +72,14 @@ class WatchedActivity(Activity):
         self.layer.step(pre, post, spikes=spikes)
         if spikes and post is not None:
             self.layer.arm(pre, post, self.seen)
+            if self.layer.fast is not NO_STEPS:
+                vars(self)["look"] = self.layer.fast.look
 
     def see_window(self, pre: Tensor, post: Tensor | None, *, spikes: bool = True) -> None:
         """Many steps."""
         self.looked = -1
         super().see_window(pre, post, spikes=spikes)
-        self._due, self.due = self.due, 0
+        self.next_look, self.due = self.due, 0
         self._counted, self.looked = self.looked == self.seen, self.seen
         if self._new:
             self._new = False
