@@ -475,7 +475,8 @@ class TestStrangeModels:
                 return self.lif(super().forward(x))
 
         model = nn.Sequential(Spiking(), nn.Linear(N_OUT, 2), snntorch.Leaky(0.8, init_hidden=True))
-        assert list(attach(model, CONFIG).connections) == ["1"]
+        with pytest.warns(PlasticityWarning, match="learn: 1. 0 cannot learn: it is a Spiking.*by side. What is"):
+            assert list(attach(model, CONFIG).connections) == ["1"]
         named = PlasticityConfig(three_factor=ThreeFactorConfig(target_layers=("0",)))
         with pytest.raises(
             TypeError, match=r"0 cannot be plastic: it is a Spiking that holds the neuron 0\.lif inside"
@@ -494,7 +495,8 @@ class TestStrangeModels:
         lif = snntorch.RLeaky(beta=0.8, linear_features=N_OUT, init_hidden=True)
         lif.recurrent = Balanced()
         model = nn.Sequential(nn.Linear(N_IN, N_OUT), lif)
-        assert list(attach(model, CONFIG).connections) == ["0"]
+        with pytest.warns(PlasticityWarning, match=r"learn: 0. 1\.recurrent\.excite cannot learn.*inhibit cannot"):
+            assert list(attach(model, CONFIG).connections) == ["0"]
         named = PlasticityConfig(three_factor=ThreeFactorConfig(target_layers=("1.recurrent.excite",)))
         with pytest.raises(TypeError, match=r"a part of 1\.recurrent, a Balanced inside of a neuron"):
             attach(model, named)

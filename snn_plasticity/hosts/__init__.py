@@ -70,7 +70,7 @@ def attach(
         model: a model with neurons of snnTorch or Norse; wrapped or compiled as you like.
         config: settings; `config.three_factor.target_layers` chooses the weights by their module paths.
         layers: settings of single layers, by name.
-        pairs: {synapse: neuron or neurons}, where the model's run leaves it open.
+        pairs: {synapse: neuron or neurons}, where the model's run leaves it open; () leaves a synapse out.
         masks: {synapse: which of its weights learn}, boolean or zeros and ones, shaped like the weight. The others
             never move: synapses that are missing in a pruned layer, say.
         sample: an input (a tuple: several; a dict: by keyword) for a dry run that finds out who feeds whom.

@@ -214,7 +214,7 @@ def _left_out(index: ModelIndex, known: Collection[str]) -> str:
     """Why weights that were found do not learn, and which of them do where they are named; but for the known ones."""
     reasons = {**index.refused, **index.excluded}
     why = "".join(f" {name} cannot learn: {reason}." for name, reason in reasons.items() if name not in known)
-    unnamed = [name for name in index.names if name in index.optional and name not in known]
+    unnamed = [name for name in index.names if name in index.optional and name not in {*known, *reasons}]
     if not unnamed:
         return why
     kinds = ", ".join(f"{name} is a {type(index.modules[name]).__name__}" for name in unnamed)
