@@ -54,13 +54,25 @@ def affect(
         ax.scatter(*path[which, :2].T, s=22, facecolors=rim if full else "white", edgecolors=rim, zorder=3)
         if path.shape[1] == 3:
             ax.scatter([], [], s=22, facecolors=INK if full else "white", edgecolors=INK, label=name)
-    for word, mark, place in (("start", "o", tuple(path[0, :2])), ("end", "s", tuple(path[-1, :2]))):
-        ax.scatter(*place, s=70, marker=mark, facecolors="none", edgecolors=INK, zorder=4)
-        ax.annotate(word, place, xytext=(7, 7), textcoords="offset points", fontsize=8, color=INK, zorder=5)
+    for word, mark, way in (("start", "o", path[:, :2]), ("end", "s", path[::-1, :2])):
+        ax.scatter(*way[0], s=70, marker=mark, facecolors="none", edgecolors=INK, zorder=4)
+        _name_end(ax, word, way)
     ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     if path.shape[1] == 3 or broad is not None:
         legend(ax)
     return label_axes(ax, "valence", "arousal")
+
+
+def _name_end(ax: Axes, word: str, way: np.ndarray) -> None:
+    """A word at the first point, on the side on which the path does not go on."""
+    along = way[min(len(way) - 1, max(1, len(way) // 20))] - way[0]
+    length = float(np.hypot(*along))
+    x, y = -along / length if length else (0.7, 0.7) if word == "start" else (-0.7, -0.7)
+    ax.annotate(
+        word, tuple(way[0]), xytext=(8 * x, 8 * y), textcoords="offset points", fontsize=8, color=INK, zorder=5,
+        ha="left" if x > 0.3 else "right" if x < -0.3 else "center",
+        va="bottom" if y > 0.3 else "top" if y < -0.3 else "center",
+    )  # fmt: skip
 
 
 def _points(name: str, values: Any) -> np.ndarray:
