@@ -112,6 +112,11 @@ class PlainOutput:
         self._gate, self.step, self._state = gate, step, state
         self.factor = step.gain if type(step.gain) is float else torch.from_numpy(step.gain)
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Which modulators there are, and the signal of each."""
+        return self._gate.sources
+
     def settled(self) -> GateOutput:
         """The same in tensors."""
         with untracked(self._state.levels):

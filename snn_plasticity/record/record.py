@@ -15,7 +15,7 @@ from .layer import Anchor, LayerEvent, LayerRecorder, LearnerStep
 from .recorder import Recorder
 from .replay import aligned, eligibility_at, known_from, points_after, require_eligibility
 from .rows import SideSpikes
-from .together import signals_of
+from .together import clock_of, modulators_of
 
 
 class Series(NamedTuple):
@@ -197,7 +197,7 @@ class Record(Recorder):
     @property
     def modulators(self) -> dict[str, Series]:
         """Neuromodulators of each step that was given signals, (S, B), by name."""
-        told = [one if len(one) == 2 else signals_of(one) for one in self._modulators]  # type: ignore[arg-type]
+        told = [one if len(one) == 2 else (clock_of(one), modulators_of(one)) for one in self._modulators]  # type: ignore
         return _by_name([(at, kept if isinstance(kept, dict) else kept.settled().modulators) for at, kept in told])
 
     @property

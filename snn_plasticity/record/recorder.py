@@ -15,7 +15,7 @@ from ..third_factor import AnyOutput, LayerFactors, PlainOutput
 from .choice import choose
 from .layer import LayerRecorder, Orders
 from .settings import RecordSettings
-from .together import StepsTogether, Told, signals_of, together
+from .together import StepsTogether, Told, clock_of, together
 from .watched import WatchedActivity
 
 AGAIN = 16  # learner steps after which it is tried again to write them down together
@@ -171,7 +171,7 @@ class Recorder:
             if plain:
                 self._modulators.append(told)
             elif output.modulators:  # type: ignore[union-attr]
-                self._modulators.append((signals_of(told)[0], _clones(output.modulators)))  # type: ignore
+                self._modulators.append((clock_of(told), _clones(output.modulators)))  # type: ignore
             self.number += 1
             return True
         for layer, before in zip(steps.layers, steps.weights_before(), strict=True):

@@ -1,16 +1,20 @@
 """Learner steps of all layers, written down together, as long as each is like the one before.
 
 Chosen weights before and after a step are copied by one compiled pass, from addresses that are looked at anew at every
-step; what a step was is made of them when somebody asks.
+step; what a step was is made of them when somebody asks. Numbers are packed: a record that held thousands of small
+objects would cost more to keep than to write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from struct import Struct
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .._compiled import loops_over_spikes, suits
 from ..connection import Connection
@@ -19,8 +23,16 @@ from ..third_factor import PlainOutput
 ROWS = 256  # learner steps of one piece of memory
 SEEN = attrgetter("seen")
 
-# what is kept of a step: whose it was, order, number, what each activity had seen, factor, rates, rooms, row, output
-Told = tuple["StepsTogether", int, int, list[int], Any, list[float], np.ndarray, int, Any]
+# what is kept of a step: whose it was, packed numbers, factor, rates, rooms, row, and `Heard` or what the gate gave
+Told = tuple["StepsTogether", bytes, Any, list[float], np.ndarray, int, Any]
+
+
+class Heard(NamedTuple):
+    """Whose amounts of modulators are among the packed numbers, and of which precision they are."""
+
+    sources: Any
+    precision: str
+    form: Struct
 
 
 class StepsTogether:
@@ -46,6 +58,7 @@ class StepsTogether:
         self._kind, self._row, self._gather = weights[0].detach().numpy().dtype, ROWS, loops_over_spikes().gather
         self._rooms = np.zeros((0, 0), self._kind)
         self._memory = [weight.detach() for weight in weights]  # it stays, whatever becomes of the weight
+        self._counts, self._heard = Struct(f"{2 + len(self.layers)}q"), Heard(None, "", Struct(""))
         self._scale: float | None = None  # what rates were last multiplied by
         self._rates: list[float] = []
         self.moved = False  # whether something is no longer where it was
@@ -74,11 +87,24 @@ class StepsTogether:
         row = self._row
         self._gather(self._places, self._rooms, 2 * row + 1)
         self._row = row + 1
-        seen = list(map(SEEN, self._activities))
+        seen, step = map(SEEN, self._activities), output.step if type(output) is PlainOutput else None
+        if step is not None and type(step.gain) is float:
+            heard = self._heard
+            if heard.sources is not output.sources or heard.precision != step.precision:
+                form = Struct(f"{self._counts.format}{len(step.amounts)}d")
+                heard = self._heard = Heard(output.sources, step.precision, form)
+            numbers, output = heard.form.pack(order, number, *seen, *step.amounts), heard
+        else:
+            numbers = self._counts.pack(order, number, *seen)
         if lr_scale != self._scale:
             self._scale = lr_scale
             self._rates = [config.three_factor.lr * lr_scale for _, config, *_ in self._watched]
-        return self, order, number, seen, factor, self._rates, self._rooms, row, output
+        return self, numbers, factor, self._rates, self._rooms, row, output
+
+    def counts(self, numbers: bytes) -> tuple[int, int, list[int]]:
+        """Order and number of a step, and what each activity had seen."""
+        order, number, *seen = self._counts.unpack_from(numbers)
+        return order, number, seen
 
     def weights_before(self) -> list[np.ndarray]:
         """Chosen weights of each layer as the step that has begun met them."""
@@ -106,16 +132,26 @@ def together(layers: Sequence[Any]) -> StepsTogether | None:
 
 def step_of(told: Told, layer: Any) -> tuple[Any, ...] | None:
     """What a `LearnerStep` of a layer holds; None, where the layer did not hear it."""
-    whose, order, number, seen, factor, rates, rooms, row, _ = told
+    whose, numbers, factor, rates, rooms, row, _ = told
     position = whose.position(layer)
     if position is None:
         return None
-    k, columns = position
+    (order, number, seen), (k, columns) = whose.counts(numbers), position
     before, after = rooms[2 * row, columns], rooms[2 * row + 1, columns]
     return seen[k] - layer.begun, order, number, factor, rates[k], before, after, None, None, None
 
 
-def signals_of(told: Told) -> tuple[int, PlainOutput]:
-    """Observed steps of the busiest layer before it, and what the gate gave."""
-    whose, seen, output = told[0], told[3], told[-1]
-    return max(count - layer.begun for count, layer in zip(seen, whose.layers, strict=True)), output
+def clock_of(told: Told) -> int:
+    """Observed steps of the busiest layer before it."""
+    whose, numbers, *_ = told
+    return max(count - layer.begun for count, layer in zip(whose.counts(numbers)[2], whose.layers, strict=True))
+
+
+def modulators_of(told: Told) -> dict[str, Tensor]:
+    """What the gate released, (B,) each."""
+    output = told[-1]
+    if not isinstance(output, Heard):
+        return output.settled().modulators
+    amounts = output.form.unpack(told[1])[-len(output.sources) :]
+    rows = torch.from_numpy(np.array(amounts, output.precision).reshape(-1, 1))
+    return dict(zip(output.sources, rows.unbind(0), strict=True))
