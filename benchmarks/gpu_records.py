@@ -11,7 +11,7 @@ import torch
 from gpu_contests import seconds
 from torch import Tensor
 
-from snn_plasticity import PlasticityConfig, attach
+from snn_plasticity import PlasticityConfig, PlasticityLearner, attach
 
 N, BATCH, ROUNDS = 64, 4, 15
 ALLOWED, LEDGER = 1e-4, 1e-6  # CPU against device, relative and absolute; rows of an explanation against Δw
@@ -41,12 +41,13 @@ class Found(NamedTuple):
         )
 
 
-def player(host: str, device: str, *, recorded: bool) -> tuple[Callable[[], None], list[Tensor], object, object]:
-    """What plays the trains once with a reward at every step and forgets; its weights, record and learner."""
+def player(host: str, device: str, *, recorded: bool) -> tuple[Callable[[], None], list[Tensor], PlasticityLearner]:
+    """What plays the trains once with a reward at every step and forgets; its weights and learner."""
     net, (trains, rewards) = small_nets.network(host, N), small_nets.inputs(N, BATCH)
     net.model.to(device)
     learner = attach(net.model, PlasticityConfig.minimal())
-    record = learner.record() if recorded else None
+    if recorded:
+        learner.record()
     trains, rewards = trains.to(device), rewards.to(device)
 
     @torch.no_grad()
@@ -57,18 +58,18 @@ def player(host: str, device: str, *, recorded: bool) -> tuple[Callable[[], None
             learner.step(reward=reward)
         learner.reset()
 
-    return play, [layer.weight for layer in small_nets.linears(net)], record, learner
+    return play, [layer.weight for layer in small_nets.linears(net)], learner
 
 
 def measured(host: str, device: str) -> Found:
     """Play on the CPU and on the device, recorded and not."""
-    play, _, expected, _ = player(host, "cpu", recorded=True)
+    play, _, on_cpu = player(host, "cpu", recorded=True)
     play()
-    plain, weights, _, _ = player(host, device, recorded=False)
-    recorded, twins, record, learner = player(host, device, recorded=True)
+    plain, weights, _unrecorded = player(host, device, recorded=False)
+    recorded, twins, learner = player(host, device, recorded=True)
     for one in (plain, recorded):
         one()
-    apart, ledger = _apart(record.to_dict(), expected.to_dict()), _ledger(learner, record)
+    apart, ledger = _apart(learner.recorder.to_dict(), on_cpu.recorder.to_dict()), _ledger(learner)
     times = [[seconds(one, device) / small_nets.STEPS for one in (plain, recorded)] for _ in range(ROUNDS)]
     costs = [statistics.median(side) for side in zip(*times, strict=True)]
     return Found(host, all(map(torch.equal, weights, twins)), apart, ledger, *costs)
@@ -83,12 +84,12 @@ def _apart(found: dict, expected: dict) -> float:
     return max(float(one.max()) for one in far)
 
 
-def _ledger(learner, record) -> float:
+def _ledger(learner: PlasticityLearner) -> float:
     """The largest distance between the rows of an explanation and what the weight did."""
-    indices = [(name, index) for name, chosen in record.synapses.items() for index in chosen]
-    why = [learner.explain(name, *index) for name, index in indices]
+    chosen = learner.recorder.synapses
+    why = [learner.explain(name, *index) for name, indices in chosen.items() for index in indices]
     assert any(one.measured for one in why), "no weight moved"
-    return max(abs(one.total - one.measured) for one in why)
+    return max(abs(one.difference) for one in why)
 
 
 def all_hosts(device: str) -> list[Found]:

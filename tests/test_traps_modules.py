@@ -385,6 +385,9 @@ class TestRecomputed:  # trap 20
         told = r"learn: 0. Left out: 2 is a Tripled, .*target_layers=\('0', '2'\)"
         with pytest.warns(PlasticityWarning, match=told):
             assert list(attach(model(), CONFIG).connections) == ["0"]
+        with pytest.warns(PlasticityWarning, match=r"learn: 2. Left out: 4 is a Tripled.*target_layers=\('2', '4'\)"):
+            three = nn.Sequential(*model(), Tripled(2, 2), lif())
+            attach(three, CONFIG, pairs={"0": ()}, layers={"2": CONFIG})
         recwarn.clear()
         both = attach(model(), replace(CONFIG, three_factor=ThreeFactorConfig(target_layers=("0", "2"))))
         aside = attach(model(), CONFIG, pairs={"2": ()})

@@ -34,18 +34,13 @@ def span(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def opening_of(name: str) -> str:
-    """The first two sentences of a notebook."""
-    path = FOLDER / f"{name}.ipynb"
-    return Notebook(path).opening(2) if path.exists() else "A notebook, with its outputs"
-
-
 def card(run: dict[str, Any]) -> str:
     """One demo or notebook."""
     kept = [finding["kept"] for finding in run["findings"].values()]
     title, said = run["name"], html.escape(run["sentence"].rstrip("."), quote=False)
     if run["kind"] == "notebook":
-        title, said = f"[{said}](notebooks/{run['name']}.md)", opening_of(run["name"]).rstrip(".:")
+        opening = Notebook(FOLDER / f"{run['name']}.ipynb").opening(2)
+        title, said = f"[{said}](notebooks/{run['name']}.md)", opening.rstrip(".:")
     else:
         title = f"`{title}`"
     lines = [f"-   **{title}**", ""]

@@ -147,7 +147,7 @@ def plan(index: ModelIndex, config: PlasticityConfig, layers: Mapping[str, Plast
     given = _given(index, {name: partners for name, partners in pairs.items() if partners})
     _require_something(index, plastic)
     if not chosen:
-        _tell_left_out(index, {*plastic, *aside})
+        _tell_left_out(index, plastic, aside)
     return Plan(plastic, named, given)
 
 
@@ -210,27 +210,27 @@ def _require_something(index: ModelIndex, plastic: Collection[str]) -> None:
         )
 
 
-def _left_out(index: ModelIndex, known: Collection[str]) -> str:
-    """Why weights that were found do not learn, and which of them do where they are named; but for the known ones."""
-    reasons = {**index.refused, **index.excluded}
-    why = "".join(f" {name} cannot learn: {reason}." for name, reason in reasons.items() if name not in known)
-    unnamed = [name for name in index.names if name in index.optional and name not in {*known, *reasons}]
+def _left_out(index: ModelIndex, plastic: Collection[str], aside: Collection[str] = ()) -> str:
+    """Why weights that were found do not learn, and which of them do where they are named; not of those set aside."""
+    reasons = {name: why for name, why in {**index.refused, **index.excluded}.items() if name not in aside}
+    why = "".join(f" {name} cannot learn: {reason}." for name, reason in reasons.items())
+    unnamed = [n for n in index.names if n in index.optional and n not in {*plastic, *aside, *reasons}]
     if not unnamed:
         return why
     kinds = ", ".join(f"{name} is a {type(index.modules[name]).__name__}" for name in unnamed)
     return (
         f"{why} Left out: {kinds}, which may do more than the class it derives from. Name it, and it learns: "
-        f"ThreeFactorConfig(target_layers={tuple(n for n in index.names if n in index.eligible or n in unnamed)!r})."
+        f"ThreeFactorConfig(target_layers={(*plastic, *unnamed)!r})."
     )
 
 
-def _tell_left_out(index: ModelIndex, known: Collection[str]) -> None:
+def _tell_left_out(index: ModelIndex, plastic: Collection[str], aside: Collection[str]) -> None:
     """Nobody chose, and not all weights that were found learn."""
-    left_out = _left_out(index, known)
+    left_out = _left_out(index, plastic, aside)
     if left_out:
-        others = ", ".join(name for name in index.eligible if name in known)
+        learn = ", ".join(plastic)
         notice(
-            f"These layers learn: {others}.{left_out} What is to be left out, without a word: pairs={{name: ()}}.",
+            f"These layers learn: {learn}.{left_out} What is to be left out, without a word: pairs={{name: ()}}.",
             stacklevel=5,
         )
 

@@ -160,13 +160,12 @@ class Recorder:
 
     def _after_together(self, output: AnyOutput | None, lr_scale: float, changes: Any) -> bool:
         """The end of a step that began together; False, where it has to be written down layer by layer."""
-        steps, orders, self._began = self._together, self._orders, False
+        steps, self._began = self._together, False
         assert steps is not None
         if changes is None and output is not None and type(output.factor) is not LayerFactors:
             plain = type(output) is PlainOutput
             factor = output.factor if plain else _copied(output.factor)
-            orders.last += 1
-            told = steps.after(orders.last, self.number, factor, lr_scale, output)
+            told = steps.after(next(self._orders), self.number, factor, lr_scale, output)
             self._told.append(told)
             if plain:
                 self._modulators.append(told)
